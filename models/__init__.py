@@ -1,0 +1,1 @@
+"""Network definitions and their exported graphs, one room per detector."""

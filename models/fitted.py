@@ -1,0 +1,34 @@
+"""What every detector hands over once it is fitted: a graph under the contract, and what to say of it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class FittedDetector(Protocol):
+    """A fitted detector, ready to be bundled.
+
+    Attributes:
+        detector: its name, e.g. 'range-bands'.
+        version: raised when the same training data would give other scores.
+        window: W, rows. The graph takes [N, W, C] float32 in raw units.
+        lag: rows between the scored row and the window's last.
+        parameters: settings worth reading in the manifest (JSON types).
+        warnings: blind spots found while fitting, one sentence each.
+    """
+
+    detector: str
+    version: int
+    window: int
+    lag: int
+    parameters: dict[str, Any]
+    warnings: tuple[str, ...]
+
+    def onnx_bytes(self) -> bytes:
+        """The graph under the contract of `schemas.bundle.graph`, opset >= 17."""
+        ...
+
+    def torchscript_bytes(self) -> bytes | None:
+        """The same graph as TorchScript: forward(window) -> dict or tuple in contract order; None without torch."""
+        ...

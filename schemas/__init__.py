@@ -1,0 +1,1 @@
+"""What crosses a process boundary: messages, codecs, the bundle. No torch, no Kafka."""

@@ -1,0 +1,191 @@
+"""The one graph contract, and how such a graph is run.
+
+| name | direction | shape | meaning |
+|---|---|---|---|
+| `window` | in | [N, W, C] float32 | raw engineering units; scaling is inside the graph |
+| `score` | out | [N] | raw anomaly score of the window's last step (less `lag`); larger is stranger |
+| `contribution` | out | [N, C] | where the score comes from; non-negative |
+| `expected` | out, optional | [N, C] | what that step should have been, raw units |
+| `embedding` | out, optional | [N, D] | latent, for drift tests and adaptation |
+
+N is dynamic, everything else static.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from schemas.errors import InputError
+
+REQUIRED_OUTPUTS = ("score", "contribution")
+OPTIONAL_OUTPUTS = ("expected", "embedding")
+
+# Every batch is padded to one of these, so that onnxruntime plans memory and picks kernels for few shapes only.
+BATCH_SIZES = (1, 8, 32, 128, 512)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOutput:
+    """Outputs of N windows; shapes as in the contract."""
+
+    score: np.ndarray
+    contribution: np.ndarray
+    expected: np.ndarray | None = None
+    embedding: np.ndarray | None = None
+
+
+class Graph:
+    """One ONNX Runtime session under the contract. Not to be run from two threads at a time.
+
+    Attributes:
+        window, channels: W and C.
+        output_names: those of the contract that the graph has, in its order.
+        device: 'cpu' or 'cuda': where it really runs.
+    """
+
+    def __init__(
+        self,
+        model: bytes | Path,
+        *,
+        name: str = "model.onnx",
+        device: str = "auto",
+        threads: int = 1,
+        batch_sizes: Sequence[int] = BATCH_SIZES,
+    ) -> None:
+        """
+        Args:
+            model: the .onnx bytes, or the file.
+            name: what errors call it.
+            device: 'cpu'; 'cuda', an error where CUDA does not work; 'auto', CUDA where it works.
+            threads: onnxruntime's intra-op threads; 0 lets it take every core.
+            batch_sizes: allowed batch sizes, ascending.
+
+        Raises:
+            InputError: not an ONNX file, or one that breaks the contract.
+        """
+        self.name = name
+        self.batch_sizes = tuple(batch_sizes)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # onnxruntime-gpu warns about every absent CUDA library otherwise
+        self.device = _resolve_device(device)
+        providers = (
+            ["CUDAExecutionProvider", "CPUExecutionProvider"] if self.device == "cuda" else ["CPUExecutionProvider"]
+        )
+        data = model.read_bytes() if isinstance(model, Path) else model
+        try:
+            self._session = ort.InferenceSession(data, sess_options=options, providers=providers)
+        except Exception as error:  # onnxruntime raises a family of unrelated types
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"{name}: onnxruntime cannot load it ({first}); export it again") from error
+        if self.device == "cuda" and self._session.get_providers()[0] != "CUDAExecutionProvider":
+            if device == "cuda":
+                raise InputError(
+                    f"{name}: device is 'cuda' but onnxruntime could not use it; install CUDA or set device to 'auto'"
+                )
+            self.device = "cpu"
+        self.window, self.channels = self._check_input()
+        self.output_names = self._check_outputs()
+
+    def _check_input(self) -> tuple[int, int]:
+        inputs = {entry.name: entry for entry in self._session.get_inputs()}
+        if "window" not in inputs:
+            raise InputError(
+                f"{self.name}: inputs are {sorted(inputs)}, expected 'window' [N, W, C] float32; rename the graph's input"
+            )
+        others = sorted(set(inputs) - {"window"})
+        if others:
+            raise InputError(
+                f"{self.name}: inputs {others} are not part of the contract; bake them into the graph as constants"
+            )
+        entry = inputs["window"]
+        shape = entry.shape
+        if (
+            entry.type != "tensor(float)"
+            or len(shape) != 3
+            or isinstance(shape[0], int)
+            or not all(isinstance(s, int) for s in shape[1:])
+        ):
+            raise InputError(
+                f"{self.name}: input 'window' is {entry.type} {shape}, expected tensor(float) [N, W, C] with a dynamic "
+                "batch axis and static W and C; export it with a dynamic first axis (and an example batch of 2)"
+            )
+        return int(shape[1]), int(shape[2])
+
+    def _check_outputs(self) -> tuple[str, ...]:
+        found = {entry.name: entry for entry in self._session.get_outputs()}
+        ranks = {"score": 1, "contribution": 2, "expected": 2, "embedding": 2}
+        for name in REQUIRED_OUTPUTS:
+            if name not in found:
+                raise InputError(
+                    f"{self.name}: outputs are {sorted(found)}, '{name}' is missing; name the graph's outputs as in the contract"
+                )
+        names = tuple(name for name in (*REQUIRED_OUTPUTS, *OPTIONAL_OUTPUTS) if name in found)
+        for name in names:
+            shape = found[name].shape
+            if len(shape) != ranks[name] or (name in ("contribution", "expected") and shape[1] != self.channels):
+                wanted = "[N]" if ranks[name] == 1 else f"[N, {self.channels if name != 'embedding' else 'D'}]"
+                raise InputError(f"{self.name}: output '{name}' has shape {shape}, expected {wanted}")
+        return names
+
+    def warm_up(self) -> None:
+        """Run every batch size once, so that the first real batch is as fast as the others."""
+        for size in self.batch_sizes:
+            self.run(np.zeros((size, self.window, self.channels), dtype=np.float32))
+
+    def run(self, windows: np.ndarray) -> GraphOutput:
+        """Score [N, W, C] float32 windows; N is any number, 0 too."""
+        largest = self.batch_sizes[-1]
+        parts = [self._run_padded(windows[start : start + largest]) for start in range(0, len(windows), largest)]
+        if not parts:
+            return self._empty()
+        columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
+        return GraphOutput(**dict(zip(self.output_names, columns, strict=True)))
+
+    def _run_padded(self, windows: np.ndarray) -> list[np.ndarray]:
+        n = len(windows)
+        size = next(size for size in self.batch_sizes if size >= n)
+        if size != n:
+            # Repeating a real window keeps padding free of NaN and of denormal slow paths.
+            padded = np.empty((size, *windows.shape[1:]), dtype=np.float32)
+            padded[:n] = windows
+            padded[n:] = windows[:1]
+            windows = padded
+        outputs = self._session.run(
+            list(self.output_names), {"window": np.ascontiguousarray(windows, dtype=np.float32)}
+        )
+        return [output[:n] for output in outputs]
+
+    def _empty(self) -> GraphOutput:
+        # The width of an embedding is not always in the graph's metadata: ask the graph.
+        outputs = self._run_padded(np.zeros((1, self.window, self.channels), dtype=np.float32))
+        return GraphOutput(**dict(zip(self.output_names, (output[:0] for output in outputs), strict=True)))
+
+
+def _resolve_device(device: str) -> str:
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device is '{device}', expected auto, cpu or cuda")
+    if device == "cpu":
+        return "cpu"
+    usable = "CUDAExecutionProvider" in ort.get_available_providers() and _cuda_driver_answers()
+    if device == "cuda" and not usable:
+        raise InputError(
+            "device is 'cuda' but no CUDA driver answers on this machine; install the NVIDIA driver and "
+            "onnxruntime-gpu, or set device to 'auto' or 'cpu'"
+        )
+    return "cuda" if usable else "cpu"
+
+
+def _cuda_driver_answers() -> bool:
+    # Asking the driver first keeps onnxruntime from printing an error for each library that is not there.
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return int(driver.cuInit(0)) == 0

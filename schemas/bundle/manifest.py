@@ -1,0 +1,91 @@
+"""manifest.json: what a bundle says of itself."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Channel(_Part):
+    name: str = Field(min_length=1)
+    unit: str = Field(default="", description="engineering unit; empty where the source names none")
+
+
+class TensorSpec(_Part):
+    """One input or output of the graph."""
+
+    name: str
+    shape: tuple[int | str, ...] = Field(description="static sizes; the batch axis is 'N'")
+    dtype: str = Field(description="numpy name, e.g. float32")
+
+
+class Calibration(_Part):
+    """Maps a raw score to the calibrated one: (raw - center) / (alarm_level - center), never below 0.
+
+    1.0 is the alarm level of this bundle, for every detector.
+    """
+
+    center: float = Field(description="raw score that becomes 0: the median of held-out normal windows")
+    alarm_level: float = Field(description="raw score that becomes 1.0")
+    false_alarms_per_day: float = Field(
+        gt=0, description="how many the alarm level was chosen for, per machine and day"
+    )
+    windows: int = Field(ge=1, description="held-out normal windows that it was chosen from")
+    method: str = Field(description="how the alarm level was found, e.g. 'gpd' or 'maximum'")
+
+    @model_validator(mode="after")
+    def _level_above_center(self) -> Self:
+        if not self.alarm_level > self.center:
+            raise ValueError(f"alarm_level {self.alarm_level} must be above center {self.center}")
+        return self
+
+
+class TrainingData(_Part):
+    dataset: str
+    entity: str
+    rows: int = Field(ge=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the training rows' float32 bytes, C order")
+
+
+class Manifest(_Part):
+    """What the stream must know to run a bundle. See the blueprint of the graph contract in docs/bundle.md."""
+
+    format: Literal[1] = 1
+    bundle_id: str = Field(min_length=1, description="detector, entity and the first 12 digits of the content's hash")
+    detector: str = Field(description="e.g. range-bands, pca, alora")
+    detector_version: int = Field(default=1, ge=1)
+    kind: Literal["sensors", "audio"] = "sensors"
+    channels: tuple[Channel, ...] = Field(min_length=1, description="in the order of the window's last axis")
+    sampling_interval_s: float = Field(gt=0, description="seconds between rows")
+    window: int = Field(ge=1, description="rows")
+    stride: int = Field(default=1, ge=1, description="rows between scored windows")
+    lag: int = Field(default=0, ge=0, description="the score belongs to the row that many before the window's last")
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    calibration: Calibration
+    parameters: dict[str, Any] = Field(default_factory=dict, description="the detector's settings, for people")
+    training_data: TrainingData
+    metrics: dict[str, float] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = Field(default=(), description="blind spots found at fit time")
+    parent: str | None = None
+    created_at: str = Field(description="ISO 8601")
+    versions: dict[str, str] = Field(default_factory=dict, description="package -> version at the time of writing")
+    files: dict[str, str] = Field(description="every other file of the bundle -> its sha256")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [channel.name for channel in self.channels]
+        if len(set(names)) != len(names):
+            raise ValueError("channel names must be distinct")
+        if self.lag >= self.window:
+            raise ValueError(f"lag {self.lag} must be smaller than window {self.window}")
+        return self
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        return tuple(channel.name for channel in self.channels)

@@ -1,0 +1,122 @@
+"""What the stream tells the world: alerts, localizations, scores, the active model, dead letters.
+
+JSON is these models' `model_dump_json`; the .avsc files in `schemas/avro` and the JSON Schemas in
+`schemas/jsonschema` describe the same fields for other languages.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.clock import MAX_MICROS, MIN_MICROS
+
+Micros = Annotated[int, Field(ge=MIN_MICROS, le=MAX_MICROS)]
+"""Event time; the bounds are those of its text form, so that printing a message never fails."""
+
+
+class _Message(BaseModel):
+    # Unknown fields are ignored: a newer sender may add some. Not-a-number has no form in JSON.
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class ChannelShare(_Message):
+    """One channel's part in a score."""
+
+    channel: str
+    unit: str = ""
+    share: float = Field(ge=0, le=1, description="part of the window's contributions, 0..1")
+    actual: float | None = Field(description="the scored row's value, raw units; null where the sensor gave none")
+    expected: float | None = Field(default=None, description="what the detector expected, raw units, if it says so")
+
+
+class AlertEvent(_Message):
+    """One step in the life of an alert: opened -> updated* -> cleared. Value of the `alerts` topic."""
+
+    alert_id: str = Field(
+        min_length=1, description="UUIDv5 of machine, rule, bundle and opening time: the same input, the same id"
+    )
+    machine: str = Field(min_length=1)
+    event: Literal["opened", "updated", "cleared"]
+    opened_at: Micros = Field(description="event time of the row that opened it, microseconds UTC")
+    time: Micros = Field(description="event time of the row that caused this event, microseconds UTC")
+    severity: int = Field(ge=0, le=100, description="of the worst score so far; 50 is the alarm level")
+    score: float = Field(ge=0, description="calibrated score of the row at `time`; 1.0 is the bundle's alarm level")
+    peak_score: float = Field(ge=0, description="worst calibrated score since the alert opened")
+    threshold: float = Field(description="raise level in force at `time`, in calibrated score")
+    rule: str = Field(description="which rule of the machine raised it; a bundle is a rule")
+    detector: str
+    bundle: str = Field(description="id of the bundle that scored it")
+    quality: float = Field(ge=0, le=1, description="share of the window's values that were measured, not imputed")
+    channels: tuple[ChannelShare, ...] = Field(description="the channels to blame, strongest first")
+
+
+class Localization(_Message):
+    """Every channel's part in one alert event. Value of the `localizations` topic."""
+
+    alert_id: str = Field(min_length=1)
+    machine: str = Field(min_length=1)
+    time: Micros = Field(description="event time of the scored row, microseconds UTC")
+    rule: str
+    detector: str
+    bundle: str
+    channels: tuple[ChannelShare, ...] = Field(description="ranked, strongest first")
+
+
+class ScoreBlock(_Message):
+    """Scores of one machine by one bundle. Value of the `scores` topic; all lists have one entry a window."""
+
+    machine: str = Field(min_length=1)
+    rule: str
+    bundle: str
+    time: tuple[Micros, ...] = Field(description="event time of the scored row, microseconds UTC")
+    raw: tuple[float, ...] = Field(description="score as the graph gave it")
+    score: tuple[float, ...] = Field(description="calibrated score; 1.0 is the bundle's alarm level")
+    threshold: tuple[float, ...] = Field(description="raise level in force, in calibrated score")
+    quality: tuple[float, ...] = Field(description="share of measured values in the window, 0..1")
+
+    @model_validator(mode="after")
+    def _one_entry_a_window(self) -> Self:
+        lengths = {len(part) for part in (self.time, self.raw, self.score, self.threshold, self.quality)}
+        if len(lengths) > 1:
+            raise ValueError(f"time, raw, score, threshold and quality must be equally long, got {sorted(lengths)}")
+        return self
+
+
+class ActiveModel(_Message):
+    """Which bundle serves which machines. Value of the `models` topic, keyed by `route`."""
+
+    route: str = Field(min_length=1, description="machine id or pattern (fnmatch)")
+    bundle: str
+    uri: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the bundle's manifest.json")
+    mode: Literal["shadow", "canary", "active"] = "active"
+
+
+class DeadLetterReason(StrEnum):
+    """Why a message went to `dead-letters`."""
+
+    NOT_DECODABLE = "not-decodable"
+    TOO_LARGE = "too-large"
+    NO_MACHINE = "no-machine"
+    BAD_TIME = "bad-time"
+    WRONG_WIDTH = "wrong-width"
+    UNKNOWN_CHANNEL = "unknown-channel"
+    MISSING_CHANNEL = "missing-channel"
+    NOT_A_NUMBER = "not-a-number"
+    NOT_FINITE = "not-finite"
+    NO_ROUTE = "no-route"
+
+
+class DeadLetterHeader(StrEnum):
+    """Header names of a dead letter; values are UTF-8 text. The original's own headers follow, unchanged."""
+
+    REASON = "wheeltapper-reason"
+    DETAIL = "wheeltapper-detail"
+    TOPIC = "wheeltapper-topic"
+    PARTITION = "wheeltapper-partition"
+    OFFSET = "wheeltapper-offset"
+    ORIGINAL_SIZE = "wheeltapper-original-size"
+    """Bytes of the original value; present where the dead letter carries only its first part."""

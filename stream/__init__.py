@@ -1,0 +1,1 @@
+"""The worker: decode -> window -> score -> threshold -> alert -> publish -> commit. Never imports torch."""

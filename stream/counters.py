@@ -1,0 +1,35 @@
+"""What the pipeline has done since it started; metrics, logs and the demo's summary read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Counters:
+    """Plain counts.
+
+    Attributes:
+        messages: handled; with `dead_letters` (by reason) they add up to what was produced.
+        rows: taken in; late_rows: dropped as not newer than their machine's last.
+        imputed_values: missing values that were carried forward.
+        clock_restarts, gaps: how often a machine's window started anew, and why.
+        windows: scored. alerts: events by kind.
+        newest_time: newest event time of any machine, microseconds UTC.
+    """
+
+    messages: int = 0
+    dead_letters: dict[str, int] = field(default_factory=dict)
+    rows: int = 0
+    late_rows: int = 0
+    imputed_values: int = 0
+    clock_restarts: int = 0
+    gaps: int = 0
+    windows: int = 0
+    alerts: dict[str, int] = field(default_factory=dict)
+    newest_time: int = 0
+
+
+def count(counts: dict[str, int], name: str) -> None:
+    """Add one to `counts[name]`."""
+    counts[name] = counts.get(name, 0) + 1

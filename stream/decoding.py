@@ -1,0 +1,258 @@
+"""Messages of the input topic to rows of machines; what cannot be read becomes a dead letter.
+
+One-row JSON is the busiest case and has a path of its own: rows are only collected while the batch is read, and become
+one array a machine at its end. Everything else, and whatever looks odd, goes the careful way through `schemas.codec`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import orjson
+
+from schemas.clock import MAX_MICROS, MIN_MICROS
+from schemas.codec import decode_sensor_block
+from schemas.errors import DecodeError
+from schemas.events import DeadLetterReason as Reason
+from schemas.sensor_block import SensorBlock
+from stream.dead_letters import dead_letter
+from stream.field_mapping import FieldMapping, micros_of, number_of, text_of, to_float32
+from stream.records import Headers, Output, PartitionBatch
+from stream.routes import Route, Routes
+from stream.settings import InputSettings
+
+# Caches that senders can fill with made-up names are emptied at this size.
+MAX_CACHED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRows:
+    """Rows of one machine out of one batch, in offset order.
+
+    Attributes:
+        offsets: [n] int64, input offset of the message that each row came in.
+        times: [n] int64, event time, microseconds UTC.
+        values: [n, C] float32 in the route's channel order; NaN where a sensor gave nothing.
+    """
+
+    machine: str
+    route: Route
+    offsets: np.ndarray
+    times: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What a batch held: every message gave rows or a dead letter.
+
+    Attributes:
+        dead_letters: (input offset, dead letter), in the order they were found.
+    """
+
+    rows: list[MachineRows] = field(default_factory=list)
+    dead_letters: list[tuple[int, Output]] = field(default_factory=list)
+
+
+class _Collector:
+    """One machine's rows while a batch is read: single rows as tuples, then arrays."""
+
+    __slots__ = ("blocks", "indices", "pick", "route", "rows", "times", "width")
+
+    def __init__(self, route: Route, pick: Callable[[Any], Any], width: int) -> None:
+        self.route = route
+        self.pick = pick
+        self.width = width
+        self.rows: list[tuple[Any, ...]] = []
+        self.times: list[int] = []
+        self.indices: list[int] = []
+        self.blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        """(offsets [n], times [n], values [n, C])"""
+
+
+class Decoder:
+    """Reads batches as the input settings say. Keeps only caches between batches."""
+
+    def __init__(self, routes: Routes, settings: InputSettings) -> None:
+        self._routes = routes
+        self._settings = settings
+        self._mapping = FieldMapping(settings)
+        self._source_of = {channel: source for source, channel in settings.rename.items()}
+        self._pickers: dict[str, tuple[Callable[[Any], Any], int]] = {}
+        self._orders: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
+        top_level = (settings.machine, settings.time, settings.values)
+        self._rows_are_plain = (
+            not any("." in name for name in top_level) and settings.machine != "key" and settings.time != "record"
+        )
+        # Flat messages carry machine and time among the channels.
+        self._fields_beside = 0 if settings.values else 2
+
+    def decode(self, batch: PartitionBatch) -> Decoded:
+        """Read one partition's batch."""
+        decoded = Decoded()
+        collectors: dict[str, _Collector] = {}
+        settings = self._settings
+        machine_field, time_field, values_field = settings.machine, settings.time, settings.values
+        largest = settings.max_message_bytes if self._rows_are_plain else -1
+        exact_width = settings.unknown_channels == "dead-letter"
+        raw_micros, time_unit = settings.time_unit == "auto", settings.time_unit
+        loads = orjson.loads
+        for index, value in enumerate(batch.values):
+            try:
+                if len(value) > largest:  # type: ignore[arg-type]
+                    raise LookupError
+                message = loads(value)  # type: ignore[arg-type]
+                ts = message[time_field]
+                if not (raw_micros and type(ts) is int and MIN_MICROS <= ts <= MAX_MICROS):
+                    ts = micros_of(ts, time_unit)
+                values = message[values_field] if values_field else message
+                machine = message[machine_field]
+                collector = collectors.get(machine) or self._collect(collectors, machine)
+                if exact_width and len(values) != collector.width:
+                    raise LookupError
+                collector.rows.append(collector.pick(values))
+                collector.times.append(ts)
+                collector.indices.append(index)
+            except (LookupError, TypeError, ValueError, DecodeError):
+                # Not one-row JSON as it should be: read it again, slowly, for a block or an exact reason.
+                try:
+                    self._decode_carefully(batch, index, collectors, decoded)
+                except DecodeError as error:
+                    decoded.dead_letters.append((batch.offsets[index], dead_letter(batch, index, error)))
+        for machine, collector in collectors.items():
+            self._arrange(collector, batch, decoded)
+            if collector.blocks:
+                columns = collector.blocks[0]
+                if len(collector.blocks) > 1:
+                    offsets, times, values = zip(*collector.blocks, strict=True)
+                    columns = (np.concatenate(offsets), np.concatenate(times), np.concatenate(values))
+                decoded.rows.append(MachineRows(machine, collector.route, *columns))
+        return decoded
+
+    def _collect(self, collectors: dict[str, _Collector], machine: Any) -> _Collector:
+        """The machine's collector, new in this batch."""
+        if not isinstance(machine, str) or not machine:
+            raise DecodeError(
+                Reason.NO_MACHINE, f"machine is {str(machine)[:100]!r}, expected a text that is not empty"
+            )
+        route = self._routes.of(machine)
+        if route is None:
+            patterns = [known.pattern for known in self._routes.routes]
+            raise DecodeError(Reason.NO_ROUTE, f"no bundle serves machine '{machine[:100]}'; patterns are {patterns}")
+        if route.pattern not in self._pickers:
+            sources = [self._source_of.get(channel, channel) for channel in route.channels]
+            pick = itemgetter(*sources) if len(sources) > 1 else lambda values: (values[sources[0]],)
+            self._pickers[route.pattern] = (pick, len(sources) + self._fields_beside)
+        collector = collectors[machine] = _Collector(route, *self._pickers[route.pattern])
+        return collector
+
+    def _decode_carefully(
+        self, batch: PartitionBatch, index: int, collectors: dict[str, _Collector], decoded: Decoded
+    ) -> None:
+        settings = self._settings
+        value, key = batch.values[index], batch.keys[index]
+        if value is None:
+            raise DecodeError(Reason.NOT_DECODABLE, "the message has no value, expected a SensorBlock")
+        if len(value) > settings.max_message_bytes:
+            raise DecodeError(
+                Reason.TOO_LARGE,
+                f"{len(value)} bytes, at most {settings.max_message_bytes} are read (input.max_message_bytes)",
+            )
+        content_type = _header(batch.headers[index], "content-type")
+        is_json = content_type == "application/json" or (content_type is None and value[:20].lstrip()[:1] == b"{")
+        if is_json and not settings.is_native:
+            block = self._mapping.block(value, key, batch.timestamps_ms[index])
+        else:
+            block = decode_sensor_block(value, content_type, machine=text_of(key))
+        if len(block) == 0:
+            return
+        collector = collectors.get(block.machine) or self._collect(collectors, block.machine)
+        values = self._in_order(block, collector.route)
+        self._arrange(collector, batch, decoded)  # rows that came before it
+        offsets = np.full(len(block), batch.offsets[index], dtype=np.int64)
+        collector.blocks.append((offsets, block.ts, values))
+
+    def _in_order(self, block: SensorBlock, route: Route) -> np.ndarray:
+        """The block's values in the route's channel order, [n, C] float32, NaN for absent channels."""
+        if block.channels == route.channels and not self._settings.rename:
+            return block.values
+        order = self._orders.get((route.pattern, block.channels))
+        if order is None:
+            order = self._find_order(block, route)
+            if len(self._orders) > MAX_CACHED:
+                self._orders.clear()
+            self._orders[route.pattern, block.channels] = order
+        values = block.values
+        if (order < 0).any():
+            values = np.concatenate([values, np.full((len(block), 1), np.nan, dtype=np.float32)], axis=1)
+        return np.ascontiguousarray(values[:, order])
+
+    def _find_order(self, block: SensorBlock, route: Route) -> np.ndarray:
+        """[C] the block's column of each channel of the route, -1 where it has none."""
+        names = [self._settings.rename.get(name, name) for name in block.channels]
+        column_of = {name: column for column, name in enumerate(names)}
+        unknown = [name for name in names if name not in route.channels]
+        missing = [name for name in route.channels if name not in column_of]
+        sent = f"machine '{block.machine}' sent {len(names)} channels where its bundle has {len(route.channels)}"
+        if unknown and self._settings.unknown_channels == "dead-letter":
+            raise DecodeError(Reason.UNKNOWN_CHANNEL, f"{sent}; unknown: {_some(unknown)} (input.unknown_channels)")
+        if missing and self._settings.missing_channels == "dead-letter":
+            raise DecodeError(Reason.MISSING_CHANNEL, f"{sent}; missing: {_some(missing)} (input.missing_channels)")
+        if len(missing) == len(route.channels):
+            raise DecodeError(Reason.MISSING_CHANNEL, f"{sent}; none of them is the bundle's")
+        return np.array([column_of.get(name, -1) for name in route.channels])
+
+    def _arrange(self, collector: _Collector, batch: PartitionBatch, decoded: Decoded) -> None:
+        """Collected single rows become a block."""
+        if not collector.rows:
+            return
+        width = len(collector.route.channels)
+        try:
+            # array('d') takes numbers only: text and null raise, where numpy would convert "1.5" without a word.
+            flat = array("d", chain.from_iterable(collector.rows))
+            with np.errstate(over="ignore"):
+                values = np.frombuffer(flat, dtype=np.float64).reshape(-1, width).astype(np.float32)
+            odd = not np.isfinite(values).all()
+        except (TypeError, OverflowError):
+            odd = True
+        if odd:
+            values = self._arrange_row_by_row(collector, batch, decoded)
+        if len(values):
+            offsets = np.array([batch.offsets[index] for index in collector.indices], dtype=np.int64)
+            collector.blocks.append((offsets, np.array(collector.times, dtype=np.int64), values))
+        collector.rows, collector.times, collector.indices = [], [], []
+
+    def _arrange_row_by_row(self, collector: _Collector, batch: PartitionBatch, decoded: Decoded) -> np.ndarray:
+        """Nulls become NaN; rows with anything but numbers become dead letters."""
+        channels = collector.route.channels
+        kept: list[int] = []
+        blocks: list[np.ndarray] = []
+        for position, row in enumerate(collector.rows):
+            try:
+                numbers = [number_of(channel, value) for channel, value in zip(channels, row, strict=True)]
+                blocks.append(to_float32(np.array([numbers]), channels))
+                kept.append(position)
+            except DecodeError as error:
+                index = collector.indices[position]
+                decoded.dead_letters.append((batch.offsets[index], dead_letter(batch, index, error)))
+        collector.times = [collector.times[position] for position in kept]
+        collector.indices = [collector.indices[position] for position in kept]
+        return np.concatenate(blocks) if blocks else np.empty((0, len(channels)), dtype=np.float32)
+
+
+def _header(headers: Headers | None, name: str) -> str | None:
+    for key, value in headers or ():
+        if key == name and value is not None:
+            return value.decode("utf-8", "replace").strip().lower()
+    return None
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

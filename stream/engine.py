@@ -1,0 +1,119 @@
+"""What both runners share around the pipeline: restore, publish, and commit in the order that loses nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from stream.pipeline import Pipeline
+from stream.publisher import Publisher
+from stream.records import Output, PartitionBatch
+from stream.routes import Routes
+from stream.settings import Settings
+from stream.state import progress_record
+from stream.state_reader import StateReader
+
+log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """One worker's pipeline with its state and its output.
+
+    Not to be called from two threads at a time; `health` may be read from any.
+    """
+
+    def __init__(self, routes: Routes, settings: Settings, publisher: Publisher) -> None:
+        self.pipeline = Pipeline(routes, settings)
+        self.publisher = publisher
+        self.topic = settings.topics.full_name("sensors")
+        self._prefix = f"{settings.kafka.group}/{self.topic}/".encode()
+        self._reader = StateReader(settings)
+        self._committed: dict[int, int] = {}
+        self._alerts_pending = False
+        self.assigned = False
+        """True once the group has given this worker its part, be it empty."""
+        self.progressed_at = time.monotonic()
+        """When messages were handled or committed last, or nothing was waiting."""
+
+    def assign(self, partitions: Sequence[int]) -> dict[int, int | None]:
+        """Take over partitions: state as of the group's commits, and newer where snapshots are.
+
+        Returns:
+            the committed offset of each partition, None where the group has none yet: reading starts there.
+        """
+        self.revoke(partitions)
+        committed = self._reader.committed(self.topic, partitions)
+        for number, offset in committed.items():
+            state = self.pipeline.partition(number)
+            if offset is None:
+                # Snapshots without a commit belong to a topic that was deleted and made anew, or to a first run that
+                # ended before its first commit: reading from the start gives the same.
+                continue
+            state.position = offset
+            self._committed[number] = offset
+            machines = state.restore(self._reader.read(number, self._prefix), self.pipeline.routes)
+            log.info(
+                "partition taken over", partition=number, offset=offset, machines=machines, published=state.published
+            )
+        self.assigned = True
+        return committed
+
+    def committed_offset(self, partition: int) -> int:
+        """Offset that a restart reads from; 0 before the first commit."""
+        return self._committed.get(partition, 0)
+
+    def revoke(self, partitions: Iterable[int]) -> None:
+        """Forget partitions that another worker takes over."""
+        for partition in partitions:
+            self.pipeline.partitions.pop(partition, None)
+            self._committed.pop(partition, None)
+
+    def handle(self, batches: Sequence[PartitionBatch]) -> None:
+        """Handle messages of assigned partitions and publish what comes of them."""
+        outputs = self.pipeline.handle(batches, time.monotonic())
+        if outputs:
+            self._alerts_pending = self._alerts_pending or any(output.topic == "alerts" for output in outputs)
+            self.publisher.publish(outputs)
+        self.progressed_at = time.monotonic()
+
+    @property
+    def alerts_pending(self) -> bool:
+        """True where an alert was published since the last commit: in a transaction it cannot be read before."""
+        return self._alerts_pending
+
+    def prepare_commit(self, *, everything: bool = False) -> dict[int, int]:
+        """Publish snapshots that are due and say which offsets may be committed now, by partition.
+
+        Without transactions the output is awaited first, then the snapshots: a snapshot that says 'alert opened' must
+        not arrive when the alert did not.
+
+        Args:
+            everything: snapshot every machine with new rows, as on a clean stop.
+        """
+        now = time.monotonic()
+        records: list[Output] = []
+        offsets: dict[int, int] = {}
+        for number, state in self.pipeline.partitions.items():
+            snapshots = state.snapshots(now, everything=everything)
+            records += snapshots
+            committable = state.committable
+            if committable > self._committed.get(number, 0):
+                offsets[number] = committable
+            if state.position > state.progress_written:
+                records.append(progress_record(state.position, number))
+                state.progress_written = state.position
+        if not self.publisher.transactional:
+            self.publisher.flush()
+        self.publisher.publish(dataclasses.replace(r, key=self._prefix + (r.key or b"")) for r in records)
+        if not self.publisher.transactional:
+            self.publisher.flush()
+        return offsets
+
+    def committed(self, offsets: dict[int, int]) -> None:
+        """Note that `offsets` were committed."""
+        self._committed.update(offsets)
+        self._alerts_pending = False
+        self.progressed_at = time.monotonic()

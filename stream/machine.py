@@ -1,0 +1,150 @@
+"""One machine: the tail of its rows, its clock, its rules' memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stream.alerts import RuleState
+from stream.routes import Route
+
+
+class RowTail:
+    """The last rows of one machine in one contiguous buffer, so that windows are strided views of it.
+
+    Attributes:
+        seen: rows accepted since the machine's clock (re)started; decides which windows the stride picks.
+    """
+
+    __slots__ = ("_end", "_keep", "_missing", "_times", "_values", "seen")
+
+    def __init__(self, window: int, channels: int) -> None:
+        self._keep = window - 1
+        capacity = max(2 * window, 16)
+        self._values = np.empty((capacity, channels), dtype=np.float32)
+        self._times = np.empty(capacity, dtype=np.int64)
+        self._missing = np.empty(capacity, dtype=np.int32)
+        self._end = 0
+        self.seen = 0
+
+    def append(self, times: np.ndarray, values: np.ndarray, missing: np.ndarray | int) -> None:
+        """Add rows: times [n] int64, values [n, C] float32 without NaN, missing [n]: how many were imputed."""
+        n = len(times)
+        if self._end + n > len(self._times):
+            self._make_room(n)
+        start, end = self._end, self._end + n
+        self._times[start:end] = times
+        self._values[start:end] = values
+        self._missing[start:end] = missing
+        self._end = end
+        self.seen += n
+
+    def _make_room(self, n: int) -> None:
+        kept = min(self._keep, self._end)
+        old = slice(self._end - kept, self._end)
+        if kept + n > len(self._times):
+            grown = kept + n
+            self._values, values = np.empty((grown, self._values.shape[1]), dtype=np.float32), self._values
+            self._times, times = np.empty(grown, dtype=np.int64), self._times
+            self._missing, missing = np.empty(grown, dtype=np.int32), self._missing
+        else:
+            values, times, missing = self._values, self._times, self._missing
+        self._values[:kept] = values[old]  # numpy copies overlapping slices correctly
+        self._times[:kept] = times[old]
+        self._missing[:kept] = missing[old]
+        self._end = kept
+
+    def last_row(self) -> np.ndarray | None:
+        """[C] float32 of the newest row; None without one."""
+        return self._values[self._end - 1] if self._end else None
+
+    def windows(self, new_rows: int, window: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+        """Windows that the last `new_rows` rows completed.
+
+        A window ends at row g (counted from 0 since the clock started) where g >= window - 1 and
+        (g - (window - 1)) is a multiple of the stride: how the rows were grouped into messages changes nothing.
+
+        Returns:
+            windows: [k, window, C] float32 view, and ends: [k] index of each window's last row among the new rows.
+        """
+        first_new = self.seen - new_rows
+        first = max(first_new, window - 1)
+        first += -(first - (window - 1)) % stride
+        count = max(0, -(-(self.seen - first) // stride))
+        row_start = self._end - (self.seen - first) - (window - 1)
+        values = self._values
+        row_bytes, item_bytes = values.strides
+        view = np.lib.stride_tricks.as_strided(
+            values[row_start if count else 0 :],
+            shape=(count, window, values.shape[1]),
+            strides=(stride * row_bytes, row_bytes, item_bytes),
+            writeable=False,
+        )
+        ends = first - first_new + stride * np.arange(count)
+        return view, ends
+
+    def scored_times(self, new_rows: int, ends: np.ndarray, lag: int) -> np.ndarray:
+        """[k] int64: event time of the row that each window's score belongs to."""
+        times: np.ndarray = self._times[self._end - new_rows + ends - lag]
+        return times
+
+    def quality(self, new_rows: int, ends: np.ndarray, window: int) -> np.ndarray:
+        """[k] float64: share of each window's values that were measured."""
+        begin = self._end - new_rows - (window - 1)
+        if not self._missing[max(begin, 0) : self._end].any():
+            return np.ones(len(ends))
+        sums = np.concatenate(([0], np.cumsum(self._missing[: self._end], dtype=np.int64)))
+        last = self._end - new_rows + ends
+        missing = sums[last + 1] - sums[last + 1 - window]
+        measured: np.ndarray = 1.0 - missing / (window * self._values.shape[1])
+        return measured
+
+    def snapshot(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Times, values and missing counts of the rows that later windows need."""
+        rows = slice(self._end - min(self._keep, self._end), self._end)
+        return self._times[rows], self._values[rows], self._missing[rows]
+
+    def restore(self, times: np.ndarray, values: np.ndarray, missing: np.ndarray, seen: int) -> None:
+        """Take over a snapshot."""
+        self._end = 0
+        self.append(times, values, missing)
+        self.seen = seen
+
+    def clear(self) -> None:
+        """Forget all rows: the machine's clock restarted, or rows are missing in between."""
+        self._end = 0
+        self.seen = 0
+
+
+class Machine:
+    """State of one machine in one input partition.
+
+    Attributes:
+        offset: input offset of the last message applied; -1 before the first.
+        last_time: event time of its newest row; late rows are those not newer.
+        late_run: late rows in a row, to notice a clock that was set back.
+        dirty_from: offset of the first message that no snapshot holds yet; None where all is snapshotted.
+        rows_since_snapshot: rows applied since.
+    """
+
+    __slots__ = (
+        "dirty_from",
+        "last_time",
+        "late_run",
+        "name",
+        "offset",
+        "route",
+        "rows_since_snapshot",
+        "rules",
+        "tail",
+    )
+
+    def __init__(self, name: str, route: Route) -> None:
+        self.name = name
+        self.route = route
+        self.tail = RowTail(route.window, len(route.channels))
+        self.rules = [RuleState() for _ in route.rules]
+        self.offset = -1
+        self.last_time: int | None = None
+        self.late_run = 0
+        self.dirty_from: int | None = None
+        self.rows_since_snapshot = 0

@@ -1,0 +1,50 @@
+"""What goes into the pipeline and what comes out of it, without any Kafka client's types."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(slots=True)
+class PartitionBatch:
+    """Consecutive messages of one partition, as columns: lists of the same length, in offset order."""
+
+    topic: str
+    partition: int
+    offsets: list[int] = field(default_factory=list)
+    keys: list[bytes | None] = field(default_factory=list)
+    values: list[bytes | None] = field(default_factory=list)
+    headers: list[Headers | None] = field(default_factory=list)
+    timestamps_ms: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def since(self, offset: int) -> PartitionBatch:
+        """The messages from `offset` on; itself where that is all of them."""
+        if self.offsets and self.offsets[0] >= offset:
+            return self
+        start = bisect_left(self.offsets, offset)
+        columns = (self.offsets, self.keys, self.values, self.headers, self.timestamps_ms)
+        return PartitionBatch(self.topic, self.partition, *(column[start:] for column in columns))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One message to publish.
+
+    Attributes:
+        topic: the blueprint's short name: 'alerts', 'localizations', 'scores', 'dead-letters', 'state'.
+        partition: only where it matters ('state' lies beside its input partition); None: by key.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    partition: int | None = None

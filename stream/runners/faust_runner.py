@@ -1,0 +1,226 @@
+"""The Faust runner: an agent on the input topic, the pipeline in a thread beside the event loop.
+
+At-least-once with idempotent output: offsets follow snapshots, and a repeated alert carries the id it had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import faust
+import structlog
+from faust.types import TP
+from faust.types.auth import SASLMechanism
+from yarl import URL
+
+from stream.engine import Engine
+from stream.records import PartitionBatch
+from stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
+from stream.settings import KafkaSettings, Settings
+
+log = structlog.get_logger(__name__)
+
+# Fetches that may wait for the agent: each holds up to max_batch_messages, so few are plenty.
+WAITING_FETCHES = 4
+
+# How often idleness, stalls and stop requests are looked at.
+WATCH_S = 0.2
+
+# A stream quiet for so long is snapshotted at once, so that a restart then has nothing to replay.
+QUIET_S = 2.0
+
+
+class FaustRunner:
+    """One Faust app around one engine."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        open_engine: Callable[[], Engine],
+        *,
+        stop: Callable[[], bool],
+        until_idle_s: float | None = None,
+    ) -> None:
+        """
+        Args:
+            open_engine: gives the engine with a started publisher.
+            stop: asked several times a second.
+            until_idle_s: end once the input has been read to its end and stayed quiet that long.
+        """
+        self._settings = settings
+        self._engine = open_engine()
+        self._stop = stop
+        self._until_idle_s = until_idle_s
+        self._failure: BaseException | None = None
+        self._owned: set[int] = set()
+        self._assigned_once = False
+        self._busy = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
+        self._last_message = time.monotonic()
+        self.app = self._make_app()
+
+    def run(self) -> None:
+        """Work until stopped or idle.
+
+        Raises:
+            Exception: whatever the pipeline or the broker raised: nothing was committed past it.
+        """
+        asyncio.run(self._main())
+        if self._failure is not None:
+            raise self._failure
+
+    async def _main(self) -> None:
+        self.app.loop = asyncio.get_running_loop()
+        await self.app.start()
+        try:
+            await self._watch()
+        finally:
+            if self._failure is None:
+                await self._commit(everything=True)
+            await self.app.stop()
+            self._thread.shutdown()
+
+    # -- the agent ------------------------------------------------------------------------------------------------
+
+    def _make_app(self) -> faust.App:
+        settings, kafka = self._settings, self._settings.kafka
+        brokers = [URL(f"kafka://{address.strip()}") for address in kafka.brokers.split(",")]
+        app = faust.App(
+            kafka.group,
+            broker=brokers,
+            broker_credentials=_credentials(kafka),
+            broker_session_timeout=kafka.session_timeout_ms / 1000,
+            broker_heartbeat_interval=kafka.session_timeout_ms / 3000,
+            broker_request_timeout=max(90.0, 3 * kafka.session_timeout_ms / 1000),
+            broker_max_poll_interval=kafka.max_poll_interval_ms / 1000,
+            broker_max_poll_records=settings.worker.max_batch_messages,
+            broker_commit_interval=settings.worker.commit_interval_ms / 1000,
+            consumer_auto_offset_reset="earliest",
+            stream_buffer_maxsize=WAITING_FETCHES,
+            stream_wait_empty=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            store="memory://",
+            web_enabled=False,
+        )
+        app.transport = FetchTransport(brokers, app=app)
+        assert isinstance(app.consumer, FetchConsumer)
+        app.consumer.commit_source = self
+        topic = app.topic(self._engine.topic, schema=FetchSchema())
+        app.agent(topic, name="score")(self._score)
+        app.on_partitions_assigned.connect(self._assigned)
+        app.on_partitions_revoked.connect(self._revoked)
+        return app
+
+    async def _score(self, fetches: faust.Stream[list[PartitionBatch]]) -> None:
+        events: AsyncIterable[Any] = fetches.events()
+        async for event in events:
+            if event.message.generation_id != self.app.consumer_generation_id or self._failure is not None:
+                continue  # from before a rebalance: its rows are read again from the commit
+            async with self._busy:
+                batches = [batch for batch in event.value if batch.partition in self._owned]
+                await self._in_thread(self._engine.handle, batches)
+            self._last_message = time.monotonic()
+
+    # -- partitions and commits -----------------------------------------------------------------------------------
+
+    async def _assigned(self, app: faust.App, assigned: set[TP], **_: Any) -> None:
+        partitions = sorted(tp.partition for tp in assigned if tp.topic == self._engine.topic)
+        async with self._busy:
+            await self._in_thread(self._engine.assign, partitions)
+            self._owned = set(partitions)
+        self._assigned_once = True
+        self._last_message = time.monotonic()
+
+    async def _revoked(self, app: faust.App, revoked: set[TP], **_: Any) -> None:
+        await self._commit(everything=True)
+        async with self._busy:
+            self._engine.revoke(sorted(self._owned))
+            self._owned = set()
+
+    async def commit(self) -> bool:
+        """Called by Faust's commit timer."""
+        return await self._commit(everything=time.monotonic() - self._last_message > QUIET_S)
+
+    async def _commit(self, *, everything: bool) -> bool:
+        if self._failure is not None or not self._owned:
+            return False
+        async with self._busy:
+            offsets = await self._in_thread(partial(self._engine.prepare_commit, everything=everything))
+            if not offsets:
+                return False
+            positions = {TP(self._engine.topic, number): offset for number, offset in offsets.items()}
+            assert isinstance(self.app.consumer, FetchConsumer)
+            done = await self.app.consumer.commit_offsets(positions)
+            if done:
+                self._engine.committed(offsets)
+            return done
+
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Run in the pipeline's thread. A failure ends the worker: Faust would drop the batch and go on."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    # -- when to end ------------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        while not self._stop() and self._failure is None:
+            await asyncio.sleep(WATCH_S)
+            if self.app.should_stop or self.app.crashed:
+                self._failure = (
+                    self._failure or getattr(self.app, "_crash_reason", None) or RuntimeError("faust stopped by itself")
+                )
+                return
+            behind = self._behind()
+            if behind is False:
+                self._engine.progressed_at = time.monotonic()
+                if self._until_idle_s is not None and time.monotonic() - self._last_message >= self._until_idle_s:
+                    return
+            elif behind and time.monotonic() - self._engine.progressed_at > self._settings.worker.stall_timeout_s:
+                self._failure = TimeoutError(
+                    f"rows are waiting but none was handled for {self._settings.worker.stall_timeout_s:g} s (worker.stall_timeout_s)"
+                )
+
+    def _behind(self) -> bool | None:
+        """Whether rows wait in the broker; None where that is not known yet."""
+        if not self._assigned_once or self.app.rebalancing:
+            return None
+        positions = {number: state.position for number, state in self._engine.pipeline.partitions.items()}
+        for number in self._owned:
+            highwater = self.app.consumer.highwater(TP(self._engine.topic, number))
+            if highwater is None:
+                return None
+            if positions.get(number, 0) < highwater:
+                return True
+        return False
+
+
+def _credentials(kafka: KafkaSettings) -> Any:
+    """Faust's form of the TLS and SASL settings; None without either."""
+    if kafka.security_protocol == "PLAINTEXT":
+        return None
+    context = None
+    if kafka.security_protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=str(kafka.ssl_ca_location) if kafka.ssl_ca_location else None)
+        if kafka.ssl_certificate_location:
+            password = kafka.ssl_key_password.get_secret_value() if kafka.ssl_key_password else None
+            context.load_cert_chain(
+                str(kafka.ssl_certificate_location), kafka.ssl_key_location and str(kafka.ssl_key_location), password
+            )
+    if kafka.security_protocol == "SSL":
+        return faust.SSLCredentials(context)
+    return faust.SASLCredentials(
+        username=kafka.sasl_username or "",
+        password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else "",
+        ssl_context=context,
+        mechanism=SASLMechanism(kafka.sasl_mechanism),
+    )

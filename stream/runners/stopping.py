@@ -1,0 +1,39 @@
+"""When a runner ends: a signal, or a topic read to its end that stays quiet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+
+class IdleClock:
+    """Tells how long every assigned partition has been read to its end.
+
+    Times are monotonic seconds.
+    """
+
+    def __init__(self) -> None:
+        self._assigned: set[int] | None = None
+        self._at_end: set[int] = set()
+        self._quiet_since = time.monotonic()
+
+    def assign(self, partitions: Iterable[int]) -> None:
+        """The partitions that are read from now on."""
+        self._assigned = set(partitions)
+        self._at_end.clear()
+        self._quiet_since = time.monotonic()
+
+    def message(self, partition: int) -> None:
+        """A message of the partition was handled."""
+        self._at_end.discard(partition)
+        self._quiet_since = time.monotonic()
+
+    def end(self, partition: int) -> None:
+        """The partition was read to its end."""
+        self._at_end.add(partition)
+
+    def idle_s(self) -> float:
+        """Seconds since the last message; 0 while some partition is not at its end or none has been assigned yet."""
+        if self._assigned is None or not self._assigned <= self._at_end:
+            return 0.0
+        return time.monotonic() - self._quiet_since

@@ -1,0 +1,319 @@
+"""Every setting of the worker: one TOML file plus `WHEELTAPPER_*` variables; a variable wins over the file.
+
+`WHEELTAPPER_KAFKA__GROUP=plant-7` sets `group` of the section `[kafka]`. Unknown keys are errors that name
+the nearest known one: a misspelt setting that is silently ignored is found out at 3 a.m.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from schemas.errors import InputError
+from schemas.topics import topic_name
+
+ENVIRONMENT_PREFIX = "WHEELTAPPER_"
+# Variables of the same prefix that are not settings of the worker.
+OTHER_VARIABLES = {"WHEELTAPPER_DATA", "WHEELTAPPER_TEST_KAFKA"}
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(Section):
+    """How every client reaches the brokers."""
+
+    brokers: str = Field(default="127.0.0.1:9092", description="host:port, several separated by commas")
+    group: str = Field(
+        default="wheeltapper", min_length=1, description="consumer group: workers of one group share the machines"
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_location: Path | None = Field(
+        default=None, description="PEM file of the authority; the system's store without it"
+    )
+    ssl_certificate_location: Path | None = Field(default=None, description="PEM file of the client's certificate")
+    ssl_key_location: Path | None = Field(default=None, description="PEM file of the client's key")
+    ssl_key_password: SecretStr | None = None
+    session_timeout_ms: int = Field(
+        default=6_000,
+        ge=1_000,
+        description="a killed worker's machines move after this; 6 s is the least that brokers allow by default",
+    )
+    max_poll_interval_ms: int = Field(
+        default=300_000,
+        ge=10_000,
+        description="a worker that takes longer over one batch loses its machines; twice the worst batch",
+    )
+    delivery_timeout_ms: int = Field(
+        default=600_000, ge=1_000, description="how long an unreachable broker is waited for before the worker gives up"
+    )
+
+
+class TopicSettings(Section):
+    """Topic names: prefix + name, or a full name where a plant has its own."""
+
+    prefix: str = "wheeltapper."
+    sensors: str | None = Field(default=None, description="full name of the input topic; none: prefix + 'sensors'")
+    scores: str | None = None
+    alerts: str | None = None
+    localizations: str | None = None
+    models: str | None = None
+    dead_letters: str | None = None
+    state: str | None = None
+
+    def full_name(self, name: str) -> str:
+        """Full topic name of e.g. 'dead-letters'."""
+        return getattr(self, name.replace("-", "_"), None) or topic_name(self.prefix, name)
+
+
+class InputSettings(Section):
+    """Where a message of the input topic carries machine, time and values; the defaults are SensorBlock's."""
+
+    machine: str = Field(
+        default="machine", description="field with the machine's id (a.b = nested), or 'key' for the record's key"
+    )
+    time: str = Field(default="ts", description="field with the event time, or 'record' for the record's own timestamp")
+    time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = Field(
+        default="auto", description="auto: ISO 8601 text, or integer microseconds"
+    )
+    values: str = Field(
+        default="values", description="field that holds the channels, or '' where they are fields of the message itself"
+    )
+    rename: dict[str, str] = Field(default_factory=dict, description="field of the message -> channel of the bundle")
+    unknown_channels: Literal["dead-letter", "ignore"] = Field(
+        default="dead-letter", description="what becomes of a message with channels that the bundle does not know"
+    )
+    missing_channels: Literal["dead-letter", "impute"] = Field(
+        default="dead-letter",
+        description="impute: an absent channel counts as null: last value carried forward, lower quality",
+    )
+    max_message_bytes: int = Field(
+        default=16 * 2**20, ge=1_000, description="larger messages go to dead-letters unread"
+    )
+
+    @property
+    def is_native(self) -> bool:
+        """True where messages are SensorBlocks, in any of the three encodings."""
+        return (self.machine, self.time, self.time_unit, self.values, self.rename) == (
+            "machine",
+            "ts",
+            "auto",
+            "values",
+            {},
+        )
+
+
+class WindowSettings(Section):
+    """How rows become windows."""
+
+    stride: int | None = Field(default=None, ge=1, description="rows between scored windows; none: the bundle's own")
+    clock_restart_rows: int = Field(
+        default=300,
+        ge=0,
+        description="rows not newer than the machine's last are late: dropped and counted. After so many in a row its clock "
+        "is taken as restarted; 0: never. A producer's retry may repeat some hundreds of rows",
+    )
+    max_gap_intervals: int = Field(
+        default=0,
+        ge=0,
+        description="a gap of more than so many sampling intervals empties the window; 0: gaps are bridged",
+    )
+
+
+class ThresholdSettings(Section):
+    """When a calibrated score becomes an alert. 1.0 is the bundle's alarm level."""
+
+    method: Literal["fixed", "spot"] = Field(
+        default="fixed",
+        description="fixed: raise_level as it stands; spot: extreme-value threshold, learned online per machine",
+    )
+    raise_level: float = Field(default=1.0, gt=0, description="calibrated score that raises an alert (method fixed)")
+    clear_ratio: float = Field(
+        default=0.8, gt=0, le=1, description="an open alert clears below this share of the raise level"
+    )
+    min_duration: int = Field(
+        default=1, ge=1, description="windows in a row above the raise level before an alert opens"
+    )
+    clear_duration: int = Field(
+        default=10, ge=1, description="windows in a row below the clear level before an alert clears"
+    )
+    false_alarms_per_day: float = Field(
+        default=0.1, gt=0, description="expected false alarms per machine and day (method spot)"
+    )
+    spot_tail: float = Field(
+        default=0.02, gt=0, lt=0.5, description="share of normal scores that the tail is fitted on (method spot)"
+    )
+
+
+class ScoringSettings(Section):
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="cuda without a working CUDA is an error; auto falls back"
+    )
+    threads: int = Field(default=1, ge=0, description="onnxruntime threads for one batch; 0: all cores")
+    top_channels: int = Field(default=5, ge=1, description="channels named in an alert; localizations name all")
+    publish_scores: bool = Field(default=True, description="write every score to the scores topic")
+
+
+class StateSettings(Section):
+    snapshot_interval_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="a machine with new rows is snapshotted at least this often; a restart replays no more than that",
+    )
+    snapshot_windows: int = Field(
+        default=8,
+        ge=1,
+        description="and whenever so many windows' worth of rows have come: bounds the replay at high rates",
+    )
+    restore_timeout_s: float = Field(default=120.0, gt=0, description="reading the state back may take this long")
+
+
+class WorkerSettings(Section):
+    transactions: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="runner direct: output, state and offsets commit together; auto: where the broker can",
+    )
+    commit_interval_ms: int = Field(default=1_000, ge=10, description="between commits when nothing urgent is pending")
+    alert_commit_interval_ms: int = Field(
+        default=50,
+        ge=1,
+        description="transactions are readable after their commit: an alert waits at most about this long",
+    )
+    max_batch_messages: int = Field(default=5_000, ge=1, description="messages handled at a time")
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=0, ge=0, le=65_535, description="/healthz, /readyz, /metrics; 0: not served")
+    stall_timeout_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="no progress for so long while rows wait: /readyz fails, and the worker ends itself",
+    )
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Section):
+    """All sections."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicSettings = TopicSettings()
+    input: InputSettings = InputSettings()
+    windows: WindowSettings = WindowSettings()
+    threshold: ThresholdSettings = ThresholdSettings()
+    scoring: ScoringSettings = ScoringSettings()
+    state: StateSettings = StateSettings()
+    worker: WorkerSettings = WorkerSettings()
+
+
+def load_settings(config: Path | None = None, **overrides: Mapping[str, Any]) -> Settings:
+    """Settings from the file, then the environment, then `overrides` (section -> key -> value; None is left out).
+
+    Raises:
+        InputError: no such file, not TOML, an unknown key or a value that does not fit.
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    if config is not None:
+        sections = _read_toml(config)
+    for name, value in os.environ.items():
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in OTHER_VARIABLES:
+            section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+            _check_key(section, key, where=name)
+            sections.setdefault(section, {})[key] = _parse_variable(value, section, key)
+    for section, values in overrides.items():
+        sections.setdefault(section, {}).update({key: value for key, value in values.items() if value is not None})
+    try:
+        return Settings.model_validate(sections)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        shown = "" if "password" in key else f", found {first['input']!r}"
+        raise InputError(
+            f"setting {key}: {first['msg']}{shown}; correct it in {config or 'the options or variables'}"
+        ) from error
+
+
+def _read_toml(config: Path) -> dict[str, dict[str, Any]]:
+    try:
+        data = tomllib.loads(config.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{config}: no such settings file; give the path of a TOML file to --config") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{config}: not a readable TOML file ({error}); see deploy/worker.toml for one") from error
+    for section, values in data.items():
+        if not isinstance(values, dict):
+            raise InputError(
+                f"{config}: '{section}' stands outside of a section; expected one of {_section_names()} as [section]"
+            )
+        for key in values or {"": None}:
+            _check_key(section, key, where=str(config))
+    return data
+
+
+def _section_names() -> list[str]:
+    return list(Settings.model_fields)
+
+
+def _check_key(section: str, key: str, *, where: str) -> None:
+    if section not in Settings.model_fields:
+        raise InputError(
+            f"{where}: unknown section '{section}'{_nearest(section, _section_names())}; sections are {_section_names()}"
+        )
+    known = list(_section_model(section).model_fields)
+    if key and key not in known:
+        raise InputError(f"{where}: unknown setting '{section}.{key}'{_nearest(key, known)}; [{section}] has {known}")
+    if not key and where.startswith(ENVIRONMENT_PREFIX):
+        raise InputError(f"{where}: names a section but no setting; write {where}__{known[0].upper()}")
+
+
+def _section_model(section: str) -> type[BaseModel]:
+    annotation = Settings.model_fields[section].annotation
+    assert isinstance(annotation, type)
+    assert issubclass(annotation, BaseModel)
+    return annotation
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f", did you mean '{close[0]}'?" if close else ""
+
+
+def _parse_variable(value: str, section: str, key: str) -> Any:
+    """Text as it stands, except for tables, which are TOML: `{a = "b"}`."""
+    if value.startswith("{") and "dict" in str(_section_model(section).model_fields[key].annotation):
+        try:
+            return tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(
+                f"{ENVIRONMENT_PREFIX}{section.upper()}__{key.upper()}: not a TOML table ({error})"
+            ) from error
+    return value
+
+
+def confluent_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """What every confluent-kafka client needs to reach the brokers."""
+    config: dict[str, Any] = {"bootstrap.servers": kafka.brokers, "security.protocol": kafka.security_protocol}
+    if kafka.security_protocol.startswith("SASL"):
+        config["sasl.mechanism"] = kafka.sasl_mechanism
+        config["sasl.username"] = kafka.sasl_username or ""
+        config["sasl.password"] = kafka.sasl_password.get_secret_value() if kafka.sasl_password else ""
+    for option, path in (
+        ("ssl.ca.location", kafka.ssl_ca_location),
+        ("ssl.certificate.location", kafka.ssl_certificate_location),
+        ("ssl.key.location", kafka.ssl_key_location),
+    ):
+        if path is not None:
+            if not path.is_file():
+                raise InputError(f"{path}: no such file; kafka.{option.replace('.', '_')} must name a PEM file")
+            config[option] = str(path)
+    if kafka.ssl_key_password is not None:
+        config["ssl.key.password"] = kafka.ssl_key_password.get_secret_value()
+    return config

@@ -1,0 +1,136 @@
+"""A machine's snapshot: one record of the compacted `state` topic, in the partition of its input.
+
+Layout: b"WTS1", int64 input offset, uint32 length of a JSON header, the header, then the rows that the next windows
+need: times int64 [n], missing int32 [n], values float32 [n, C]; all little-endian. Keys are GROUP/INPUT TOPIC/MACHINE,
+so that several groups share one topic and none takes another's state for its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from typing import Any
+
+import numpy as np
+import orjson
+
+from stream.alerts import RuleState
+from stream.machine import Machine
+from stream.records import Output
+from stream.routes import Route
+from stream.thresholds import SpotState
+
+MAGIC = b"WTS1"
+PREFIX = struct.Struct("<4sqI")
+PROGRESS = b"\x00progress"
+"""In place of a machine: up to which input offset the partition's output has been published. A zero byte starts it, as
+no machine's id can."""
+
+
+class SnapshotError(Exception):
+    """A snapshot that cannot be used: damaged, or of another layout. The machine warms up again."""
+
+
+def machine_snapshot(machine: Machine, partition: int) -> Output:
+    """The machine's state as a record of the `state` topic, keyed by the machine alone: `StateKeys` adds the rest."""
+    times, values, missing = machine.tail.snapshot()
+    header = {
+        "machine": machine.name,
+        "last_time": machine.last_time,
+        "late_run": machine.late_run,
+        "seen": machine.tail.seen,
+        "channels": machine.route.channels,
+        "rules": {
+            rule.manifest.bundle_id: dataclasses.asdict(state)
+            for rule, state in zip(machine.route.rules, machine.rules, strict=True)
+        },
+    }
+    text = orjson.dumps(header)
+    value = b"".join(
+        (
+            PREFIX.pack(MAGIC, machine.offset, len(text)),
+            text,
+            times.astype("<i8").tobytes(),
+            missing.astype("<i4").tobytes(),
+            values.astype("<f4").tobytes(),
+        )
+    )
+    return Output("state", machine.name.encode(), value, partition=partition)
+
+
+def progress_record(published: int, partition: int) -> Output:
+    """Says that the output of all input below offset `published` is out."""
+    return Output("state", PROGRESS, orjson.dumps({"published": published}), partition=partition)
+
+
+def read_progress(value: bytes) -> int:
+    """The offset of a progress record; 0 where it cannot be read (then output may be published twice, never lost)."""
+    try:
+        return int(orjson.loads(value)["published"])
+    except (orjson.JSONDecodeError, LookupError, TypeError, ValueError):
+        return 0
+
+
+def snapshot_offset(value: bytes) -> int:
+    """The input offset a snapshot was taken at; -1 for anything else."""
+    return int(PREFIX.unpack_from(value)[1]) if value[:4] == MAGIC and len(value) >= PREFIX.size else -1
+
+
+def snapshot_header(value: bytes) -> tuple[dict[str, Any], memoryview]:
+    """Header and the bytes behind it.
+
+    Raises:
+        SnapshotError: not a snapshot of this layout.
+    """
+    try:
+        magic, _, length = PREFIX.unpack_from(value)
+        if magic != MAGIC:
+            raise ValueError(f"starts with {magic!r}, expected {MAGIC!r}")
+        end = PREFIX.size + length
+        return orjson.loads(value[PREFIX.size : end]), memoryview(value)[end:]
+    except (ValueError, struct.error) as error:
+        raise SnapshotError(str(error)) from error
+
+
+def restore_machine(value: bytes, route: Route) -> tuple[Machine, dict[str, RuleState]]:
+    """A machine from its snapshot.
+
+    Rows are taken over where the channels are still the same; a rule's memory where its bundle still serves.
+
+    Returns:
+        the machine, and the states of bundles that no longer serve it, by bundle id.
+
+    Raises:
+        SnapshotError: damaged, or of other channels.
+    """
+    header, body = snapshot_header(value)
+    try:
+        machine = Machine(header["machine"], route)
+        if tuple(header["channels"]) != route.channels:
+            raise SnapshotError(f"machine '{machine.name}': its bundle's channels have changed")
+        machine.offset = snapshot_offset(value)
+        machine.last_time = header["last_time"]
+        machine.late_run = int(header["late_run"])
+        width = len(route.channels)
+        rows, rest = divmod(len(body), 12 + 4 * width)
+        if rest:
+            raise SnapshotError(
+                f"machine '{machine.name}': {len(body)} bytes of rows, not a multiple of {12 + 4 * width}"
+            )
+        times = np.frombuffer(body, dtype="<i8", count=rows)
+        missing = np.frombuffer(body, dtype="<i4", count=rows, offset=8 * rows)
+        values = np.frombuffer(body, dtype="<f4", offset=12 * rows).reshape(rows, width)
+        # A longer window than the snapshot's tail fills up first, as after a start.
+        seen = int(header["seen"]) if rows >= route.window - 1 else rows
+        machine.tail.restore(times, values, missing, seen)
+        states = {bundle: _rule_state(state) for bundle, state in header["rules"].items()}
+    except (LookupError, TypeError, ValueError) as error:
+        raise SnapshotError(f"{type(error).__name__}: {error}") from error
+    serving = [rule.manifest.bundle_id for rule in route.rules]
+    machine.rules = [states.pop(bundle) if bundle in states else RuleState() for bundle in serving]
+    return machine, states
+
+
+def _rule_state(fields: dict[str, Any]) -> RuleState:
+    spot = fields.pop("spot")
+    return RuleState(**fields, spot=None if spot is None else SpotState(**spot))

@@ -1,0 +1,97 @@
+"""When a calibrated score is too high.
+
+Sign: larger scores are stranger; a threshold is the raise level, in calibrated score, where 1.0 is the bundle's alarm
+level. A threshold learns only from windows that lie outside of alerts, and only in time order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from schemas.bundle.tail import fit_tail
+from stream.settings import ThresholdSettings
+
+SECONDS_PER_DAY = 86_400.0
+
+# Excesses remembered per machine: enough for the tail, small in a snapshot.
+MAX_EXCESSES = 500
+
+# The tail is fitted again when its excesses have grown by this share: costs fall off, the level still follows.
+REFIT_GROWTH = 0.05
+
+
+@dataclass(slots=True)
+class SpotState:
+    """Streaming peaks over threshold (SPOT; Siffer et al., KDD 2017) of one machine and rule.
+
+    Attributes:
+        start: t: scores above it are the tail.
+        level: z: the raise level now.
+        seen, above: scores learned from, and how many of them lay above `start`.
+        excesses: the newest excesses over `start`.
+        fitted_at: value of `above` at the last fit.
+    """
+
+    start: float
+    level: float
+    seen: int
+    above: int
+    excesses: list[float] = field(default_factory=list)
+    fitted_at: int = 0
+
+
+class SpotThreshold:
+    """SPOT for one rule: starts from the bundle's calibration, then learns per machine."""
+
+    def __init__(self, settings: ThresholdSettings, calibration: np.ndarray, windows_per_day: float) -> None:
+        """
+        Args:
+            calibration: [n] calibrated scores of held-out normal windows, in time order.
+            windows_per_day: scored windows per machine and day.
+        """
+        self._probability = min(settings.false_alarms_per_day / windows_per_day, settings.spot_tail / 2)
+        self._fallback = settings.raise_level
+        start = float(np.quantile(calibration, 1 - settings.spot_tail)) if len(calibration) else settings.raise_level
+        excesses = calibration[calibration > start] - start
+        self._first = SpotState(
+            start=start,
+            level=settings.raise_level,
+            seen=len(calibration),
+            above=len(excesses),
+            excesses=[float(excess) for excess in excesses[-MAX_EXCESSES:]],
+        )
+        self._refit(self._first)
+
+    def new_state(self) -> SpotState:
+        """What a machine starts with."""
+        first = self._first
+        return SpotState(first.start, first.level, first.seen, first.above, list(first.excesses), first.fitted_at)
+
+    def learn(self, state: SpotState, score: float) -> None:
+        """Take in one score from outside of any alert."""
+        if score > state.level:
+            return
+        state.seen += 1
+        if score <= state.start:
+            return
+        state.above += 1
+        state.excesses.append(score - state.start)
+        if len(state.excesses) > MAX_EXCESSES:
+            del state.excesses[0]
+        if state.above - state.fitted_at >= max(1, REFIT_GROWTH * len(state.excesses)):
+            self._refit(state)
+
+    def learn_ordinary(self, state: SpotState, count: int) -> None:
+        """Take in `count` scores that are known to lie at or below `state.start`."""
+        state.seen += count
+
+    def _refit(self, state: SpotState) -> None:
+        state.fitted_at = state.above
+        tail = fit_tail(np.array(state.excesses))
+        if tail is None or not state.seen:
+            state.level = self._fallback
+            return
+        share = state.above / state.seen
+        state.level = max(state.start, tail.level(state.start, share, self._probability))

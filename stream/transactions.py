@@ -1,0 +1,79 @@
+"""Whether the broker has transactions, and under which id this worker uses them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from stream.settings import Settings, confluent_config
+
+log = structlog.get_logger(__name__)
+
+# A new broker may still be loading its transaction log: that takes seconds, not a minute.
+INIT_TIMEOUT_S = 60.0
+
+
+def broker_has_transactions(settings: Settings) -> bool:
+    """True where an aborted transaction leaves its marker behind.
+
+    Asking is not enough: some Kafka-compatible brokers accept the calls and keep the records all the same. An aborted
+    record in the `state` topic followed by the broker's own marker is the proof; without the marker there is none.
+    """
+    base = confluent_config(settings.kafka)
+    topic = settings.topics.full_name("state")
+    producer = Producer(
+        {**base, "transactional.id": f"{settings.kafka.group}-probe-{socket.gethostname()}-{os.getpid()}"}
+    )
+    consumer = Consumer({**base, "group.id": f"{settings.kafka.group}-probe"})
+    try:
+        producer.init_transactions(INIT_TIMEOUT_S)
+        producer.begin_transaction()
+        offsets: list[int] = []
+        producer.produce(
+            topic,
+            b"",
+            b"\x00probe",
+            partition=0,
+            on_delivery=lambda error, message: offsets.append(-1 if error else message.offset()),
+        )
+        producer.flush(INIT_TIMEOUT_S)
+        producer.abort_transaction(INIT_TIMEOUT_S)
+        if not offsets or offsets[0] < 0:
+            return False
+        high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10.0)[1]
+        return bool(high > offsets[0] + 1)
+    except KafkaException as error:
+        log.info("broker refuses transactions", error=str(error))
+        return False
+    finally:
+        consumer.close()
+
+
+class TransactionalId:
+    """An id that is this worker's alone, and the same again after a restart on the same host.
+
+    The same id fences what a killed worker left open at once; a random one would make readers of committed data wait
+    for the transaction timeout. Slots are held by file locks, which end with the process however it ends.
+    """
+
+    def __init__(self, group: str, topic: str) -> None:
+        folder = Path(tempfile.gettempdir()) / f"wheeltapper-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        slot = 0
+        while True:
+            name = f"{group}-{topic}-{slot}".replace("/", "_")
+            self._lock: IO[str] = (folder / f"{name}.lock").open("w")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                self._lock.close()
+                slot += 1
+        self.value = f"{socket.gethostname()}-{name}"

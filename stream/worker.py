@@ -1,0 +1,145 @@
+"""A worker process: bundles, engine, runner, health. `wheeltapper worker` calls `run_worker`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import structlog
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from schemas.errors import InputError
+from stream.engine import Engine
+from stream.health import WorkerStatus, serve_health
+from stream.publisher import Publisher
+from stream.routes import Routes, load_routes
+from stream.settings import Settings, confluent_config
+from stream.transactions import TransactionalId, broker_has_transactions
+
+log = structlog.get_logger(__name__)
+
+RUNNERS = ("faust", "direct")
+
+# Brokers take messages of this size unless they are told otherwise.
+DEFAULT_MESSAGE_BYTES = 1_048_588
+
+
+def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until_idle_s: float | None = None) -> None:
+    """Work until SIGTERM or SIGINT, or until the input has been idle for `until_idle_s` seconds.
+
+    Raises:
+        InputError: a bundle, setting, broker address or right is wrong.
+    """
+    stopping = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    status = WorkerStatus(settings.worker)
+    end_health = None
+    if settings.worker.http_port:
+        end_health = serve_health(status, settings.worker.http_host, settings.worker.http_port)
+    try:
+        routes = load_routes(bundles, settings)
+        for rule in routes.rules:
+            manifest = rule.manifest
+            log.info(
+                "bundle loaded",
+                bundle=manifest.bundle_id,
+                detector=manifest.detector,
+                channels=len(manifest.channels),
+                window=manifest.window,
+                stride=rule.stride,
+                device=rule.graph.device,
+            )
+        check_partitions(settings)
+        open_engine = _engine_opener(routes, settings, status, direct=runner == "direct")
+        log.info("working", runner=runner, brokers=settings.kafka.brokers, topic=settings.topics.full_name("sensors"))
+        # Imported late: each runner brings its own client.
+        if runner == "direct":
+            from stream.runners.direct_runner import DirectRunner
+
+            DirectRunner(settings, open_engine, stop=stopping.is_set, until_idle_s=until_idle_s).run()
+        else:
+            from stream.runners.faust_runner import FaustRunner
+
+            FaustRunner(settings, open_engine, stop=stopping.is_set, until_idle_s=until_idle_s).run()
+    finally:
+        if end_health is not None:
+            end_health()
+
+
+def _engine_opener(routes: Routes, settings: Settings, status: WorkerStatus, *, direct: bool) -> Callable[[], Engine]:
+    identity: TransactionalId | None = None
+    if direct and settings.worker.transactions != "off":
+        if broker_has_transactions(settings):
+            identity = TransactionalId(settings.kafka.group, settings.topics.full_name("sensors"))
+        elif settings.worker.transactions == "on":
+            raise InputError("worker.transactions is 'on' but the broker has none; set it to 'auto' or 'off'")
+        else:
+            log.info("the broker has no transactions: output is at least once, repeated alerts keep their ids")
+    largest = _largest_message(settings, settings.topics.full_name("dead-letters"))
+
+    def open_engine() -> Engine:
+        publisher = Publisher(
+            settings,
+            transactional_id=identity.value if identity else None,
+            largest_dead_letter=largest,
+        )
+        publisher.start()
+        engine = Engine(routes, settings, publisher)
+        status.follow(engine)
+        return engine
+
+    return open_engine
+
+
+def check_partitions(settings: Settings) -> None:
+    """Every topic must be there, and `state` must have a partition beside each of the input's.
+
+    Raises:
+        InputError: names the topic and the command that creates it.
+    """
+    client = Consumer({**confluent_config(settings.kafka), "group.id": settings.kafka.group})
+    try:
+        counts = {}
+        for name in ("sensors", "state", "alerts", "localizations", "scores", "dead-letters"):
+            topic = settings.topics.full_name(name)
+            found = client.list_topics(topic, timeout=10.0).topics.get(topic)
+            if found is None or found.error is not None or not found.partitions:
+                reason = f" ({found.error.str()})" if found is not None and found.error is not None else ""
+                raise InputError(
+                    f"topic '{topic}' is not there{reason}; create it with 'wheeltapper topics create --brokers "
+                    f"{settings.kafka.brokers}', or name the right one in [topics]"
+                )
+            counts[name] = len(found.partitions)
+        if counts["state"] < counts["sensors"]:
+            raise InputError(
+                f"topic '{settings.topics.full_name('state')}' has {counts['state']} partitions, the input topic "
+                f"'{settings.topics.full_name('sensors')}' has {counts['sensors']}; the state topic needs as many: "
+                f"create it with 'wheeltapper topics create --partitions {counts['sensors']}'"
+            )
+    except KafkaException as error:
+        raise InputError(
+            f"brokers '{settings.kafka.brokers}' do not answer ({error.args[0].str()}); check --brokers, the network and "
+            "the [kafka] settings, or start one with 'wheeltapper broker'"
+        ) from error
+    finally:
+        client.close()
+
+
+def _largest_message(settings: Settings, topic: str) -> int:
+    """The topic's max.message.bytes; Kafka's default where the broker does not tell."""
+    client = AdminClient(confluent_config(settings.kafka))
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    try:
+        answer = client.describe_configs([resource], request_timeout=10.0)[resource].result(10.0)
+        return int(answer["max.message.bytes"].value)
+    except (KafkaException, KeyError, TypeError, ValueError, TimeoutError):
+        return DEFAULT_MESSAGE_BYTES

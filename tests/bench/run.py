@@ -1,0 +1,170 @@
+"""`make bench`: how fast, against whom, on a real Kafka. Prints a table; writes out/bench.json and out/bench.md.
+
+    python tests/bench/run.py                    everything; about 20 minutes
+    python tests/bench/run.py --quick            a smoke run; under 2 minutes
+    python tests/bench/run.py --only quix,direct --rows 300000 --repetitions 5 --latency-seconds 0
+
+See docs/benchmark.md for the job, the method and what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import report
+from contenders import CONTENDERS, ensure_quix_environment, write_job
+from kafka_node import REPOSITORY, create_topics, fill, find_kafka, running_kafka
+from latency import measure_latency
+from messages import arrow_blocks, json_rows
+from reference import reference_events
+from scoring import measure_scoring
+from throughput import Filled, measure
+from workload import Workload, fit_detector, make_workload
+
+# An Arrow run is many times faster than one of rows: it gets more rows, so that its CPU time stays measurable.
+ARROW_FACTOR = 4
+ROWS_PER_BLOCK = 64
+FAULT_EVERY_ROWS = 1_500
+LATENCY_CONTENDERS = ("direct", "faust", "quix", "bare")
+
+
+def main() -> int:
+    arguments = _arguments()
+    # A terminated bench leaves through its `finally` blocks: no broker and no contender stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    names = list(arguments.only or [name for name in CONTENDERS if name != "direct-scores"])
+    detector = fit_detector()
+    outcome: dict[str, Any] = {"command": "python " + " ".join(sys.argv), "machine": _machine()}
+    if arguments.scoring:
+        print("scoring: session.run alone, and through the project", flush=True)
+        outcome["scoring"] = measure_scoring(detector, repetitions=5 if arguments.quick else 25)
+    kafka = find_kafka()
+    if kafka is None:
+        print(
+            "bench: skipped what needs a real Apache Kafka: no start script; name one in WHEELTAPPER_TEST_KAFKA "
+            "(called as SCRIPT start DIR PORT and SCRIPT kill DIR)",
+            flush=True,
+        )
+        names = []
+    if any(name.startswith("quix") for name in names) or "quix" in arguments.latency:
+        reason = ensure_quix_environment()
+        if reason is not None:
+            print(f"bench: quix is left out: {reason}", flush=True)
+            names = [name for name in names if not name.startswith("quix")]
+            arguments.latency = [name for name in arguments.latency if name != "quix"]
+    if kafka is not None:
+        with tempfile.TemporaryDirectory(prefix="wheeltapper-bench-") as scratch:
+            folder = Path(scratch)
+            with running_kafka(kafka, folder / "kafka") as brokers:
+                job = write_job(detector, folder / "job")
+                if names and arguments.repetitions:
+                    encodings = sorted({CONTENDERS[name].encoding for name in names})
+                    filled = {e: _fill(brokers, e, arguments, full=True) for e in encodings}
+                    idle = {e: _fill(brokers, e, arguments, full=False) for e in encodings}
+                    results = measure(
+                        names, filled, idle, brokers=brokers, job=job, folder=folder,
+                        repetitions=arguments.repetitions, until_idle_s=arguments.until_idle,
+                    )
+                    outcome["throughput"] = {name: result.summary() for name, result in results.items()}
+                if arguments.latency_seconds:
+                    outcome["latency"] = {
+                        name: measure_latency(
+                            CONTENDERS[name], detector, brokers=brokers, job=job, folder=folder, machines=arguments.machines,
+                            rate=arguments.rate, seconds=arguments.latency_seconds,
+                        )
+                        for name in arguments.latency
+                    }
+    report.add_ratios(outcome)
+    text = report.markdown(outcome)
+    print("\n" + text)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "bench.json").write_text(json.dumps(outcome, indent=2) + "\n")
+    (arguments.out / "bench.md").write_text(text)
+    print(f"written: {arguments.out / 'bench.json'}, {arguments.out / 'bench.md'}")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    words = lambda text: [word for word in text.split(",") if word]  # noqa: E731
+    parser.add_argument("--rows", type=int, default=300_000, help="rows in a one-row run; Arrow runs take four times as many")
+    parser.add_argument("--machines", type=int, default=20, help="machines, on 4 partitions")
+    parser.add_argument("--repetitions", type=int, default=5, help="runs of each contender; 0: no throughput")
+    parser.add_argument("--only", type=words, help=f"contenders, separated by commas, of {', '.join(CONTENDERS)}")
+    parser.add_argument("--latency", type=words, default=",".join(LATENCY_CONTENDERS), help="contenders of the latency part")
+    parser.add_argument("--latency-seconds", type=float, default=60.0, help="measured time of each; 0: no latency part")
+    parser.add_argument("--rate", type=float, default=5_000.0, help="rows per second of the latency part")
+    parser.add_argument("--until-idle", type=float, default=5.0, help="seconds without rows after which a contender ends")
+    parser.add_argument("--no-scoring", dest="scoring", action="store_false", help="leave out the scoring part")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: few rows, one repetition; its numbers mean little")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "out", help="folder of bench.json and bench.md")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rows, arguments.repetitions = min(arguments.rows, 20_000), min(arguments.repetitions, 1)
+        arguments.latency_seconds, arguments.until_idle = min(arguments.latency_seconds, 6.0), 2.0
+        arguments.only = arguments.only or ["quix", "direct", "faust", "direct-arrow", "faust-arrow"]
+        arguments.latency = [name for name in arguments.latency if name in ("direct", "faust")]
+    unknown = sorted({*(arguments.only or ()), *arguments.latency} - set(CONTENDERS))
+    if unknown:
+        parser.error(f"unknown contenders {unknown}; there are {sorted(CONTENDERS)}")
+    return arguments
+
+
+def _fill(brokers: str, encoding: str, arguments: argparse.Namespace, *, full: bool) -> Filled:
+    """A topic of the workload; not `full`: one row a machine, for what starting costs."""
+    factor = ARROW_FACTOR if encoding == "arrow" else 1
+    rows_per_machine = arguments.rows * factor // arguments.machines if full else 1
+    topic = f"bench.rows.{encoding}.{'full' if full else 'idle'}"
+    started = time.monotonic()
+    workload: Workload = make_workload(arguments.machines, rows_per_machine, fault_every=FAULT_EVERY_ROWS)
+    events = reference_events(workload, fit_detector()) if full else set()
+    create_topics(brokers, [topic])
+    if encoding == "arrow":
+        messages = arrow_blocks(workload, rows_per_machine, ROWS_PER_BLOCK)
+    else:
+        messages = json_rows(workload, rows_per_machine)
+    count = fill(brokers, topic, messages)
+    rows = rows_per_machine * arguments.machines
+    print(f"{topic}: {rows:,} rows in {count:,} messages, {len(events)} steps of alerts, {time.monotonic() - started:.0f} s", flush=True)
+    return Filled(topic, rows, events)
+
+
+def _machine() -> dict[str, Any]:
+    """What the numbers were taken on."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    packages = ("confluent-kafka", "faust-streaming", "aiokafka", "numpy", "orjson", "pyarrow", "wheeltapper")
+    versions = {name: metadata.version(name) for name in packages}
+    for name in ("onnxruntime-gpu", "onnxruntime"):
+        try:
+            versions["onnxruntime"] = metadata.version(name)
+            break
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": {**versions, "quixstreams": "3.28.1"},
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

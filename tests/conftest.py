@@ -1,0 +1,29 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of data set folders (smd/, hai/, ..): $WHEELTAPPER_DATA, else ../shared/data beside the checkout."""
+    named = os.environ.get("WHEELTAPPER_DATA")
+    root = Path(named) if named else CHECKOUT.parent / "shared" / "data"
+    if not root.is_dir():
+        pytest.skip("needs real data: set WHEELTAPPER_DATA to the folder of data set folders")
+    return root
+
+
+@pytest.fixture(scope="session")
+def smd_folder(data_root: Path) -> Path:
+    """SMD's own folder."""
+    folder = data_root / "smd"
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}, the Server Machine Dataset")
+    return folder

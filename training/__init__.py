@@ -1,0 +1,1 @@
+"""Data sets, trainers, metrics, evaluation, bundle writing."""

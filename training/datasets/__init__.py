@@ -1,0 +1,1 @@
+"""Data sets: one loader a source, all giving `SensorSeries`."""

@@ -1,0 +1,44 @@
+"""Point labels and segments: from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from training.datasets.series import LabelledSegment
+
+
+def runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Contiguous stretches of true entries of a [T] array, as (start, stop) with stop exclusive, in order."""
+    padded = np.zeros(len(flags) + 2, dtype=np.int8)
+    padded[1:-1] = np.asarray(flags) != 0
+    edges = np.diff(padded)
+    return list(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True))
+
+
+def segments_of(labels: np.ndarray, described: Iterable[LabelledSegment] = ()) -> tuple[LabelledSegment, ...]:
+    """Segments of a [T] label array; `described` says which channels (and what kind) belong to which rows.
+
+    The labels decide which rows are anomalous. A description is cut to the labelled run that it touches; the first
+    and the last of a run reach to its edges, as sources disagree with themselves about inclusive ends. A run
+    without a description has no channels; a description without a labelled row is dropped.
+    """
+    described = sorted(described, key=lambda segment: (segment.start, segment.stop))
+    found: list[LabelledSegment] = []
+    for start, stop in runs(labels):
+        inside = [segment for segment in described if segment.start < stop and segment.stop > start]
+        if not inside:
+            found.append(LabelledSegment(start, stop, ()))
+            continue
+        last = max(inside, key=lambda segment: segment.stop)
+        for position, segment in enumerate(inside):
+            found.append(
+                LabelledSegment(
+                    start if position == 0 else max(segment.start, start),
+                    stop if segment is last else min(segment.stop, stop),
+                    segment.channels,
+                    segment.kind,
+                )
+            )
+    return tuple(found)

@@ -1,0 +1,262 @@
+"""Reading numbers and times from text files: fast with pyarrow, and exact about where a file is wrong.
+
+The fast path parses whole files in C++. Only when it refuses a file is the file read again, line by line, to name
+the line and the column at fault.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from schemas.errors import InputError
+
+SEPARATORS = (",", ";", "\t", "|")
+
+# Written first by 'git clone' where the real file is kept by Git LFS.
+LFS_POINTER = "version https://git-lfs.github.com/spec"
+
+# ISO 8601 is tried first; these are what plants and data sets write besides it. 01/02/2024 is not among them, as it is
+# two different days on two sides of an ocean.
+TIME_FORMATS = (
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%Y%m%d %H:%M:%S",
+    "%Y%m%d %H:%M:%S%z",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+)
+# Arrow's own names of a missing value, and cells of nothing but blanks.
+_MISSING = (*pa_csv.ConvertOptions().null_values, *(" " * width for width in range(1, 9)))
+UNIT_MICROS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+# A number as a time is an instant after 2001-09-09, so its size tells its unit.
+_SMALLEST_OF_UNIT = (("ns", 1e18), ("us", 1e15), ("ms", 1e12), ("s", 1e9))
+
+
+def read_matrix(path: Path, *, columns: int, separator: str = ",") -> np.ndarray:
+    """Numbers without a header: [T, columns] float32, NaN for empty cells.
+
+    Raises:
+        InputError: unreadable, empty, another number of columns, or a cell that is not a finite number.
+    """
+    names = [str(number) for number in range(1, columns + 1)]
+    types = {name: pa.float64() for name in names}
+    table = _read(path, separator, names, types, header=False)
+    return as_float32(path, table, names, separator, header=False)
+
+
+def read_header(path: Path, separator: str | None = None) -> tuple[str, tuple[str, ...]]:
+    """Separator (found in the first line unless given) and column names, without surrounding blanks, of a CSV file."""
+    with open_text(path) as file:
+        first = file.readline().rstrip("\r\n")
+    if first.startswith(LFS_POINTER):
+        raise InputError(f"{path} is a Git LFS pointer, not the data; run 'git lfs pull' in its repository")
+    if not first.strip():
+        raise InputError(f"{path}: the first line is empty, expected column names")
+    separator = separator or max(SEPARATORS, key=first.count)
+    names = tuple(name.strip() for name in next(csv.reader([first], delimiter=separator)))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}, line 1: column {twice[0]!r} occurs twice, expected distinct names; rename one")
+    return separator, names
+
+
+def read_columns(
+    path: Path, separator: str, names: Sequence[str], *, numbers: Sequence[str], texts: Sequence[str] = ()
+) -> pa.Table:
+    """Some columns of a CSV file with a header.
+
+    Args:
+        names: every column of the file, as `read_header` gave them.
+        numbers: columns to read as float64, null where the cell is empty.
+        texts: columns to read as strings.
+    """
+    types = {name: pa.float64() for name in numbers} | {name: pa.string() for name in texts}
+    return _read(path, separator, names, types, header=True)
+
+
+def as_float32(
+    path: Path, table: pa.Table, names: Sequence[str], separator: str = ",", *, header: bool = True
+) -> np.ndarray:
+    """[T, len(names)] float32 of a table's columns; NaN for nulls.
+
+    Raises:
+        InputError: a value that is infinite, or too large for float32.
+    """
+    values = np.empty((table.num_rows, len(names)), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        for position, name in enumerate(names):
+            column = table.column(name)
+            if not pa.types.is_floating(column.type):
+                column = pc.cast(column, pa.float64())
+            values[:, position] = column.to_numpy(zero_copy_only=False)
+    wrong = np.isinf(values)
+    if wrong.any():
+        row, column_index = (int(part) for part in np.argwhere(wrong)[0])
+        raise InputError(
+            f"{path}, row {row + 1} of the data, column '{names[column_index]}': the value is infinite or beyond "
+            "float32, expected a finite number or an empty cell"
+        )
+    return values
+
+
+def times_from_text(path: Path, column: pa.ChunkedArray, name: str, formatting: str | None = None) -> np.ndarray:
+    """[T] int64 microseconds UTC of a column of texts; a time without an offset is UTC.
+
+    Args:
+        formatting: strptime format; None tries ISO 8601 and the formats of `TIME_FORMATS`.
+
+    Raises:
+        InputError: a cell that is none of these.
+    """
+    column = pc.utf8_trim_whitespace(column)
+    target = pa.timestamp("us")
+    tries: Sequence[str | None] = (formatting,) if formatting else (None, *TIME_FORMATS)
+    for attempt in tries:
+        try:
+            parsed = _parse_iso(column) if attempt is None else pc.strptime(column, format=attempt, unit="us")
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            continue
+        if parsed.null_count == 0:
+            return np.asarray(pc.cast(parsed.cast(target), pa.int64()).to_numpy())
+    wrong = _first_bad_time(column, formatting)
+    wanted = f"a time as in '{formatting}'" if formatting else "ISO 8601, e.g. 2024-05-01 12:00:00, or a known format"
+    raise InputError(
+        f"{path}, row {wrong + 1} of the data, column '{name}': found '{column[wrong].as_py()}', expected {wanted}"
+    )
+
+
+def times_from_numbers(path: Path, values: np.ndarray, name: str, unit: str | None = None) -> np.ndarray:
+    """[T] int64 microseconds UTC of numbers since 1970; `unit` s, ms, us or ns, None guesses it from their size."""
+    if not len(values):
+        return np.empty(0, dtype=np.int64)
+    bad = np.flatnonzero(~np.isfinite(values.astype(np.float64)))
+    if len(bad):
+        raise InputError(
+            f"{path}, row {bad[0] + 1} of the data, column '{name}': the time is missing; fill or drop the row"
+        )
+    if unit is None:
+        size = float(np.abs(values[0]))
+        unit = next((unit for unit, smallest in _SMALLEST_OF_UNIT if size >= smallest), None)
+        if unit is None:
+            raise InputError(
+                f"{path}: column '{name}' starts with {values[0]:g}, which is no time since 1970 in s, ms, us or ns; "
+                "say its unit in the description file"
+            )
+    if np.issubdtype(values.dtype, np.integer):
+        return values * int(UNIT_MICROS[unit]) if unit != "ns" else values // 1000
+    return np.rint(values * UNIT_MICROS[unit]).astype(np.int64)
+
+
+def _read(path: Path, separator: str, names: Sequence[str], types: dict[str, pa.DataType], *, header: bool) -> pa.Table:
+    try:
+        table = pa_csv.read_csv(
+            path,
+            read_options=pa_csv.ReadOptions(column_names=list(names), skip_rows=1 if header else 0),
+            parse_options=pa_csv.ParseOptions(delimiter=separator),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=types,
+                include_columns=list(types),
+                null_values=list(_MISSING),
+                strings_can_be_null=False,
+            ),
+        )
+    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, UnicodeDecodeError) as error:
+        raise InputError(_explain(path, separator, names, types, header=header, reason=error)) from error
+    if not table.num_rows:
+        raise InputError(f"{path}: has no rows, expected {len(names)} columns of numbers; copy the file again")
+    return table
+
+
+def _parse_iso(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        return pc.cast(column, pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        # Texts with an offset or a trailing Z are instants to Arrow, and need a zoned type.
+        return pc.cast(column, pa.timestamp("us", tz="UTC"))
+
+
+def _first_bad_time(column: pa.ChunkedArray, formatting: str | None) -> int:
+    """Index of a cell that no format reads, else of the first that breaks with its column's first format."""
+    attempts: Sequence[str | None] = (formatting,) if formatting else (None, *TIME_FORMATS)
+    best = 0
+    for attempt in attempts:
+        for index, cell in enumerate(column):
+            one = pa.chunked_array([pa.array([cell.as_py()])])
+            try:
+                _parse_iso(one) if attempt is None else pc.strptime(one, format=attempt, unit="us")
+            except pa.ArrowInvalid:
+                best = max(best, index)
+                break
+    return best
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a plain or gzipped text file; bytes that are not UTF-8 become replacement characters."""
+    try:
+        if path.suffix == ".gz":
+            return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
+        return path.open(encoding="utf-8-sig", errors="replace", newline="")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); correct its permissions or path"
+        ) from error
+
+
+def _rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    with open_text(path) as file:
+        reader = csv.reader(file, delimiter=separator)
+        for cells in reader:
+            yield reader.line_num, cells
+
+
+def _explain(
+    path: Path, separator: str, names: Sequence[str], types: dict[str, pa.DataType], *, header: bool, reason: Exception
+) -> str:
+    """Which line and column made the fast reader refuse the file, as one line for a person."""
+    numeric = {name for name, kind in types.items() if pa.types.is_floating(kind)}
+    any_row = False
+    try:
+        for line, cells in _rows(path, separator):
+            if not cells or (header and line == 1):
+                continue
+            if cells[0].startswith(LFS_POINTER):
+                return f"{path} is a Git LFS pointer, not the data; run 'git lfs pull' in its repository"
+            any_row = True
+            if len(cells) != len(names):
+                return (
+                    f"{path}, line {line}: found {len(cells)} columns, expected {len(names)} separated by "
+                    f"'{separator}'; copy the file again"
+                )
+            for number, (name, cell) in enumerate(zip(names, cells, strict=True), start=1):
+                if name in numeric and not is_number(cell):
+                    named = f" ({name})" if header else ""
+                    return (
+                        f"{path}, line {line}, column {number}{named}: found '{cell.strip()[:40]}', expected a number "
+                        "or an empty cell; correct the file"
+                    )
+    except (OSError, EOFError, csv.Error) as error:
+        return f"{path}: cannot be read ({error}); copy the file again"
+    if not any_row:
+        return f"{path}: has no rows, expected {len(names)} columns; copy the file again"
+    detail = str(reason).splitlines()[0]
+    return f"{path}: cannot be read ({detail}); expected {len(names)} columns separated by '{separator}'"
+
+
+def is_number(cell: str) -> bool:
+    """Whether the fast reader takes a cell as a number or as missing."""
+    if cell in _MISSING:
+        return True
+    try:
+        return not math.isnan(float(cell)) and "_" not in cell
+    except ValueError:
+        return False

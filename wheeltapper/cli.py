@@ -1,0 +1,89 @@
+"""`wheeltapper COMMAND`: parses the command line and keeps the promise about exit codes.
+
+0 done, 2 wrong use or input (one line, never a traceback), 1 a fault of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+from schemas.errors import InputError
+from wheeltapper import __version__
+
+# Command -> one line for `wheeltapper --help`. The module of the same name in wheeltapper.commands does the work.
+COMMANDS = {
+    "demo": "see it work: broker, training, live alerts, summary and plot, in one go",
+    "broker": "run the embedded Kafka-compatible broker in the foreground",
+    "topics": "create or list the topics",
+    "train": "fit a detector on an entity's train part and write a bundle",
+    "pack": "bring your own ONNX graph: checked, calibrated, bundled",
+    "evaluate": "judge a bundle on an entity's test part",
+    "backtest": "run the live pipeline over a test part without Kafka; alerts as JSON lines",
+    "replay": "send an entity's test part to Kafka as live rows",
+    "worker": "score machines from Kafka, raise alerts and localizations",
+    "alerts": "show alerts from Kafka",
+}
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Says each option's default, unless the text already does or there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False) or (action.help and "default" in action.help):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def build_parser(command: str | None) -> argparse.ArgumentParser:
+    """The whole parser; only `command`'s own arguments are filled in, so that others cost no imports."""
+    parser = argparse.ArgumentParser(
+        prog="wheeltapper",
+        description="Streaming anomaly detection for machines on Kafka.",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"wheeltapper {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        child = commands.add_parser(
+            name, help=summary, description=summary[0].upper() + summary[1:] + ".", formatter_class=HelpFormatter
+        )
+        if name == command:
+            importlib.import_module(f"wheeltapper.commands.{name}").add_arguments(child)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command not in COMMANDS:
+        command = None
+    try:
+        arguments = build_parser(command).parse_args(words)
+        return int(importlib.import_module(f"wheeltapper.commands.{arguments.command}").run(arguments))
+    except InputError as error:
+        print(f"wheeltapper: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not a fault, and nothing more can be printed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        print(
+            "wheeltapper: this is a fault of wheeltapper, not of your input; please report the lines above",
+            file=sys.stderr,
+        )
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

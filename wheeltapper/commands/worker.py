@@ -1,0 +1,75 @@
+"""`wheeltapper worker`: score machines from Kafka, raise alerts and localizations."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EPILOG = """
+examples:
+  wheeltapper worker --brokers 127.0.0.1:9092 --bundle bundles/machine-1-2
+  wheeltapper worker --config worker.toml --bundle 'pump-*=bundles/pumps' 'fan-*=bundles/fans' --runner direct
+
+Several bundles under one pattern score the same machines side by side, each as a rule of its own.
+Every setting can come from --config or from a variable WHEELTAPPER_SECTION__KEY; docs/settings.md lists them.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--brokers",
+        metavar="HOST:PORT,..",
+        help="Kafka brokers (default: kafka.brokers of the settings, 127.0.0.1:9092)",
+    )
+    parser.add_argument(
+        "--bundle",
+        metavar="[MACHINE-PATTERN=]BUNDLE",
+        nargs="+",
+        action="extend",
+        required=True,
+        help="bundle folder or .zip, and the machines it serves (default: all)",
+    )
+    parser.add_argument(
+        "--runner",
+        choices=("faust", "direct"),
+        default="faust",
+        help="faust: agents; direct: confluent-kafka loop, transactions (default: faust)",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings (default: none)")
+    parser.add_argument("--group", help="consumer group (default: kafka.group of the settings, 'wheeltapper')")
+    parser.add_argument("--prefix", help="topic prefix (default: topics.prefix of the settings, 'wheeltapper.')")
+    parser.add_argument(
+        "--http-port",
+        type=int,
+        metavar="PORT",
+        help="serve /healthz, /readyz, /metrics there (default: worker.http_port, 0 = not)",
+    )
+    parser.add_argument(
+        "--until-idle",
+        type=float,
+        metavar="SECONDS",
+        help="end once the input is read to its end and quiet that long (default: never)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from schemas.errors import InputError
+    from stream.logs import configure_logs
+    from stream.settings import load_settings
+    from stream.worker import run_worker
+    from wheeltapper.kafka_admin import ensure_topics
+
+    if arguments.until_idle is not None and not arguments.until_idle > 0:
+        raise InputError(f"--until-idle {arguments.until_idle:g}: expected seconds above 0")
+    settings = load_settings(
+        arguments.config,
+        kafka={"brokers": arguments.brokers, "group": arguments.group},
+        topics={"prefix": arguments.prefix},
+        worker={"http_port": arguments.http_port},
+    )
+    configure_logs(settings.worker)
+    ensure_topics(settings)
+    run_worker(arguments.bundle, settings, runner=arguments.runner, until_idle_s=arguments.until_idle)
+    return 0
