@@ -41,26 +41,19 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.ready $(BENCH_VENV)/.ready
-	$(BIN)/python tests/bench/run.py --peer-python $(BENCH_VENV)/bin/python $(BENCH)
+# It makes $(BENCH_VENV) itself: quixstreams, measured beside us, wants an older confluent-kafka and pydantic than we do.
+bench: $(VENV)/.ready
+	$(BIN)/python tests/bench/run.py $(BENCH)
 
-# $(call make_venv,FOLDER): a working one is kept, a broken or half-made one is made again.
-define make_venv
-	@if [ -z '$(PYTHON)' ] || ! '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-		echo "make: found no Python 3.11 or newer (looked for '$(or $(PYTHON),python3.11, 3.12, 3.13, python3)'); install one or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; fi
-	@if ! $(1)/bin/python -c 'import pip' 2>/dev/null; then echo "$(1): setting up with $$('$(PYTHON)' --version); the first time takes some minutes"; \
-		'$(PYTHON)' -m venv --clear $(1) || { echo "make: '$(PYTHON)' cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }; fi
-endef
-
+# A venv that works is kept, a broken or half-made one is made again.
 $(VENV)/.ready: pyproject.toml constraints.txt
-	$(call make_venv,$(VENV))
+	@if [ -z '$(PYTHON)' ] || ! '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo "make: $(if $(PYTHON),'$(PYTHON)' is not,found no) Python 3.11 or newer; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; fi
+	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
+		echo "$(VENV): setting up with $$('$(PYTHON)' --version); the first time takes a minute or more"; \
+		'$(PYTHON)' -m venv --clear $(VENV) || \
+		{ echo "make: '$(PYTHON)' cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }; fi
 	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
-	@touch $@
-
-# quixstreams, which the bench measures against, wants an older confluent-kafka and pydantic than we do.
-$(BENCH_VENV)/.ready: tests/bench/requirements.txt
-	$(call make_venv,$(BENCH_VENV))
-	$(BENCH_VENV)/bin/python $(PIP_INSTALL) --requirement tests/bench/requirements.txt
 	@touch $@
 
 clean:

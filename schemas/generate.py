@@ -20,7 +20,8 @@ from schemas.events import ActiveModel, AlertEvent, Localization, Micros, ScoreB
 JSON_SCHEMA_FOLDER = Path(__file__).parent / "jsonschema"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-_Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})] | Micros
+# Not format date-time: that asks for an offset, and a reader takes a text without one as UTC.
+_Time = str | Micros
 _Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 _Machine = Annotated[
     str | None, Field(max_length=MAX_NAME_LENGTH, description="may be left out where the message's key names it")

@@ -33,6 +33,8 @@ class Engine:
         self._reader = StateReader(settings)
         self._committed: dict[int, int] = {}
         self._alerts_pending = False
+        self.working_seconds = 0.0
+        """Spent on handling and publishing so far."""
         self.assigned = False
         """True once the group has given this worker its part, be it empty."""
         self.progressed_at = time.monotonic()
@@ -45,19 +47,25 @@ class Engine:
             the committed offset of each partition, None where the group has none yet: reading starts there.
         """
         self.revoke(partitions)
+        started = time.monotonic()
         committed = self._reader.committed(self.topic, partitions)
+        # Snapshots without a commit belong to a topic that was deleted and made anew, or to a first run that ended
+        # before its first commit: reading from the start gives the same.
+        records = self._reader.read(
+            [number for number, offset in committed.items() if offset is not None], self._prefix
+        )
         for number, offset in committed.items():
             state = self.pipeline.partition(number)
-            if offset is None:
-                # Snapshots without a commit belong to a topic that was deleted and made anew, or to a first run that
-                # ended before its first commit: reading from the start gives the same.
-                continue
-            state.position = offset
-            self._committed[number] = offset
-            machines = state.restore(self._reader.read(number, self._prefix), self.pipeline.routes)
-            log.info(
-                "partition taken over", partition=number, offset=offset, machines=machines, published=state.published
-            )
+            if offset is not None:
+                state.position = self._committed[number] = offset
+                machines = state.restore(records[number], self.pipeline.routes)
+                log.debug("restored", partition=number, offset=offset, published=state.published, machines=machines)
+        log.info(
+            "partitions taken over",
+            partitions=sorted(committed),
+            machines=sum(self.pipeline.partition(number).machines for number in committed),
+            seconds=round(time.monotonic() - started, 2),
+        )
         self.assigned = True
         return committed
 
@@ -73,11 +81,13 @@ class Engine:
 
     def handle(self, batches: Sequence[PartitionBatch]) -> None:
         """Handle messages of assigned partitions and publish what comes of them."""
-        outputs = self.pipeline.handle(batches, time.monotonic())
+        started = time.monotonic()
+        outputs = self.pipeline.handle(batches, started)
         if outputs:
             self._alerts_pending = self._alerts_pending or any(output.topic == "alerts" for output in outputs)
             self.publisher.publish(outputs)
         self.progressed_at = time.monotonic()
+        self.working_seconds += self.progressed_at - started
 
     @property
     def alerts_pending(self) -> bool:

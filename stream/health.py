@@ -62,6 +62,11 @@ class WorkerStatus:
         yield counter("gaps", "Gaps that emptied a window.", sum(c.gaps for c in counters))
         yield counter("windows", "Windows scored.", sum(c.windows for c in counters))
         yield counter("scoring_seconds", "Time spent in onnxruntime.", sum(e.pipeline.scoring_seconds for e in engines))
+        yield GaugeMetricFamily(
+            "wheeltapper_working_seconds",
+            "Time spent on handling messages.",
+            value=sum(e.working_seconds for e in engines),
+        )
         dead = CounterMetricFamily("wheeltapper_dead_letters", "Messages sent to dead-letters.", labels=["reason"])
         for reason in sorted({reason for c in counters for reason in c.dead_letters}):
             dead.add_metric([reason], sum(c.dead_letters.get(reason, 0) for c in counters))

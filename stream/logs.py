@@ -9,8 +9,8 @@ import structlog
 
 from stream.settings import WorkerSettings
 
-# Libraries that narrate: their warnings matter, their information does not.
-NARRATORS = ("faust", "mode", "aiokafka", "kafka", "asyncio")
+# Libraries that narrate, and from where on they matter. Faust warns of each rebalance, as a matter of course.
+NARRATORS = {"faust": logging.ERROR, "mode": logging.ERROR, "aiokafka": logging.WARNING, "asyncio": logging.WARNING}
 
 
 def configure_logs(settings: WorkerSettings) -> None:
@@ -43,8 +43,8 @@ def configure_logs(settings: WorkerSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in NARRATORS:
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for name, least in NARRATORS.items():
+        logging.getLogger(name).setLevel(max(level, least))
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

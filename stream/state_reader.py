@@ -6,14 +6,12 @@ import time
 import uuid
 from collections.abc import Sequence
 
-import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.errors import InputError
+from stream.kafka_errors import refusal
 from stream.settings import Settings, confluent_config
 from stream.state import PROGRESS, snapshot_offset
-
-log = structlog.get_logger(__name__)
 
 
 class StateReader:
@@ -38,64 +36,74 @@ class StateReader:
         finally:
             consumer.close()
 
-    def read(self, partition: int, prefix: bytes) -> dict[bytes, bytes]:
-        """Newest record of every key that starts with `prefix`, by the key's rest.
+    def read(self, partitions: Sequence[int], prefix: bytes) -> dict[int, dict[bytes, bytes]]:
+        """Newest record of every key that starts with `prefix`, by partition and the key's rest.
 
         Of two snapshots of one machine that with the higher input offset counts: a worker that lost its partition
         without noticing may have written an older one later.
 
         Raises:
             TimeoutError: the end was not reached in `state.restore_timeout_s`.
-            InputError: the topic lacks the partition.
+            InputError: the topic lacks a partition.
         """
-        config = {
-            **confluent_config(self._settings.kafka),
-            "group.id": f"wheeltapper-restore-{uuid.uuid4()}",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "earliest",
-        }
-        consumer = Consumer(config)
-        newest: dict[bytes, bytes] = {}
-        started = time.monotonic()
+        newest: dict[int, dict[bytes, bytes]] = {partition: {} for partition in partitions}
+        waiting = set(partitions)
+        if not waiting:
+            return newest
+        consumer = Consumer(
+            {
+                **confluent_config(self._settings.kafka),
+                "group.id": f"wheeltapper-restore-{uuid.uuid4()}",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                # An empty partition answers only after this: it is most of what a restore takes.
+                "fetch.wait.max.ms": 50,
+            }
+        )
+        deadline = time.monotonic() + self._settings.state.restore_timeout_s
         try:
-            consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
-            while True:
-                if time.monotonic() - started > self._settings.state.restore_timeout_s:
+            consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in partitions])
+            while waiting:
+                if time.monotonic() > deadline:
                     raise TimeoutError(
-                        f"topic {self._topic} partition {partition}: its end was not reached in "
+                        f"topic {self._topic} partitions {sorted(waiting)}: their end was not reached in "
                         f"{self._settings.state.restore_timeout_s:g} s; raise state.restore_timeout_s or compact the topic"
                     )
-                for message in consumer.consume(10_000, timeout=0.2):
-                    error = message.error()
-                    if error is not None:
-                        if error.code() == KafkaError._PARTITION_EOF:
-                            log.info(
-                                "state restored",
-                                partition=partition,
-                                records=len(newest),
-                                seconds=round(time.monotonic() - started, 2),
-                            )
-                            return newest
-                        if error.code() in (
-                            KafkaError._UNKNOWN_PARTITION,
-                            KafkaError._UNKNOWN_TOPIC,
-                            KafkaError.UNKNOWN_TOPIC_OR_PART,
-                        ):
-                            raise InputError(
-                                f"topic {self._topic} has no partition {partition}; it needs as many as the input topic: "
-                                "create it with 'wheeltapper topics create --partitions N'"
-                            )
-                        if not error.retriable() and error.fatal():
-                            raise KafkaException(error)
-                        continue
-                    key, value = message.key() or b"", message.value()
-                    if not key.startswith(prefix) or value is None:
-                        continue
-                    rest = key[len(prefix) :]
-                    known = newest.get(rest)
-                    if known is None or rest == PROGRESS or snapshot_offset(value) >= snapshot_offset(known):
-                        newest[rest] = value
+                message = consumer.poll(0.2)
+                if message is None:
+                    continue
+                error = message.error()
+                if error is not None:
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        waiting.discard(message.partition())
+                    else:
+                        self._judge(error, message.partition())
+                    continue
+                self._keep_newest(newest[message.partition()], message.key() or b"", message.value(), prefix)
         finally:
             consumer.close()
+        return newest
+
+    @staticmethod
+    def _keep_newest(known: dict[bytes, bytes], key: bytes, value: bytes | None, prefix: bytes) -> None:
+        if value is None or not key.startswith(prefix):
+            return
+        rest = key[len(prefix) :]
+        if rest not in known or rest == PROGRESS or snapshot_offset(value) >= snapshot_offset(known[rest]):
+            known[rest] = value
+
+    def _judge(self, error: KafkaError, partition: int) -> None:
+        """Raise what waiting does not mend."""
+        if error.code() in (
+            KafkaError._UNKNOWN_PARTITION,
+            KafkaError._UNKNOWN_TOPIC,
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+        ):
+            raise InputError(
+                f"topic {self._topic} has no partition {partition}; it needs as many as the input topic: create it with "
+                "'wheeltapper topics create --partitions N'"
+            )
+        if error.fatal() or refusal(KafkaException(error)):
+            raise KafkaException(error)

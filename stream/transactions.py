@@ -6,18 +6,23 @@ import fcntl
 import os
 import socket
 import tempfile
+import time
 from pathlib import Path
 from typing import IO
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+from schemas.topics import EMBEDDED_CLUSTER_ID
 from stream.settings import Settings, confluent_config
 
 log = structlog.get_logger(__name__)
 
 # A new broker may still be loading its transaction log: that takes seconds, not a minute.
 INIT_TIMEOUT_S = 60.0
+
+# A broker that writes abort markers has done so by then.
+MARKER_TIMEOUT_S = 5.0
 
 
 def broker_has_transactions(settings: Settings) -> bool:
@@ -33,6 +38,8 @@ def broker_has_transactions(settings: Settings) -> bool:
     )
     consumer = Consumer({**base, "group.id": f"{settings.kafka.group}-probe"})
     try:
+        if consumer.list_topics(topic, timeout=10.0).cluster_id == EMBEDDED_CLUSTER_ID:
+            return False
         producer.init_transactions(INIT_TIMEOUT_S)
         producer.begin_transaction()
         offsets: list[int] = []
@@ -47,8 +54,12 @@ def broker_has_transactions(settings: Settings) -> bool:
         producer.abort_transaction(INIT_TIMEOUT_S)
         if not offsets or offsets[0] < 0:
             return False
-        high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10.0)[1]
-        return bool(high > offsets[0] + 1)
+        deadline = time.monotonic() + MARKER_TIMEOUT_S  # the coordinator writes the marker after it has answered
+        while time.monotonic() < deadline:
+            if consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10.0)[1] > offsets[0] + 1:
+                return True
+            time.sleep(0.05)
+        return False
     except KafkaException as error:
         log.info("broker refuses transactions", error=str(error))
         return False

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 
 import structlog
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from schemas.errors import InputError
@@ -29,6 +33,8 @@ DEFAULT_MESSAGE_BYTES = 1_048_588
 
 def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until_idle_s: float | None = None) -> None:
     """Work until SIGTERM or SIGINT, or until the input has been idle for `until_idle_s` seconds.
+
+    The topics must be there, `state` with as many partitions as the input.
 
     Raises:
         InputError: a bundle, setting, broker address or right is wrong.
@@ -58,7 +64,6 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
                 stride=rule.stride,
                 device=rule.graph.device,
             )
-        check_partitions(settings)
         open_engine = _engine_opener(routes, settings, status, direct=runner == "direct")
         log.info("working", runner=runner, brokers=settings.kafka.brokers, topic=settings.topics.full_name("sensors"))
         # Imported late: each runner brings its own client.
@@ -69,10 +74,26 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
         else:
             from stream.runners.faust_runner import FaustRunner
 
-            FaustRunner(settings, open_engine, stop=stopping.is_set, until_idle_s=until_idle_s).run()
+            with _no_thread_left_behind():
+                FaustRunner(settings, open_engine, stop=stopping.is_set, until_idle_s=until_idle_s).run()
     finally:
         if end_health is not None:
             end_health()
+
+
+@contextmanager
+def _no_thread_left_behind() -> Iterator[None]:
+    """End the process at once on a failure: threads of a Faust app that crashed wait for ever, and so would the process."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, InputError):
+            print(f"wheeltapper: {error}", file=sys.stderr)
+        else:
+            log.exception("the worker ends itself; nothing was committed past the last good batch", error=str(error))
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(2 if isinstance(error, InputError) else 1)
 
 
 def _engine_opener(routes: Routes, settings: Settings, status: WorkerStatus, *, direct: bool) -> Callable[[], Engine]:
@@ -98,40 +119,6 @@ def _engine_opener(routes: Routes, settings: Settings, status: WorkerStatus, *, 
         return engine
 
     return open_engine
-
-
-def check_partitions(settings: Settings) -> None:
-    """Every topic must be there, and `state` must have a partition beside each of the input's.
-
-    Raises:
-        InputError: names the topic and the command that creates it.
-    """
-    client = Consumer({**confluent_config(settings.kafka), "group.id": settings.kafka.group})
-    try:
-        counts = {}
-        for name in ("sensors", "state", "alerts", "localizations", "scores", "dead-letters"):
-            topic = settings.topics.full_name(name)
-            found = client.list_topics(topic, timeout=10.0).topics.get(topic)
-            if found is None or found.error is not None or not found.partitions:
-                reason = f" ({found.error.str()})" if found is not None and found.error is not None else ""
-                raise InputError(
-                    f"topic '{topic}' is not there{reason}; create it with 'wheeltapper topics create --brokers "
-                    f"{settings.kafka.brokers}', or name the right one in [topics]"
-                )
-            counts[name] = len(found.partitions)
-        if counts["state"] < counts["sensors"]:
-            raise InputError(
-                f"topic '{settings.topics.full_name('state')}' has {counts['state']} partitions, the input topic "
-                f"'{settings.topics.full_name('sensors')}' has {counts['sensors']}; the state topic needs as many: "
-                f"create it with 'wheeltapper topics create --partitions {counts['sensors']}'"
-            )
-    except KafkaException as error:
-        raise InputError(
-            f"brokers '{settings.kafka.brokers}' do not answer ({error.args[0].str()}); check --brokers, the network and "
-            "the [kafka] settings, or start one with 'wheeltapper broker'"
-        ) from error
-    finally:
-        client.close()
 
 
 def _largest_message(settings: Settings, topic: str) -> int:

@@ -17,6 +17,7 @@ from models.alora.loss import alora_loss
 from models.alora.model import AloraNetwork
 from models.alora.rank import RankThreshold, choose_threshold
 from schemas.errors import InputError
+from training.datasets.missing import carried_forward, medians
 from training.datasets.series import SensorSeries
 from training.export_torch import Parity, export_onnx, export_torchscript, prove_parity
 from training.trainer import TrainerOptions, TrainingHistory, WindowSource, fingerprint, train_network
@@ -149,8 +150,9 @@ def train_alora(series: SensorSeries, options: AloraOptions | None = None) -> tu
             "at least one that moves; give other rows"
         )
     mean, scale = scaling(series.train, moving)
-    rows = np.clip((series.train - mean) / scale, -config.input_clip, config.input_clip)
-    rows = np.nan_to_num(rows, nan=0.0).astype(np.float32)
+    # A live machine's missing values are carried forward too; the graph itself reads a NaN as the mean.
+    filled = carried_forward(series.train, medians(series.train))
+    rows = np.clip((filled - mean) / scale, -config.input_clip, config.input_clip).astype(np.float32)
     torch.manual_seed(options.trainer.seed)
     pairs = choose_pairs(series.train, config.width, cover_channels=config.cover_channels)
     network = AloraNetwork(config, series.train.shape[1], pairs)
@@ -167,7 +169,7 @@ def train_alora(series: SensorSeries, options: AloraOptions | None = None) -> tu
     spectra = spectra_of(network, held_out.batches(SCORING_BATCH))
     threshold = choose_threshold(spectra, config.rank_threshold)
     graph = AloraGraph(network, config, mean, scale, threshold.value)
-    raw = WindowSource(series.train, held_out_ends, config.window)
+    raw = WindowSource(filled, held_out_ends, config.window)
     with torch.no_grad():
         score = np.concatenate([graph(window)[0].numpy() for window in raw.batches(SCORING_BATCH)]).astype(np.float64)
     detector = AloraDetector(

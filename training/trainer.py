@@ -306,7 +306,9 @@ class _Run:
                 windows += len(rows)
         value = total / windows
         if not math.isfinite(value):
-            raise InputError(f"the validation loss became {value} after epoch {self.epoch + 1}; lower the learning rate")
+            raise InputError(
+                f"the validation loss became {value} after epoch {self.epoch + 1}; lower the learning rate"
+            )
         return value
 
     def restore_best(self) -> None:

@@ -72,7 +72,7 @@ class TimeNorm(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         centred = features - features.mean(dim=1, keepdim=True)
         variance = (centred * centred).mean(dim=1, keepdim=True)
-        return centred / torch.sqrt(variance + self.epsilon) * self.weight + self.bias
+        return centred * torch.rsqrt(variance + self.epsilon) * self.weight + self.bias
 
 
 class EncoderLayer(nn.Module):

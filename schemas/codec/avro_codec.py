@@ -4,10 +4,10 @@ Written: single-object encoding, C3 01, the schema's 8-byte fingerprint, the dat
 specification, needs no registry, says which version wrote it, and the classes that Avro generates for Java read it as
 it is; where a library lacks it, the datum starts at byte 10.
 
-Read besides: an object container with one record, the wire format of schema
-registries (0x00, 4 bytes of id; the id is not looked up, the present schema is assumed) and, where the content-type
-header says Avro, a bare datum of the present schema. A container's schema may be another than ours: events are
-resolved to ours by Avro's rules, a SensorBlock is taken by its fields' names, with any type of number, and null.
+Read besides: an object container with one record, the wire format of schema registries (0x00, 4 bytes of id; the id is
+not looked up, the present schema is assumed) and, where the content-type header says Avro, a bare datum of the present
+schema. A container's schema may be another than ours: events are resolved to ours by Avro's rules, a SensorBlock is
+taken by its fields' names, with any type of number, and null.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def decode_sensor_block(value: bytes, machine: str | None = None) -> SensorBlock
     # The head is parsed into Python objects, so it may only take as much of the message as those may.
     source = BytesIO(datum[: checks.MAX_PARSED_BYTES])
     head = _read(source, _head_schema())
+    checks.check_size(len(head["ts"]), len(head["channels"]))  # first, for zeros: they are no rows of no machine
     named = checks.checked_machine(head["machine"], machine)
     channels = checks.checked_channels(tuple(head["channels"]))
-    checks.check_size(len(head["ts"]), len(channels))
     times = checks.checked_times(head["ts"])
     values = _values(datum[source.tell() :], len(times), channels)
     checks.check_finite(values, channels)
@@ -134,7 +134,7 @@ def _values(data: bytes, rows: int, channels: tuple[str, ...]) -> np.ndarray:
         table = np.frombuffer(data, np.uint8, rows * layout.row_bytes, len(count)).reshape(rows, layout.row_bytes)
         head_bytes = len(layout.head)
         if (table[:, :head_bytes] == layout.head).all() and not table[:, -1].any():
-            return np.ascontiguousarray(table[:, head_bytes:-1]).view("<f4").astype(np.float32, copy=False)
+            return table[:, head_bytes:-1].copy().view("<f4").astype(np.float32, copy=False)
     _check_parsable(data)
     return block_values(_read_all(data, _VALUES), rows, channels)
 

@@ -106,7 +106,7 @@ def writer_of(name: str, text: bytes) -> Any:
             if field["name"] in _TIME_FIELDS and logical_types - {_MICROSECONDS}:
                 raise DecodeError(
                     DeadLetterReason.BAD_TIME,
-                    f"field {checks.shown(field['name'])} is {logical_types}, expected {_MICROSECONDS}",
+                    f"field {checks.shown(field['name'])} is {checks.shown(logical_types)}, expected {_MICROSECONDS}",
                 )
         plain = parse_schema(_without_logical_types(schema, set()))
         if _height(plain, {}) > _MAX_DEPTH:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -28,13 +29,17 @@ MAX_NAME_LENGTH = 1_024
 _MAX_CACHED_WIDTH = 1_024
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
 def no_block(detail: str) -> DecodeError:
     """The error for bytes or structure that no SensorBlock has."""
     return DecodeError(DeadLetterReason.NOT_DECODABLE, detail)
 
 
 def shown(found: object) -> str:
-    """A found value for an error text, cut to a length that fits one line."""
+    """A found value for an error text, cut to a length that fits one line, whatever its size and depth."""
     text = repr(found)
     return text if len(text) <= 80 else text[:77] + "..."
 
@@ -109,8 +114,7 @@ def checked_time(ts: Any) -> int:
         try:
             return micros_from_iso(ts)
         except ValueError:
-            ts_shown = shown(ts)
-            raise DecodeError(DeadLetterReason.BAD_TIME, f"ts is {ts_shown}, expected ISO 8601") from None
+            raise DecodeError(DeadLetterReason.BAD_TIME, f"ts is {shown(ts)}, expected ISO 8601") from None
     if type(ts) is not int:  # a bool is an int too, and no time
         raise DecodeError(
             DeadLetterReason.BAD_TIME, f"ts is {shown(ts)}, expected integer microseconds or ISO 8601 text"

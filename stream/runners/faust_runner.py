@@ -59,11 +59,10 @@ class FaustRunner:
         self._until_idle_s = until_idle_s
         self._failure: BaseException | None = None
         self._owned: set[int] = set()
-        self._assigned_once = False
-        self._busy = asyncio.Lock()
+        self._generation = -1
+        """Of the consumer group, once its partitions have been restored; -1 while there is none."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
         self._last_message = time.monotonic()
-        self.app = self._make_app()
 
     def run(self) -> None:
         """Work until stopped or idle.
@@ -76,7 +75,9 @@ class FaustRunner:
             raise self._failure
 
     async def _main(self) -> None:
-        self.app.loop = asyncio.get_running_loop()
+        # Made here, as Faust's futures belong to the loop that is running when they are made.
+        self._busy = asyncio.Lock()
+        self.app = self._make_app()
         await self.app.start()
         try:
             await self._watch()
@@ -121,11 +122,12 @@ class FaustRunner:
     async def _score(self, fetches: faust.Stream[list[PartitionBatch]]) -> None:
         events: AsyncIterable[Any] = fetches.events()
         async for event in events:
-            if event.message.generation_id != self.app.consumer_generation_id or self._failure is not None:
-                continue  # from before a rebalance: its rows are read again from the commit
+            while event.message.generation_id > self._generation and self._failure is None:
+                await asyncio.sleep(WATCH_S / 10)  # Faust lets rows through before the state has been restored
             async with self._busy:
-                batches = [batch for batch in event.value if batch.partition in self._owned]
-                await self._in_thread(self._engine.handle, batches)
+                if event.message.generation_id != self._generation or self._failure is not None:
+                    continue  # from before a rebalance: its rows are read again from the commit
+                await self._in_thread(self._engine.handle, event.value)
             self._last_message = time.monotonic()
 
     # -- partitions and commits -----------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ class FaustRunner:
         async with self._busy:
             await self._in_thread(self._engine.assign, partitions)
             self._owned = set(partitions)
-        self._assigned_once = True
+            self._generation = self.app.consumer_generation_id
         self._last_message = time.monotonic()
 
     async def _revoked(self, app: faust.App, revoked: set[TP], **_: Any) -> None:
@@ -143,6 +145,7 @@ class FaustRunner:
         async with self._busy:
             self._engine.revoke(sorted(self._owned))
             self._owned = set()
+            self._generation = -1
 
     async def commit(self) -> bool:
         """Called by Faust's commit timer."""
@@ -192,7 +195,7 @@ class FaustRunner:
 
     def _behind(self) -> bool | None:
         """Whether rows wait in the broker; None where that is not known yet."""
-        if not self._assigned_once or self.app.rebalancing:
+        if self._generation < 0 or self.app.rebalancing:
             return None
         positions = {number: state.position for number, state in self._engine.pipeline.partitions.items()}
         for number in self._owned:

@@ -154,7 +154,6 @@ CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender("quix", "json", _program(_QUIX, "quix_program.py", "json")),
-        Contender("quix-rows", "json", _program(_QUIX, "quix_program.py", "json", "--state", "rows")),
         Contender("quix-bytes", "json", _program(_QUIX, "quix_program.py", "json", "--state", "bytes")),
         Contender("quix-none", "json", _program(_QUIX, "quix_program.py", "json", "--state", "none")),
         Contender("direct", "json", _worker("direct")),

@@ -95,7 +95,7 @@ def fill(brokers: str, topic: str, messages: Iterable[tuple[bytes, bytes, list[t
         if error is not None:
             failures.append(error)
 
-    producer = new_producer(brokers, **{"linger.ms": 50, "compression.type": "lz4"})
+    producer = new_producer(brokers, **{"linger.ms": 50})
     count = 0
     for key, value, headers in messages:
         while True:

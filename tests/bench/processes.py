@@ -93,4 +93,4 @@ class MeasuredProcess:
         return int(found[1]) / 1024 if found else 0.0
 
     def _tail(self) -> str:
-        return self.log.read_text(errors="replace")[-3000:]
+        return " / ".join(self.log.read_text(errors="replace").strip().splitlines()[-6:])

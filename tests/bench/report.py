@@ -8,12 +8,12 @@ from contenders import PROMISES
 
 
 def add_ratios(outcome: dict[str, Any]) -> None:
-    """Adds `ratio_to_quix` and `promised` to every throughput entry, where quix took part."""
+    """Adds to every throughput entry its ratio to the quixstreams programs, where they took part, and what is promised."""
     throughput = outcome.get("throughput", {})
-    base = throughput.get("quix", {}).get("rows_per_cpu_s")
     for name, entry in throughput.items():
-        if base:
-            entry["ratio_to_quix"] = round(entry["rows_per_cpu_s"] / base, 2)
+        for base in ("quix", "quix-bytes"):
+            if {"rows_per_cpu_s"} <= entry.keys() & throughput.get(base, {}).keys():
+                entry[f"ratio_to_{base}"] = round(entry["rows_per_cpu_s"] / throughput[base]["rows_per_cpu_s"], 2)
         if name in PROMISES:
             entry["promised"] = PROMISES[name]
 
@@ -39,25 +39,30 @@ def markdown(outcome: dict[str, Any]) -> str:
 
 def _throughput(entries: dict[str, Any]) -> list[str]:
     lines = [
-        "| contender | rows | rows per CPU-s | each run | of quix | promised | rows/s | start, CPU-s | peak MB | alerts |",
-        "|---|--:|--:|---|--:|--:|--:|--:|--:|---|",
+        "| contender | rows | rows per CPU-s | each run | / quix | promised | / quix-bytes | rows/s | start, CPU-s | peak MB | alerts |",
+        "|---|--:|--:|---|--:|--:|--:|--:|--:|--:|---|",
     ]
     for name, entry in entries.items():
+        if "rows_per_cpu_s" not in entry:
+            lines.append(f"| {name} | {entry['rows']:,} | | | | | | | | | {entry['alerts']} |")
+            continue
         runs = entry["rows_per_cpu_s_of_each_run"]
-        ratio = f"{entry['ratio_to_quix']:.2f}" if "ratio_to_quix" in entry else ""
         promised = f">= {entry['promised']:g}" if "promised" in entry else ""
         lines.append(
-            f"| {name} | {entry['rows']:,} | {entry['rows_per_cpu_s']:,} | {min(runs):,} - {max(runs):,} | {ratio} | {promised} "
-            f"| {entry['rows_per_s']:,} | {entry['start_cpu_s']} | {entry['peak_mb']} | {entry['alerts'].splitlines()[0]} |"
+            f"| {name} | {entry['rows']:,} | {entry['rows_per_cpu_s']:,} | {min(runs):,} - {max(runs):,} "
+            f"| {entry.get('ratio_to_quix', '')} | {promised} | {entry.get('ratio_to_quix-bytes', '')} "
+            f"| {entry['rows_per_s']:,} | {entry['start_cpu_s']} | {entry['peak_mb']} | {entry['alerts']} |"
         )
     return [*lines, ""]
 
 
 def _scoring(entry: dict[str, Any]) -> list[str]:
-    speed = entry["windows_per_cpu_s"]
-    lines = ["| scoring, windows in one call | windows per CPU-s | of the bare loop |", "|---|--:|--:|"]
-    lines.append(f"| bare `session.run`, 512 | {speed['bare']:,} | |")
-    lines += [f"| {name} | {speed[name]:,} | {kept:.1%} |" for name, kept in entry["kept"].items()]
+    lines = [
+        f"| scoring | windows per CPU-s | of the bare loop (promised: >= {entry['promised']:.0%}) |",
+        "|---|--:|--:|",
+    ]
+    for name, speed in entry["windows_per_cpu_s"].items():
+        lines.append(f"| {name} | {speed:,} | {entry['of_bare'][name]:.1%} |")
     return [*lines, ""]
 
 
@@ -71,5 +76,5 @@ def _latency(entries: dict[str, Any]) -> list[str]:
             cells = [entry[key] for key in ("p50_ms", "p90_ms", "p99_ms", "max_ms", "cpu_s", "alerts")]
             lines.append(f"| {name} | {entry['rows_per_s']:,} | {entry['alert_steps']} | " + " | ".join(map(str, cells)) + " |")
         else:
-            lines.append(f"| {name} | | 0 | | | | | | {entry.get('failed', entry.get('alerts', 'none')).splitlines()[0]} |")
+            lines.append(f"| {name} | | 0 | | | | | | {entry.get('failed', entry.get('alerts'))} |")
     return [*lines, ""]

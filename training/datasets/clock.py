@@ -34,14 +34,27 @@ def made_up_times(
 def start_at(series: SensorSeries, start: str | None) -> SensorSeries:
     """Move the whole series in time so that row 0 of the test part is at `start`; None changes nothing.
 
+    Raises:
+        InputError: as `shift_to`.
+    """
+    origin = series.test_ts if len(series.test_ts) else series.train_ts
+    if start is None or not len(origin):
+        return series
+    shift = int(shift_to(origin, start)[0]) - int(origin[0])
+    return replace(series, train_ts=series.train_ts + shift, test_ts=series.test_ts + shift)
+
+
+def shift_to(times: np.ndarray, start: str | None) -> np.ndarray:
+    """Move [T] times so that the first is at `start`; None changes nothing.
+
     Args:
         start: 'now' (the wall clock, whole seconds) or an ISO 8601 time; without an offset it is UTC.
 
     Raises:
-        InputError: `start` is neither.
+        InputError: `start` is neither, or moves rows out of the years 1 to 9999.
     """
-    if start is None:
-        return series
+    if start is None or not len(times):
+        return times
     if start == "now":
         first = int(time.time()) * MICROS_PER_SECOND
     else:
@@ -51,12 +64,7 @@ def start_at(series: SensorSeries, start: str | None) -> SensorSeries:
             raise InputError(
                 f"start is '{start}', expected 'now' or an ISO 8601 time such as 2024-05-01T00:00:00Z"
             ) from error
-    origin = series.test_ts if len(series.test_ts) else series.train_ts
-    if not len(origin):
-        return series
-    shift = first - int(origin[0])
-    moved = replace(series, train_ts=series.train_ts + shift, test_ts=series.test_ts + shift)
-    for times in (moved.train_ts, moved.test_ts):
-        if len(times) and (times[0] < MIN_MICROS or times[-1] > MAX_MICROS):
-            raise InputError(f"start '{start}' puts rows outside of the years 1 to 9999; choose another start")
+    moved = times + (first - int(times[0]))
+    if moved[0] < MIN_MICROS or moved[-1] > MAX_MICROS:
+        raise InputError(f"start '{start}' puts rows outside of the years 1 to 9999; choose another start")
     return moved

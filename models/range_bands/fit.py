@@ -1,0 +1,304 @@
+"""Range bands: what is fitted, with numpy alone.
+
+A channel is scaled to the range it had in training; a row counts as far as it leaves the band of the q and 1 - q
+quantiles, and in full only where it also differs from the recent past more than training did. A second view does the
+same for what is left of the channels' variation after its first k components. Deterministic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from models.range_bands.settings import RESIDUAL_MIN_CHANNELS, RangeBandSettings
+from models.training_rows import TrainingRows, training_rows
+
+DETECTOR = "range-bands"
+VERSION = 1
+
+# A channel that never moved in training is measured by this gain instead: any change is a full step.
+CONSTANT_GAIN = 1e6
+# Channels with a smaller range than that cannot be told from constant ones in float32 arithmetic.
+TINIEST_RANGE = 1e-30
+# Standardised values need a floor, or a channel that hardly moves drowns the others' components.
+LEAST_STD = 0.01
+
+
+@dataclass(frozen=True)
+class Bands:
+    """One view's bands; every field is [C] float64, in the view's own scaled units.
+
+    Attributes:
+        low, high: the range of training; change_low, change_high: of the change against the recent past.
+        scale: what an excess is divided by.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    change_low: np.ndarray
+    change_high: np.ndarray
+    scale: np.ndarray
+
+
+@dataclass(frozen=True)
+class ResidualView:
+    """z = clip((u - mean) / std, -clip, clip); r = (z - center) @ projector.
+
+    Attributes:
+        mean, std, center: [C] float64; projector: [C, C] float64, I - V V'.
+        bands: of r.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    center: np.ndarray
+    projector: np.ndarray
+    bands: Bands
+
+
+@dataclass(frozen=True)
+class RangeBands:
+    """Fitted range bands; a `models.fitted.FittedDetector`.
+
+    Attributes:
+        minimum: [C] float64, least value in training, raw units.
+        gain: [C] float64, 1 / (max - min), or `CONSTANT_GAIN`: u = clip((x - minimum) * gain, clip_low, clip_high).
+        clip_low, clip_high: [C] float64.
+        average: [C] float64, mean of training, raw units: where the graph's float32 arithmetic is centred.
+        typical: [C] float64, raw units: stands for NaN.
+        bands: of u.
+        residual: the second view, None where it makes no sense or was switched off.
+    """
+
+    settings: RangeBandSettings
+    minimum: np.ndarray
+    gain: np.ndarray
+    clip_low: np.ndarray
+    clip_high: np.ndarray
+    average: np.ndarray
+    typical: np.ndarray
+    bands: Bands
+    residual: ResidualView | None
+    warnings: tuple[str, ...] = ()
+    detector: str = field(default=DETECTOR, init=False)
+    version: int = field(default=VERSION, init=False)
+
+    @property
+    def window(self) -> int:
+        return self.settings.window
+
+    @property
+    def lag(self) -> int:
+        return self.settings.lag
+
+    @property
+    def channels(self) -> int:
+        return len(self.minimum)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The settings, with `residual_view` saying whether the graph has it."""
+        return self.settings.as_parameters() | {"residual_view": self.residual is not None}
+
+    def onnx_bytes(self) -> bytes:
+        """The graph; needs onnx."""
+        from models.range_bands.graph import build_graph
+
+        return build_graph(self)
+
+    def torchscript_bytes(self) -> bytes | None:
+        """The same graph for libtorch; None where torch is not installed."""
+        try:
+            from models.range_bands.torchscript import build_torchscript
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            return None
+        return build_torchscript(self)
+
+
+def fit_range_bands(
+    runs: Sequence[np.ndarray],
+    settings: RangeBandSettings | None = None,
+    *,
+    channels: Sequence[str] | None = None,
+    sampling_interval_s: float | None = None,
+) -> RangeBands:
+    """Fit on normal rows.
+
+    Args:
+        runs: [T_i, C] float, raw units, NaN where a sensor gave nothing; contiguous in time within a run.
+        channels: C names, for warnings.
+        sampling_interval_s: seconds between rows, for warnings.
+
+    Raises:
+        InputError: fewer rows than two windows, or values that are not numbers.
+    """
+    settings = settings or RangeBandSettings()
+    rows = training_rows(runs, at_least=2 * settings.window, detector=DETECTOR)
+    columns = [_scaled_column(rows, channel, settings.clip) for channel in range(rows.channels)]
+    minimum, gain, clip_low, clip_high, average = (
+        np.array([getattr(column, name) for column in columns])
+        for name in ("minimum", "gain", "clip_low", "clip_high", "average")
+    )
+    bands = _stack([_fit_bands(column.scaled, settings) for column in columns])
+    varies = gain != CONSTANT_GAIN
+    with_residual = settings.residual_view and int(varies.sum()) >= RESIDUAL_MIN_CHANNELS
+    residual = _fit_residual([column.scaled for column in columns], settings) if with_residual else None
+    names = list(channels) if channels is not None else [f"channel {index}" for index in range(rows.channels)]
+    return RangeBands(
+        settings=settings,
+        minimum=minimum,
+        gain=gain,
+        clip_low=clip_low,
+        clip_high=clip_high,
+        average=average,
+        typical=rows.typical,
+        bands=bands,
+        residual=residual,
+        warnings=_blind_spots(settings, rows, varies, bands, names, sampling_interval_s),
+    )
+
+
+def moving_baseline(values: np.ndarray, half_life: float, rows: int) -> np.ndarray:
+    """Exponential moving average of [T] over the last `rows` rows, the current one included, weights normalised.
+
+    Rows before the first do not exist: there the weights of those that do are normalised. A sum over 2n rows is one
+    over n rows plus a decayed, shifted copy of it, so the cost is log2(rows) vector operations, without recursion.
+    """
+    decay = 0.5 ** (1.0 / half_life)
+    total = np.zeros_like(values)
+    power, power_rows, covered = values.copy(), 1, 0
+    remaining = rows
+    while remaining:
+        if remaining & 1:
+            total[covered:] += decay**covered * power[: len(values) - covered] if covered else power
+            covered += power_rows
+        remaining >>= 1
+        if remaining:
+            doubled = power.copy()
+            doubled[power_rows:] += decay**power_rows * power[: max(0, len(values) - power_rows)]
+            power, power_rows = doubled, 2 * power_rows
+    present = np.minimum(np.arange(1, len(values) + 1), rows)
+    return total * (1 - decay) / (1 - decay**present)
+
+
+@dataclass(frozen=True)
+class _Column:
+    minimum: float
+    gain: float
+    clip_low: float
+    clip_high: float
+    average: float
+    scaled: list[np.ndarray]
+    """u of each run, float32: for large training sets, half the memory."""
+
+
+def _scaled_column(rows: TrainingRows, channel: int, clip: float) -> _Column:
+    runs = rows.column(channel)
+    minimum = min(float(run.min()) for run in runs)
+    span = max(float(run.max()) for run in runs) - minimum
+    if span > TINIEST_RANGE:
+        gain, clip_low, clip_high = 1.0 / span, -clip, 1.0 + clip
+    else:
+        gain, clip_low, clip_high = CONSTANT_GAIN, -1.0, 1.0
+    average = sum(float(run.sum()) for run in runs) / rows.rows
+    scaled = [((run - minimum) * gain).astype(np.float32) for run in runs]
+    return _Column(minimum, gain, clip_low, clip_high, average, scaled)
+
+
+def _fit_bands(runs: list[np.ndarray], settings: RangeBandSettings) -> Bands:
+    """Bands of one scaled channel, given as its runs; fields are scalars."""
+    runs = [run.astype(np.float64) for run in runs]
+    values = np.concatenate(runs)
+    changes = np.concatenate(
+        [run - moving_baseline(run, settings.baseline_half_life, settings.baseline_rows) for run in runs]
+    )
+    low, high = np.quantile(values, [settings.range_quantile, 1 - settings.range_quantile])
+    change_low, change_high = np.quantile(changes, [settings.change_quantile, 1 - settings.change_quantile])
+    excess = np.maximum(np.maximum(values - high, low - values), 0.0)
+    scale = (high - low) + settings.excess_weight * np.sqrt(np.mean(excess**2)) + settings.scale_floor
+    return Bands(low, high, change_low, change_high, scale)
+
+
+def _stack(bands: list[Bands]) -> Bands:
+    names = ("low", "high", "change_low", "change_high", "scale")
+    return Bands(*(np.array([getattr(band, name) for band in bands], dtype=np.float64) for name in names))
+
+
+def _fit_residual(columns: list[list[np.ndarray]], settings: RangeBandSettings) -> ResidualView:
+    mean = np.array([np.concatenate(column).mean(dtype=np.float64) for column in columns])
+    std = np.maximum([np.concatenate(column).std(dtype=np.float64) for column in columns], LEAST_STD)
+    runs = [
+        np.clip((np.stack(run, axis=1) - mean.astype(np.float32)) / std.astype(np.float32), -settings.clip, settings.clip)
+        for run in zip(*columns, strict=True)
+    ]
+    total = sum(len(run) for run in runs)
+    center = np.sum([run.sum(axis=0, dtype=np.float64) for run in runs], axis=0) / total
+    # Blocks: the covariance in double precision without a second copy of all rows.
+    covariance = np.zeros((len(columns), len(columns)))
+    for run in runs:
+        for start in range(0, len(run), 65_536):
+            block = run[start : start + 65_536] - center
+            covariance += block.T @ block
+    _, vectors = np.linalg.eigh(covariance / max(1, total - 1))
+    first = vectors[:, ::-1][:, : settings.components]
+    projector = np.eye(len(columns)) - first @ first.T
+    residuals = [((run - center) @ projector).astype(np.float32) for run in runs]
+    bands = _stack(
+        [_fit_bands([run[:, channel] for run in residuals], settings) for channel in range(len(columns))]
+    )
+    return ResidualView(mean, std, center, projector, bands)
+
+
+def _blind_spots(
+    settings: RangeBandSettings,
+    rows: TrainingRows,
+    varies: np.ndarray,
+    bands: Bands,
+    names: Sequence[str],
+    sampling_interval_s: float | None,
+) -> tuple[str, ...]:
+    """What these bands cannot see, one sentence each; the general limits first, then this machine's own."""
+    past = f"{settings.baseline_rows} rows"
+    if sampling_interval_s:
+        past += f" ({_duration(settings.baseline_rows * sampling_interval_s)})"
+    found = ["a fault whose values stay inside the range of training scores about 0: put a pattern detector beside it"]
+    if settings.leak < 1:
+        found.append(
+            f"a fault that lasts longer than about {past} becomes the recent past and keeps {settings.leak:g} of its "
+            "score: use preset=sustained where faults last"
+        )
+    if rows.never_measured.any():
+        found.append(f"never measured in training, so only noticed by their first value: {_some(names, rows.never_measured)}")
+    constant = ~varies & ~rows.never_measured
+    if constant.any():
+        found.append(f"constant in training, so any change counts as a full one, whatever its size: {_some(names, constant)}")
+    switches = varies & (bands.low <= 0.0) & (bands.high >= 1.0)
+    if switches.any():
+        found.append(
+            f"at both ends of their range in {settings.range_quantile:.0%} of training or more (switches, saturated "
+            f"sensors), so only values never seen before count: {_some(names, switches)}"
+        )
+    if settings.residual_view and int(varies.sum()) < RESIDUAL_MIN_CHANNELS:
+        found.append(
+            f"{int(varies.sum())} channels vary in training, the view of what they have in common needs "
+            f"{RESIDUAL_MIN_CHANNELS}: each channel is judged alone"
+        )
+    return tuple(found)
+
+
+def _some(names: Sequence[str], which: np.ndarray, most: int = 8) -> str:
+    chosen = [names[index] for index in np.flatnonzero(which)]
+    more = f" and {len(chosen) - most} more" if len(chosen) > most else ""
+    return ", ".join(chosen[:most]) + more
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"

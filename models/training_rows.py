@@ -1,0 +1,80 @@
+"""Training rows as the numpy detectors take them: contiguous runs, finite, holes carried forward as the stream does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from schemas.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What a detector is fitted on.
+
+    Attributes:
+        runs: [T_i, C] float32, raw units, no NaN; rows of one run follow each other in time, runs do not.
+        typical: [C] float64, each channel's median over the measured values; 0 for a channel that was never measured.
+        never_measured: [C] bool.
+    """
+
+    runs: tuple[np.ndarray, ...]
+    typical: np.ndarray
+    never_measured: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        return sum(len(run) for run in self.runs)
+
+    @property
+    def channels(self) -> int:
+        return len(self.typical)
+
+    def column(self, channel: int) -> list[np.ndarray]:
+        """One channel of every run as float64, so that a fit needs one channel in double precision at a time."""
+        return [run[:, channel].astype(np.float64) for run in self.runs]
+
+
+def training_rows(runs: Sequence[np.ndarray], *, at_least: int, detector: str) -> TrainingRows:
+    """Check and fill the rows that a detector is to be fitted on.
+
+    Args:
+        runs: [T_i, C] float, raw units, NaN where a sensor gave nothing.
+        at_least: rows that the detector needs in all.
+        detector: what errors call it.
+
+    Raises:
+        InputError: too few rows, no channel, or an infinite value.
+    """
+    kept = [np.asarray(run, dtype=np.float32) for run in runs if len(run)]
+    rows = sum(len(run) for run in kept)
+    if rows < at_least:
+        raise InputError(
+            f"{rows} training rows, {detector} needs at least {at_least}; give it more history or a smaller --window"
+        )
+    if any(run.ndim != 2 or run.shape[1] != kept[0].shape[1] or run.shape[1] == 0 for run in kept):
+        shapes = sorted({run.shape for run in kept})
+        raise InputError(f"training rows have shapes {shapes}, expected (rows, channels) with one channel or more")
+    if any(bool(np.isinf(run).any()) for run in kept):
+        channel = next(int(np.argwhere(np.isinf(run))[0, 1]) for run in kept if np.isinf(run).any())
+        raise InputError(f"channel {channel} (from 0) is infinite in a training row; write such values as empty (NaN)")
+    typical = np.zeros(kept[0].shape[1])
+    never = np.zeros(len(typical), dtype=bool)
+    for channel in range(len(typical)):
+        values = np.concatenate([run[:, channel] for run in kept]).astype(np.float64)
+        measured = values[~np.isnan(values)]
+        never[channel] = not len(measured)
+        typical[channel] = np.median(measured) if len(measured) else 0.0
+    return TrainingRows(tuple(carry_forward(run, typical) for run in kept), typical, never)
+
+
+def carry_forward(values: np.ndarray, typical: np.ndarray) -> np.ndarray:
+    """Replace each NaN of [T, C] by the channel's last value, before the first one by `typical` [C]."""
+    missing = np.isnan(values)
+    if not missing.any():
+        return values
+    rows = np.where(missing, 0, np.arange(len(values))[:, None])
+    filled = np.take_along_axis(values, np.maximum.accumulate(rows, axis=0), axis=0)
+    return np.where(np.isnan(filled), typical.astype(values.dtype), filled)

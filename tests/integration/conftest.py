@@ -1,0 +1,130 @@
+"""Brokers for the tests: the embedded one always, a real Apache Kafka where there is one, once with TLS, SASL and ACLs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.broker import EmbeddedBroker, find_binary
+from schemas.errors import InputError
+from tests.integration.kafka_tools import Broker, KafkaNode, SecureKafka, free_port_pair, why_no_kafka
+
+_numbers = itertools.count(1)
+_STORE_PASSWORD = "of-a-store-that-lives-as-long-as-the-tests"
+
+
+@pytest.fixture(scope="session")
+def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of an embedded broker."""
+    try:
+        find_binary()
+    except InputError as error:
+        pytest.skip(str(error))
+    with EmbeddedBroker(log_file=tmp_path_factory.mktemp("tansu") / "broker.log") as broker:
+        yield broker.client_address
+
+
+@pytest.fixture(scope="session")
+def real_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real Apache Kafka."""
+    reason = why_no_kafka()
+    if reason:
+        pytest.skip(reason)
+    node = KafkaNode(tmp_path_factory.mktemp("kafka"))
+    try:
+        yield node.start()
+    finally:
+        node.kill()
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[KafkaNode]:
+    """A real Apache Kafka of this test alone, not yet started: it may be killed and started again."""
+    reason = why_no_kafka()
+    if reason:
+        pytest.skip(reason)
+    node = KafkaNode(tmp_path / "kafka")
+    try:
+        yield node
+    finally:
+        node.kill()
+
+
+@pytest.fixture(params=["tansu", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Each broker in turn."""
+    if request.param == "tansu":
+        return Broker(request.getfixturevalue("embedded_broker"), "tansu", supports_transactions=False)
+    return Broker(request.getfixturevalue("real_kafka"), "kafka", supports_transactions=True)
+
+
+@pytest.fixture
+def topics_prefix(request: pytest.FixtureRequest) -> str:
+    """A topic prefix that no other test of this run uses."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:60]
+    return f"{name}-{next(_numbers)}."
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    """A real Apache Kafka behind TLS and SASL/PLAIN, with ACLs."""
+    reason = why_no_kafka() or (None if shutil.which("keytool") else "needs keytool, which comes with Java")
+    if reason:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("secure-kafka")
+    keystore, truststore, ca_file = _make_stores(folder)
+    admin, user, stranger = ("admin", "admin-secret"), ("worker", "worker-secret"), ("stranger", "stranger-secret")
+    users = " ".join(f'user_{name}="{password}"' for name, password in (admin, user, stranger))
+    port = free_port_pair()
+    node = KafkaNode(
+        folder / "node",
+        [
+            f"listeners=SASL_SSL://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1}",
+            f"advertised.listeners=SASL_SSL://127.0.0.1:{port}",
+            "listener.security.protocol.map=SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name=SASL_SSL",
+            "sasl.mechanism.inter.broker.protocol=PLAIN",
+            "sasl.enabled.mechanisms=PLAIN",
+            "listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule "
+            f'required username="{admin[0]}" password="{admin[1]}" {users};',
+            f"ssl.keystore.location={keystore}",
+            "ssl.keystore.type=PKCS12",
+            f"ssl.keystore.password={_STORE_PASSWORD}",
+            f"ssl.truststore.location={truststore}",
+            "ssl.truststore.type=PKCS12",
+            f"ssl.truststore.password={_STORE_PASSWORD}",
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            f"super.users=User:{admin[0]};User:ANONYMOUS",
+        ],
+        port=port,
+    )
+    try:
+        yield SecureKafka(node.start(), ca_file, admin, user, stranger)
+    finally:
+        node.kill()
+
+
+def _make_stores(folder: Path) -> tuple[Path, Path, Path]:
+    """The broker's key store and trust store, and the PEM file of its authority for clients."""
+    keystore, truststore, ca_file = folder / "broker.p12", folder / "trust.p12", folder / "ca.pem"
+    keystore_words = ["-keystore", keystore, "-storetype", "PKCS12", "-storepass", _STORE_PASSWORD, "-alias", "broker"]
+    _keytool(
+        "-genkeypair", *keystore_words, "-keyalg", "RSA", "-keysize", "2048", "-validity", "2",
+        "-dname", "CN=127.0.0.1", "-ext", "SAN=IP:127.0.0.1,DNS:localhost", "-ext", "BC=ca:true",
+    )  # fmt: skip
+    _keytool("-exportcert", "-rfc", *keystore_words, "-file", ca_file)
+    _keytool(
+        "-importcert", "-noprompt", "-keystore", truststore, "-storetype", "PKCS12", "-storepass", _STORE_PASSWORD,
+        "-alias", "broker", "-file", ca_file,
+    )  # fmt: skip
+    return keystore, truststore, ca_file
+
+
+def _keytool(*words: str | Path) -> None:
+    subprocess.run(["keytool", *map(str, words)], check=True, capture_output=True, timeout=60)

@@ -1,0 +1,450 @@
+"""What integration and chaos tests do with brokers and workers, apart from what they assert."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourcePatternType,
+)
+from confluent_kafka.admin import ResourceType as AclResource
+
+from schemas.topics import TOPICS, topic_name
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+# The largest message of any test is 20 MB; replicas must be able to fetch what producers may send.
+LARGEST_MESSAGE = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A broker that a test may use; `config` is what a confluent-kafka client needs to reach it."""
+
+    address: str
+    kind: str
+    supports_transactions: bool
+    config: dict[str, str] = field(default_factory=dict)
+
+    def client(self, **options: Any) -> dict[str, Any]:
+        return {"bootstrap.servers": self.address, "log_level": 0, **self.config, **options}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A message as it came."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes]
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+def find_kafka_script() -> Path | None:
+    """The start script of a real Apache Kafka: $WHEELTAPPER_TEST_KAFKA, else shared/kafka/kafka beside the checkout."""
+    named = os.environ.get("WHEELTAPPER_TEST_KAFKA")
+    script = Path(named) if named else CHECKOUT.parent / "shared" / "kafka" / "kafka"
+    return script if script.is_file() else None
+
+
+def why_no_kafka() -> str | None:
+    """What a real Apache Kafka lacks here; None where it can be started."""
+    if find_kafka_script() is None:
+        return "needs a real Apache Kafka: name its start script in WHEELTAPPER_TEST_KAFKA"
+    return None if shutil.which("java") else "needs a real Apache Kafka, which needs Java 17"
+
+
+def free_port_pair() -> int:
+    """A port P with P and P + 1 free: the broker's and its controller's."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+class KafkaNode:
+    """A real Apache Kafka of one node, by its start script. Its data stay in `folder` over kill and start."""
+
+    def __init__(self, folder: Path, settings: Sequence[str] = (), *, port: int | None = None) -> None:
+        script = find_kafka_script()
+        assert script is not None, why_no_kafka()
+        self._script = script
+        self._folder = folder
+        self._port = port or free_port_pair()
+        self._settings = [
+            f"message.max.bytes={LARGEST_MESSAGE}",
+            f"replica.fetch.max.bytes={LARGEST_MESSAGE}",
+            *settings,
+        ]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> str:
+        """Start, wait until it listens, return the address."""
+        command = [str(self._script), "start", str(self._folder), str(self._port), *self._settings]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        if done.returncode != 0:
+            self.kill()
+            raise RuntimeError(f"Kafka did not start: {done.stderr[-2000:]}")
+        return self.address
+
+    def stop(self) -> None:
+        """As an operator would."""
+        subprocess.run([str(self._script), "stop", str(self._folder)], check=True, timeout=60)
+
+    def kill(self) -> None:
+        """kill -9, as a power cut would; nothing happens if it does not run."""
+        if (self._folder / "pid").is_file():
+            subprocess.run([str(self._script), "kill", str(self._folder)], capture_output=True, timeout=60)
+
+
+def create_topics(broker: Broker, prefix: str, partitions: int = 4) -> None:
+    """Every topic of the project, as `wheeltapper topics create` makes them."""
+    admin = AdminClient(broker.client())
+    topics = [
+        NewTopic(topic_name(prefix, spec.name), spec.partitions or partitions, 1, config=spec.kafka_config())
+        for spec in TOPICS.values()
+    ]
+    for future in admin.create_topics(topics, operation_timeout=30, request_timeout=30).values():
+        future.result()
+
+
+def create_topic(broker: Broker, name: str, partitions: int, **config: str) -> None:
+    """One topic of the test's own."""
+    settings = {key.replace("_", "."): value for key, value in config.items()}
+    admin = AdminClient(broker.client())
+    for future in admin.create_topics([NewTopic(name, partitions, 1, config=settings)], operation_timeout=30).values():
+        future.result()
+
+
+def topic_settings(broker: Broker, name: str) -> dict[str, str]:
+    """A topic's settings as the broker tells them."""
+    admin = AdminClient(broker.client())
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+    entries = admin.describe_configs([resource], request_timeout=15)[resource].result()
+    return {key: entry.value for key, entry in entries.items() if entry.value is not None}
+
+
+def partition_counts(broker: Broker) -> dict[str, int]:
+    """Topic name -> number of partitions."""
+    topics = AdminClient(broker.client()).list_topics(timeout=15).topics
+    return {name: len(topic.partitions) for name, topic in topics.items()}
+
+
+def produce(
+    broker: Broker,
+    topic: str,
+    records: Iterable[tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]],
+    *,
+    transaction: str | None = None,
+    abort: bool = False,
+    timestamp_ms: int | None = None,
+) -> int:
+    """Send (key, value, headers) in order, idempotently, and wait for every delivery; returns their number.
+
+    Args:
+        transaction: transactional id, to send all in one transaction; `abort` ends it so.
+    """
+    options: dict[str, Any] = {"enable.idempotence": True, "message.max.bytes": LARGEST_MESSAGE}
+    if transaction is not None:
+        options["transactional.id"] = transaction
+    producer = Producer(broker.client(**options))
+    failures: list[KafkaError] = []
+    delivered = 0
+
+    def on_delivery(error: KafkaError | None, _message: object) -> None:
+        nonlocal delivered
+        if error is None:
+            delivered += 1
+        else:
+            failures.append(error)
+
+    if transaction is not None:
+        producer.init_transactions(30)
+        producer.begin_transaction()
+    stamp = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
+    for key, value, headers in records:
+        while True:
+            try:
+                producer.produce(topic, value, key=key, headers=list(headers), on_delivery=on_delivery, **stamp)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    left = producer.flush(60)
+    if transaction is not None:
+        if abort:
+            producer.abort_transaction(30)
+        else:
+            producer.commit_transaction(30)
+    assert not left, f"{left} messages to {topic} not delivered in 60 s"
+    assert not failures, f"{topic}: {failures[0]}"
+    return delivered
+
+
+def consume_all(
+    broker: Broker,
+    topic: str,
+    *,
+    at_least: int = 0,
+    timeout_s: float = 60.0,
+    isolation: str = "read_committed",
+) -> list[Record]:
+    """Every record up to the topic's end; where there are fewer than `at_least`, those that follow in `timeout_s` too.
+
+    In the order of each partition, partitions mixed.
+    """
+    consumer = Consumer(
+        broker.client(
+            **{
+                "group.id": "tests",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": isolation,
+                "auto.offset.reset": "earliest",
+            }
+        )
+    )
+    records: list[Record] = []
+    try:
+        partitions = consumer.list_topics(topic, timeout=15).topics[topic].partitions
+        assert partitions, f"topic {topic} does not exist"
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
+        unfinished = set(partitions)
+        deadline = time.monotonic() + timeout_s
+        while unfinished or len(records) < at_least:
+            assert time.monotonic() < deadline, (
+                f"{topic}: {len(records)} records in {timeout_s:g} s, expected {at_least}; ends not reached: {unfinished}"
+            )
+            for message in consumer.consume(5_000, timeout=0.2):
+                error = message.error()
+                if error is not None:
+                    assert error.code() == KafkaError._PARTITION_EOF or error.retriable(), str(error)
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        unfinished.discard(message.partition())
+                    continue
+                records.append(
+                    Record(
+                        message.key(),
+                        message.value(),
+                        dict(message.headers() or ()),
+                        message.partition(),
+                        message.offset(),
+                        message.timestamp()[1],
+                    )
+                )
+    finally:
+        consumer.close()
+    return records
+
+
+class WorkerProcess:
+    """`wheeltapper worker` as a child process; its output is in `log_file`."""
+
+    def __init__(self, command: Sequence[str], log_file: Path, environment: dict[str, str] | None = None) -> None:
+        self.log_file = log_file
+        with log_file.open("ab") as output:
+            self.process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+            )
+
+    def log(self) -> str:
+        """What it printed so far."""
+        return self.log_file.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self, timeout_s: float = 30.0) -> int:
+        """SIGTERM, as a supervisor would; returns the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout_s)
+
+    def wait(self, timeout_s: float = 240.0) -> int:
+        """Its exit code once it ended by itself."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"worker did not end in {timeout_s:g} s:\n{self.log()[-4000:]}") from None
+
+    def wait_for(self, text: str, timeout_s: float = 60.0) -> None:
+        """Until it has printed `text`."""
+        deadline = time.monotonic() + timeout_s
+        while text not in self.log():
+            assert self.process.poll() is None, f"worker ended before it said {text!r}:\n{self.log()[-4000:]}"
+            assert time.monotonic() < deadline, f"no {text!r} in {timeout_s:g} s:\n{self.log()[-4000:]}"
+            time.sleep(0.1)
+
+
+def worker_command(
+    broker: Broker,
+    bundles: Sequence[str | Path],
+    *,
+    runner: str,
+    prefix: str | None = None,
+    until_idle_s: float | None = None,
+    config: Path | None = None,
+    options: Sequence[str] = (),
+) -> list[str]:
+    """The command line of a worker."""
+    command = [sys.executable, "-m", "wheeltapper", "worker", "--brokers", broker.address, "--runner", runner]
+    for bundle in bundles:
+        command += ["--bundle", str(bundle)]
+    if prefix is not None:
+        command += ["--prefix", prefix]
+    if until_idle_s is not None:
+        command += ["--until-idle", f"{until_idle_s:g}"]
+    if config is not None:
+        command += ["--config", str(config)]
+    return [*command, *options]
+
+
+@contextmanager
+def start_worker(
+    broker: Broker,
+    bundles: Sequence[str | Path],
+    log_file: Path,
+    *,
+    environment: dict[str, str] | None = None,
+    **how: Any,
+) -> Iterator[WorkerProcess]:
+    """A worker in the background, killed at the end of the block if it still runs; `how` as for `worker_command`."""
+    worker = WorkerProcess(worker_command(broker, bundles, **how), log_file, environment)
+    try:
+        yield worker
+    finally:
+        worker.kill()
+
+
+def run_worker(broker: Broker, bundles: Sequence[str | Path], log_file: Path, **how: Any) -> WorkerProcess:
+    """A worker until it is idle; it must end with exit code 0. `how` as for `start_worker`."""
+    how.setdefault("until_idle_s", 3.0)
+    with start_worker(broker, bundles, log_file, **how) as worker:
+        code = worker.wait()
+        assert code == 0, f"worker ended with {code}:\n{worker.log()[-4000:]}"
+    return worker
+
+
+def run_command(
+    *words: str, timeout_s: float = 60.0, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`wheeltapper WORDS...` to its end, output captured as text."""
+    return subprocess.run(
+        [sys.executable, "-m", "wheeltapper", *words],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+@dataclass(frozen=True)
+class SecureKafka:
+    """A Kafka with TLS, SASL/PLAIN and ACLs: nobody but the administrator may do anything that was not granted."""
+
+    address: str
+    ca_file: Path
+    admin: tuple[str, str]
+    user: tuple[str, str]
+    stranger: tuple[str, str]
+
+    def as_user(self, who: tuple[str, str]) -> Broker:
+        """The broker as one of the three users sees it."""
+        return Broker(
+            self.address,
+            "kafka",
+            supports_transactions=True,
+            config={
+                "security.protocol": "SASL_SSL",
+                "sasl.mechanism": "PLAIN",
+                "sasl.username": who[0],
+                "sasl.password": who[1],
+                "ssl.ca.location": str(self.ca_file),
+            },
+        )
+
+    def settings_file(self, folder: Path, who: tuple[str, str]) -> Path:
+        """A TOML file for --config; the password is not in it: give `environment` to the command."""
+        path = folder / f"{who[0]}.toml"
+        path.write_text(
+            "[kafka]\n"
+            f'brokers = "{self.address}"\n'
+            'security_protocol = "SASL_SSL"\n'
+            'sasl_mechanism = "PLAIN"\n'
+            f'sasl_username = "{who[0]}"\n'
+            f'ssl_ca_location = "{self.ca_file}"\n'
+        )
+        return path
+
+    @staticmethod
+    def environment(who: tuple[str, str]) -> dict[str, str]:
+        """The variable with the password."""
+        return {"WHEELTAPPER_KAFKA__SASL_PASSWORD": who[1]}
+
+    def grant_worker(self, user: str, prefix: str, group: str) -> None:
+        """The rights that a worker needs and no more; docs/deploy.md lists the same."""
+        reads, writes = AclOperation.READ, AclOperation.WRITE
+        topics = {
+            "sensors": (reads,),
+            "state": (reads, writes),
+            "alerts": (writes,),
+            "localizations": (writes,),
+            "scores": (writes,),
+            "dead-letters": (writes,),
+        }
+        rights = [(AclResource.TOPIC, topic_name(prefix, name), each) for name, all_ in topics.items() for each in all_]
+        rights += [(AclResource.GROUP, group, reads)]
+        bindings = [_allow(resource, name, user, right) for resource, name, right in rights]
+        bindings += [
+            _allow(AclResource.TRANSACTIONAL_ID, "", user, right, prefixed=True)
+            for right in (writes, AclOperation.DESCRIBE)
+        ]
+        self.grant(bindings)
+
+    def grant_topic(self, user: str, topic: str, *rights: AclOperation) -> None:
+        """Rights on one topic."""
+        self.grant([_allow(AclResource.TOPIC, topic, user, right) for right in rights])
+
+    def grant(self, bindings: list[AclBinding]) -> None:
+        """As the administrator."""
+        admin = AdminClient(self.as_user(self.admin).client())
+        for future in admin.create_acls(bindings, request_timeout=30).values():
+            future.result()
+
+
+def _allow(resource: AclResource, name: str, user: str, right: AclOperation, *, prefixed: bool = False) -> AclBinding:
+    pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
+    return AclBinding(resource, name or "*", pattern if name else ResourcePatternType.LITERAL, f"User:{user}", "*", right, AclPermissionType.ALLOW)  # fmt: skip

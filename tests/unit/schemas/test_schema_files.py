@@ -1,0 +1,228 @@
+"""The .avsc and JSON Schema files say the same as the types in Python, and real messages fit them."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+import types
+from typing import Any, Literal, Union, get_args, get_origin
+
+import fastavro
+import jsonschema
+import numpy as np
+import pytest
+from pydantic import BaseModel
+
+from schemas.bundle.manifest import Calibration, Channel, Manifest, TensorSpec, TrainingData
+from schemas.codec import encode_message, encode_sensor_block
+from schemas.codec.avro_schemas import SCHEMA_NAMES, SCHEMAS_FOLDER
+from schemas.events import ActiveModel, AlertEvent, ChannelShare, Localization, ScoreBlock
+from schemas.generate import JSON_SCHEMA_FOLDER, JSON_SCHEMA_MODELS, json_schema, json_schema_text
+from schemas.sensor_block import SensorBlock
+
+EVENT_TYPES = [message_type for message_type in SCHEMA_NAMES if message_type is not SensorBlock]
+MICROS = 1_793_862_000_500_000
+SHARES = (
+    ChannelShare(channel="flow", unit="m3/h", share=0.75, actual=None, expected=12.5),
+    ChannelShare(channel="Öldruck", share=0.25, actual=3.25),
+)
+EVENTS: dict[type, BaseModel] = {
+    AlertEvent: AlertEvent(
+        alert_id="a", machine="pump-7", event="opened", opened_at=MICROS, time=MICROS + 1, severity=50, score=1.5,
+        peak_score=1.5, threshold=1, rule="r", detector="pca", bundle="b", quality=1, channels=SHARES,
+    ),
+    Localization: Localization(
+        alert_id="a", machine="pump-7", time=MICROS, rule="r", detector="pca", bundle="b", channels=SHARES
+    ),
+    ScoreBlock: ScoreBlock(
+        machine="m", rule="r", bundle="b", time=(MICROS,), raw=(0.1,), score=(1.0,), threshold=(1.0,), quality=(1.0,)
+    ),
+    ActiveModel: ActiveModel(route="pump-*", bundle="b", uri="file:///b", sha256="0" * 64),
+}  # fmt: skip
+
+
+def avsc(name: str) -> dict[str, Any]:
+    return json.loads((SCHEMAS_FOLDER / "avro" / f"{name}.avsc").read_text())
+
+
+def avro_type_of(annotation: Any, metadata: list[Any]) -> Any:
+    """The Avro type that a field of a model must have, without names and docs."""
+    if any(getattr(entry, "le", None) and entry.le > 2**31 for entry in metadata):
+        return {"type": "long", "logicalType": "timestamp-micros"}
+    if annotation in (str, int, float):
+        return {str: "string", int: "int", float: "double"}[annotation]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return {"type": "enum", "symbols": list(arguments)}
+    if origin in (Union, types.UnionType):
+        assert arguments[1] is type(None)
+        return ["null", avro_type_of(arguments[0], [])]
+    if origin is tuple:
+        inner = arguments[0]
+        return {"type": "array", "items": avro_type_of(*plain(inner))}
+    assert issubclass(annotation, BaseModel)
+    return {"type": "record", "fields": avro_fields_of(annotation)}
+
+
+def plain(annotation: Any) -> tuple[Any, list[Any]]:
+    """Annotated[T, field] -> T and the field's limits."""
+    if hasattr(annotation, "__metadata__"):
+        return annotation.__origin__, list(annotation.__metadata__[0].metadata)
+    return annotation, []
+
+
+def avro_fields_of(model: type[BaseModel]) -> list[dict[str, Any]]:
+    fields = []
+    for name, field in model.model_fields.items():
+        entry = {"name": name, "type": avro_type_of(field.annotation, field.metadata)}
+        if not field.is_required():
+            entry["default"] = field.default
+        fields.append(entry)
+    return fields
+
+
+def without_names(schema: Any) -> Any:
+    """An .avsc's type without what Python has no word for."""
+    if isinstance(schema, list):
+        return [without_names(entry) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    is_field = "type" in schema and "name" in schema and schema["type"] not in ("record", "enum")
+    dropped = {"doc"} if is_field else {"doc", "name", "namespace"} | ({"default"} if "symbols" in schema else set())
+    return {key: without_names(entry) for key, entry in schema.items() if key not in dropped}
+
+
+@pytest.mark.parametrize("message_type", EVENT_TYPES)
+def test_avro_fields_are_those_of_the_model(message_type: type[BaseModel]) -> None:
+    expected = avro_fields_of(message_type)
+
+    assert without_names(avsc(SCHEMA_NAMES[message_type]))["fields"] == expected
+
+
+def test_the_comparison_of_fields_can_fail() -> None:
+    changed = avsc("alert_event")
+    changed["fields"][13]["type"]["items"]["fields"][3]["type"] = "double"  # actual, no longer nullable
+
+    assert without_names(changed)["fields"] != avro_fields_of(AlertEvent)
+
+
+def test_avro_fields_of_a_sensor_block_are_those_of_the_dataclass() -> None:
+    names = [field["name"] for field in avsc("sensor_block")["fields"]]
+
+    assert names == [field.name for field in dataclasses.fields(SensorBlock)]
+
+
+@pytest.mark.parametrize("name", SCHEMA_NAMES.values())
+def test_every_schema_stands_alone_and_has_docs(name: str) -> None:
+    schema = avsc(name)
+
+    fastavro.parse_schema(schema)
+    assert schema["namespace"] == "wheeltapper"
+    assert schema["doc"]
+
+
+def test_all_schemas_can_be_compiled_together() -> None:
+    """Generators put the records of all files in one program: each full name must be defined once."""
+    names: dict[str, Any] = {}
+    for name in SCHEMA_NAMES.values():
+        fastavro.parse_schema(avsc(name), named_schemas=names)
+
+    assert "wheeltapper.alert_event.ChannelShare" in names
+    assert "wheeltapper.localization.ChannelShare" in names
+
+
+@pytest.mark.parametrize("message_type", EVENT_TYPES)
+def test_real_events_fit_both_schemas(message_type: type[BaseModel]) -> None:
+    message = EVENTS[message_type]
+    name = SCHEMA_NAMES[message_type]
+
+    # then: JSON as written passes the JSON Schema
+    jsonschema.validate(json.loads(encode_message(message, "json")), json_schema(name))
+    # then: the datum, read by fastavro with the file alone, holds the model's values
+    record = fastavro.schemaless_reader(
+        io.BytesIO(encode_message(message, "avro")[10:]), fastavro.parse_schema(avsc(name)), None
+    )
+    # times come as datetime here, by their logical type
+    assert json.loads(json.dumps(record, default=lambda moment: round(moment.timestamp() * 1e6))) == json.loads(
+        message.model_dump_json()
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_real_sensor_blocks_fit_both_schemas(rows: int) -> None:
+    values = np.array([[1.5, np.nan]] * rows, dtype=np.float32)
+    block = SensorBlock("pump-7", MICROS + np.arange(rows), ("flow", "pressure"), values)
+
+    jsonschema.validate(json.loads(encode_sensor_block(block, "json")), json_schema("sensor_block"))
+    record = fastavro.schemaless_reader(
+        io.BytesIO(encode_sensor_block(block, "avro")[10:]), fastavro.parse_schema(avsc("sensor_block")), None
+    )
+    np.testing.assert_array_equal(record["values"], values)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"machine": "m", "values": {"a": 1}},
+        {"machine": "m", "ts": 0, "values": {}},
+        {"machine": "m", "ts": 0, "values": {"a": "1"}},
+        {"machine": "m", "ts": 1.5, "values": {"a": 1}},
+        {"machine": "m", "ts": 10**18, "values": {"a": 1}},
+        {"machine": "m", "ts": [0], "values": {"a": 1}},
+        {"machine": "m", "ts": [0], "channels": ["a", "a"], "values": [[1, 2]]},
+        {"machine": "m", "ts": [0], "channels": ["a"], "values": [["1"]]},
+        [],
+    ],
+)
+def test_the_json_schema_of_sensor_blocks_refuses_what_the_decoder_refuses(message: Any) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(message, json_schema("sensor_block"))
+
+
+@pytest.mark.parametrize("name", JSON_SCHEMA_MODELS)
+def test_json_schema_files_are_as_generated(name: str) -> None:
+    path = JSON_SCHEMA_FOLDER / f"{name}.json"
+
+    assert path.read_text(encoding="utf-8") == json_schema_text(name), "run: python -m schemas.generate"
+    jsonschema.Draft202012Validator.check_schema(json_schema(name))
+
+
+def test_a_real_manifest_fits_its_schema() -> None:
+    manifest = Manifest(
+        bundle_id="pca-pump-7-0123456789ab",
+        detector="pca",
+        channels=(Channel(name="flow", unit="m3/h"), Channel(name="pressure")),
+        sampling_interval_s=60,
+        window=64,
+        inputs=(TensorSpec(name="window", shape=("N", 64, 2), dtype="float32"),),
+        outputs=(TensorSpec(name="score", shape=("N",), dtype="float32"),),
+        calibration=Calibration(center=0.1, alarm_level=2.5, false_alarms_per_day=0.5, windows=1000, method="gpd"),
+        training_data=TrainingData(dataset="pumps", entity="pump-7", rows=20_000, sha256="0" * 64),
+        created_at="2026-11-05T08:13:00Z",
+        files={"model.onnx": "0" * 64},
+    )
+
+    jsonschema.validate(json.loads(manifest.model_dump_json()), json_schema("manifest"))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(json.loads(manifest.model_dump_json()) | {"window": 0}, json_schema("manifest"))
+
+
+def test_no_file_is_left_over() -> None:
+    assert {path.stem for path in JSON_SCHEMA_FOLDER.iterdir()} == set(JSON_SCHEMA_MODELS)
+    assert {path.stem for path in (SCHEMAS_FOLDER / "avro").iterdir()} == set(SCHEMA_NAMES.values())
+
+
+def test_codecs_load_nothing_heavy() -> None:
+    probe = (
+        "import sys, schemas, schemas.codec\n"
+        "heavy = {'torch', 'onnxruntime', 'onnx', 'pandas', 'scipy', 'sklearn', 'librosa', 'numba', 'faust', 'aiokafka',"
+        " 'confluent_kafka', 'pyarrow.parquet'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,105 @@
+"""An alert as one line for a person."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.errors import InputError
+from schemas.events import AlertEvent, ChannelShare
+from wheeltapper.alert_view import duration, number, render
+from wheeltapper.commands.alerts import parse_since
+
+
+def make_alert(**changes: object) -> AlertEvent:
+    fields: dict[str, object] = {
+        "alert_id": "5f0c",
+        "machine": "pump-3",
+        "event": "opened",
+        "opened_at": 1_700_000_000_000_000,
+        "time": 1_700_000_000_000_000,
+        "severity": 72,
+        "score": 1.4444,
+        "peak_score": 1.4444,
+        "threshold": 1.0,
+        "rule": "default",
+        "detector": "range-bands",
+        "bundle": "b",
+        "quality": 1.0,
+        "channels": (ChannelShare(channel="flow", unit="m3/h", share=0.754, actual=3.4, expected=12.1),),
+    }
+    return AlertEvent.model_validate(fields | changes)
+
+
+def test_a_line_says_when_how_bad_where_what_and_why() -> None:
+    # given an alert, when it is rendered
+    line = render(make_alert()).plain
+    # then everything is in one line
+    assert line == "2023-11-14T22:13:20Z   72  opened   pump-3  range-bands  score 1.444  flow 12.1 -> 3.4 m3/h (75 %)"
+
+
+def test_channels_without_expected_or_actual_values_say_so() -> None:
+    # given channels of a detector that expects nothing, and of a sensor that gave nothing
+    channels = (
+        ChannelShare(channel="a", share=0.5, actual=7.0),
+        ChannelShare(channel="b", unit="bar", share=0.3, actual=None, expected=2.0),
+        ChannelShare(channel="c", share=0.1, actual=0.0),
+        ChannelShare(channel="d", share=0.1, actual=1.0),
+    )
+    # when the alert is rendered, then neither is invented, and the rest is counted
+    assert render(make_alert(channels=channels)).plain.endswith(
+        "  a 7 (50 %)  b 2 -> missing (30 %)  c 0 (10 %)  +1 more"
+    )
+
+
+def test_a_cleared_alert_tells_its_duration_and_peak() -> None:
+    # given an alert that lasted an hour and a bit
+    alert = make_alert(event="cleared", time=1_700_000_000_000_000 + 3_905_000_000, peak_score=3.25)
+    # when it is rendered, then the line ends with that
+    assert render(alert).plain.endswith("after 1 h 5 min, peak 3.25")
+
+
+def test_names_cannot_move_the_readers_cursor() -> None:
+    # given names with terminal control sequences
+    channel = ChannelShare(channel="\x1b[2Jx", unit="\r", share=1.0, actual=1.0)
+    # when the alert is rendered
+    line = render(make_alert(machine="pump\x1b[31m\n", channels=(channel,))).plain
+    # then nothing of them is left to obey
+    assert line.isprintable()
+    assert "pump?[31m?" in line
+
+
+def test_severity_has_a_colour() -> None:
+    # given alerts of rising severity, when they are rendered, then each step looks different
+    styles = {str(render(make_alert(severity=severity)).spans[1].style) for severity in (10, 55, 75, 95)}
+    assert len(styles) == 4
+
+
+@pytest.mark.parametrize(
+    ("micros", "text"),
+    [
+        (0, "0 s"), (-5, "0 s"), (250_000, "0.25 s"), (45_000_000, "45 s"), (60_000_000, "1 min"),
+        (61_000_000, "1 min 1 s"), (3_600_000_000, "1 h"), (3_605_000_000, "1 h"), (90_000_000_000, "1 d 1 h"),
+    ],
+)  # fmt: skip
+def test_durations_have_two_units(micros: int, text: str) -> None:
+    assert duration(micros) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (12.3456, "12.35"), (-0.5, "-0.5"), (123456.0, "123456"), (1e9, "1.000e+09"), (1e-7, "1.000e-07")],
+)
+def test_numbers_have_four_digits(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_since_is_a_moment_or_a_time_ago() -> None:
+    now_ms = 1_700_000_000_000
+    assert parse_since("90s", now_ms) == now_ms - 90_000
+    assert parse_since("1.5h", now_ms) == now_ms - 5_400_000
+    assert parse_since("7d", now_ms) == now_ms - 7 * 86_400_000
+    assert parse_since("2023-11-14T22:13:20Z", 0) == now_ms
+    assert parse_since("2023-11-14T23:13:20+01:00", 0) == now_ms
+    for wrong in ("yesterday", "5", "-5m", "m"):
+        with pytest.raises(InputError, match="--since"):
+            parse_since(wrong, now_ms)

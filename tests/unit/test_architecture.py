@@ -1,0 +1,146 @@
+"""The house keeps its arrows: who may import whom, and what a worker never has in memory."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ROOMS = ("schemas", "models", "training", "stream", "deploy", "wheeltapper")
+MAY_IMPORT = {
+    "schemas": {"schemas"},
+    "models": {"models", "schemas"},
+    "training": {"training", "models", "schemas"},
+    "stream": {"stream", "schemas"},
+    "deploy": set(ROOMS),
+    "wheeltapper": set(ROOMS),
+}
+# What schemas and stream must not even mention: it would end up in a worker.
+HEAVY = {"torch", "librosa", "numba", "aeon", "sklearn", "pandas", "matplotlib", "onnxscript"}
+# What a worker must not have in memory, by whichever way it came.
+ABSENT_FROM_A_WORKER = (
+    "torch",
+    "librosa",
+    "numba",
+    "pandas",
+    "sklearn",
+    "aeon",
+    "matplotlib",
+    "onnx",
+    "training",
+    "models",
+)
+# Range bands and PCA are fitted where there is neither torch nor scipy.
+EDGE_DETECTORS = ("range_bands", "pca")
+
+
+def python_files(room: str) -> list[Path]:
+    return sorted(path for path in (CHECKOUT / room).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, anywhere in it."""
+    modules: set[str] = set()
+    package = ".".join(path.relative_to(CHECKOUT).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - (node.level - 1)]
+                base = ".".join([*above, *([base] if base else [])])
+            modules.add(base)
+            modules.update(f"{base}.{alias.name}" for alias in node.names)
+    return modules
+
+
+def tops(modules: set[str]) -> set[str]:
+    return {module.partition(".")[0] for module in modules}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_arrows_point_one_way(room: str) -> None:
+    # given a room with files in it
+    files = python_files(room)
+    assert files, f"{room}/ has no Python files: was it renamed?"
+    # when their imports are read
+    wrong = {
+        str(path.relative_to(CHECKOUT)): sorted((tops(imported_modules(path)) & set(ROOMS)) - MAY_IMPORT[room])
+        for path in files
+    }
+    # then none points to a room that it may not know
+    assert {path: modules for path, modules in wrong.items() if modules} == {}
+
+
+@pytest.mark.parametrize("room", ["schemas", "stream"])
+def test_what_a_worker_runs_imports_nothing_heavy(room: str) -> None:
+    # when the imports of every file are read, then none is of the heavy libraries
+    wrong = {str(path.relative_to(CHECKOUT)): tops(imported_modules(path)) & HEAVY for path in python_files(room)}
+    assert {path: modules for path, modules in wrong.items() if modules} == {}
+
+
+def test_schemas_know_no_kafka() -> None:
+    # when the imports of schemas/ are read, then no Kafka client is among them
+    wrong = {
+        str(path.relative_to(CHECKOUT)): tops(imported_modules(path)) & {"confluent_kafka", "aiokafka", "faust"}
+        for path in python_files("schemas")
+    }
+    assert {path: modules for path, modules in wrong.items() if modules} == {}
+
+
+def test_the_pipeline_knows_no_clock_no_chance_and_no_kafka() -> None:
+    # given the pure heart of stream/
+    path = CHECKOUT / "stream" / "pipeline.py"
+    # when its imports are read
+    found = tops(imported_modules(path))
+    # then nothing is there that would make two runs differ
+    assert (
+        found & {"time", "random", "secrets", "confluent_kafka", "aiokafka", "faust", "asyncio", "threading"} == set()
+    )
+
+
+def modules_after(*imports: str) -> set[str]:
+    """What a fresh interpreter has in memory after importing these modules."""
+    script = (
+        f"import importlib, sys\nfor name in {imports!r}: importlib.import_module(name)\nprint('\\n'.join(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=CHECKOUT, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        ("wheeltapper.commands.worker", "stream.worker", "stream.runners.faust_runner"),
+        ("wheeltapper.commands.worker", "stream.worker", "stream.runners.direct_runner"),
+    ],
+)
+def test_a_worker_starts_without_what_only_training_needs(modules: tuple[str, ...]) -> None:
+    # given a fresh interpreter, when it imports the worker command and a runner
+    loaded = modules_after(*modules)
+    # then none of what training needs came along
+    assert [name for name in ABSENT_FROM_A_WORKER if name in loaded] == []
+
+
+@pytest.mark.parametrize("detector", EDGE_DETECTORS)
+def test_edge_detectors_are_imported_without_torch(detector: str) -> None:
+    # given a fresh interpreter, when it imports the detector
+    loaded = modules_after(f"models.{detector}")
+    # then numpy and onnx were enough
+    assert loaded & {"torch", "sklearn", "scipy", "pandas", "aeon", "numba"} == set()
+
+
+def test_no_command_loads_torch_to_print_its_help() -> None:
+    # given every command that the command line knows
+    from wheeltapper.cli import COMMANDS
+
+    # when their modules are imported, as `wheeltapper COMMAND --help` does
+    loaded = modules_after("wheeltapper.cli", *(f"wheeltapper.commands.{name}" for name in COMMANDS))
+    # then torch stayed where it is
+    assert "torch" not in loaded

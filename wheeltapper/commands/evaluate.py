@@ -1,0 +1,193 @@
+"""`wheeltapper evaluate`: judge a bundle on an entity's test part, beside simple floors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import InputError
+from training.datasets.registry import DATASETS, entity_help
+from wheeltapper.cli import HelpFormatter
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from schemas.bundle import Bundle
+    from training.datasets.series import SensorSeries
+    from training.evaluation import Report, RowScores
+
+EPILOG = """
+The headline is VUS-PR. Alarms are those at the bundle's own alarm level; test labels choose no threshold, except for
+numbers called oracle. Point-adjusted and affiliation F1 mean nothing without the value that random scores reach, so
+that stands beside them. docs/evaluation.md defines every number.
+
+example:
+  wheeltapper evaluate bundles/machine-1-2 --dataset smd --data ServerMachineDataset --entity machine-1-2
+"""
+
+_RANKING = (("vus_pr", "VUS-PR"), ("auc_pr", "AUC-PR"), ("vus_roc", "VUS-ROC"), ("auc_roc", "AUC-ROC"))
+_LOCALIZATION = (
+    ("hit_rate_100", "HitRate@100"),
+    ("hit_rate_150", "@150"),
+    ("ndcg_100", "NDCG@100"),
+    ("ndcg_150", "@150"),
+    ("ips_100", "IPS@100"),
+    ("ips_150", "@150"),
+)
+_FLOOR_NAMES = {
+    "random": "random",
+    "l2": "L2 norm",
+    "pca": "PCA error",
+    "kmeans_ad": "KMeansAD",
+    "isolation_forest": "isolation forest",
+}
+
+
+class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults after each option, and the epilog as it is written."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    parser.formatter_class = _Formatter
+    parser.add_argument("bundle", metavar="BUNDLE", help="bundle folder or .zip")
+    parser.add_argument(
+        "--dataset", choices=DATASETS, help="kind of data set (default: what the bundle was trained on)"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the data set's own folder; for csv also one file (default: $WHEELTAPPER_DATA/DATASET; simulated needs none)",
+    )
+    parser.add_argument("--entity", metavar="E", help=f"{entity_help()} (default: what the bundle was trained on)")
+    parser.add_argument(
+        "--stride", type=int, default=1, metavar="ROWS", help="rows between scored windows; 1 judges every row"
+    )
+    parser.add_argument("--no-floors", action="store_true", help="leave the floor rows out (saves some seconds)")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the numbers to FILE; '-' is standard output"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw score, labels and alarms to FILE (.png)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises InputError: no such bundle or data, or two that do not belong together."""
+    from schemas.bundle import open_bundle
+    from training.datasets.registry import load_series
+    from training.evaluation import evaluate_bundle, in_bundle_order, score_rows
+
+    bundle = open_bundle(arguments.bundle)
+    trained = bundle.manifest.training_data
+    dataset = arguments.dataset or trained.dataset
+    entity = arguments.entity or (trained.entity if dataset == trained.dataset else None)
+    series = in_bundle_order(bundle, load_series(dataset, arguments.data, entity))
+    scores = score_rows(bundle, series.test, stride=arguments.stride)
+    report = evaluate_bundle(bundle, series, stride=arguments.stride, floors=not arguments.no_floors, scores=scores)
+    to_stdout = str(arguments.json) == "-"
+    if not to_stdout:
+        print_report(report)
+    if arguments.json is not None:
+        _write_json(arguments.json, report, to_stdout=to_stdout)
+    if arguments.plot is not None:
+        _plot(arguments.plot, bundle, series, scores)
+        print(f"plot: {arguments.plot}", file=sys.stderr if to_stdout else sys.stdout)
+    return 0
+
+
+def print_report(report: Report) -> None:
+    """The report as tables on standard output."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"[bold]{report.bundle}[/] on {report.dataset} {report.entity}: {report.rows} rows, {report.labelled_rows} labelled "
+        f"in {report.events} segments"
+    )
+    for warning in report.warnings:
+        console.print(f"[yellow]{warning}[/]")
+    ranking = _table_of_floors(report, "How well it ranks", _RANKING)
+    ranking.caption = f"VUS buffer {report.vus_buffer} rows; floors are fitted on the train part"
+    console.print(ranking)
+    if report.hit_rate_100 is not None:
+        console.print(_table_of_floors(report, "Whom it blames", _LOCALIZATION))
+    console.print(_alarm_table(report))
+
+
+def _table_of_floors(report: Report, title: str, columns: Sequence[tuple[str, str]]) -> Table:
+    """The bundle's row and the floors' rows; floors that have none of the columns are left out."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.add_column("score")
+    for _, heading in columns:
+        table.add_column(heading, justify="right")
+    values: dict[str, Any] = report.to_json()
+    table.add_row(f"[bold]{report.detector}[/]", *(f"[bold]{_three(values[key])}[/]" for key, _ in columns))
+    for name, floor in report.floors.items():
+        if any(floor.get(key) is not None for key, _ in columns):
+            table.add_row(_FLOOR_NAMES.get(name, name), *(_three(floor.get(key)) for key, _ in columns))
+    return table
+
+
+def _alarm_table(report: Report) -> Table:
+    from rich.table import Table
+
+    table = Table(title="What its alarms were worth", title_justify="left")
+    table.add_column("at the bundle's alarm level")
+    for heading in ("value", "random", "random, oracle"):
+        table.add_column(heading, justify="right")
+    delay = "-" if report.detection_delay_s is None else _duration(report.detection_delay_s)
+    found = f"{report.events_found} of {report.events}"
+    false = f"{report.false_alarms} of {report.alarms}"
+    table.add_row("events found", f"{found} ({_three(report.event_recall)})" if report.events else found)
+    table.add_row("detection delay, median", delay)
+    table.add_row("false alarms per day", f"{report.false_alarms_per_day:.2f} ({false})")
+    table.add_row("range F1", _three(report.range_f1))
+    table.add_row("point F1", _three(report.point_f1))
+    table.add_row("point F1, oracle threshold", _three(report.oracle_point_f1))
+    for name, label in (("point_adjusted_f1", "point-adjusted F1"), ("affiliation_f1", "affiliation F1")):
+        floors = (getattr(report, name + suffix) for suffix in ("", "_random_floor", "_oracle_random_floor"))
+        table.add_row(label, *(_three(value) for value in floors))
+    return table
+
+
+def _write_json(path: Path, report: Report, *, to_stdout: bool) -> None:
+    text = json.dumps(report.to_json(), indent=2)
+    if to_stdout:
+        print(text)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --json") from error
+
+
+def _plot(path: Path, bundle: Bundle, series: SensorSeries, scores: RowScores) -> None:
+    from training.metrics.alarms import alarm_spans
+    from training.plots import AlertSpan, plot_run
+
+    spans = []
+    for start, stop in alarm_spans(scores.calibrated):
+        worst = scores.contribution[start + int(scores.calibrated[start:stop].argmax())]
+        shares = worst / max(float(worst.sum()), 1e-30)
+        blamed = tuple((series.channels[channel], float(shares[channel])) for channel in (-shares).argsort()[:5])
+        spans.append(AlertSpan(int(series.test_ts[start]), int(series.test_ts[stop - 1]), blamed))
+    title = f"{bundle.manifest.bundle_id} on {series.dataset} {series.entity}"
+    plot_run(path, series, series.test_ts, scores.calibrated, 1.0, spans, title=title)
+
+
+def _three(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:g} s"

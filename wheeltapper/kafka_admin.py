@@ -1,0 +1,276 @@
+"""Reaching a Kafka cluster from a command, and making and describing the topics of `schemas.topics` on it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+
+from schemas.errors import InputError
+from schemas.topics import MODELS, SCORES, SENSORS, STATE, TOPICS, TopicSpec
+
+if TYPE_CHECKING:
+    from stream.settings import Settings
+
+DEFAULT_PARTITIONS = 8
+
+# A cluster that is up answers in milliseconds, one that is just starting in seconds; nobody waits longer at a prompt.
+REACH_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 15.0
+
+# Waiting does not mend these; librdkafka retries them all the same.
+_HOPELESS = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL}
+
+# librdkafka prints to stderr what we say in one line of our own.
+_SILENT = logging.getLogger("wheeltapper.librdkafka")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as it is on the cluster.
+
+    Attributes:
+        spec: what it should be; `name` is its full name.
+        partitions, replication: None where it does not exist.
+        config: topic settings as the cluster tells them.
+        created: made by this call.
+    """
+
+    spec: TopicSpec
+    name: str
+    partitions: int | None
+    replication: int | None
+    config: Mapping[str, str]
+    created: bool = False
+
+    def config_differences(self) -> list[str]:
+        """'setting is X, expected Y' for each setting that the cluster tells otherwise."""
+        return [
+            f"{key} is {self.config[key]}, expected {value}"
+            for key, value in self.spec.kafka_config().items()
+            if key in self.config and self.config[key] != value
+        ]
+
+
+def add_kafka_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that talks to Kafka."""
+    parser.add_argument(
+        "--brokers",
+        metavar="HOST:PORT",
+        help="Kafka's bootstrap servers, several separated by commas (default: kafka.brokers of --config or of "
+        "WHEELTAPPER_KAFKA__BROKERS, else 127.0.0.1:9092)",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="TOML file of settings; [kafka] has TLS and SASL, [topics] the names (default: none)",
+    )
+
+
+def add_prefix_argument(parser: argparse.ArgumentParser) -> None:
+    """`--prefix`, for commands that deal in topics."""
+    parser.add_argument(
+        "--prefix",
+        metavar="TEXT",
+        help="what topic names begin with (default: topics.prefix of --config, else 'wheeltapper.')",
+    )
+
+
+def settings_from(arguments: argparse.Namespace) -> Settings:
+    """File, environment, then `--brokers` and `--prefix`.
+
+    Raises:
+        InputError: as `stream.settings.load_settings`.
+    """
+    from stream.settings import load_settings
+
+    return load_settings(
+        arguments.config,
+        kafka={"brokers": arguments.brokers},
+        topics={"prefix": getattr(arguments, "prefix", None)},
+    )
+
+
+def client_config(settings: Settings, **options: Any) -> dict[str, Any]:
+    """A confluent-kafka client's configuration: how to reach the brokers, no chatter on stderr, and `options`."""
+    from stream.settings import confluent_config
+
+    return {**confluent_config(settings.kafka), "logger": _SILENT, **options}
+
+
+def connect(settings: Settings) -> AdminClient:
+    """An admin client of a cluster that answered.
+
+    Raises:
+        InputError: no answer within 10 s, or it does not let us in.
+    """
+    brokers = settings.kafka.brokers
+    seen: list[KafkaError] = []
+    try:
+        admin = AdminClient(client_config(settings, error_cb=seen.append, **{"reconnect.backoff.max.ms": 1000}))
+    except KafkaException as error:
+        raise InputError(f"the [kafka] settings make no client: {error.args[0].str()}; correct them") from error
+    deadline = time.monotonic() + REACH_TIMEOUT_S
+    while True:
+        try:
+            admin.list_topics(timeout=1.0)
+            return admin
+        except KafkaException as error:
+            admin.poll(0)  # fills `seen`: the reason, where this error only says that time ran out
+            hopeless = next((one for one in seen if one.code() in _HOPELESS), None)
+            if hopeless is None and time.monotonic() < deadline:
+                continue
+            specific = [one for one in seen if one.code() != KafkaError._ALL_BROKERS_DOWN]
+            reason = hopeless or (specific[-1] if specific else error.args[0])
+            advice = (
+                "check security_protocol, user, password and certificates in [kafka]"
+                if hopeless is not None
+                else "check --brokers HOST:PORT and that it runs ('wheeltapper broker' starts one here); "
+                "a broker with TLS or SASL needs them in --config"
+            )
+            raise InputError(f"no Kafka at {brokers} ({_short(reason)}); {advice}") from error
+
+
+def describe_topics(admin: AdminClient, settings: Settings) -> list[TopicState]:
+    """Every topic of `schemas.topics`, in its order, whether it exists or not.
+
+    Raises:
+        InputError: the cluster refuses to tell.
+    """
+    found = _metadata(admin)
+    wanted = [(spec, settings.topics.full_name(spec.name)) for spec in TOPICS.values()]
+    configs = _configs(admin, [name for _, name in wanted if name in found])
+    return [
+        TopicState(
+            spec,
+            name,
+            partitions=len(found[name].partitions) if name in found else None,
+            replication=_replication(found[name]) if name in found else None,
+            config=configs.get(name, {}),
+        )
+        for spec, name in wanted
+    ]
+
+
+def create_topics(
+    admin: AdminClient, settings: Settings, *, partitions: int | None = None, replication: int | None = None
+) -> list[TopicState]:
+    """Make the topics that are missing; existing ones are left as they are.
+
+    Args:
+        partitions: of every machine-keyed topic. None: as many as the sensors topic has, or 8 where it is new. An existing
+            sensors topic wins in any case: a machine must have the same partition number everywhere.
+        replication: None is the cluster's own default.
+
+    Raises:
+        InputError: the cluster refuses one of them.
+    """
+    before = {state.spec.name: state for state in describe_topics(admin, settings)}
+    count = before[SENSORS].partitions or partitions or DEFAULT_PARTITIONS
+    missing = [
+        NewTopic(
+            state.name,
+            num_partitions=state.spec.partitions or count,
+            replication_factor=replication or -1,
+            config=state.spec.kafka_config(),
+        )
+        for state in before.values()
+        if state.partitions is None
+    ]
+    if missing:
+        created = admin.create_topics(missing, operation_timeout=REQUEST_TIMEOUT_S, request_timeout=REQUEST_TIMEOUT_S)
+        for name, future in created.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was faster: fine
+                    raise InputError(f"cannot create topic {name}: {_short(error.args[0])}") from error
+    names = {topic.topic for topic in missing}
+    return [
+        TopicState(state.spec, state.name, state.partitions, state.replication, state.config, state.name in names)
+        for state in describe_topics(admin, settings)
+    ]
+
+
+def check_partitions(states: Iterable[TopicState]) -> None:
+    """The state topic must have a partition beside each one of the sensors topic.
+
+    Raises:
+        InputError: it has not, or one of both is missing.
+    """
+    by_name = {state.spec.name: state for state in states}
+    sensors, state = by_name[SENSORS], by_name[STATE]
+    if sensors.partitions is None or state.partitions is None:
+        absent = sensors if sensors.partitions is None else state
+        raise InputError(f"topic {absent.name} does not exist; 'wheeltapper topics create' makes it")
+    if state.partitions < sensors.partitions:
+        raise InputError(
+            f"topic {state.name} has {state.partitions} partitions, {sensors.name} has {sensors.partitions}; it needs one "
+            f"beside each of them: delete {state.name} while no worker runs and call 'wheeltapper topics create' again"
+        )
+
+
+def ensure_topics(settings: Settings) -> None:
+    """What a worker needs is there when this returns; missing topics are made. `models` is not needed to score.
+
+    Raises:
+        InputError: no cluster there, a refusal of it, an input topic named in the settings that does not exist, or `state`
+            with fewer partitions than `sensors`.
+    """
+    admin = connect(settings)
+    states = describe_topics(admin, settings)
+    sensors = next(state for state in states if state.spec.name == SENSORS)
+    if sensors.partitions is None and settings.topics.sensors is not None:
+        raise InputError(
+            f"topic {sensors.name} (topics.sensors) does not exist at {settings.kafka.brokers}, or the user may not see it; "
+            "correct the name, or create it"
+        )
+    optional = {MODELS} if settings.scoring.publish_scores else {MODELS, SCORES}
+    if any(state.partitions is None and state.spec.name not in optional for state in states):
+        states = create_topics(admin, settings)
+    check_partitions(states)
+
+
+def _metadata(admin: AdminClient) -> dict[str, Any]:
+    try:
+        # Of all topics: asked for by name, a missing one would be created by brokers that do so.
+        return dict(admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics)
+    except KafkaException as error:
+        raise InputError(f"the cluster does not list its topics: {_short(error.args[0])}") from error
+
+
+def _configs(admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    configs: dict[str, dict[str, str]] = {}
+    for resource, future in admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S).items():
+        try:
+            entries = future.result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                continue  # allowed to use the topic but not to look at its settings: shown as unknown
+            raise InputError(f"the cluster does not describe topic {resource.name}: {_short(error.args[0])}") from error
+        configs[resource.name] = {key: entry.value for key, entry in entries.items() if entry.value is not None}
+    return configs
+
+
+def _replication(topic: Any) -> int:
+    return min((len(partition.replicas) for partition in topic.partitions.values()), default=0)
+
+
+def _short(error: KafkaError) -> str:
+    """librdkafka's text without the client's own address and state around the cause."""
+    text = re.sub(r"^\S+/\S+: ", "", error.str() or error.name())
+    return re.sub(r" \(after [^)]*\)", "", text).strip().rstrip(".")

@@ -1,0 +1,53 @@
+"""The live pipeline over a recorded series, without Kafka: what `backtest` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from schemas.codec import CONTENT_TYPES, encode_sensor_block
+from schemas.sensor_block import SensorBlock
+from stream.pipeline import Pipeline
+from stream.records import Output, PartitionBatch
+from stream.routes import Routes
+from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from training.datasets.series import SensorSeries
+
+# Rows in one message, and messages handed over at a time: neither changes the result.
+ROWS_PER_MESSAGE = 64
+MESSAGES_PER_BATCH = 64
+
+
+def replay_block(series: SensorSeries, machine: str | None = None, limit: int | None = None) -> SensorBlock:
+    """The series' test part as one block of `machine` (default: the entity)."""
+    rows = slice(0, limit)
+    return SensorBlock(machine or series.entity, series.test_ts[rows], series.channels, series.test[rows])
+
+
+def run_offline(pipeline: Pipeline, block: SensorBlock) -> Iterator[Output]:
+    """Send a block through decoder, windows, scores, thresholds and alerts; yields what would be published."""
+    headers = [("content-type", CONTENT_TYPES["arrow"].encode())]
+    offset = 0
+    step = ROWS_PER_MESSAGE * MESSAGES_PER_BATCH
+    for begin in range(0, len(block), step):
+        batch = PartitionBatch("backtest", 0)
+        for first in range(begin, min(begin + step, len(block)), ROWS_PER_MESSAGE):
+            rows = slice(first, min(first + ROWS_PER_MESSAGE, begin + step))
+            part = SensorBlock(block.machine, block.ts[rows], block.channels, block.values[rows])
+            batch.offsets.append(offset)
+            batch.keys.append(block.machine.encode())
+            batch.values.append(encode_sensor_block(part, "arrow"))
+            batch.headers.append(headers)
+            batch.timestamps_ms.append(int(part.ts[-1]) // 1000)
+            offset += 1
+        yield from pipeline.handle([batch], now=0.0)
+
+
+def open_pipeline(bundles: list[str], settings: Settings) -> Pipeline:
+    """A pipeline as a worker would open it."""
+    from stream.routes import load_routes
+
+    routes: Routes = load_routes(bundles, settings)
+    return Pipeline(routes, settings)
