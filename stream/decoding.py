@@ -18,6 +18,7 @@ import orjson
 
 from schemas.clock import MAX_MICROS, MIN_MICROS
 from schemas.codec import decode_sensor_block
+from schemas.codec.checks import shown
 from schemas.errors import DecodeError
 from schemas.events import DeadLetterReason as Reason
 from schemas.sensor_block import SensorBlock
@@ -139,7 +140,7 @@ class Decoder:
         """The machine's collector, new in this batch."""
         if not isinstance(machine, str) or not machine:
             raise DecodeError(
-                Reason.NO_MACHINE, f"machine is {str(machine)[:100]!r}, expected a text that is not empty"
+                Reason.NO_MACHINE, f"machine is {shown(machine)}, expected a text that is not empty"
             )
         route = self._routes.of(machine)
         if route is None:

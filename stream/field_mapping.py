@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 
 from schemas.clock import MAX_MICROS, MIN_MICROS, micros_from_iso
+from schemas.codec.checks import shown
 from schemas.errors import DecodeError
 from schemas.events import DeadLetterReason as Reason
 from schemas.sensor_block import SensorBlock
@@ -43,7 +44,7 @@ class FieldMapping:
             machine = str(machine)
         if not isinstance(machine, str) or not machine:
             raise DecodeError(
-                Reason.NO_MACHINE, f"machine is {machine!r}, expected a text or whole number (input.machine)"
+                Reason.NO_MACHINE, f"machine is {shown(machine)}, expected a text or whole number (input.machine)"
             )
         if settings.time == "record":
             micros = timestamp_ms * 1_000
@@ -84,7 +85,7 @@ def micros_of(time: Any, unit: str) -> int:
         if not MIN_MICROS <= micros <= MAX_MICROS:
             raise ValueError("outside of the years 1 to 9999: is the unit right (input.time_unit)?")
     except (ValueError, OverflowError) as error:
-        raise DecodeError(Reason.BAD_TIME, f"time is {str(time)[:100]!r}: {error}") from error
+        raise DecodeError(Reason.BAD_TIME, f"time is {shown(time)}: {error}") from error
     return micros
 
 
@@ -97,7 +98,7 @@ def number_of(channel: str, value: Any) -> float:
             return float(value)
         except OverflowError:
             return float("inf")
-    raise DecodeError(Reason.NOT_A_NUMBER, f"channel '{channel}' holds {str(value)[:100]!r}, expected a number or null")
+    raise DecodeError(Reason.NOT_A_NUMBER, f"channel '{channel}' holds {shown(value)}, expected a number or null")
 
 
 def to_float32(values: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:

@@ -72,8 +72,9 @@ def choose_pairs(train: np.ndarray, width: int, *, cover_channels: bool = True) 
         if cover_channels:
             order = np.array(_covering_first(pairs[order], order))
         pairs = pairs[order[:limit]]
-    if len(pairs) < MINIMUM_WIDTH:
-        pairs = np.tile(pairs, (math.ceil(MINIMUM_WIDTH / len(pairs)), 1))
+    least = min(limit, MINIMUM_WIDTH)
+    if len(pairs) < least:
+        pairs = np.tile(pairs, (math.ceil(least / len(pairs)), 1))
     return pairs
 
 

@@ -40,7 +40,7 @@ def no_block(detail: str) -> DecodeError:
 
 def shown(found: object) -> str:
     """A found value for an error text, cut to a length that fits one line, whatever its size and depth."""
-    text = repr(found)
+    text = _SHORT.repr(found)
     return text if len(text) <= 80 else text[:77] + "..."
 
 

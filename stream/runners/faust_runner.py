@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import tempfile
 import time
 from collections.abc import AsyncIterable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,7 @@ class FaustRunner:
         """Of the consumer group, once its partitions have been restored; -1 while there is none."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
         self._last_message = time.monotonic()
+        self._folder = tempfile.TemporaryDirectory(prefix="wheeltapper-faust-")
 
     def run(self) -> None:
         """Work until stopped or idle.
@@ -86,6 +88,7 @@ class FaustRunner:
                 await self._commit(everything=True)
             await self.app.stop()
             self._thread.shutdown()
+            self._folder.cleanup()
 
     # -- the agent ------------------------------------------------------------------------------------------------
 
@@ -108,6 +111,7 @@ class FaustRunner:
             topic_allow_declare=False,
             topic_disable_leader=True,
             store="memory://",
+            datadir=self._folder.name,  # Faust makes one wherever it is started, and leaves it empty
             web_enabled=False,
         )
         app.transport = FetchTransport(brokers, app=app)

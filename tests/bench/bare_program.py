@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 import orjson
 from arrow_rows import rows_of
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 LARGEST_BATCH = 512  # windows in one session.run
 TAIL_ROWS = 8192  # rows a machine's buffer takes before its tail moves to the front
@@ -57,7 +57,11 @@ def main() -> None:
                 consumer.commit(asynchronous=True)
                 committed = last
         producer.flush()
-        consumer.commit(asynchronous=False)
+        try:
+            consumer.commit(asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._NO_OFFSET:  # all of it is committed already
+                raise
     finally:
         consumer.close()
 

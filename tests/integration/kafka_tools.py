@@ -423,7 +423,8 @@ class SecureKafka:
             "alerts": (writes,),
             "localizations": (writes,),
             "scores": (writes,),
-            "dead-letters": (writes,),
+            # How large a dead letter may be is asked of the topic itself.
+            "dead-letters": (writes, AclOperation.DESCRIBE_CONFIGS),
         }
         rights = [(AclResource.TOPIC, topic_name(prefix, name), each) for name, all_ in topics.items() for each in all_]
         rights += [(AclResource.GROUP, group, reads)]
