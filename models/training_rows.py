@@ -60,14 +60,19 @@ def training_rows(runs: Sequence[np.ndarray], *, at_least: int, detector: str) -
     if any(bool(np.isinf(run).any()) for run in kept):
         channel = next(int(np.argwhere(np.isinf(run))[0, 1]) for run in kept if np.isinf(run).any())
         raise InputError(f"channel {channel} (from 0) is infinite in a training row; write such values as empty (NaN)")
-    typical = np.zeros(kept[0].shape[1])
-    never = np.zeros(len(typical), dtype=bool)
-    for channel in range(len(typical)):
-        values = np.concatenate([run[:, channel] for run in kept]).astype(np.float64)
-        measured = values[~np.isnan(values)]
-        never[channel] = not len(measured)
-        typical[channel] = np.median(measured) if len(measured) else 0.0
+    never = np.all([np.isnan(run).all(axis=0) for run in kept], axis=0)
+    typical = channel_medians(kept)
     return TrainingRows(tuple(carry_forward(run, typical) for run in kept), typical, never)
+
+
+def channel_medians(runs: Sequence[np.ndarray]) -> np.ndarray:
+    """[C] float64: each channel's median over the measured values of all [T_i, C] runs; 0 where there is none."""
+    medians = np.zeros(runs[0].shape[1])
+    for channel in range(len(medians)):
+        values = np.concatenate([run[:, channel] for run in runs]).astype(np.float64)
+        measured = values[~np.isnan(values)]
+        medians[channel] = np.median(measured) if len(measured) else 0.0
+    return medians
 
 
 def carry_forward(values: np.ndarray, typical: np.ndarray) -> np.ndarray:

@@ -90,7 +90,7 @@ class AlertMessages:
             "bundle": self._rule.manifest.bundle_id,
             "time": times,
             # In 32 bits: more digits than the graph has would only be noise, and twice the bytes.
-            "raw": np.ascontiguousarray(raw, dtype=np.float32),
+            "raw": np.nan_to_num(np.ascontiguousarray(raw, dtype=np.float32)),
             "score": np.ascontiguousarray(score, dtype=np.float32),
             "threshold": np.ascontiguousarray(level, dtype=np.float32),
             "quality": np.ascontiguousarray(quality, dtype=np.float32),

@@ -14,7 +14,7 @@ class Counters:
         rows: taken in; late_rows: dropped as not newer than their machine's last.
         imputed_values: missing values that were carried forward.
         clock_restarts, gaps: how often a machine's window started anew, and why.
-        windows: scored. alerts: events by kind.
+        windows: scored. not_finite_scores: of them, those whose graph gave no finite number. alerts: events by kind.
         newest_time: newest event time of any machine, microseconds UTC.
     """
 
@@ -26,6 +26,7 @@ class Counters:
     clock_restarts: int = 0
     gaps: int = 0
     windows: int = 0
+    not_finite_scores: int = 0
     alerts: dict[str, int] = field(default_factory=dict)
     newest_time: int = 0
 

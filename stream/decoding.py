@@ -139,9 +139,7 @@ class Decoder:
     def _collect(self, collectors: dict[str, _Collector], machine: Any) -> _Collector:
         """The machine's collector, new in this batch."""
         if not isinstance(machine, str) or not machine:
-            raise DecodeError(
-                Reason.NO_MACHINE, f"machine is {shown(machine)}, expected a text that is not empty"
-            )
+            raise DecodeError(Reason.NO_MACHINE, f"machine is {shown(machine)}, expected a text that is not empty")
         route = self._routes.of(machine)
         if route is None:
             patterns = [known.pattern for known in self._routes.routes]

@@ -61,6 +61,9 @@ class WorkerStatus:
         yield counter("clock_restarts", "Machines whose clock was set back.", sum(c.clock_restarts for c in counters))
         yield counter("gaps", "Gaps that emptied a window.", sum(c.gaps for c in counters))
         yield counter("windows", "Windows scored.", sum(c.windows for c in counters))
+        yield counter(
+            "not_finite_scores", "Scores that were no finite number.", sum(c.not_finite_scores for c in counters)
+        )
         yield counter("scoring_seconds", "Time spent in onnxruntime.", sum(e.pipeline.scoring_seconds for e in engines))
         yield GaugeMetricFamily(
             "wheeltapper_working_seconds",

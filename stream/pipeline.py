@@ -154,6 +154,7 @@ class Pipeline:
         scored = engine.scorer.finish()
         segments, engine.segments = engine.segments, []
         self.counters.windows += len(scored.score)
+        self.counters.not_finite_scores += int(np.count_nonzero(~np.isfinite(scored.raw)))
         # Most machines are quiet most of the time: one maximum a machine tells which deserve a closer look.
         peaks = np.maximum.reduceat(scored.score, [segment.start for segment in segments])
         for segment, peak in zip(segments, peaks.tolist(), strict=True):

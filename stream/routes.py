@@ -17,6 +17,9 @@ from schemas.bundle.store import REFERENCE
 from schemas.errors import InputError
 from stream.settings import Settings
 
+LARGEST_SCORE = 1e9
+"""Calibrated; 1.0 is the alarm level."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -40,8 +43,10 @@ class Rule:
         """Raw scores [n] to calibrated ones [n] float64: 1.0 is the alarm level, never below 0."""
         calibration = self.manifest.calibration
         span = calibration.alarm_level - calibration.center
-        scores: np.ndarray = np.maximum((raw.astype(np.float64) - calibration.center) / span, 0.0)
-        return scores
+        scores = np.maximum((raw.astype(np.float64) - calibration.center) / span, 0.0)
+        # Beyond it no threshold makes a difference, and JSON knows no infinity. A score that is no number raises nothing.
+        bounded: np.ndarray = np.nan_to_num(scores, nan=0.0, posinf=LARGEST_SCORE).clip(max=LARGEST_SCORE)
+        return bounded
 
     @cached_property
     def calibration_scores(self) -> np.ndarray:

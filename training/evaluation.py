@@ -13,6 +13,7 @@ whose threshold was chosen with test labels have `oracle` in their name.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -20,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.training_rows import carry_forward
 from schemas.bundle import Bundle
 from schemas.bundle.store import REFERENCE
 from schemas.errors import InputError
-from training.datasets.missing import carried_forward, medians
 from training.datasets.series import SensorSeries
 from training.floors import floor_scores
 from training.metrics.alarms import alarm_metrics
@@ -183,7 +184,7 @@ def score_rows(bundle: Bundle, values: np.ndarray, *, stride: int = 1) -> RowSco
         )
     if stride < 1:
         raise InputError(f"stride is {stride}, expected at least 1 row")
-    values = np.ascontiguousarray(carried_forward(values, _usual_values(bundle)), dtype=np.float32)
+    values = np.ascontiguousarray(carry_forward(values, _usual_values(bundle)), dtype=np.float32)
     graph = bundle.open_graph()
     windows = np.moveaxis(np.lib.stride_tricks.sliding_window_view(values, window, axis=0), -1, 1)[::stride]
     scored = np.empty(len(windows), dtype=np.float64)
@@ -271,10 +272,13 @@ def _warnings(bundle: Bundle, series: SensorSeries) -> tuple[str, ...]:
 
 
 def _usual_values(bundle: Bundle) -> np.ndarray:
-    """[C] float32: medians of the bundle's reference windows: what a channel counts as before its first value."""
+    """[C] float32: medians of the bundle's reference windows: what the stream takes for a channel before its first value."""
     table = pq.read_table(pa.BufferReader(bundle.files[REFERENCE]), columns=["window"])
     rows = np.asarray(table["window"].combine_chunks().flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
-    return medians(rows.reshape(-1, len(bundle.manifest.channels)))
+    windows = rows.reshape(-1, len(bundle.manifest.channels))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a channel that was never measured has no median
+        return np.nan_to_num(np.nanmedian(windows, axis=0)).astype(np.float32)
 
 
 def _some(names: list[str], most: int = 5) -> str:

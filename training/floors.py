@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.datasets.missing import carried_forward, medians
+from models.training_rows import carry_forward, training_rows
 from training.datasets.series import SensorSeries
 
 RANDOM_SEEDS = 3
@@ -48,7 +48,11 @@ class FloorScores:
 
 
 def floor_scores(series: SensorSeries, *, seed: int = 0) -> Iterator[FloorScores]:
-    """Fit and score every floor, one after the other."""
+    """Fit and score every floor, one after the other.
+
+    Raises:
+        InputError: too few train rows.
+    """
     train, test, used = _standardised(series)
     yield FloorScores("random", tuple(np.random.default_rng(seed + i).random(len(test)) for i in range(RANDOM_SEEDS)))
     for name, residual in (("l2", test), ("pca", _pca_residual(train, test))):
@@ -66,9 +70,8 @@ def floor_scores(series: SensorSeries, *, seed: int = 0) -> Iterator[FloorScores
 
 def _standardised(series: SensorSeries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Train and test part [T, C'] float32 without the channels constant in train, and [C] bool which are used."""
-    usual = medians(series.train)
-    train = carried_forward(series.train, usual)
-    test = carried_forward(series.test, usual)
+    rows = training_rows([series.train], at_least=KMEANS_CLUSTERS, detector="the floors")
+    train, test = rows.runs[0], carry_forward(series.test, rows.typical)
     mean, deviation = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
     used = np.ptp(train, axis=0) > 0
     if not used.any():

@@ -135,7 +135,9 @@ class _Session:
 
     def abandon(self) -> None:
         """Leave without a commit."""
-        self._lost = True  # closing revokes the partitions, and what a failure left half done must not be committed then
+        self._lost = (
+            True  # closing revokes the partitions, and what a failure left half done must not be committed then
+        )
         self._engine.publisher.abandon()
         with contextlib.suppress(KafkaException, RuntimeError):
             self._consumer.unsubscribe()

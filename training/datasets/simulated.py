@@ -59,7 +59,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     ),
     "stuck-sensor": ("discharge_pressure",),
     "sensor-drift": ("flow",),
-    "leak": ("discharge_pressure", "flow", "tank_level"),
+    "leak": ("discharge_pressure", "tank_level", "flow", "filter_pressure_drop", "suction_pressure"),
     "valve-hunting": ("valve_position", "flow", "discharge_pressure"),
 }
 
@@ -70,6 +70,8 @@ NOMINAL_RPM = 1480.0
 BAR_PER_METRE = 0.0981
 # Faults start in one of these parts of a day (minutes after midnight), when every pump runs.
 _SLOTS = ((330, 780), (810, 1320))
+# A sensor sticks shortly before the night stop, when no other fault is on.
+_STUCK_START = (1320, 1350)
 _EXTRA_FAULTS = 2
 
 
@@ -146,9 +148,13 @@ def _place_faults(
     segments = []
     for kind, slot in zip(kinds, chosen, strict=True):
         first, last = slots[slot]
-        # A held reading is wrong only once the plant has moved on: it needs time to show.
-        length = int(rng.integers(180, 330) if kind == "stuck-sensor" else rng.integers(45, 240))
-        start = int(rng.integers(first, last - length))
+        if kind == "stuck-sensor":
+            # A held reading is wrong only once the plant has moved on: it begins before the night stop, and outlasts it.
+            start = first // DAY * DAY + int(rng.integers(*_STUCK_START))
+            length = min(int(rng.integers(180, 300)), test_rows - start)
+        else:
+            length = int(rng.integers(60, 240))
+            start = int(rng.integers(first, last - length))
         severity = float(rng.uniform(0.75, 1.25))
         _apply(kind, disturbances, train_rows + start, length, severity, rng)
         channels = tuple(sorted(CHANNELS.index(name) for name in FAULTS[kind]))
@@ -171,7 +177,7 @@ def _apply(kind: str, plant: _Disturbances, start: int, length: int, severity: f
         period = rng.uniform(6, 12)
         plant.hunting[rows] = np.clip((minutes + 1) / 15, 0, 1) * severity * np.sin(2 * np.pi * minutes / period)
     elif kind == "sensor-drift":
-        plant.flow_gain[rows] = 0.22 * severity * (minutes + 1) / length
+        plant.flow_gain[rows] = 0.50 * severity * (minutes + 1) / length
     else:
         plant.stuck.append((start, start + length))
 
@@ -202,9 +208,9 @@ def _plant(pump: np.random.Generator, rng: np.random.Generator, faults: _Disturb
 
     # Hydraulics.
     opening = _lag(running * (0.70 + 0.14 * peak) + 0.02, 2.0) + 0.004 * _slow_noise(rng, rows, 20)
-    opening = np.clip(opening + 0.10 * faults.hunting * (speed > 0.1), 0.02, 1.0)
+    opening = np.clip(opening + 0.20 * faults.hunting * (speed > 0.1), 0.02, 1.0)
     curve = 0.35 * shut_off_head / flow_nominal**2
-    losses = 0.28 * shut_off_head / flow_nominal**2 * (0.75 / opening) ** 2 * (1 - 0.45 * np.clip(faults.leak, 0, 1.5))
+    losses = 0.28 * shut_off_head / flow_nominal**2 * (0.75 / opening) ** 2 * (1 - 0.68 * np.clip(faults.leak, 0, 1.5))
     clog = 1 + 6.0 * faults.clogging
     strainer = filter_nominal / BAR_PER_METRE / flow_nominal**2 * clog
     lift = np.maximum(speed**2 * shut_off_head - static_head, 0)

@@ -29,7 +29,9 @@ def test_every_kind_of_fault_occurs_while_the_pump_runs(pump: str) -> None:
         assert tuple(CHANNELS[channel] for channel in segment.channels) == tuple(
             sorted(FAULTS[segment.kind], key=CHANNELS.index)
         )
-        assert np.mean(speed[segment.start : segment.stop] > 500) > 0.8
+        runs = float(np.mean(speed[segment.start : segment.stop] > 500))
+        # A sensor sticks over a stop, where a held reading shows; the others need a running pump.
+        assert 0 < runs < 0.6 if segment.kind == "stuck-sensor" else runs > 0.8
     assert int(series.test_labels.sum()) == sum(segment.stop - segment.start for segment in series.segments)
 
 

@@ -95,6 +95,15 @@ def test_missing_values_are_carried_forward(bundle: Bundle, series: SensorSeries
     np.testing.assert_array_equal(scores.raw, score_rows(bundle, held).raw)
 
 
+def test_before_the_first_value_a_channel_counts_as_usual(tmp_path: Path, bundle: Bundle, series: SensorSeries) -> None:
+    test = series.test.copy()
+    test[:5, 2] = np.nan
+    windows = bundle.golden()["window"]  # the reference windows of this bundle are the same two
+    filled = test.copy()
+    filled[:5, 2] = np.median(windows.reshape(-1, 3), axis=0)[2]
+    np.testing.assert_array_equal(score_rows(bundle, test).raw, score_rows(bundle, filled).raw)
+
+
 def test_report_agrees_with_the_metrics_of_the_scores(bundle: Bundle, series: SensorSeries) -> None:
     report = evaluate_bundle(bundle, series)
     scores = score_rows(bundle, series.test)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.datasets.missing import carried_forward, medians
 from training.datasets.registry import load_series
 from training.datasets.series import SensorSeries
 from training.floors import floor_scores
@@ -67,13 +66,3 @@ def test_constant_channels_and_missing_values(pump: SensorSeries) -> None:
     still = replace(pump, train=np.ones_like(train), test=np.ones_like(test))
     for floor in floor_scores(still):
         assert all(np.isfinite(scores).all() for scores in floor.scores)
-
-
-def test_carried_forward_by_hand() -> None:
-    nan = np.nan
-    values = np.array([[nan, 1], [2, nan], [nan, nan], [3, 4]], dtype=np.float32)
-    filled = carried_forward(values, np.array([9, 8], dtype=np.float32))
-    assert filled.tolist() == [[9, 1], [2, 1], [2, 1], [3, 4]]
-    assert carried_forward(filled, medians(filled)) is filled
-    assert medians(values).tolist() == [2.5, 2.5]
-    assert medians(np.full((3, 1), nan)).tolist() == [0.0]

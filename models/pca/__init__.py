@@ -1,0 +1,5 @@
+"""PCA error: the floor that other detectors are measured against."""
+
+from models.pca.fit import DETECTOR, PcaError, PcaSettings, fit_pca
+
+__all__ = ["DETECTOR", "PcaError", "PcaSettings", "fit_pca"]

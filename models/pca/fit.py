@@ -1,0 +1,214 @@
+"""PCA error: what standardised rows keep after their first principal components are taken away.
+
+The floor that most deep detectors have to beat, and a good first detector where channels move together. Fitted with
+numpy alone, deterministic.
+
+    z = clip((x - mean) / std, -clip, clip)      r = (z - center) (I - V V')
+    contribution_c = sum over the window's rows of w_i r_ic^2, w_i ~ 0.5^((W - 1 - i) / half_life), sum 1
+    score = sum of the contributions
+    expected = mean + std (center + (z - center) V V') of the last row, raw units;  embedding = its components
+
+A single channel has no other to be compared with: there the window's W rows are taken as one vector, and V are the
+first components of such vectors (a delay embedding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from models.training_rows import TrainingRows, training_rows
+from schemas.errors import InputError
+
+DETECTOR = "pca"
+VERSION = 1
+
+# After Sarfraz et al. (Quo Vadis, ICML 2024): how many components for how many channels.
+COMPONENTS_NARROW, COMPONENTS_WIDE, WIDE_CHANNELS = 10, 30, 50
+COMPONENTS_SINGLE_CHANNEL = 2
+# Fewer rows than that give no covariance worth the name.
+LEAST_ROWS = 100
+# What counts as one standard deviation of a channel that never moved: a share of its value, and where that is 0 ..
+CONSTANT_STD_SHARE = 0.01
+# .. of 1 unit. Nothing better is known of such a channel.
+TINIEST_STD = 1e-30
+_BLOCK = 65_536
+
+
+@dataclass(frozen=True)
+class PcaSettings:
+    """
+    Attributes:
+        window: W, rows; 1 judges each row alone.
+        half_life: rows, of the average over the window; long windows need no more than a few of them.
+        components: k; None takes 10 below 50 channels, 30 from there on, 2 for a single channel; never more than half
+            of the channels that vary, or nothing would be left to look at.
+        clip: standardised values are cut there, so that no reading, however wild, overflows float32.
+    """
+
+    window: int = 32
+    half_life: float = 4.0
+    components: int | None = None
+    clip: float = 1000.0
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            InputError: a setting outside of its range.
+        """
+        if self.window < 1:
+            raise InputError(f"pca: window is {self.window} rows, expected 1 or more")
+        for name in ("half_life", "clip"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"pca: {name} is {getattr(self, name)}, expected a number above 0")
+        if self.components is not None and self.components < 1:
+            raise InputError(f"pca: components is {self.components}, expected 1 or more")
+
+    def row_weights(self) -> np.ndarray:
+        """w [W] float64, sum 1."""
+        weights = 0.5 ** (np.arange(self.window)[::-1] / self.half_life)
+        return np.asarray(weights / weights.sum())
+
+
+@dataclass(frozen=True)
+class PcaError:
+    """Fitted PCA error; a `models.fitted.FittedDetector`.
+
+    Attributes:
+        mean, std: [C] float64, raw units; mean is exact in float32.
+        typical: [C] float64, raw units: stands for NaN.
+        center: [F] float64, mean of z; F = C, or W for a single channel.
+        vectors: [F, k] float64, orthonormal columns; k may be 0.
+    """
+
+    settings: PcaSettings
+    mean: np.ndarray
+    std: np.ndarray
+    typical: np.ndarray
+    center: np.ndarray
+    vectors: np.ndarray
+    warnings: tuple[str, ...] = ()
+    detector: str = field(default=DETECTOR, init=False)
+    version: int = field(default=VERSION, init=False)
+    lag: int = field(default=0, init=False)
+
+    @property
+    def window(self) -> int:
+        return self.settings.window
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The settings, with the number of components in use."""
+        return asdict(self.settings) | {"components": self.vectors.shape[1]}
+
+    def onnx_bytes(self) -> bytes:
+        """The graph; needs onnx."""
+        from models.pca.graph import build_graph
+
+        return build_graph(self)
+
+    def torchscript_bytes(self) -> bytes | None:
+        """The same graph for libtorch; None where torch is not installed."""
+        try:
+            from models.pca.torchscript import build_torchscript
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            return None
+        return build_torchscript(self)
+
+
+def fit_pca(
+    runs: Sequence[np.ndarray], settings: PcaSettings | None = None, *, channels: Sequence[str] | None = None
+) -> PcaError:
+    """Fit on normal rows.
+
+    Args:
+        runs: [T_i, C] float, raw units, NaN where a sensor gave nothing; contiguous in time within a run.
+        channels: C names, for warnings.
+
+    Raises:
+        InputError: too few rows, or values that are not numbers.
+    """
+    settings = settings or PcaSettings()
+    rows = training_rows(runs, at_least=max(LEAST_ROWS, 2 * settings.window), detector=DETECTOR)
+    mean, std, varies = _scaling(rows)
+    single = rows.channels == 1
+    width = settings.window if single else rows.channels
+    center = np.zeros(width)
+    samples = 0
+    for block in _vectors(rows, mean, std, settings, single):
+        center += block.sum(axis=0)
+        samples += len(block)
+    if not samples:
+        raise InputError(f"no stretch of training rows without a gap is as long as the window of {settings.window} rows")
+    center /= samples
+    covariance = np.zeros((width, width))
+    for block in _vectors(rows, mean, std, settings, single):
+        covariance += (block - center).T @ (block - center)
+    _, vectors = np.linalg.eigh(covariance / max(1, samples - 1))
+    count = _components(settings, rows.channels, int(varies.sum()))
+    names = list(channels) if channels is not None else [f"channel {index}" for index in range(rows.channels)]
+    return PcaError(
+        settings=settings,
+        mean=mean,
+        std=std,
+        typical=rows.typical,
+        center=center,
+        vectors=np.ascontiguousarray(vectors[:, ::-1][:, :count]),
+        warnings=_blind_spots(varies, count, single, names),
+    )
+
+
+def _scaling(rows: TrainingRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """mean, std, varies: each [C]."""
+    mean, std = np.zeros(rows.channels), np.zeros(rows.channels)
+    varies = np.zeros(rows.channels, dtype=bool)
+    for channel in range(rows.channels):
+        values = np.concatenate(rows.column(channel))
+        # Rounded to float32 here, so that the graph subtracts the very same number.
+        mean[channel] = np.float32(values.mean())
+        std[channel] = values.std()
+        varies[channel] = values.max() > values.min() and std[channel] > TINIEST_STD
+    known = np.where(mean != 0, np.abs(mean), 1.0) * CONSTANT_STD_SHARE
+    return mean, np.where(varies, std, known), varies
+
+
+def _vectors(
+    rows: TrainingRows, mean: np.ndarray, std: np.ndarray, settings: PcaSettings, single: bool
+) -> Iterator[np.ndarray]:
+    """Blocks [n, F] float64 of what the components are fitted to: standardised rows, or windows of a single channel."""
+    step = _BLOCK // settings.window if single else _BLOCK
+    for run in rows.runs:
+        last = len(run) - settings.window + 1 if single else len(run)
+        for start in range(0, last, max(1, step)):
+            stop = min(last, start + max(1, step))
+            part = run[start : stop + settings.window - 1] if single else run[start:stop]
+            scaled = np.clip((part.astype(np.float64) - mean) / std, -settings.clip, settings.clip)
+            yield np.lib.stride_tricks.sliding_window_view(scaled[:, 0], settings.window) if single else scaled
+
+
+def _components(settings: PcaSettings, channels: int, varying: int) -> int:
+    if channels == 1:
+        wanted, most = COMPONENTS_SINGLE_CHANNEL, (settings.window - 1) * varying
+    else:
+        wanted, most = (COMPONENTS_NARROW if channels < WIDE_CHANNELS else COMPONENTS_WIDE), varying // 2
+    return min(settings.components or wanted, most)
+
+
+def _blind_spots(varies: np.ndarray, count: int, single: bool, names: Sequence[str]) -> tuple[str, ...]:
+    found = ["a fault that follows the first components (all channels rising together as load does) scores low"]
+    constant = [names[index] for index in np.flatnonzero(~varies)]
+    if constant:
+        shown = ", ".join(constant[:8]) + (f" and {len(constant) - 8} more" if len(constant) > 8 else "")
+        found.append(f"constant in training, so the scale of their change is a guess: {shown}")
+    if not count and not single:
+        found.append("too few channels vary in training for components: the score is the distance from the mean alone")
+    return tuple(found)

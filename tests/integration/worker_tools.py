@@ -1,0 +1,207 @@
+"""What tests of the worker on a broker share: a rig around one plant, and what came out of it against what must."""
+
+from __future__ import annotations
+
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from confluent_kafka import Consumer, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
+
+from schemas.bundle import Bundle
+from tests.helpers.bundles import write_distance_bundle
+from tests.helpers.plant import Expected, Message
+from tests.integration.kafka_tools import (
+    Broker,
+    Record,
+    WorkerProcess,
+    consume_all,
+    create_topics,
+    produce,
+    run_worker,
+    start_worker,
+)
+
+RUNNERS = ("faust", "direct")
+
+# A worker starts within 3 s on a machine of its own; tests share theirs.
+PATIENCE_S = 120.0
+
+
+@dataclass
+class Rig:
+    """Topics and a group of one test's own on a broker, and a bundle for its workers."""
+
+    broker: Broker
+    runner: str
+    prefix: str
+    folder: Path
+    bundle: Bundle
+    sensors: str
+    produced: list[Message] = field(default_factory=list)
+    _started: int = 0
+
+    def produce(self, messages: Iterable[Message], **how: Any) -> None:
+        """Send them and remember them."""
+        messages = list(messages)
+        produce(self.broker, self.sensors, messages, **how)
+        self.produced += messages
+
+    def start(self, **how: Any) -> AbstractContextManager[WorkerProcess]:
+        """A worker in the background; `how` as for `worker_command`."""
+        return start_worker(self.broker, [self.bundle.location], self._log_file(), **self._usual(how))
+
+    def run(self, **how: Any) -> WorkerProcess:
+        """A worker until it is idle, which ends with 0."""
+        return run_worker(self.broker, [self.bundle.location], self._log_file(), **self._usual(how))
+
+    def _log_file(self) -> Path:
+        self._started += 1
+        return self.folder / f"worker-{self._started}.log"
+
+    def _usual(self, how: dict[str, Any]) -> dict[str, Any]:
+        options = ["--group", self.group, *how.pop("options", ())]
+        return {"runner": self.runner, "prefix": self.prefix, "options": options, **how}
+
+    @property
+    def group(self) -> str:
+        return f"{self.prefix}group"
+
+    @property
+    def transactional(self) -> bool:
+        """True where output and offsets commit together."""
+        return self.runner == "direct" and self.broker.supports_transactions
+
+    def records(self, name: str) -> list[Record]:
+        """What lies in one of the project's topics, as a reader of committed data sees it."""
+        return consume_all(self.broker, f"{self.prefix}{name}", timeout_s=PATIENCE_S)
+
+    def messages(self, name: str) -> list[dict[str, Any]]:
+        """The same, parsed."""
+        return [orjson.loads(record.value or b"null") for record in self.records(name)]
+
+    def committed(self) -> dict[int, int]:
+        """Partition -> committed offset, of the partitions that have one."""
+        client = Consumer(self.broker.client(**{"group.id": self.group}))
+        try:
+            partitions = client.list_topics(self.sensors, timeout=30).topics[self.sensors].partitions
+            found = client.committed([TopicPartition(self.sensors, number) for number in partitions], timeout=30)
+            return {answer.partition: answer.offset for answer in found if answer.offset >= 0}
+        finally:
+            client.close()
+
+    def ends(self) -> dict[int, int]:
+        """Partition -> offset behind its last message, of the partitions that hold any."""
+        ends: dict[int, int] = {}
+        for record in consume_all(self.broker, self.sensors, timeout_s=PATIENCE_S):
+            ends[record.partition] = max(ends.get(record.partition, 0), record.offset + 1)
+        return ends
+
+
+def make_rig(
+    broker: Broker, runner: str, prefix: str, folder: Path, *, partitions: int = 4, sensors: str | None = None
+) -> Rig:
+    """Topics and bundle; `sensors` is the full name of an input topic that exists already."""
+    bundle = write_distance_bundle(folder / "bundle")
+    create_topics(broker, prefix, partitions)
+    return Rig(broker, runner, prefix, folder, bundle, sensors or f"{prefix}sensors")
+
+
+def assert_alerts(rig: Rig, expected: Expected, *, exactly_once: bool) -> None:
+    """Alerts and localizations are those of the reference: ids, events, times, and what they say."""
+    _assert_events(rig.messages("alerts"), expected.alerts, ("alert_id", "event", "time"), exactly_once)
+    _assert_events(rig.messages("localizations"), expected.localizations, ("alert_id", "time"), exactly_once)
+
+
+def _assert_events(
+    found: list[dict[str, Any]], expected: list[dict[str, Any]], key: tuple[str, ...], exactly_once: bool
+) -> None:
+    def name(message: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(message[field] for field in key)
+
+    counts, wanted = Counter(map(name, found)), Counter(map(name, expected))
+    assert set(counts) == set(wanted), f"missing {set(wanted) - set(counts)}, not expected {set(counts) - set(wanted)}"
+    if exactly_once:
+        assert counts == wanted, f"more than once: {counts - wanted}"
+    by_name = {name(message): message for message in expected}
+    for message in found:
+        assert_like(message, by_name[name(message)])
+
+
+def assert_like(found: Any, wanted: Any, where: str = "message") -> None:
+    """Equal, numbers to six digits."""
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys(), where
+        for key, value in wanted.items():
+            assert_like(found[key], value, f"{where}.{key}")
+    elif isinstance(wanted, list):
+        assert len(found) == len(wanted), where
+        for index, value in enumerate(wanted):
+            assert_like(found[index], value, f"{where}[{index}]")
+    elif isinstance(wanted, float):
+        assert abs(found - wanted) <= 1e-5 * max(1.0, abs(wanted)), f"{where}: {found} instead of {wanted}"
+    else:
+        assert found == wanted, f"{where}: {found!r} instead of {wanted!r}"
+
+
+def assert_scores(rig: Rig, expected: Expected, *, exactly_once: bool) -> None:
+    """Every window has its score, and it is the one that numpy computes."""
+    counts: Counter[tuple[str, int]] = Counter()
+    for block in rig.messages("scores"):
+        for time_us, score in zip(block["time"], block["score"], strict=True):
+            name = (block["machine"], time_us)
+            counts[name] += 1
+            assert name in expected.scores, f"a score that should not be: {name}"
+            assert abs(score - expected.scores[name]) <= 1e-4 * max(1.0, expected.scores[name]), name
+    assert set(counts) == set(expected.scores), f"{len(set(expected.scores) - set(counts))} scores are missing"
+    if exactly_once:
+        assert max(counts.values()) == 1, f"twice: {[name for name, count in counts.items() if count > 1][:5]}"
+
+
+def assert_committed_to_the_end(rig: Rig) -> None:
+    """Nothing that was produced waits, and no commit lies behind the end."""
+    assert rig.committed() == rig.ends()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def http_get(port: int, path: str) -> tuple[int, str]:
+    """(status, body) of a worker's health server; (0, '') where nothing listens yet."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return 0, ""
+
+
+def metrics(port: int) -> dict[str, float]:
+    """Metric -> value, summed over its labels; empty where nothing listens yet."""
+    totals: dict[str, float] = {}
+    for family in text_string_to_metric_families(http_get(port, "/metrics")[1]):
+        for sample in family.samples:
+            totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+    return totals
+
+
+def wait_until(condition: Callable[[], bool], what: str, worker: WorkerProcess, timeout_s: float = PATIENCE_S) -> None:
+    """Until `condition` holds; fails with the worker's log where it ends, or where it takes too long."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert worker.process.poll() is None, f"worker ended before {what}:\n{worker.log()[-4000:]}"
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}\n{worker.log()[-4000:]}"
+        time.sleep(0.1)
