@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -16,21 +17,36 @@ from models.alora.graph import OUTPUTS, AloraGraph, spectra_of
 from models.alora.loss import alora_loss
 from models.alora.model import AloraNetwork
 from models.alora.rank import RankThreshold, choose_threshold
+from models.training_rows import carry_forward, channel_medians
+from schemas.bundle.graph import Graph
 from schemas.errors import InputError
-from training.datasets.missing import carried_forward, medians
+from training.calibration import CalibrationScores, contiguous_runs, score_rows
 from training.datasets.series import SensorSeries
 from training.export_torch import Parity, export_onnx, export_torchscript, prove_parity
 from training.trainer import TrainerOptions, TrainingHistory, WindowSource, fingerprint, train_network
 
 # Fewer windows than that on either side of the split say nothing about normal.
 MINIMUM_WINDOWS = 30
+# Held-out windows beyond that many are not scored: pieces spread over the held-out part stand for the whole.
+HELD_OUT_LIMIT = 20_000
+HELD_OUT_PIECES = 20
+SPECTRA_LIMIT = 8192
 SCORING_BATCH = 256
 PARITY_WINDOWS = 64
 
 
+TRAINERS = {
+    "paper": TrainerOptions(windows_per_epoch=6000),
+    # A network that small takes, and in so few steps needs, a larger learning rate.
+    "small": TrainerOptions(
+        epochs=6, batch_size=64, learning_rate=1e-3, learning_rate_decay=0.7, windows_per_epoch=4000
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class AloraOptions:
-    """What a person may choose.
+    """What a person may choose; `alora_options` makes one from a preset.
 
     Attributes:
         config: the detector's own settings.
@@ -41,7 +57,7 @@ class AloraOptions:
     """
 
     config: AloraConfig = PRESETS["paper"]
-    trainer: TrainerOptions = field(default_factory=lambda: TrainerOptions(windows_per_epoch=6000))
+    trainer: TrainerOptions = field(default_factory=lambda: TRAINERS["paper"])
     validation_share: float = 0.2
 
     def __post_init__(self) -> None:
@@ -49,32 +65,29 @@ class AloraOptions:
             raise InputError(f"validation_share is {self.validation_share}, expected between 0 and 1")
 
 
-def preset(name: str) -> AloraOptions:
-    """'paper' (512 features, 3 layers, 8 heads) or 'small' (64, 2, 4: seconds of training).
+def alora_options(
+    preset: str = "paper", *, trainer: Mapping[str, Any] | None = None, config: Mapping[str, Any] | None = None
+) -> AloraOptions:
+    """A preset with some settings changed.
+
+    Args:
+        preset: 'paper' (512 features, 3 layers, 8 heads) or 'small' (64, 2, 4: seconds of training).
+        trainer: fields of `TrainerOptions`; None as a value keeps the preset's, except for `windows_per_epoch`,
+            where None takes all windows.
+        config: fields of `AloraConfig`.
 
     Raises:
-        InputError: no such preset.
+        InputError: no such preset, or a setting out of its range.
     """
-    if name not in PRESETS:
-        raise InputError(f"no ALoRa preset '{name}'; expected one of {', '.join(PRESETS)}")
-    if name == "small":
-        # A network that small takes, and in so few steps needs, a larger learning rate.
-        trainer = TrainerOptions(epochs=3, batch_size=64, learning_rate=1e-3, windows_per_epoch=4000)
-        return AloraOptions(config=PRESETS[name], trainer=trainer)
-    return AloraOptions(config=PRESETS[name])
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutScores:
-    """Scores of windows that training did not see, in time order.
-
-    Attributes:
-        score: [n] float64, raw.
-        time: [n] int64, event time of each window's last row, microseconds UTC.
-    """
-
-    score: np.ndarray
-    time: np.ndarray
+    if preset not in PRESETS:
+        raise InputError(f"no ALoRa preset '{preset}'; expected one of {', '.join(PRESETS)}")
+    chosen = {k: v for k, v in (trainer or {}).items() if v is not None or k == "windows_per_epoch"}
+    try:
+        return AloraOptions(
+            config=replace(PRESETS[preset], **(config or {})), trainer=replace(TRAINERS[preset], **chosen)
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(f"ALoRa: {error}") from error
 
 
 class AloraDetector:
@@ -124,7 +137,7 @@ class AloraDetector:
         return self._exported
 
 
-def train_alora(series: SensorSeries, options: AloraOptions | None = None) -> tuple[AloraDetector, HeldOutScores]:
+def train_alora(series: SensorSeries, options: AloraOptions | None = None) -> tuple[AloraDetector, CalibrationScores]:
     """Train on the first part of `series.train`, choose h1 and score on the rest.
 
     Mean and standard deviation are those of the whole train part, as in the paper.
@@ -135,23 +148,15 @@ def train_alora(series: SensorSeries, options: AloraOptions | None = None) -> tu
     options = options or AloraOptions()
     config = options.config
     split = int(len(series.train) * (1 - options.validation_share))
-    train_ends = window_ends(series.train_ts, config.window, series.sampling_interval_s, 0, split)
-    held_out_ends = window_ends(series.train_ts, config.window, series.sampling_interval_s, split, len(series.train))
-    if min(len(train_ends), len(held_out_ends)) < MINIMUM_WINDOWS:
-        raise InputError(
-            f"{series.dataset} {series.entity}: {len(series.train)} train rows give {len(train_ends)} windows of "
-            f"{config.window} rows without a gap to train on and {len(held_out_ends)} to hold out, expected at least "
-            f"{MINIMUM_WINDOWS} of each; give more rows or a smaller window"
-        )
+    runs = contiguous_runs(series.train_ts, series.sampling_interval_s)
+    train_ends = window_ends(runs, config.window, 0, split)
+    held_out_ends = window_ends(runs, config.window, split, len(series.train))
+    _check(series, config, len(train_ends), len(held_out_ends))
     moving = moving_channels(series.train)
-    if not moving.any():
-        raise InputError(
-            f"{series.dataset} {series.entity}: all {len(moving)} channels are constant in the train part, expected "
-            "at least one that moves; give other rows"
-        )
     mean, scale = scaling(series.train, moving)
     # A live machine's missing values are carried forward too; the graph itself reads a NaN as the mean.
-    filled = carried_forward(series.train, medians(series.train))
+    typical = channel_medians([series.train])
+    filled = np.concatenate([carry_forward(series.train[run], typical) for run in runs])
     rows = np.clip((filled - mean) / scale, -config.input_clip, config.input_clip).astype(np.float32)
     torch.manual_seed(options.trainer.seed)
     pairs = choose_pairs(series.train, config.width, cover_channels=config.cover_channels)
@@ -166,21 +171,59 @@ def train_alora(series: SensorSeries, options: AloraOptions | None = None) -> tu
         run=fingerprint(options.trainer, config=asdict(config), share=options.validation_share, data=_sha256(series)),
         title=f"alora {series.entity}",
     )
-    spectra = spectra_of(network, held_out.batches(SCORING_BATCH))
+    spectra = spectra_of(network, held_out.batches(SCORING_BATCH, at_most=SPECTRA_LIMIT))
     threshold = choose_threshold(spectra, config.rank_threshold)
-    graph = AloraGraph(network, config, mean, scale, threshold.value)
     raw = WindowSource(filled, held_out_ends, config.window)
-    with torch.no_grad():
-        score = np.concatenate([graph(window)[0].numpy() for window in raw.batches(SCORING_BATCH)]).astype(np.float64)
     detector = AloraDetector(
-        graph,
+        AloraGraph(network, config, mean, scale, threshold.value),
         config.window,
         _parameters(options, len(pairs), threshold, history),
         _warnings(series, moving, pairs),
         history,
         torch.cat(list(raw.batches(SCORING_BATCH, at_most=PARITY_WINDOWS))).numpy(),
     )
-    return detector, HeldOutScores(score, series.train_ts[held_out_ends])
+    return detector, _held_out_scores(detector, series, filled, held_out_ends, options)
+
+
+def _check(series: SensorSeries, config: AloraConfig, training: int, held_out: int) -> None:
+    name = f"{series.dataset} {series.entity}"
+    if min(training, held_out) < MINIMUM_WINDOWS:
+        raise InputError(
+            f"{name}: {len(series.train)} train rows give {training} windows of {config.window} rows without a gap "
+            f"to train on and {held_out} to hold out, expected at least {MINIMUM_WINDOWS} of each; give more rows or "
+            "a smaller window"
+        )
+    if np.isinf(series.train).any():
+        channel = series.channels[int(np.argwhere(np.isinf(series.train))[0, 1])]
+        raise InputError(f"{name}: channel {channel} is infinite in a train row; write such values as empty (NaN)")
+    if not moving_channels(series.train).any():
+        raise InputError(
+            f"{name}: all {series.train.shape[1]} channels are constant in the train part, expected at least one that "
+            "moves; give other rows"
+        )
+
+
+def _held_out_scores(
+    detector: AloraDetector,
+    series: SensorSeries,
+    filled: np.ndarray,
+    held_out_ends: np.ndarray,
+    options: AloraOptions,
+) -> CalibrationScores:
+    """Scores of the held-out part by the very graph that the stream will run."""
+    graph = Graph(detector.onnx_bytes(), name="alora", device="cpu", threads=0)
+    parts = [
+        score_rows(graph, filled[piece], series.train_ts[piece], sampling_interval_s=series.sampling_interval_s)
+        for piece in held_out_pieces(held_out_ends, detector.window)
+    ]
+    embeddings = [part.embedding for part in parts if part.embedding is not None]
+    return CalibrationScores(
+        score=np.concatenate([part.score for part in parts]),
+        time=np.concatenate([part.time for part in parts]),
+        interval_s=series.sampling_interval_s,
+        origin=f"last {options.validation_share:.0%} of the train part, which training did not see",
+        embedding=np.concatenate(embeddings) if embeddings else None,
+    )
 
 
 class AloraObjective:
@@ -210,14 +253,22 @@ def scaling(train: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return mean.astype(np.float32), np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
 
 
-def window_ends(ts: np.ndarray, window: int, sampling_interval_s: float, start: int, stop: int) -> np.ndarray:
-    """[m] int64: last rows of the windows that lie in rows [start, stop) and span no gap.
+def window_ends(runs: Sequence[slice], window: int, start: int, stop: int) -> np.ndarray:
+    """[m] int64: last rows of the windows that lie in rows [start, stop) and inside one of the runs."""
+    parts = [np.arange(max(run.start, start) + window - 1, min(run.stop, stop), dtype=np.int64) for run in runs]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
-    A window has a gap if it takes more than one and a half times as long as its rows should.
+
+def held_out_pieces(ends: np.ndarray, window: int) -> list[slice]:
+    """Rows whose windows end at `ends`, as stretches without a gap.
+
+    More than `HELD_OUT_LIMIT` windows are represented by `HELD_OUT_PIECES` stretches spread evenly over them.
     """
-    ends = np.arange(start + window - 1, stop)
-    span_s = (ts[ends] - ts[ends - window + 1]) / 1e6
-    return np.asarray(ends[span_s <= 1.5 * (window - 1) * sampling_interval_s])
+    if len(ends) > HELD_OUT_LIMIT:
+        starts = np.arange(HELD_OUT_PIECES) * len(ends) // HELD_OUT_PIECES
+        ends = ends[(starts[:, None] + np.arange(HELD_OUT_LIMIT // HELD_OUT_PIECES)).ravel()]
+    stretches = np.split(ends, np.flatnonzero(np.diff(ends) > 1) + 1)
+    return [slice(int(stretch[0]) - window + 1, int(stretch[-1]) + 1) for stretch in stretches]
 
 
 def _sha256(series: SensorSeries) -> str:

@@ -274,7 +274,7 @@ class _Run:
         loss, watched = self.objective(self.network, rows)
         if not torch.isfinite(loss):
             raise InputError(
-                f"the loss became {float(loss)} in epoch {self.epoch + 1}, step {self.step + 1}; expected a finite "
+                f"the loss became {float(loss.detach())} in epoch {self.epoch + 1}, step {self.step + 1}; expected a finite "
                 f"number: lower the learning rate (now {self.options.learning_rate:g}), clip gradients, or look for "
                 "extreme values in the training rows"
             )

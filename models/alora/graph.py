@@ -5,7 +5,7 @@ Everything the score needs is inside: scaling, network, rank, localization. See 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ def _projection(width: int, random: np.random.Generator) -> Tensor:
     return torch.as_tensor(matrix, dtype=torch.float32)
 
 
-def spectra_of(network: AloraNetwork, batches: Sequence[Tensor]) -> np.ndarray:
+def spectra_of(network: AloraNetwork, batches: Iterable[Tensor]) -> np.ndarray:
     """[n, T] float64, descending: singular values of the last layer's head-averaged attention.
 
     Args:

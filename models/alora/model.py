@@ -103,9 +103,7 @@ class AloraNetwork(nn.Module):
         super().__init__()
         width = len(pairs)
         heads = min(config.heads, width)
-        self.embedding = LightEmbedding(
-            channels, config.window, pairs, padding=config.padding, dropout=config.dropout
-        )
+        self.embedding = LightEmbedding(channels, config.window, pairs, padding=config.padding, dropout=config.dropout)
         self.layers = nn.ModuleList(
             EncoderLayer(width, heads, config.window, config.dropout) for _ in range(config.layers)
         )

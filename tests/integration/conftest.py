@@ -13,7 +13,8 @@ import pytest
 
 from deploy.broker import EmbeddedBroker, find_binary
 from schemas.errors import InputError
-from tests.integration.kafka_tools import Broker, KafkaNode, SecureKafka, free_port_pair, why_no_kafka
+from tests.integration.kafka_tools import Broker, KafkaNode, free_port_pair, why_no_kafka
+from tests.integration.secure_kafka import SecureKafka
 
 _numbers = itertools.count(1)
 _STORE_PASSWORD = "of-a-store-that-lives-as-long-as-the-tests"

@@ -13,13 +13,13 @@ from schemas.topics import TOPICS, topic_name
 from stream.settings import load_settings
 from tests.integration.kafka_tools import (
     Broker,
-    SecureKafka,
     create_topic,
     create_topics,
     partition_counts,
     run_command,
     topic_settings,
 )
+from tests.integration.secure_kafka import SecureKafka
 from wheeltapper.kafka_admin import ensure_topics
 
 pytestmark = pytest.mark.integration

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from confluent_kafka import Consumer, TopicPartition
@@ -47,14 +48,12 @@ class Rig:
     folder: Path
     bundle: Bundle
     sensors: str
-    produced: list[Message] = field(default_factory=list)
+    produced: int = 0
     _started: int = 0
 
     def produce(self, messages: Iterable[Message], **how: Any) -> None:
-        """Send them and remember them."""
-        messages = list(messages)
-        produce(self.broker, self.sensors, messages, **how)
-        self.produced += messages
+        """Send them and remember how many."""
+        self.produced += produce(self.broker, self.sensors, messages, **how)
 
     def start(self, **how: Any) -> AbstractContextManager[WorkerProcess]:
         """A worker in the background; `how` as for `worker_command`."""
@@ -205,3 +204,47 @@ def wait_until(condition: Callable[[], bool], what: str, worker: WorkerProcess, 
         assert worker.process.poll() is None, f"worker ended before {what}:\n{worker.log()[-4000:]}"
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}\n{worker.log()[-4000:]}"
         time.sleep(0.1)
+
+
+class Feed:
+    """Messages that arrive over time, from a thread: a context manager that ends when all have been sent."""
+
+    def __init__(self, rig: Rig, messages: Sequence[Message], seconds: float) -> None:
+        self._rig = rig
+        self._messages = messages
+        self._pause_s = seconds / len(messages)
+        self._failure: BaseException | None = None
+        self._hurry = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._hurry.set()
+        if kind is None:
+            self.wait()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self, timeout_s: float = PATIENCE_S) -> None:
+        """Until everything was delivered, without further pauses."""
+        self._hurry.set()
+        self._thread.join(timeout_s)
+        assert not self._thread.is_alive(), f"the feed was not delivered in {timeout_s:g} s"
+        if self._failure is not None:
+            raise self._failure
+
+    def _send(self) -> None:
+        try:
+            self._rig.produce(self._slowly())
+        except BaseException as error:
+            self._failure = error
+
+    def _slowly(self) -> Iterator[Message]:
+        for message in self._messages:
+            self._hurry.wait(self._pause_s)
+            yield message

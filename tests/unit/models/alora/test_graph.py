@@ -85,7 +85,9 @@ def test_outputs_are_what_the_contract_and_the_formulas_say(windows: np.ndarray)
 
 
 def test_ablations_multiply_to_the_product(windows: np.ndarray) -> None:
-    scores = {kind: _run(_graph(windows, replace(CONFIG, score=kind)), windows)[0] for kind in ("product", "error", "rank")}
+    scores = {
+        kind: _run(_graph(windows, replace(CONFIG, score=kind)), windows)[0] for kind in ("product", "error", "rank")
+    }
     np.testing.assert_allclose(scores["product"], scores["error"] * scores["rank"], rtol=1e-6)
     assert set(scores["rank"].tolist()) <= set(range(1, 9))
 
@@ -124,9 +126,7 @@ def test_the_onnx_file_says_nothing_of_the_machine_it_was_made_on(exported: Expo
     assert b".py" not in exported.model
 
 
-def test_the_export_is_quiet_and_repeats_to_the_byte(
-    exported: Exported, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_export_is_quiet_and_repeats_to_the_byte(exported: Exported, capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
     assert export_onnx(exported.graph, 8, 7, OUTPUTS) == exported.model
     export_torchscript(exported.graph, 8, 7)

@@ -48,7 +48,9 @@ def test_time_norm_is_layer_norm_over_the_time_axis() -> None:
         reference.bias.copy_(bias)
     features = torch.randn(3, 6, 4)
     # when / then
-    torch.testing.assert_close(norm(features), reference(features.transpose(1, 2)).transpose(1, 2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        norm(features), reference(features.transpose(1, 2)).transpose(1, 2), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_rank_one_attention_adds_nothing_to_the_encoder() -> None:

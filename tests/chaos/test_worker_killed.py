@@ -1,0 +1,51 @@
+"""kill -9 of the worker under load: what comes out in the end is what an uninterrupted run gives."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.plant import expect, make_plant, messages_of
+from tests.integration.kafka_tools import Broker
+from tests.integration.worker_tools import (
+    RUNNERS,
+    Feed,
+    Rig,
+    assert_alerts,
+    assert_committed_to_the_end,
+    assert_scores,
+    make_rig,
+)
+
+pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+KILLS = 3
+
+
+@pytest.fixture(params=RUNNERS)
+def rig(request: pytest.FixtureRequest, broker: Broker, topics_prefix: str, tmp_path: Path) -> Rig:
+    return make_rig(broker, request.param, topics_prefix, tmp_path)
+
+
+def test_killed_and_restarted_it_loses_and_invents_nothing(rig: Rig) -> None:
+    # given rows that wait and rows that keep coming
+    plant = make_plant(machines=8, rows=2000)
+    waiting, coming = plant.until(1000), plant.since(1000)
+    rig.produce(messages_of(waiting, largest_block=8))
+    moments = np.random.default_rng(4).uniform(0.0, 1.5, KILLS)
+    with Feed(rig, messages_of(coming, seed=5, largest_block=8), seconds=KILLS * 10):
+        # when the worker is killed again and again, soon after it took over
+        for moment in moments:
+            with rig.start() as worker:
+                worker.wait_for("partitions taken over", 120)
+                time.sleep(moment)
+                worker.kill()
+    # and the last one runs to the end
+    rig.run()
+    # then the alerts are those of the reference; with transactions nobody saw one twice
+    expected = expect(plant, rig.bundle)
+    assert_alerts(rig, expected, exactly_once=rig.transactional)
+    assert_scores(rig, expected, exactly_once=rig.transactional)
+    assert_committed_to_the_end(rig)

@@ -1,0 +1,176 @@
+"""Tiny bundles whose scores numpy can compute: what the stream's tests load instead of a trained detector.
+
+raw score = sum over rows t and channels c of weight[t] * (window[t, c] - 0.5)^2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
+from onnx import TensorProto, helper, numpy_helper
+
+from schemas.bundle import Calibration, Channel, Manifest, TensorSpec, TrainingData, write_bundle_folder
+from schemas.bundle.store import sha256_of
+
+USUAL = 0.5
+"""What every channel is expected to be."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One tiny detector.
+
+    Attributes:
+        weighting: which rows of a window count: the scored one alone, all alike, or later ones more.
+        center, alarm_level: raw scores that become 0 and 1.0.
+        calibration: raw scores of normal windows; none: 500 drawn from an exponential distribution of scale 0.1.
+    """
+
+    channels: tuple[str, ...] = ("a", "b", "c")
+    window: int = 5
+    stride: int = 1
+    lag: int = 0
+    weighting: Literal["scored row", "mean", "rising"] = "rising"
+    detector: str = "distance"
+    center: float = 0.0
+    alarm_level: float = 1.0
+    interval_s: float = 60.0
+    calibration: tuple[float, ...] = ()
+
+    @property
+    def bundle_id(self) -> str:
+        kind = self.weighting.replace(" ", "-")
+        return f"{self.detector}-{len(self.channels)}x{self.window}-s{self.stride}-l{self.lag}-{kind}"
+
+    @property
+    def weights(self) -> np.ndarray:
+        """[W] float32, sum 1."""
+        weights = {
+            "scored row": np.eye(self.window)[self.window - 1 - self.lag],
+            "mean": np.ones(self.window),
+            "rising": np.arange(1.0, self.window + 1),
+        }[self.weighting]
+        return (weights / weights.sum()).astype(np.float32)
+
+    @property
+    def fill(self) -> np.ndarray:
+        """[C] float32: medians of the reference windows: 0.1, 0.2, .."""
+        return np.arange(1, len(self.channels) + 1, dtype=np.float32) / np.float32(10)
+
+    def contribution(self, windows: np.ndarray) -> np.ndarray:
+        """[n, C] float64 of windows [n, W, C]; the raw score is their sum."""
+        squares = (np.asarray(windows, dtype=np.float64) - USUAL) ** 2
+        return np.einsum("nwc,w->nc", squares, self.weights.astype(np.float64))
+
+    def calibrated(self, windows: np.ndarray) -> np.ndarray:
+        """[n] float64 calibrated scores of windows [n, W, C]."""
+        raw = self.contribution(windows).sum(axis=1)
+        return np.maximum((raw - self.center) / (self.alarm_level - self.center), 0.0)
+
+
+def graph_of(recipe: Recipe) -> bytes:
+    """The formula above as a graph under the contract."""
+    width, last = len(recipe.channels), recipe.window - 1 - recipe.lag
+    constants = {
+        "usual": np.full(width, USUAL, dtype=np.float32),
+        "weight": recipe.weights.reshape(1, -1, 1),
+        "rows": np.array([1], dtype=np.int64),
+        "scored": np.array(last, dtype=np.int64),
+        "nothing": np.zeros(1, dtype=np.float32),
+    }
+    nodes = [
+        helper.make_node("Sub", ["window", "usual"], ["difference"]),
+        helper.make_node("Mul", ["difference", "difference"], ["square"]),
+        helper.make_node("Mul", ["square", "weight"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "rows"], ["contribution"], keepdims=0),
+        helper.make_node("ReduceSum", ["contribution", "rows"], ["score"], keepdims=0),
+        helper.make_node("Gather", ["window", "scored"], ["row"], axis=1),
+        helper.make_node("Mul", ["row", "nothing"], ["zero"]),
+        helper.make_node("Add", ["zero", "usual"], ["expected"]),
+    ]
+    outputs = [("score", ["N"]), ("contribution", ["N", width]), ("expected", ["N", width])]
+    graph = helper.make_graph(
+        nodes,
+        "distance",
+        [helper.make_tensor_value_info("window", TensorProto.FLOAT, ["N", recipe.window, width])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def files_of(recipe: Recipe) -> dict[str, bytes]:
+    """Every file of the bundle but its manifest."""
+    rng = np.random.default_rng(7)
+    width = len(recipe.channels)
+    windows = rng.random((3, recipe.window, width)).astype(np.float32)
+    contribution = recipe.contribution(windows).astype(np.float32)
+    golden = BytesIO()
+    np.savez(
+        golden,
+        window=windows,
+        score=contribution.sum(axis=1),
+        contribution=contribution,
+        expected=np.full((3, width), USUAL, dtype=np.float32),
+    )
+    normal = recipe.calibration or tuple(rng.exponential(0.1, 500).tolist())
+    reference = np.tile(recipe.fill, (4, recipe.window, 1))
+    reference[0] -= 0.05
+    reference[1] += 0.05
+    return {
+        "model.onnx": graph_of(recipe),
+        "golden.npz": golden.getvalue(),
+        "calibration.parquet": _parquet(pa.table({"score": normal})),
+        "reference.parquet": _parquet(pa.table({"window": [one.ravel() for one in reference]})),
+    }
+
+
+def manifest_of(recipe: Recipe, files: dict[str, bytes], **changes: Any) -> Manifest:
+    """The manifest that goes with `files`; `changes` replace fields."""
+    width = len(recipe.channels)
+    shapes: dict[str, tuple[int | str, ...]] = {
+        "window": ("N", recipe.window, width),
+        "score": ("N",),
+        "contribution": ("N", width),
+        "expected": ("N", width),
+    }
+    specs = [TensorSpec(name=name, shape=shape, dtype="float32") for name, shape in shapes.items()]
+    fields: dict[str, Any] = {
+        "bundle_id": recipe.bundle_id,
+        "detector": recipe.detector,
+        "channels": tuple(Channel(name=name, unit=f"unit of {name}") for name in recipe.channels),
+        "sampling_interval_s": recipe.interval_s,
+        "window": recipe.window,
+        "stride": recipe.stride,
+        "lag": recipe.lag,
+        "inputs": specs[:1],
+        "outputs": specs[1:],
+        "calibration": Calibration(
+            center=recipe.center, alarm_level=recipe.alarm_level, false_alarms_per_day=0.1, windows=500, method="gpd"
+        ),
+        "training_data": TrainingData(dataset="made-up", entity="none", rows=10, sha256="0" * 64),
+        "created_at": "2024-01-01T00:00:00Z",
+        "files": sha256_of(files),
+    }
+    return Manifest.model_validate(fields | changes)
+
+
+def write_bundle(folder: Path, recipe: Recipe) -> Path:
+    """Write it below `folder`, under its bundle id."""
+    files = files_of(recipe)
+    return write_bundle_folder(folder / recipe.bundle_id, manifest_of(recipe, files), files).location
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()

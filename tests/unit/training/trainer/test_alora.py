@@ -1,0 +1,231 @@
+"""Fitting ALoRa to a series: what comes out, what is refused, and what a killed run costs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.alora.graph import OUTPUTS
+from models.fitted import FittedDetector
+from schemas.bundle.graph import Graph
+from schemas.errors import InputError
+from training import alora
+from training.alora import AloraOptions, alora_options, held_out_pieces, scaling, train_alora, window_ends
+from training.datasets.series import SensorSeries
+
+CHECKOUT = Path(__file__).resolve().parents[4]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def series_of(train: np.ndarray, *, gap_after: int | None = None) -> SensorSeries:
+    times = np.arange(len(train), dtype=np.int64) * 1_000_000
+    if gap_after is not None:
+        times[gap_after:] += 3_600_000_000
+    channels = tuple(f"c{index}" for index in range(train.shape[1]))
+    return SensorSeries(
+        dataset="made-up",
+        entity="m1",
+        channels=channels,
+        units=("",) * len(channels),
+        sampling_interval_s=1.0,
+        train=train,
+        train_ts=times,
+        test=train[:0],
+        test_ts=times[:0],
+    )
+
+
+def made_up(rows: int = 900, seed: int = 0) -> np.ndarray:
+    """[rows, 6] float32: two shared waves with noise, large raw values; the last channel is constant."""
+    random = np.random.default_rng(seed)
+    clock = np.arange(rows)
+    sources = np.stack([np.sin(clock / 7), np.cos(clock / 31)], axis=1)
+    mix = np.random.default_rng(5).standard_normal((2, 5))
+    values = 1000 + 20 * (sources @ mix + 0.1 * random.standard_normal((rows, 5)))
+    return np.concatenate([values, np.full((rows, 1), 3.0)], axis=1).astype(np.float32)
+
+
+def options(**trainer: object) -> AloraOptions:
+    settings = {"epochs": 2, "windows_per_epoch": 300, "progress": False, "device": "cpu", **trainer}
+    return alora_options("small", trainer=settings, config={"window": 8, "width": 12, "heads": 3})
+
+
+def test_a_trained_detector_sees_a_fault_and_names_its_channel() -> None:
+    # given normal rows, some of them missing, and a fault on channel 2 later
+    train = made_up()
+    train[100:103, 1] = np.nan
+    # when
+    detector, scores = train_alora(series_of(train), replace_localization(options(epochs=4)))
+    graph = Graph(detector.onnx_bytes(), device="cpu")
+    later = made_up(60, seed=9)
+    later[50:, 2] += 200
+    windows = np.moveaxis(np.lib.stride_tricks.sliding_window_view(later, 8, axis=0), -1, 1)
+    output = graph.run(windows)
+    # then
+    assert isinstance(detector, FittedDetector)
+    assert graph.output_names == OUTPUTS
+    assert output.score[43:].min() > 3 * scores.score.max()
+    assert (output.contribution[43:].argmax(axis=1) == 2).all()
+    # and held-out scores are those of the last fifth, by the same graph
+    assert len(scores.score) == len(scores.time) == 180 - 7
+    assert scores.time[[0, -1]].tolist() == [(720 + 7) * 1_000_000, 899 * 1_000_000]
+    assert scores.embedding is not None
+    assert scores.embedding.shape[0] == 173
+    assert detector.parity is not None
+    assert max(detector.parity.onnx.values()) < 1e-4
+    # and the manifest's parameters say how the rank threshold came about
+    assert sum(detector.parameters["rank_histogram"].values()) == 173
+    assert detector.parameters["width"] == 10
+    assert detector.warnings[0].endswith(": c5")
+
+
+def replace_localization(chosen: AloraOptions) -> AloraOptions:
+    """Blame by error alone: what a network of two epochs makes of its weights is not what is asked here."""
+    return replace(chosen, config=replace(chosen.config, localization="error"))
+
+
+def test_training_is_the_same_twice_and_other_with_another_seed() -> None:
+    series = series_of(made_up())
+    first, second, other = (train_alora(series, options(seed=seed))[1].score for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_training_lowers_the_loss() -> None:
+    detector, _ = train_alora(series_of(made_up()), options(epochs=6))
+    history = detector.history
+    assert history.validation[-1] < 0.8 * history.validation[0]
+    assert history.best_epoch == int(np.argmin(history.validation)) + 1
+
+
+RUN = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+sys.path.insert(0, {folder!r})
+from test_alora import made_up, options, series_of
+from training.alora import train_alora
+torch.set_num_threads(1)
+train_alora(series_of(made_up()), options(epochs=500, checkpoint_folder=Path({checkpoints!r}), checkpoint_every_s=0.0))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_with_sigkill_goes_on_where_it_was(tmp_path: Path) -> None:
+    # given a training process that is killed once it has written a checkpoint of a later epoch
+    code = RUN.format(folder=str(Path(__file__).parent), checkpoints=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None and _epoch(tmp_path) < 2:
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    reached = _epoch(tmp_path)
+    assert reached >= 2
+    # when it is started again, for just a few epochs more
+    series, epochs = series_of(made_up()), reached + 2
+    resumed, scores = train_alora(series, options(epochs=epochs, checkpoint_folder=tmp_path))
+    whole, scores_of_whole = train_alora(series, options(epochs=epochs))
+    # then it went on, and ends where an uninterrupted run ends
+    assert resumed.history.resumed_at is not None
+    assert resumed.history.resumed_at[0] >= 2
+    assert resumed.history.validation == whole.history.validation
+    np.testing.assert_array_equal(scores.score, scores_of_whole.score)
+    assert resumed.onnx_bytes() == whole.onnx_bytes()
+
+
+def _epoch(folder: Path) -> int:
+    files = list(folder.glob("checkpoint-*.pt"))
+    return int(torch.load(files[0], weights_only=True)["epoch"]) if files else -1
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        (made_up(100), "give 73 windows of 8 rows without a gap to train on and 13 to hold out, expected at least 30"),
+        (np.ones((900, 3), dtype=np.float32), "all 3 channels are constant"),
+        (np.where(np.arange(5400).reshape(900, 6) == 7, np.inf, made_up()).astype(np.float32), "channel c1 is infinite"),
+        (np.zeros((0, 3), dtype=np.float32), "0 train rows"),
+    ],
+    ids=["too short", "constant", "infinite", "empty"],
+)
+def test_rows_that_cannot_be_trained_on_are_refused(train: np.ndarray, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        train_alora(series_of(train), options())
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "said"),
+    [
+        ("large", {}, "no ALoRa preset 'large'; expected one of paper, small"),
+        ("small", {"trainer": {"epochs": 0}}, "epochs is 0"),
+        ("small", {"config": {"window": 1}}, "window is 1, expected at least 3"),
+        ("small", {"config": {"heights": 1}}, "heights"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(preset: str, settings: dict[str, dict[str, int]], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        alora_options(preset, **settings)
+
+
+def test_unset_trainer_options_keep_the_preset_s() -> None:
+    chosen = alora_options("paper", trainer={"epochs": None, "seed": 7})
+    assert (chosen.trainer.epochs, chosen.trainer.seed, chosen.trainer.windows_per_epoch) == (4, 7, 6000)
+    assert alora_options("paper", trainer={"windows_per_epoch": None}).trainer.windows_per_epoch is None
+
+
+def test_windows_do_not_cross_a_gap_nor_the_split() -> None:
+    # given rows 0..9 and 10..29 with a gap between
+    runs = [slice(0, 10), slice(10, 30)]
+    # when / then
+    assert window_ends(runs, 4, 0, 24).tolist() == [*range(3, 10), *range(13, 24)]
+    assert window_ends(runs, 4, 24, 30).tolist() == [27, 28, 29]
+    assert window_ends(runs, 12, 0, 10).tolist() == []
+    assert held_out_pieces(np.array([3, 4, 5, 9, 10]), 3) == [slice(1, 6), slice(7, 11)]
+
+
+def test_a_long_held_out_part_is_represented_by_pieces() -> None:
+    # given 70,000 windows with a gap after 35,000
+    ends = np.concatenate([np.arange(20, 35_020), np.arange(40_000, 75_000)])
+    # when
+    pieces = held_out_pieces(ends, 20)
+    # then
+    windows = [piece.stop - piece.start - 19 for piece in pieces]
+    assert sum(windows) == alora.HELD_OUT_LIMIT
+    assert len(pieces) == alora.HELD_OUT_PIECES
+    assert all(before.stop <= after.start for before, after in zip(pieces, pieces[1:], strict=False))
+    assert pieces[-1].stop > 70_000
+
+
+def test_scaling_leaves_missing_values_out_and_constants_alone() -> None:
+    train = np.array([[1.0, 5.0, np.nan], [np.nan, 5.0, np.nan], [3.0, 5.0, np.nan]])
+    mean, scale = scaling(train, np.array([True, False, False]))
+    assert mean.tolist() == [2, 5, 0]
+    assert scale.tolist() == [1, 1, 1]
+
+
+def test_a_gap_in_the_train_part_is_trained_around() -> None:
+    detector, scores = train_alora(series_of(made_up(), gap_after=800), options(epochs=1))
+    assert len(scores.score) == 180 - 2 * 7
+    assert [len(stretch) for stretch in scores.stretches()] == [73, 93]
+    assert detector.window == 8
