@@ -12,17 +12,17 @@ import os
 import platform
 import shutil
 import socket
-import subprocess
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from deploy.child_process import ChildProcess
 from schemas.errors import InputError
 from schemas.topics import EMBEDDED_CLUSTER_ID
 
@@ -36,14 +36,6 @@ START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 1.0
 # Another process may take a free port between our look and the broker's start.
 FREE_PORT_ATTEMPTS = 5
-
-# The shell becomes the broker by exec, so the child's pid is the broker's. The subshell before it waits on our end of a
-# pipe: a line says that all is well, end of file that we died without a word (kill -9), and the broker must go too.
-_LAUNCH = """
-exec 3<&0
-( read -r word <&3 || kill -KILL $$ ) &
-exec "$@" 3<&- </dev/null
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +116,7 @@ class EmbeddedBroker:
         self._any_port = self.address.port == 0
         self._advertise = parse_address(advertise) if isinstance(advertise, str) else advertise
         self._log_file = log_file
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ChildProcess | None = None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -141,7 +133,7 @@ class EmbeddedBroker:
 
     @property
     def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.is_running
 
     @property
     def client_address(self) -> str:
@@ -177,26 +169,13 @@ class EmbeddedBroker:
 
     def wait(self, timeout_s: float) -> int | None:
         """Wait for its end: the exit code, or None if it still runs after `timeout_s` seconds."""
-        if self._process is None:
-            return None
-        try:
-            return self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
+        return None if self._process is None else self._process.wait(timeout_s)
 
     def stop(self) -> None:
         """End it: asked first, killed after a second. Nothing happens if it does not run."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        _release_watcher(process)
+        if process is not None:
+            process.stop()
 
     def _advertised(self) -> Address:
         if self._advertise is not None:
@@ -212,29 +191,17 @@ class EmbeddedBroker:
             "--advertised-listener-url", f"tcp://{self._advertised()}",
             "--storage-engine", "memory://tansu/",
         ]  # fmt: skip
-        output: int | IO[bytes] = subprocess.DEVNULL
         try:
-            if self._log_file is not None:
-                self._log_file.parent.mkdir(parents=True, exist_ok=True)
-                output = self._log_file.open("ab")
-        except OSError as error:
-            raise InputError(
-                f"{self._log_file}: cannot write the broker's log ({error}); choose another file"
-            ) from error
-        try:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _LAUNCH, "wheeltapper-broker", *command],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+            self._process = ChildProcess(
+                command,
+                log_file=self._log_file,
                 # Its settings are the arguments above: variables and .env files of the folder we run in are not for it.
-                env={"PATH": os.environ.get("PATH", os.defpath), "NO_COLOR": "1", "RUST_BACKTRACE": "0"},
-                cwd="/",
-                start_new_session=True,
+                environment={"PATH": os.environ.get("PATH", os.defpath), "NO_COLOR": "1", "RUST_BACKTRACE": "0"},
+                folder=Path("/"),
+                stop_timeout_s=STOP_TIMEOUT_S,
             )
-        finally:
-            if not isinstance(output, int):
-                output.close()
+        except OSError as error:
+            raise InputError(f"the embedded broker cannot be started ({error}); choose another log file") from error
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -278,13 +245,3 @@ def _claim_port(host: str, port: int) -> int:
                 advice = "expected an address of this machine and a port that you may use, e.g. 127.0.0.1:9092"
             raise InputError(f"cannot listen on {host}:{port} ({error.strerror}); {advice}") from error
         return int(probe.getsockname()[1])
-
-
-def _release_watcher(process: subprocess.Popen[bytes]) -> None:
-    """Tell the watching subshell that the end was meant, so that it does not kill a pid that is no longer ours."""
-    if process.stdin is not None:
-        with suppress(OSError):
-            process.stdin.write(b"done\n")
-            process.stdin.flush()
-        with suppress(OSError):
-            process.stdin.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -95,6 +94,9 @@ class ChildProcess:
                 self._process.wait()
         stdin, self._process.stdin = self._process.stdin, None
         if stdin is not None:
-            with suppress(BrokenPipeError):  # its watcher may be gone already
-                os.write(stdin.fileno(), b"bye\n")
-            stdin.close()
+            # Its watcher must not kill a pid that is no longer ours; it may be gone already.
+            with suppress(OSError):
+                stdin.write(b"bye\n")
+                stdin.flush()
+            with suppress(OSError):
+                stdin.close()

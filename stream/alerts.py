@@ -34,7 +34,7 @@ class RuleState:
 
     Attributes:
         opened_at: event time (us) of the open alert's opening; None where none is open.
-        peak_score, severity: worst of the open alert; severity as last published.
+        peak_score, severity: worst of the open alert, or of the run that may open one; severity as last published.
         above_run, below_run: windows in a row above the raise, below the clear level.
         above_since: event time of the first window of `above_run`.
         spot: the learned threshold, where the method is SPOT.
@@ -74,11 +74,14 @@ class AlertLifecycle:
         else:
             state.above_run = 0
         if state.opened_at is None:
+            if state.above_run == 0:
+                return None
+            # The alert dates from the first window of the run, so its worst score counts from there too.
+            state.peak_score = score if state.above_run == 1 else max(state.peak_score, score)
             if state.above_run < self._min_duration:
                 return None
             state.opened_at = state.above_since
-            state.peak_score = score
-            state.severity = severity_of(score)
+            state.severity = severity_of(state.peak_score)
             state.below_run = 0
             return "opened"
         state.peak_score = max(state.peak_score, score)

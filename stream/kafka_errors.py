@@ -16,10 +16,36 @@ REFUSALS = {
 }
 
 
+class PublishError(Exception):
+    """Something was not delivered: what it came from must not be committed.
+
+    Attributes:
+        cause: the broker's or the client's reason, where there is one.
+    """
+
+    def __init__(self, text: str, cause: KafkaError | None = None) -> None:
+        super().__init__(text)
+        self.cause = cause
+
+
+def kafka_error(error: BaseException) -> KafkaError | None:
+    """The Kafka error inside of an exception."""
+    if isinstance(error, PublishError):
+        return error.cause
+    if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
+        return error.args[0]
+    return None
+
+
 def refusal(error: BaseException) -> str | None:
     """One line for a person where the broker refuses this client for good; None where trying again may help."""
-    if not isinstance(error, KafkaException) or not error.args or not isinstance(error.args[0], KafkaError):
+    found = kafka_error(error)
+    if found is None:
         return None
-    found: KafkaError = error.args[0]
-    advice = REFUSALS.get(found.code())
-    return f"kafka refuses: {found.str()}; {advice}" if advice else None
+    return refusal_of(found.code(), str(error) if isinstance(error, PublishError) else found.str())
+
+
+def refusal_of(code: int, text: str) -> str | None:
+    """The same by the error's number in Kafka's protocol, as other clients have it."""
+    advice = REFUSALS.get(code)
+    return f"kafka refuses: {text}; {advice}" if advice else None

@@ -179,9 +179,8 @@ class Pipeline:
         """One machine's windows through threshold and lifecycle; the raise level at each window, [k] float64."""
         state, spot = segment.state, engine.spot
         windows = segment.stop - segment.start
-        if spot is not None and state.spot is None:
-            state.spot = spot.new_state()
-        learned = state.spot
+        # A snapshot may come from before the settings were changed.
+        learned = state.spot = None if spot is None else spot.state_from(state.spot)
         level = engine.fixed_level if learned is None else learned.level
         if state.is_quiet and peak < (level if learned is None else min(level, learned.start)):
             if spot is not None and learned is not None:

@@ -10,8 +10,10 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from stream.dead_letters import cut_to
+from stream.kafka_client import client_config
+from stream.kafka_errors import PublishError
 from stream.records import Output
-from stream.settings import Settings, confluent_config
+from stream.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -24,9 +26,12 @@ LINGER_MS = 5
 # Transactions of a worker that died are aborted after this: until then readers of committed data wait.
 TRANSACTION_TIMEOUT_MS = 20_000
 
+# Calls that wait look up so often whether the worker has been told to stop, and then wait so much longer at most.
+SLICE_S = 0.5
+LAST_WAIT_S = 5.0
 
-class PublishError(Exception):
-    """Something was not delivered: what it came from must not be committed."""
+# Another worker uses our transactional id.
+FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
 
 
 class Publisher:
@@ -42,42 +47,49 @@ class Publisher:
         *,
         transactional_id: str | None = None,
         largest_dead_letter: int = 1_000_000,
-        on_error: Callable[[KafkaError], None] | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """
         Args:
             largest_dead_letter: bytes that the dead-letters topic takes (its max.message.bytes).
-            on_error: told of client-level errors, such as no broker being reachable.
+            stop: asked while waiting; once it is true, a broker that does not answer is not waited for much longer.
         """
         config: dict[str, Any] = {
-            **confluent_config(settings.kafka),
+            **client_config(settings.kafka),
             "enable.idempotence": True,
             "linger.ms": LINGER_MS,
             "compression.type": "lz4",
             "delivery.timeout.ms": settings.kafka.delivery_timeout_ms,
             "message.max.bytes": max(1_000_000, largest_dead_letter),
-            "error_cb": on_error or _ignore,
         }
         self.transactional = transactional_id is not None
         if self.transactional:
             config["transactional.id"] = transactional_id
             config["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_MS
             config["delivery.timeout.ms"] = min(config["delivery.timeout.ms"], TRANSACTION_TIMEOUT_MS)
-        self._producer = Producer(config, logger=_KafkaLog())
+        self._producer = Producer(config)
         self._names = {
             name: settings.topics.full_name(name)
             for name in ("scores", "alerts", "localizations", "dead-letters", "state", "models")
         }
         self._largest_dead_letter = largest_dead_letter - FRAMING_BYTES
         self._deadline_s = settings.kafka.delivery_timeout_ms / 1000
-        self._failure: KafkaError | None = None
+        self._stop = stop
+        self._failure: PublishError | None = None
         self.published = 0
+        self.fenced = False
+        """True once another worker has taken over the transactional id."""
 
     def start(self, timeout_s: float = 60.0) -> None:
-        """Fence earlier owners of the transactional id and begin; nothing to do without transactions."""
-        if self.transactional:
-            self._producer.init_transactions(timeout_s)
-            self._producer.begin_transaction()
+        """Fence earlier owners of the transactional id and begin; nothing to do without transactions.
+
+        Raises:
+            KafkaException: the broker refuses, or does not answer.
+        """
+        if not self.transactional:
+            return
+        self._patiently(self._producer.init_transactions, timeout_s)
+        self._producer.begin_transaction()
 
     def publish(self, outputs: Iterable[Output]) -> None:
         """Hand messages to the client's queue; waits where it is full.
@@ -96,7 +108,7 @@ class Publisher:
         options: dict[str, Any] = {"headers": list(output.headers)}
         if output.partition is not None:
             options["partition"] = output.partition
-        deadline = time.monotonic() + self._deadline_s
+        waiting: _Deadline | None = None
         while True:
             try:
                 self._producer.produce(
@@ -105,11 +117,12 @@ class Publisher:
                 self.published += 1
                 return
             except BufferError as error:  # the client's queue is full: deliveries make room
+                waiting = waiting or _Deadline(self._deadline_s, self._stop)
                 self._producer.poll(0.1)
                 self._check()
-                if time.monotonic() > deadline:
+                if waiting.is_over():
                     raise PublishError(
-                        f"nothing was delivered for {self._deadline_s:.0f} s: is the broker up?"
+                        f"nothing was delivered for {waiting.seconds:.0f} s: is the broker up?"
                     ) from error
 
     def flush(self) -> None:
@@ -118,19 +131,50 @@ class Publisher:
         Raises:
             PublishError: something has not, or not in time.
         """
-        left = self._producer.flush(self._deadline_s)
+        waiting = _Deadline(self._deadline_s, self._stop)
+        while left := self._producer.flush(SLICE_S):
+            self._check()
+            if waiting.is_over():
+                raise PublishError(
+                    f"{left} messages were not delivered within {waiting.seconds:.0f} s: is the broker up?"
+                )
         self._check()
-        if left:
-            raise PublishError(f"{left} messages were not delivered within {self._deadline_s:.0f} s: is the broker up?")
 
     def commit_transaction(self, offsets: Mapping[TopicPartition, int], group_metadata: object) -> None:
-        """End the transaction with the input's offsets in it, and begin the next."""
-        if offsets:
-            positions = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
-            self._producer.send_offsets_to_transaction(positions, group_metadata, TRANSACTION_TIMEOUT_MS / 1000)
-        self._producer.commit_transaction(TRANSACTION_TIMEOUT_MS / 1000)
+        """End the transaction with the input's offsets in it, and begin the next.
+
+        Args:
+            offsets: never empty: they are what the broker refuses where the group has gone on without this worker.
+
+        Raises:
+            KafkaException: it was not committed, or it is not known whether it was.
+            PublishError: something in it was not delivered.
+        """
+        positions = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
+        try:
+            self._patiently(
+                lambda slice_s: self._producer.send_offsets_to_transaction(positions, group_metadata, slice_s)
+            )
+            self._patiently(self._producer.commit_transaction)
+        except KafkaException as error:
+            self.fenced = self.fenced or error.args[0].code() in FENCED
+            self._check()  # a message that was refused is the reason, this only what follows from it
+            raise
         self._check()
         self._producer.begin_transaction()
+
+    def _patiently(
+        self, call: Callable[[float], None], timeout_s: float = TRANSACTION_TIMEOUT_MS / 1000
+    ) -> None:
+        """Make a call of the transactional API; one that ran out of its time goes on where it was when made again."""
+        waiting = _Deadline(timeout_s, self._stop)
+        while True:
+            try:
+                return call(SLICE_S)
+            except KafkaException as error:
+                if not error.args[0].retriable() or waiting.is_over():
+                    raise
+                time.sleep(0.02)
 
     def abandon(self) -> None:
         """Give up what has not been committed; the client is not used again."""
@@ -144,25 +188,29 @@ class Publisher:
         self._producer.flush(1.0)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and self._failure is None and error.code() != KafkaError._PURGE_QUEUE:
-            self._failure = error
-            log.error("not delivered", topic=message.topic(), partition=message.partition(), error=str(error))
+        if error is None or self._failure is not None or error.code() == KafkaError._PURGE_QUEUE:
+            return
+        self.fenced = self.fenced or error.code() in FENCED
+        self._failure = PublishError(f"a message to topic {message.topic()} was not delivered: {error.str()}", error)
+        log.error("not delivered", topic=message.topic(), partition=message.partition(), error=error.str())
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise PublishError(f"a message could not be delivered: {self._failure.str()}")
+            raise self._failure
 
 
-class _KafkaLog:
-    """librdkafka's own lines go to the structured log instead of the terminal."""
+class _Deadline:
+    """When waiting ends: after `seconds`, sooner where the worker is told to stop meanwhile."""
 
-    def log(self, level: int, message: str, *arguments: object) -> None:
-        text = message % arguments if arguments else message
-        log.debug("kafka client", level=level, text=text)
+    def __init__(self, seconds: float, stop: Callable[[], bool]) -> None:
+        self.seconds = seconds
+        self._started = time.monotonic()
+        self._stop = stop
+        self._stopped_at: float | None = None
 
-    def isEnabledFor(self, level: int) -> bool:
-        return True
-
-
-def _ignore(error: KafkaError) -> None:
-    log.debug("kafka client error", error=str(error))
+    def is_over(self) -> bool:
+        now = time.monotonic()
+        if self._stopped_at is None and self._stop():
+            self._stopped_at = now
+            self.seconds = min(self.seconds, now - self._started + LAST_WAIT_S)
+        return now - self._started > self.seconds

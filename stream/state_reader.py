@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Sequence
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -53,7 +52,7 @@ class StateReader:
         consumer = Consumer(
             {
                 **confluent_config(self._settings.kafka),
-                "group.id": f"wheeltapper-restore-{uuid.uuid4()}",
+                "group.id": self._settings.kafka.group,  # neither joined nor committed to: a right that the user has
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",

@@ -6,7 +6,8 @@ level. A threshold learns only from windows that lie outside of alerts, and only
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class SpotState:
     Attributes:
         start: t: scores above it are the tail.
         level: z: the raise level now.
+        probability: q: the level is to be exceeded by that share of scores.
         seen, above: scores learned from, and how many of them lay above `start`.
         excesses: the newest excesses over `start`.
         fitted_at: value of `above` at the last fit.
@@ -36,6 +38,7 @@ class SpotState:
 
     start: float
     level: float
+    probability: float
     seen: int
     above: int
     excesses: list[float] = field(default_factory=list)
@@ -51,23 +54,32 @@ class SpotThreshold:
             calibration: [n] calibrated scores of held-out normal windows, in time order.
             windows_per_day: scored windows per machine and day.
         """
-        self._probability = min(settings.false_alarms_per_day / windows_per_day, settings.spot_tail / 2)
+        probability = min(settings.false_alarms_per_day / windows_per_day, settings.spot_tail / 2)
         self._fallback = settings.raise_level
         start = float(np.quantile(calibration, 1 - settings.spot_tail)) if len(calibration) else settings.raise_level
         excesses = calibration[calibration > start] - start
         self._first = SpotState(
             start=start,
             level=settings.raise_level,
+            probability=probability,
             seen=len(calibration),
             above=len(excesses),
             excesses=[float(excess) for excess in excesses[-MAX_EXCESSES:]],
         )
         self._refit(self._first)
 
-    def new_state(self) -> SpotState:
-        """What a machine starts with."""
+    def state_from(self, known: SpotState | None) -> SpotState:
+        """What a machine has learned, as far as it fits today's settings; else what every machine starts with.
+
+        Another tail share makes its excesses useless; another rate of false alarms only moves the level.
+        """
         first = self._first
-        return SpotState(first.start, first.level, first.seen, first.above, list(first.excesses), first.fitted_at)
+        if known is None or not math.isclose(known.start, first.start):
+            return replace(first, excesses=list(first.excesses))
+        if known.probability != first.probability:
+            known.probability = first.probability
+            self._refit(known)
+        return known
 
     def learn(self, state: SpotState, score: float) -> None:
         """Take in one score from outside of any alert."""
@@ -94,4 +106,6 @@ class SpotThreshold:
             state.level = self._fallback
             return
         share = state.above / state.seen
-        state.level = max(state.start, tail.level(state.start, share, self._probability))
+        # Above `start` itself: where a detector often gives exactly that score (0, mostly), it is no reason for an alert.
+        lowest = math.nextafter(state.start, math.inf)
+        state.level = max(lowest, tail.level(state.start, share, state.probability))

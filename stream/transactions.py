@@ -13,8 +13,11 @@ from typing import IO
 import structlog
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+from schemas.errors import InputError
 from schemas.topics import EMBEDDED_CLUSTER_ID
-from stream.settings import Settings, confluent_config
+from stream.kafka_client import client_config
+from stream.kafka_errors import refusal
+from stream.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -30,13 +33,14 @@ def broker_has_transactions(settings: Settings) -> bool:
 
     Asking is not enough: some Kafka-compatible brokers accept the calls and keep the records all the same. An aborted
     record in the `state` topic followed by the broker's own marker is the proof; without the marker there is none.
+
+    Raises:
+        InputError: the broker refuses them and worker.transactions is 'on'.
     """
-    base = confluent_config(settings.kafka)
-    topic = settings.topics.full_name("state")
-    producer = Producer(
-        {**base, "transactional.id": f"{settings.kafka.group}-probe-{socket.gethostname()}-{os.getpid()}"}
-    )
-    consumer = Consumer({**base, "group.id": f"{settings.kafka.group}-probe"})
+    kafka, topic = settings.kafka, settings.topics.full_name("state")
+    identity = f"{kafka.group}-probe-{socket.gethostname()}-{os.getpid()}"
+    producer = Producer(client_config(kafka, **{"transactional.id": identity}))
+    consumer = Consumer(client_config(kafka, **{"group.id": f"{kafka.group}-probe"}))
     try:
         if consumer.list_topics(topic, timeout=10.0).cluster_id == EMBEDDED_CLUSTER_ID:
             return False
@@ -61,7 +65,10 @@ def broker_has_transactions(settings: Settings) -> bool:
             time.sleep(0.05)
         return False
     except KafkaException as error:
-        log.info("broker refuses transactions", error=str(error))
+        reason = refusal(error)
+        if reason and settings.worker.transactions == "on":
+            raise InputError(reason) from error
+        log.warning("working without transactions", reason=reason or str(error))
         return False
     finally:
         consumer.close()
@@ -75,16 +82,27 @@ class TransactionalId:
     """
 
     def __init__(self, group: str, topic: str) -> None:
-        folder = Path(tempfile.gettempdir()) / f"wheeltapper-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        slot = 0
+        # The group comes first, so that one rule for a prefix gives a user the right to all of its ids.
+        self._name = f"{group}-{topic}-{socket.gethostname()}".replace("/", "_")
+        self._folder = Path(tempfile.gettempdir()) / f"wheeltapper-{os.getuid()}"
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._lock: IO[str] | None = None
+        self._slot = -1
+        self.move_on()
+
+    @property
+    def value(self) -> str:
+        return f"{self._name}-{self._slot}"
+
+    def move_on(self) -> None:
+        """Take the next free slot: a worker that does not see our locks, as in another container, uses this one too."""
+        if self._lock is not None:
+            self._lock.close()
         while True:
-            name = f"{group}-{topic}-{slot}".replace("/", "_")
-            self._lock: IO[str] = (folder / f"{name}.lock").open("w")
+            self._slot += 1
+            self._lock = (self._folder / f"{self.value}.lock").open("w")
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return
             except OSError:
                 self._lock.close()
-                slot += 1
-        self.value = f"{socket.gethostname()}-{name}"

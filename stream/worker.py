@@ -18,9 +18,10 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from schemas.errors import InputError
 from stream.engine import Engine
 from stream.health import WorkerStatus, serve_health
+from stream.kafka_client import client_config
 from stream.publisher import Publisher
 from stream.routes import Routes, load_routes
-from stream.settings import Settings, confluent_config
+from stream.settings import Settings
 from stream.transactions import TransactionalId, broker_has_transactions
 
 log = structlog.get_logger(__name__)
@@ -64,7 +65,7 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
                 stride=rule.stride,
                 device=rule.graph.device,
             )
-        open_engine = _engine_opener(routes, settings, status, direct=runner == "direct")
+        open_engine = _engine_opener(routes, settings, status, stopping.is_set, direct=runner == "direct")
         log.info("working", runner=runner, brokers=settings.kafka.brokers, topic=settings.topics.full_name("sensors"))
         # Imported late: each runner brings its own client.
         if runner == "direct":
@@ -96,7 +97,9 @@ def _no_thread_left_behind() -> Iterator[None]:
         os._exit(2 if isinstance(error, InputError) else 1)
 
 
-def _engine_opener(routes: Routes, settings: Settings, status: WorkerStatus, *, direct: bool) -> Callable[[], Engine]:
+def _engine_opener(
+    routes: Routes, settings: Settings, status: WorkerStatus, stop: Callable[[], bool], *, direct: bool
+) -> Callable[[], Engine]:
     identity: TransactionalId | None = None
     if direct and settings.worker.transactions != "off":
         if broker_has_transactions(settings):
@@ -106,12 +109,18 @@ def _engine_opener(routes: Routes, settings: Settings, status: WorkerStatus, *, 
         else:
             log.info("the broker has no transactions: output is at least once, repeated alerts keep their ids")
     largest = _largest_message(settings, settings.topics.full_name("dead-letters"))
+    last: Publisher | None = None
 
     def open_engine() -> Engine:
-        publisher = Publisher(
+        nonlocal last
+        if identity is not None and last is not None and last.fenced:
+            log.warning("another worker uses this transactional id, taking another", transactional_id=identity.value)
+            identity.move_on()
+        publisher = last = Publisher(
             settings,
             transactional_id=identity.value if identity else None,
             largest_dead_letter=largest,
+            stop=stop,
         )
         publisher.start()
         engine = Engine(routes, settings, publisher)
@@ -123,7 +132,7 @@ def _engine_opener(routes: Routes, settings: Settings, status: WorkerStatus, *, 
 
 def _largest_message(settings: Settings, topic: str) -> int:
     """The topic's max.message.bytes; Kafka's default where the broker does not tell."""
-    client = AdminClient(confluent_config(settings.kafka))
+    client = AdminClient(client_config(settings.kafka))
     resource = ConfigResource(ResourceType.TOPIC, topic)
     try:
         answer = client.describe_configs([resource], request_timeout=10.0)[resource].result(10.0)

@@ -22,7 +22,7 @@ from schemas.bundle.graph import Graph
 from schemas.errors import InputError
 from training.calibration import CalibrationScores, contiguous_runs, score_rows
 from training.datasets.series import SensorSeries
-from training.export_torch import Parity, export_onnx, export_torchscript, prove_parity
+from training.export_torch import export_onnx, export_torchscript, prove_parity
 from training.trainer import TrainerOptions, TrainingHistory, WindowSource, fingerprint, train_network
 
 # Fewer windows than that on either side of the split say nothing about normal.
@@ -86,7 +86,7 @@ def alora_options(
         return AloraOptions(
             config=replace(PRESETS[preset], **(config or {})), trainer=replace(TRAINERS[preset], **chosen)
         )
-    except (ValueError, TypeError) as error:
+    except TypeError as error:
         raise InputError(f"ALoRa: {error}") from error
 
 
@@ -96,7 +96,9 @@ class AloraDetector:
     Attributes:
         graph: the torch module under the graph contract, on the CPU.
         history: of its training.
-        parity: relative differences of the exports to torch; None until exported.
+        filled: [T, C] float32, the train part's rows as they were trained on, raw units.
+        held_out_ends: [m] int64, last rows of the windows that training did not see.
+        parity: largest relative difference between the ONNX graph and torch, by output; None until exported.
     """
 
     detector = "alora"
@@ -110,42 +112,66 @@ class AloraDetector:
         parameters: dict[str, Any],
         warnings: tuple[str, ...],
         history: TrainingHistory,
-        parity_windows: np.ndarray,
+        filled: np.ndarray,
+        held_out_ends: np.ndarray,
     ) -> None:
         self.graph = graph
         self.window = window
         self.parameters = parameters
         self.warnings = warnings
         self.history = history
-        self.parity: Parity | None = None
-        self._parity_windows = parity_windows
-        self._exported: tuple[bytes, bytes] | None = None
+        self.parity: dict[str, float] | None = None
+        self.filled = filled
+        self.held_out_ends = held_out_ends
+        self._onnx: bytes | None = None
 
     def onnx_bytes(self) -> bytes:
-        return self._export()[0]
+        """The graph, proven to agree with torch."""
+        if self._onnx is None:
+            model = export_onnx(self.graph, self.window, self.filled.shape[1], OUTPUTS)
+            held_out = WindowSource(self.filled, self.held_out_ends, self.window)
+            windows = torch.cat(list(held_out.batches(SCORING_BATCH, at_most=PARITY_WINDOWS))).numpy()
+            self.parity = prove_parity(self.graph, model, windows)
+            self._onnx = model
+        return self._onnx
 
     def torchscript_bytes(self) -> bytes | None:
-        return self._export()[1]
-
-    def _export(self) -> tuple[bytes, bytes]:
-        if self._exported is None:
-            channels = self._parity_windows.shape[2]
-            onnx_bytes = export_onnx(self.graph, self.window, channels, OUTPUTS)
-            script_bytes = export_torchscript(self.graph, self.window, channels)
-            self.parity = prove_parity(self.graph, onnx_bytes, script_bytes, self._parity_windows, OUTPUTS)
-            self._exported = (onnx_bytes, script_bytes)
-        return self._exported
+        """Its twin; `training.export_check.check_twin` proves it when the bundle is written."""
+        return export_torchscript(self.graph, self.window, self.filled.shape[1])
 
 
 def train_alora(series: SensorSeries, options: AloraOptions | None = None) -> tuple[AloraDetector, CalibrationScores]:
-    """Train on the first part of `series.train`, choose h1 and score on the rest.
-
-    Mean and standard deviation are those of the whole train part, as in the paper.
+    """Fit a detector, export it, and score the held-out part by the very graph that the stream will run.
 
     Raises:
         InputError: too few rows, no channel that moves, or a loss that is not finite.
     """
     options = options or AloraOptions()
+    detector = fit_alora(series, options)
+    graph = Graph(detector.onnx_bytes(), name="alora", device="cpu", threads=0)
+    parts = [
+        score_rows(
+            graph, detector.filled[piece], series.train_ts[piece], sampling_interval_s=series.sampling_interval_s
+        )
+        for piece in held_out_pieces(detector.held_out_ends, detector.window)
+    ]
+    scores = CalibrationScores(
+        score=np.concatenate([part.score for part in parts]),
+        time=np.concatenate([part.time for part in parts]),
+        interval_s=series.sampling_interval_s,
+        origin=f"last {options.validation_share:.0%} of the train part, which training did not see",
+    )
+    return detector, scores
+
+
+def fit_alora(series: SensorSeries, options: AloraOptions) -> AloraDetector:
+    """Train on the first part of `series.train` and choose h1 on the rest.
+
+    Mean and standard deviation are those of the whole train part, as in the paper.
+
+    Raises:
+        InputError: as `train_alora`.
+    """
     config = options.config
     split = int(len(series.train) * (1 - options.validation_share))
     runs = contiguous_runs(series.train_ts, series.sampling_interval_s)
@@ -173,16 +199,15 @@ def train_alora(series: SensorSeries, options: AloraOptions | None = None) -> tu
     )
     spectra = spectra_of(network, held_out.batches(SCORING_BATCH, at_most=SPECTRA_LIMIT))
     threshold = choose_threshold(spectra, config.rank_threshold)
-    raw = WindowSource(filled, held_out_ends, config.window)
-    detector = AloraDetector(
+    return AloraDetector(
         AloraGraph(network, config, mean, scale, threshold.value),
         config.window,
         _parameters(options, len(pairs), threshold, history),
         _warnings(series, moving, pairs),
         history,
-        torch.cat(list(raw.batches(SCORING_BATCH, at_most=PARITY_WINDOWS))).numpy(),
+        filled,
+        held_out_ends,
     )
-    return detector, _held_out_scores(detector, series, filled, held_out_ends, options)
 
 
 def _check(series: SensorSeries, config: AloraConfig, training: int, held_out: int) -> None:
@@ -201,29 +226,6 @@ def _check(series: SensorSeries, config: AloraConfig, training: int, held_out: i
             f"{name}: all {series.train.shape[1]} channels are constant in the train part, expected at least one that "
             "moves; give other rows"
         )
-
-
-def _held_out_scores(
-    detector: AloraDetector,
-    series: SensorSeries,
-    filled: np.ndarray,
-    held_out_ends: np.ndarray,
-    options: AloraOptions,
-) -> CalibrationScores:
-    """Scores of the held-out part by the very graph that the stream will run."""
-    graph = Graph(detector.onnx_bytes(), name="alora", device="cpu", threads=0)
-    parts = [
-        score_rows(graph, filled[piece], series.train_ts[piece], sampling_interval_s=series.sampling_interval_s)
-        for piece in held_out_pieces(held_out_ends, detector.window)
-    ]
-    embeddings = [part.embedding for part in parts if part.embedding is not None]
-    return CalibrationScores(
-        score=np.concatenate([part.score for part in parts]),
-        time=np.concatenate([part.time for part in parts]),
-        interval_s=series.sampling_interval_s,
-        origin=f"last {options.validation_share:.0%} of the train part, which training did not see",
-        embedding=np.concatenate(embeddings) if embeddings else None,
-    )
 
 
 class AloraObjective:

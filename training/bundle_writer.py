@@ -27,11 +27,12 @@ from models.fitted import FittedDetector
 from models.onnx_builder import add_metadata
 from models.training_rows import carry_forward, channel_medians
 from schemas.bundle import Bundle, Calibration, Channel, Graph, Manifest, TensorSpec, TrainingData, write_bundle_folder
-from schemas.bundle.store import CALIBRATION, GOLDEN, MODEL, REFERENCE, TORCHSCRIPT, sha256_of
+from schemas.bundle.store import CALIBRATION, GOLDEN, MANIFEST, MODEL, REFERENCE, TORCHSCRIPT, sha256_of
 from schemas.errors import InputError
 from training.calibration import FALSE_ALARMS_PER_DAY, CalibrationScores, alarm_level, bounded_sample, contiguous_runs
 from training.datasets.series import SensorSeries
-from training.export_check import check_graph, check_twin, open_for_check, probe_windows
+from training.export_check import check_graph, check_twin, open_for_check, outputs_by_name, probe_windows
+from training.fingerprint import rows_sha256
 from training.model_card import model_card
 
 # Enough for thresholds and drift tests to start from; some megabytes at most.
@@ -89,7 +90,7 @@ def write_bundle(
         )
     normal = 4 if 8 * graph.window * graph.channels <= MAX_GOLDEN_VALUES else 1
     windows = probe_windows(series.train, graph.window, seed=seed, normal=normal)
-    golden = {name: value for name, value in vars_of(check_graph(graph, windows)).items() if value is not None}
+    golden = outputs_by_name(check_graph(graph, windows))
     twin = fitted.torchscript_bytes() if torchscript else None
     if twin is not None:
         check_twin(twin, graph, windows)
@@ -99,11 +100,11 @@ def write_bundle(
         dataset=series.dataset,
         entity=series.entity,
         rows=len(series.train),
-        sha256=hashlib.sha256(np.ascontiguousarray(series.train, dtype=np.float32).tobytes()).hexdigest(),
+        sha256=rows_sha256(series.train),
     )
     essentials = _essentials(fitted, series, stride, calibration, training_data)
     model = add_metadata(model, {f"wheeltapper.{key}": _text(value) for key, value in essentials.items()})
-    sample = _calibration_sample(scores, series, fitted, graph)
+    sample = _calibration_sample(scores, series, fitted.lag, graph)
     reference = _reference_windows(series, graph)
     digest = _digest(model, essentials, [windows, *sample.values(), *reference.values()])
     files = {
@@ -141,15 +142,23 @@ def write_bundle(
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "channels"
-        raise InputError(f"{series.dataset} {series.entity} cannot be described in a manifest: {field}: {first['msg']}") from error
+        raise InputError(
+            f"{series.dataset} {series.entity} cannot be described in a manifest: {field}: {first['msg']}"
+        ) from error
     files[MODEL_CARD] = model_card(manifest, scores).encode()
     return write_bundle_folder(out, manifest.model_copy(update={"files": sha256_of(files)}), files)
 
 
-def vars_of(output: Any) -> dict[str, np.ndarray]:
-    """A graph's outputs by contract name, as far as it has them."""
-    names = ("score", "contribution", "expected", "embedding")
-    return {name: getattr(output, name) for name in names if getattr(output, name) is not None}
+def check_place(out: Path) -> None:
+    """Whether a bundle may be written there: asked before hours of training, not after them.
+
+    Raises:
+        InputError: it exists and is not a bundle.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise InputError(f"{out}: exists and is not a bundle; choose another --out or empty it")
+    if out.is_file() and out.suffix != ".zip":
+        raise InputError(f"{out}: is a file; --out takes a folder, or a path ending in .zip")
 
 
 def _essentials(
@@ -178,11 +187,12 @@ def _text(value: Any) -> str:
 
 
 def _calibration_sample(
-    scores: CalibrationScores, series: SensorSeries, fitted: FittedDetector, graph: Graph
+    scores: CalibrationScores, series: SensorSeries, lag: int, graph: Graph
 ) -> dict[str, np.ndarray]:
     """`score`, `time` and, where the graph has one, `embedding` of evenly spaced held-out windows.
 
-    Embeddings are the bundled graph's own: those of a cross-fit live in another space than the stream's.
+    Embeddings are the bundled graph's own: those of a cross-fit live in another space than the stream's, so the scores
+    bring none and they are computed here.
     """
     chosen = bounded_sample(len(scores.score), MAX_CALIBRATION_ROWS)
     sample = {
@@ -191,12 +201,15 @@ def _calibration_sample(
     }
     if "embedding" not in graph.output_names:
         return sample
-    ends = np.searchsorted(series.train_ts, sample["time"]) + fitted.lag
+    if scores.embedding is not None:
+        return sample | {"embedding": scores.embedding[chosen]}
+    ends = np.searchsorted(series.train_ts, sample["time"]) + lag
     values = carry_forward(series.train, channel_medians([series.train])).astype(np.float32)
     view = np.moveaxis(np.lib.stride_tricks.sliding_window_view(values, graph.window, axis=0), -1, 1)
     firsts = np.clip(ends - graph.window + 1, 0, len(view) - 1)
-    runner = Graph(fitted.onnx_bytes(), name=graph.name, device="cpu")
-    parts = [runner.run(view[firsts[start : start + 32]]).embedding for start in range(0, len(firsts), 32)]
+    # The check's graph has no batch size between 3 and its largest: a few windows short of that, it pads once.
+    size = graph.batch_sizes[-1]
+    parts = [graph.run(view[firsts[start : start + size]]).embedding for start in range(0, len(firsts), size)]
     sample["embedding"] = np.concatenate([part for part in parts if part is not None])
     return sample
 
@@ -269,7 +282,11 @@ def _parquet(columns: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _versions(with_torch: bool) -> dict[str, str]:
-    found = {"python": ".".join(map(str, sys.version_info[:3])), "numpy": np.__version__, "onnxruntime": ort.__version__}
+    found = {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "numpy": np.__version__,
+        "onnxruntime": ort.__version__,
+    }
     for package in ("wheeltapper", "onnx", *(("torch",) if with_torch else ())):
         try:
             found[package] = importlib.metadata.version(package)

@@ -18,8 +18,9 @@ night, by machines that are well.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def contiguous_runs(times: np.ndarray, sampling_interval_s: float) -> list[slice
         return []
     gaps = np.flatnonzero(np.diff(times) > MAX_GAP_INTERVALS * sampling_interval_s * 1e6) + 1
     edges = [0, *gaps.tolist(), len(times)]
-    return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
 def score_rows(
@@ -129,6 +130,17 @@ def score_rows(
     )
 
 
+def every_nth(scores: CalibrationScores, stride: int) -> CalibrationScores:
+    """Scores of every window as a stream would have them that scores every `stride`-th."""
+    return replace(
+        scores,
+        score=scores.score[::stride],
+        time=scores.time[::stride],
+        embedding=None if scores.embedding is None else scores.embedding[::stride],
+        interval_s=stride * scores.interval_s,
+    )
+
+
 def cross_fit_scores(
     values: np.ndarray,
     times: np.ndarray,
@@ -158,7 +170,7 @@ def cross_fit_scores(
     filled = np.concatenate([carry_forward(values[run], typical) for run in runs]) if runs else values
     edges = np.linspace(0, len(values), blocks + 1).astype(int)
     parts: list[CalibrationScores] = []
-    for block, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True), start=1):
+    for block, (start, stop) in enumerate(itertools.pairwise(edges), start=1):
         progress(f"calibration: block {block} of {blocks}")
         others = [
             values[piece]
@@ -170,17 +182,17 @@ def cross_fit_scores(
         graph = Graph(fitted.onnx_bytes(), name=f"{fitted.detector} of block {block}", device="cpu", threads=threads)
         for run in runs:
             rows = slice(max(run.start, start - graph.window + 1), min(run.stop, stop))
-            for piece in _bounded(rows, graph.window, stride, MAX_WINDOWS // (blocks * len(runs))):
-                parts.append(
-                    score_rows(
-                        graph,
-                        filled[piece],
-                        times[piece],
-                        sampling_interval_s=sampling_interval_s,
-                        stride=stride,
-                        lag=fitted.lag,
-                    )
+            parts += [
+                score_rows(
+                    graph,
+                    filled[piece],
+                    times[piece],
+                    sampling_interval_s=sampling_interval_s,
+                    stride=stride,
+                    lag=fitted.lag,
                 )
+                for piece in _bounded(rows, graph.window, stride, MAX_WINDOWS // (blocks * len(runs)))
+            ]
     # An embedding of one fit means nothing in the space of another: they are not kept.
     return CalibrationScores(
         score=np.concatenate([part.score for part in parts]),

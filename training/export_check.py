@@ -17,8 +17,8 @@ from schemas.bundle.graph import BATCH_SIZES, OPTIONAL_OUTPUTS, REQUIRED_OUTPUTS
 from schemas.errors import InputError
 
 RELATIVE_TOLERANCE = 1e-4
-# An entry far below its column's largest is compared with that share of it: near 0, float32 has no relative precision.
-RELATIVE_FLOOR = 1e-3
+# A score far below the largest of the tried windows is compared with that share of it.
+SCORE_FLOOR = 1e-3
 SMALL_BATCHES = (1, 2, 3)
 # float32 values of the largest batch tried: 128 MB, several of which a graph holds at a time.
 _LARGEST_BATCH_VALUES = 2**25
@@ -92,11 +92,13 @@ def check_graph(graph: Graph, windows: np.ndarray) -> GraphOutput:
             f"{graph.name}: cannot score batches of {', '.join(map(str, sizes))} windows ({first}); export it with a "
             "dynamic first axis and an example batch of 2"
         ) from error
-    for name, value in _present(alone).items():
+    for name, value in outputs_by_name(alone).items():
         if not np.isfinite(value).all():
-            raise InputError(f"{graph.name}: output '{name}' is not finite for {_where(value)}; guard divisions and logarithms")
+            raise InputError(
+                f"{graph.name}: output '{name}' is not finite for {_where(value)}; guard divisions and logarithms"
+            )
     for size, output in together.items():
-        wanted = {name: _repeated(value, size) for name, value in _present(alone).items()}
+        wanted = {name: _repeated(value, size) for name, value in outputs_by_name(alone).items()}
         for name, difference in differences(output, wanted).items():
             if not difference <= RELATIVE_TOLERANCE:
                 raise InputError(
@@ -148,14 +150,13 @@ def check_twin(torchscript: bytes, graph: Graph, windows: np.ndarray) -> dict[st
 def differences(found: GraphOutput, wanted: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Largest relative difference by output; infinite where shapes differ or a value is missing."""
     result: dict[str, float] = {}
-    for name, value in _present(found).items():
+    for name, value in outputs_by_name(found).items():
         other = wanted.get(name)
         if other is None or other.shape != value.shape:
             result[name] = float("inf")
             continue
         value, other = value.astype(np.float64), other.astype(np.float64)
-        largest = np.abs(other).max(axis=0, keepdims=True, initial=0.0)
-        scale = np.maximum(np.maximum(np.abs(other), RELATIVE_FLOOR * largest), 1e-30)
+        scale = np.maximum(np.maximum(np.abs(other), _typical_size(name, other)), 1e-30)
         difference = np.abs(value - other) / scale
         result[name] = float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0.0))
     return result
@@ -166,14 +167,25 @@ def _repeated(values: np.ndarray, size: int) -> np.ndarray:
     return np.resize(values, (size, *values.shape[1:]))
 
 
-def _present(output: GraphOutput) -> dict[str, np.ndarray]:
+def _typical_size(name: str, values: np.ndarray) -> np.ndarray:
+    """What differences are measured against where an entry itself is nearly 0, which has no relative precision: for
+    'score' a share of the largest, for 'expected' the channel's own size (channels have units), else the window's."""
+    if name == "score":
+        return SCORE_FLOOR * np.abs(values).max(initial=0.0, keepdims=True)
+    if name == "expected":
+        return np.abs(values).max(axis=0, initial=0.0, keepdims=True)
+    return np.sqrt(np.mean(np.square(values), axis=1, keepdims=True))
+
+
+def outputs_by_name(output: GraphOutput) -> dict[str, np.ndarray]:
+    """By contract name, in its order, as far as the graph has them."""
     values = {name: getattr(output, name) for name in (*REQUIRED_OUTPUTS, *OPTIONAL_OUTPUTS)}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _joined(outputs: list[GraphOutput]) -> GraphOutput:
     return GraphOutput(
-        **{name: np.concatenate([getattr(output, name) for output in outputs]) for name in _present(outputs[0])}
+        **{name: np.concatenate([getattr(output, name) for output in outputs]) for name in outputs_by_name(outputs[0])}
     )
 
 

@@ -1,4 +1,7 @@
-"""Exports a torch module under the graph contract, to ONNX and to TorchScript, and proves that both agree with it."""
+"""Exports a torch module under the graph contract, to ONNX and to TorchScript, and proves that the graph agrees with it.
+
+That the TorchScript twin agrees with the graph is `training.export_check.check_twin`.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,18 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from torch import nn
+
+from training.export_check import RELATIVE_TOLERANCE, ExportError, differences, open_for_check
 
 # LayerNormalization came with 17; the exporter's own optimiser is written for 18 and later.
 OPSET = 18
 # torch's exporter takes an example batch of 1 for a constant and freezes the batch axis without a word.
 EXAMPLE_BATCH = 2
-PARITY_SIZES = (1, 2, 3, 512)
-RELATIVE_TOLERANCE = 1e-4
-
-
-class ExportError(Exception):
-    """An exported graph does not do what the module does: our fault, not the user's."""
 
 
 @contextlib.contextmanager
@@ -97,62 +94,30 @@ def export_torchscript(module: nn.Module, window: int, channels: int) -> bytes:
     return buffer.getvalue()
 
 
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """Largest relative difference to torch, by output: |a - b| / max(|b|, scale of that output)."""
-
-    onnx: dict[str, float]
-    torchscript: dict[str, float]
-
-
-def prove_parity(
-    module: nn.Module,
-    onnx_bytes: bytes,
-    torchscript_bytes: bytes | None,
-    windows: np.ndarray,
-    output_names: Sequence[str],
-    *,
-    sizes: Sequence[int] = PARITY_SIZES,
-    tolerance: float = RELATIVE_TOLERANCE,
-) -> Parity:
-    """Run the same windows through the module and its exports, at every batch size.
+def prove_parity(module: nn.Module, onnx_bytes: bytes, windows: np.ndarray) -> dict[str, float]:
+    """Run the same windows through the module and its ONNX graph, in batches of 1, 2, 3 and the largest.
 
     Args:
-        windows: [n, T, C] float32, raw units; repeated where a size needs more.
+        windows: [n, W, C] float32, raw units; repeated where a batch needs more.
+
+    Returns:
+        Largest relative difference by output.
 
     Raises:
-        ExportError: a shape differs, or a value by more than `tolerance`.
+        ExportError: a shape differs, or a value by more than `RELATIVE_TOLERANCE`.
     """
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(onnx_bytes, sess_options=options, providers=["CPUExecutionProvider"])
-    script = None
-    if torchscript_bytes is not None:
-        with quiet():
-            script = torch.jit.load(io.BytesIO(torchscript_bytes), map_location="cpu")
-    worst: dict[str, dict[str, float]] = {"onnx": {}, "torchscript": {}}
-    for size in sizes:
+    graph = open_for_check(onnx_bytes)
+    worst: dict[str, float] = {}
+    for size in graph.batch_sizes:
         batch = np.resize(windows, (size, *windows.shape[1:])).astype(np.float32, copy=False)
         with torch.no_grad():
             truth = [output.numpy() for output in module(torch.from_numpy(batch))]
-            found = {"onnx": session.run(list(output_names), {"window": batch})}
-            if script is not None:
-                found["torchscript"] = [output.numpy() for output in script(torch.from_numpy(batch))]
-        for kind, outputs in found.items():
-            for name, value, wanted in zip(output_names, outputs, truth, strict=True):
-                difference = _difference(value, wanted)
-                worst[kind][name] = max(worst[kind].get(name, 0.0), difference)
-                if not difference <= tolerance:
-                    raise ExportError(
-                        f"{kind}: output '{name}' differs from torch by {difference:.2g} (relative) at batch {size}; "
-                        f"at most {tolerance:g} is allowed"
-                    )
-    return Parity(worst["onnx"], worst["torchscript"])
-
-
-def _difference(value: np.ndarray, wanted: np.ndarray) -> float:
-    if value.shape != wanted.shape or not (np.isfinite(value) == np.isfinite(wanted)).all():
-        return float("inf")
-    # Against the output's own typical size: an entry that happens to be zero has no relative error.
-    scale = float(np.sqrt(np.mean(np.square(wanted, dtype=np.float64)))) or 1.0
-    return float(np.max(np.abs(value - wanted) / np.maximum(np.abs(wanted), scale), initial=0.0))
+        named = dict(zip(graph.output_names, truth, strict=True))
+        for name, difference in differences(graph.run(batch), named).items():
+            worst[name] = max(worst.get(name, 0.0), difference)
+            if not difference <= RELATIVE_TOLERANCE:
+                raise ExportError(
+                    f"output '{name}' of the ONNX graph differs from torch by {difference:.2g} at a batch of {size}, at "
+                    f"most {RELATIVE_TOLERANCE:g} is allowed"
+                )
+    return worst

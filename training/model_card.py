@@ -44,5 +44,10 @@ def model_card(manifest: Manifest, scores: CalibrationScores) -> str:
         "",
     ]
     if manifest.metrics:
-        lines += ["## Evaluation", "", *[f"- {name}: {value:.4g}" for name, value in sorted(manifest.metrics.items())], ""]
+        lines += [
+            "## Evaluation",
+            "",
+            *[f"- {name}: {value:.4g}" for name, value in sorted(manifest.metrics.items())],
+            "",
+        ]
     return "\n".join(lines)

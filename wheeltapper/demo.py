@@ -27,6 +27,7 @@ from schemas.events import AlertEvent, ScoreBlock
 from stream.settings import Settings, load_settings
 from training.datasets.registry import DATA_VARIABLE, load_series
 from training.datasets.series import SensorSeries
+from training.fingerprint import rows_sha256
 from wheeltapper.alert_reader import AlertReader
 from wheeltapper.alert_view import duration, render
 from wheeltapper.kafka_admin import connect, create_topics
@@ -36,7 +37,8 @@ from wheeltapper.topic_reader import read_topic
 # The worker has everything when its input stays quiet that long; joining its group takes the embedded broker 3 s.
 IDLE_S = 5.0
 READY_TIMEOUT_S = 120.0
-DETECTORS = ("range-bands", "alora")
+# A small network and few passes: enough to see it work, in well under a minute.
+TRAINING = {"alora": ["--set", "preset=small", "--set", "windows_per_epoch=3000", "--epochs", "3"]}
 REAL_ENTITY, SIMULATED_ENTITY = "machine-1-6", "pump-1"
 
 
@@ -74,7 +76,7 @@ class Demo:
                 f"{len(series.channels)} channels, {len(series.train):,} rows to learn from, {len(series.test):,} to watch, "
                 f"{len(series.segments)} labelled events"
             )
-            bundles = [self._bundle(detector, source, series) for detector in DETECTORS]
+            bundles = [self._bundle(detector, source, series) for detector in self._arguments.detectors]
             settings = self._settings(stack)
             alerts = self._watch(settings, source, bundles)
             events = [event for event in alerts if event.machine == series.entity]
@@ -93,15 +95,13 @@ class Demo:
         path = self._out / "bundles" / f"{detector}-{series.entity}"
         if path.is_dir():
             with suppress(InputError):
-                from training.fingerprint import rows_sha256
-
                 manifest = open_bundle(path).manifest
                 if manifest.training_data.sha256 == rows_sha256(series.train):
                     self._say(f"bundle of an earlier run: {path}")
                     return path
         self._say(f"training [cyan]{detector}[/]")
-        small = ["--preset", "small"] if detector == "alora" else []
-        code = main(["train", detector, "--dataset", source.dataset, *source.options(), "--out", str(path), *small])
+        options = [*source.options(), "--out", str(path), *TRAINING.get(detector, [])]
+        code = main(["train", detector, "--dataset", source.dataset, *options])
         if code:
             raise InputError(f"training {detector} failed, see above")
         return path
@@ -147,7 +147,7 @@ class Demo:
             for received in reader.follow():
                 if received is not None and received.alert is not None:
                     alerts.append(received.alert)
-                    self._console.print(render(received.alert))
+                    self._console.print(render(received.alert), soft_wrap=True)
                 if received is None:
                     if not worker.is_running:
                         break
@@ -188,7 +188,7 @@ class Demo:
         self._console.print(summary_table(summarise(series, events)))
         seconds = max(metrics.get("wheeltapper_working_seconds", 0.0), 1e-9)
         self._say(
-            f"{rows:,.0f} rows, {windows:,.0f} windows scored by {len(DETECTORS)} detectors, "
+            f"{rows:,.0f} rows, {windows:,.0f} windows scored by {len(self._arguments.detectors)} detector(s), "
             f"{metrics.get('wheeltapper_messages_total', 0):,.0f} messages; the worker was busy for {seconds:.1f} s of it: "
             f"{rows / seconds:,.0f} rows/s"
         )
@@ -196,7 +196,7 @@ class Demo:
     def _plot(self, settings: Settings, series: SensorSeries, events: list[AlertEvent]) -> None:
         from training.plots import alert_spans, plot_run
 
-        for detector in DETECTORS[:1]:
+        for detector in self._arguments.detectors:
             blocks = [decode_message(ScoreBlock, value) for value in read_topic(settings, "scores")]
             mine = [block for block in blocks if block.machine == series.entity and block.rule == detector]
             if not mine:

@@ -197,6 +197,7 @@ def create_topics(
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was faster: fine
                     raise InputError(f"cannot create topic {name}: {_short(error.args[0])}") from error
     names = {topic.topic for topic in missing}
+    _wait_until_led(admin, names)
     return [
         TopicState(state.spec, state.name, state.partitions, state.replication, state.config, state.name in names)
         for state in describe_topics(admin, settings)
@@ -250,6 +251,30 @@ def _metadata(admin: AdminClient) -> dict[str, Any]:
         raise InputError(f"the cluster does not list its topics: {_short(error.args[0])}") from error
 
 
+def _wait_until_led(admin: AdminClient, names: set[str]) -> None:
+    """Until the brokers know the new topics and every partition has a leader: the controller answers before that.
+
+    Raises:
+        InputError: not so within 15 s.
+    """
+    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    while True:
+        found = _metadata(admin)
+        waiting = sorted(name for name in names if name not in found or not _is_led(found[name]))
+        if not waiting:
+            return
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"topic {waiting[0]} was created, but not all of its partitions have a leader after "
+                f"{REQUEST_TIMEOUT_S:.0f} s; are all brokers up? Call it again to see"
+            )
+        time.sleep(0.1)
+
+
+def _is_led(topic: Any) -> bool:
+    return bool(topic.partitions) and all(partition.leader >= 0 for partition in topic.partitions.values())
+
+
 def _configs(admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
     if not names:
         return {}
@@ -259,8 +284,8 @@ def _configs(admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
         try:
             entries = future.result()
         except KafkaException as error:
-            if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                continue  # allowed to use the topic but not to look at its settings: shown as unknown
+            if error.args[0].code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART):
+                continue  # we may not look at its settings, or the asked broker does not know it yet: shown as unknown
             raise InputError(f"the cluster does not describe topic {resource.name}: {_short(error.args[0])}") from error
         configs[resource.name] = {key: entry.value for key, entry in entries.items() if entry.value is not None}
     return configs

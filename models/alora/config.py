@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from schemas.errors import InputError
+
 Padding = Literal["replicate", "causal", "circular"]
 Reduction = Literal["sum", "mean"]
 Score = Literal["product", "error", "rank"]
@@ -41,6 +43,9 @@ class AloraConfig:
         localization_top: k, how many contributions of a channel are kept; 0 keeps all.
         input_clip: standardised inputs are cut to +-this many standard deviations, so that no finite reading
             overflows float32. Far outside of what a train part of less than `input_clip` squared rows can contain.
+
+    Raises:
+        InputError: a setting out of its range.
     """
 
     window: int = 20
@@ -71,12 +76,16 @@ class AloraConfig:
             ("localization_top", self.localization_top, 0),
         ):
             if value < least:
-                raise ValueError(f"{name} is {value}, expected at least {least}")
+                raise InputError(f"ALoRa's {name} is {value}, expected at least {least}")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, expected 0 to below 1")
+            raise InputError(f"ALoRa's dropout is {self.dropout}, expected 0 to below 1")
+        if self.input_clip <= 0 or self.penalty_gamma <= 0:
+            raise InputError(
+                f"ALoRa's input_clip is {self.input_clip} and penalty_gamma {self.penalty_gamma}, expected both above 0"
+            )
         if self.rank_threshold is not None and not 0 < self.rank_threshold < 1:
             # An attention matrix's rows sum to 1, so its largest singular value is at least 1.
-            raise ValueError(f"rank_threshold is {self.rank_threshold}, expected between 0 and 1")
+            raise InputError(f"ALoRa's rank_threshold is {self.rank_threshold}, expected between 0 and 1")
 
 
 PRESETS: dict[str, AloraConfig] = {

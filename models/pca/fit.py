@@ -73,9 +73,9 @@ class PcaSettings:
         return np.asarray(weights / weights.sum())
 
 
-@dataclass(frozen=True)
+@dataclass
 class PcaError:
-    """Fitted PCA error; a `models.fitted.FittedDetector`.
+    """Fitted PCA error; a `models.fitted.FittedDetector`. Not to be changed once fitted.
 
     Attributes:
         mean, std: [C] float64, raw units; mean is exact in float32.
@@ -93,20 +93,17 @@ class PcaError:
     warnings: tuple[str, ...] = ()
     detector: str = field(default=DETECTOR, init=False)
     version: int = field(default=VERSION, init=False)
+    window: int = field(init=False)
     lag: int = field(default=0, init=False)
+    parameters: dict[str, Any] = field(init=False)
 
-    @property
-    def window(self) -> int:
-        return self.settings.window
+    def __post_init__(self) -> None:
+        self.window = self.settings.window
+        self.parameters = asdict(self.settings) | {"components": self.vectors.shape[1]}
 
     @property
     def channels(self) -> int:
         return len(self.mean)
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The settings, with the number of components in use."""
-        return asdict(self.settings) | {"components": self.vectors.shape[1]}
 
     def onnx_bytes(self) -> bytes:
         """The graph; needs onnx."""
@@ -148,7 +145,9 @@ def fit_pca(
         center += block.sum(axis=0)
         samples += len(block)
     if not samples:
-        raise InputError(f"no stretch of training rows without a gap is as long as the window of {settings.window} rows")
+        raise InputError(
+            f"no stretch of training rows without a gap is as long as the window of {settings.window} rows"
+        )
     center /= samples
     covariance = np.zeros((width, width))
     for block in _vectors(rows, mean, std, settings, single):

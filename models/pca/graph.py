@@ -30,9 +30,7 @@ def build_graph(fitted: PcaError) -> bytes:
     filled = graph.node("Where", graph.node("IsNaN", raw), repeated(fitted.typical), raw)
     scaled = graph.node("Mul", graph.node("Sub", filled, repeated(fitted.mean)), repeated(1.0 / fitted.std))
     # Min and Max pass infinities to the bounds.
-    scaled = graph.node(
-        "Min", graph.node("Max", scaled, graph.constant(-settings.clip)), graph.constant(settings.clip)
-    )
+    scaled = graph.node("Min", graph.node("Max", scaled, graph.constant(-settings.clip)), graph.constant(settings.clip))
     vectors = graph.node("Sub", graph.reshape(scaled, vector_shape), graph.constant(fitted.center))
     if fitted.vectors.shape[1]:
         parts = graph.node("MatMul", vectors, graph.constant(fitted.vectors))
@@ -52,7 +50,9 @@ def build_graph(fitted: PcaError) -> bytes:
         last_modelled = graph.slice(last_modelled, rows - 1, rows, 1)
     center = fitted.center[-1:] if width == 1 else fitted.center
     expected = graph.node(
-        "Add", graph.node("Mul", last_modelled, graph.constant(fitted.std)), graph.constant(fitted.mean + fitted.std * center)
+        "Add",
+        graph.node("Mul", last_modelled, graph.constant(fitted.std)),
+        graph.constant(fitted.mean + fitted.std * center),
     )
     embedding_width = fitted.vectors.shape[1] or vector_shape[2]
     embedding = graph.reshape(graph.slice(parts, vector_rows - 1, vector_rows, 1), (-1, embedding_width))

@@ -8,7 +8,7 @@ same for what is left of the channels' variation after its first k components. D
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,9 +59,9 @@ class ResidualView:
     bands: Bands
 
 
-@dataclass(frozen=True)
+@dataclass
 class RangeBands:
-    """Fitted range bands; a `models.fitted.FittedDetector`.
+    """Fitted range bands; a `models.fitted.FittedDetector`. Not to be changed once fitted.
 
     Attributes:
         minimum: [C] float64, least value in training, raw units.
@@ -85,23 +85,18 @@ class RangeBands:
     warnings: tuple[str, ...] = ()
     detector: str = field(default=DETECTOR, init=False)
     version: int = field(default=VERSION, init=False)
+    window: int = field(init=False)
+    lag: int = field(init=False)
+    parameters: dict[str, Any] = field(init=False)
 
-    @property
-    def window(self) -> int:
-        return self.settings.window
-
-    @property
-    def lag(self) -> int:
-        return self.settings.lag
+    def __post_init__(self) -> None:
+        self.window, self.lag = self.settings.window, self.settings.lag
+        # Whether the graph has the second view, which the settings only allow.
+        self.parameters = asdict(self.settings) | {"residual_view": self.residual is not None}
 
     @property
     def channels(self) -> int:
         return len(self.minimum)
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The settings, with `residual_view` saying whether the graph has it."""
-        return self.settings.as_parameters() | {"residual_view": self.residual is not None}
 
     def onnx_bytes(self) -> bytes:
         """The graph; needs onnx."""
@@ -233,7 +228,9 @@ def _fit_residual(columns: list[list[np.ndarray]], settings: RangeBandSettings) 
     mean = np.array([np.concatenate(column).mean(dtype=np.float64) for column in columns])
     std = np.maximum([np.concatenate(column).std(dtype=np.float64) for column in columns], LEAST_STD)
     runs = [
-        np.clip((np.stack(run, axis=1) - mean.astype(np.float32)) / std.astype(np.float32), -settings.clip, settings.clip)
+        np.clip(
+            (np.stack(run, axis=1) - mean.astype(np.float32)) / std.astype(np.float32), -settings.clip, settings.clip
+        )
         for run in zip(*columns, strict=True)
     ]
     total = sum(len(run) for run in runs)
@@ -248,9 +245,7 @@ def _fit_residual(columns: list[list[np.ndarray]], settings: RangeBandSettings) 
     first = vectors[:, ::-1][:, : settings.components]
     projector = np.eye(len(columns)) - first @ first.T
     residuals = [((run - center) @ projector).astype(np.float32) for run in runs]
-    bands = _stack(
-        [_fit_bands([run[:, channel] for run in residuals], settings) for channel in range(len(columns))]
-    )
+    bands = _stack([_fit_bands([run[:, channel] for run in residuals], settings) for channel in range(len(columns))])
     return ResidualView(mean, std, center, projector, bands)
 
 
@@ -273,10 +268,14 @@ def _blind_spots(
             "score: use preset=sustained where faults last"
         )
     if rows.never_measured.any():
-        found.append(f"never measured in training, so only noticed by their first value: {_some(names, rows.never_measured)}")
+        found.append(
+            f"never measured in training, so only noticed by their first value: {_some(names, rows.never_measured)}"
+        )
     constant = ~varies & ~rows.never_measured
     if constant.any():
-        found.append(f"constant in training, so any change counts as a full one, whatever its size: {_some(names, constant)}")
+        found.append(
+            f"constant in training, so any change counts as a full one, whatever its size: {_some(names, constant)}"
+        )
     switches = varies & (bands.low <= 0.0) & (bands.high >= 1.0)
     if switches.any():
         found.append(

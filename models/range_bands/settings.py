@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from schemas.errors import InputError
@@ -88,7 +88,3 @@ class RangeBandSettings:
     def baseline_rows(self) -> int:
         """Rows of the recent past's average, the row itself included: W - K."""
         return self.window - self.scored_rows
-
-    def as_parameters(self) -> dict[str, Any]:
-        """For the manifest."""
-        return asdict(self)

@@ -14,7 +14,6 @@ from workload import (
     CHANNEL_NAMES,
     CLEAR_DURATION,
     CLEAR_RATIO,
-    PARTITIONS,
     RAISE_LEVEL,
     STRIDE,
     WINDOW,
@@ -188,6 +187,3 @@ def ensure_quix_environment() -> str | None:
     (QUIX_ENVIRONMENT / ".gitignore").write_text("*\n")
     stamp.write_text(wanted)
     return None
-
-
-__all__ = ["CONTENDERS", "PARTITIONS", "PROMISES", "Contender", "Job", "Run", "ensure_quix_environment", "write_job"]

@@ -21,8 +21,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def find_kafka() -> Path | None:
     """The start script: named by WHEELTAPPER_TEST_KAFKA or WHEELTAPPER_KAFKA, else beside the checkout."""
     for variable in ("WHEELTAPPER_TEST_KAFKA", "WHEELTAPPER_KAFKA"):
-        if os.environ.get(variable):
-            return Path(os.environ[variable])
+        named = os.environ.get(variable)
+        if named and not Path(named).is_file():
+            raise SystemExit(f"bench: {variable} is {named}, which is no file; expected Kafka's start script")
+        if named:
+            return Path(named)
     beside = REPOSITORY.parent / "shared" / "kafka" / "kafka"
     return beside if beside.is_file() else None
 
@@ -67,7 +70,9 @@ def create_topics(brokers: str, names: Iterable[str], *, compact: Iterable[str] 
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         known = admin.list_topics(timeout=10).topics
-        if all(len(known[t.topic].partitions) == PARTITIONS for t in wanted if t.topic in known) and all(t.topic in known for t in wanted):
+        if all(len(known[t.topic].partitions) == PARTITIONS for t in wanted if t.topic in known) and all(
+            t.topic in known for t in wanted
+        ):
             return
         time.sleep(0.1)
     raise RuntimeError(f"topics {[t.topic for t in wanted]} have no leaders after 30 s")

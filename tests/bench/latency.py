@@ -37,7 +37,15 @@ IDLE_S = 6.0
 
 
 def measure_latency(
-    contender: Contender, detector: Detector, *, brokers: str, job: Job, folder: Path, machines: int, rate: float, seconds: float
+    contender: Contender,
+    detector: Detector,
+    *,
+    brokers: str,
+    job: Job,
+    folder: Path,
+    machines: int,
+    rate: float,
+    seconds: float,
 ) -> dict[str, Any]:
     """p50, p99 and maximum in milliseconds, over every opened and cleared step; or why there are none."""
     name = f"bench-latency-{contender.name}"
@@ -51,7 +59,7 @@ def measure_latency(
     create_topics(brokers, [run.topic])
     command = contender.prepare(run)
     seen, stamps = side / "observer" / "seen.json", side / "producer" / "stamps.npy"
-    me = [sys.executable, Path(__file__).resolve()]
+    me: list[str | Path] = [sys.executable, Path(__file__).resolve()]
     observe = [*me, "observe", "--brokers", brokers, "--topic", run.alerts_topic, "--out", seen]
     produce = [*me, "produce", "--brokers", brokers, "--topic", run.topic, "--out", stamps, "--machines", str(machines)]
     produce += ["--rate", str(rate), "--seconds", str(seconds)]
@@ -90,7 +98,12 @@ def _workload(machines: int, rate: float, seconds: float) -> Workload:
 
 
 def _summary(
-    received: list[tuple[Any, ...]], sent: np.ndarray, workload: Workload, detector: Detector, rate: float, seconds: float
+    received: list[tuple[Any, ...]],
+    sent: np.ndarray,
+    workload: Workload,
+    detector: Detector,
+    rate: float,
+    seconds: float,
 ) -> dict[str, Any]:
     """
     Args:
@@ -109,9 +122,16 @@ def _summary(
     result: dict[str, Any] = {"alert_steps": len(delays_ms), "rows_per_s": round(float((sent >= begin).sum()) / span_s)}
     if len(delays_ms):
         p50, p90, p99 = np.percentile(delays_ms, [50, 90, 99])
-        result |= {"p50_ms": round(float(p50), 1), "p90_ms": round(float(p90), 1), "p99_ms": round(float(p99), 1), "max_ms": round(float(delays_ms.max()), 1)}
+        result |= {
+            "p50_ms": round(float(p50), 1),
+            "p90_ms": round(float(p90), 1),
+            "p99_ms": round(float(p99), 1),
+            "max_ms": round(float(delays_ms.max()), 1),
+        }
     wrong = len(expected ^ found)
-    result["alerts"] = "as the reference" if not wrong else f"{len(expected - found)} missing, {len(found - expected)} not expected"
+    result["alerts"] = (
+        "as the reference" if not wrong else f"{len(expected - found)} missing, {len(found - expected)} not expected"
+    )
     return result
 
 
@@ -122,7 +142,10 @@ def produce(brokers: str, topic: str, out: Path, machines: int, rate: float, sec
     rows = decimals(workload.values)
     keys = [machine.encode() for machine in workload.machines]
     values = [
-        [orjson.dumps(dict(zip(CHANNEL_NAMES, rows[index, step].tolist(), strict=True))) for step in range(joining + count)]
+        [
+            orjson.dumps(dict(zip(CHANNEL_NAMES, rows[index, step].tolist(), strict=True)))
+            for step in range(joining + count)
+        ]
         for index in range(machines)
     ]
     stamps = np.zeros((machines, joining + count), dtype=np.int64)
@@ -138,7 +161,9 @@ def produce(brokers: str, topic: str, out: Path, machines: int, rate: float, sec
             time.sleep(max(wait, 0.0005))
         now = time.time_ns() // 1000
         stamps[index, step] = now
-        client.produce(topic, b'{"machine":"%s","ts":%d,"values":%s}' % (keys[index], now, values[index][step]), keys[index])
+        client.produce(
+            topic, b'{"machine":"%s","ts":%d,"values":%s}' % (keys[index], now, values[index][step]), keys[index]
+        )
         if number % 200 == 0:
             client.poll(0)
     client.flush(60)
@@ -183,7 +208,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     arguments = parser.parse_args()
     if arguments.part == "produce":
-        produce(arguments.brokers, arguments.topic, arguments.out, arguments.machines, arguments.rate, arguments.seconds)
+        produce(
+            arguments.brokers, arguments.topic, arguments.out, arguments.machines, arguments.rate, arguments.seconds
+        )
     else:
         observe(arguments.brokers, arguments.topic, arguments.out)
 

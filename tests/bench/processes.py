@@ -33,7 +33,9 @@ class Usage:
 class MeasuredProcess:
     """A child in a process group of its own, whose rusage is taken when it ends; killed when the block is left."""
 
-    def __init__(self, command: Sequence[str | Path], *, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str | Path], *, folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.log = folder / "process.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WHEELTAPPER_")}
         with self.log.open("wb") as output:

@@ -131,7 +131,9 @@ class Detector:
             opened_at, below, alert = self.judge(rows, message["machine"], message["ts"], opened_at, below)
         return HEADER.pack(seen, opened_at, below) + window, alert
 
-    def on_block(self, message: bytes, key: str, _timestamp: int, _headers: Any, state: State) -> Iterator[dict[str, Any]]:
+    def on_block(
+        self, message: bytes, key: str, _timestamp: int, _headers: Any, state: State
+    ) -> Iterator[dict[str, Any]]:
         """A block of rows a message: State is read and written once a block."""
         from arrow_rows import rows_of
 

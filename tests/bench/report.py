@@ -74,7 +74,9 @@ def _latency(entries: dict[str, Any]) -> list[str]:
     for name, entry in entries.items():
         if "p50_ms" in entry:
             cells = [entry[key] for key in ("p50_ms", "p90_ms", "p99_ms", "max_ms", "cpu_s", "alerts")]
-            lines.append(f"| {name} | {entry['rows_per_s']:,} | {entry['alert_steps']} | " + " | ".join(map(str, cells)) + " |")
+            lines.append(
+                f"| {name} | {entry['rows_per_s']:,} | {entry['alert_steps']} | " + " | ".join(map(str, cells)) + " |"
+            )
         else:
             lines.append(f"| {name} | | 0 | | | | | | {entry.get('failed', entry.get('alerts'))} |")
     return [*lines, ""]

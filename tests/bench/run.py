@@ -1,6 +1,6 @@
 """`make bench`: how fast, against whom, on a real Kafka. Prints a table; writes out/bench.json and out/bench.md.
 
-    python tests/bench/run.py                    everything; about 20 minutes
+    python tests/bench/run.py                    everything; about 25 minutes
     python tests/bench/run.py --quick            a smoke run; under 2 minutes
     python tests/bench/run.py --only quix,direct --rows 300000 --repetitions 5 --latency-seconds 0
 
@@ -29,7 +29,7 @@ from messages import arrow_blocks, json_rows
 from reference import reference_events
 from scoring import measure_scoring
 from throughput import Filled, measure
-from workload import Workload, fit_detector, make_workload
+from workload import Detector, Workload, fit_detector, make_workload
 
 # An Arrow run is many times faster than one of rows: it gets more rows, so that its CPU time stays measurable.
 ARROW_FACTOR = 4
@@ -56,34 +56,14 @@ def main() -> int:
             flush=True,
         )
         names = []
-    if any(name.startswith("quix") for name in names) or "quix" in arguments.latency:
+    if kafka is not None and any(name.startswith("quix") for name in [*names, *arguments.latency]):
         reason = ensure_quix_environment()
         if reason is not None:
             print(f"bench: quix is left out: {reason}", flush=True)
             names = [name for name in names if not name.startswith("quix")]
-            arguments.latency = [name for name in arguments.latency if name != "quix"]
+            arguments.latency = [name for name in arguments.latency if not name.startswith("quix")]
     if kafka is not None:
-        with tempfile.TemporaryDirectory(prefix="wheeltapper-bench-") as scratch:
-            folder = Path(scratch)
-            with running_kafka(kafka, folder / "kafka") as brokers:
-                job = write_job(detector, folder / "job")
-                if names and arguments.repetitions:
-                    encodings = sorted({CONTENDERS[name].encoding for name in names})
-                    filled = {e: _fill(brokers, e, arguments, full=True) for e in encodings}
-                    idle = {e: _fill(brokers, e, arguments, full=False) for e in encodings}
-                    results = measure(
-                        names, filled, idle, brokers=brokers, job=job, folder=folder,
-                        repetitions=arguments.repetitions, until_idle_s=arguments.until_idle,
-                    )
-                    outcome["throughput"] = {name: result.summary() for name, result in results.items()}
-                if arguments.latency_seconds:
-                    outcome["latency"] = {
-                        name: measure_latency(
-                            CONTENDERS[name], detector, brokers=brokers, job=job, folder=folder, machines=arguments.machines,
-                            rate=arguments.rate, seconds=arguments.latency_seconds,
-                        )
-                        for name in arguments.latency
-                    }
+        outcome |= _with_kafka(kafka, names, detector, arguments)
     report.add_ratios(outcome)
     text = report.markdown(outcome)
     print("\n" + text)
@@ -96,42 +76,92 @@ def main() -> int:
     return 0 if all(entry.get("alerts") == "as the reference" for entry in entries) else 1
 
 
+def _with_kafka(kafka: Path, names: list[str], detector: Detector, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Throughput and latency on a broker of our own."""
+    outcome: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="wheeltapper-bench-") as scratch:
+        folder = Path(scratch)
+        with running_kafka(kafka, folder / "kafka") as brokers:
+            job = write_job(detector, folder / "job")
+            if names and arguments.repetitions:
+                encodings = sorted({CONTENDERS[name].encoding for name in names})
+                filled = {e: _fill(brokers, e, detector, arguments, full=True) for e in encodings}
+                idle = {e: _fill(brokers, e, detector, arguments, full=False) for e in encodings}
+                results = measure(
+                    names,
+                    filled,
+                    idle,
+                    brokers=brokers,
+                    job=job,
+                    folder=folder,
+                    repetitions=arguments.repetitions,
+                    until_idle_s=arguments.until_idle,
+                )
+                outcome["throughput"] = {name: result.summary() for name, result in results.items()}
+            if arguments.latency_seconds and arguments.latency:
+                outcome["latency"] = {
+                    name: measure_latency(
+                        CONTENDERS[name],
+                        detector,
+                        brokers=brokers,
+                        job=job,
+                        folder=folder,
+                        machines=arguments.machines,
+                        rate=arguments.rate,
+                        seconds=arguments.latency_seconds,
+                    )
+                    for name in arguments.latency
+                }
+    return outcome
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    words = lambda text: [word for word in text.split(",") if word]  # noqa: E731
-    parser.add_argument("--rows", type=int, default=300_000, help="rows in a one-row run; Arrow runs take four times as many")
+    parser.add_argument(
+        "--rows", type=int, default=300_000, help="rows in a one-row run; Arrow runs take four times as many"
+    )
     parser.add_argument("--machines", type=int, default=20, help="machines, on 4 partitions")
     parser.add_argument("--repetitions", type=int, default=5, help="runs of each contender; 0: no throughput")
-    parser.add_argument("--only", type=words, help=f"contenders, separated by commas, of {', '.join(CONTENDERS)}")
-    parser.add_argument("--latency", type=words, default=",".join(LATENCY_CONTENDERS), help="contenders of the latency part")
+    parser.add_argument("--only", type=_words, help=f"contenders, separated by commas, of {', '.join(CONTENDERS)}")
+    parser.add_argument(
+        "--latency", type=_words, default=",".join(LATENCY_CONTENDERS), help="contenders of the latency part"
+    )
     parser.add_argument("--latency-seconds", type=float, default=60.0, help="measured time of each; 0: no latency part")
     parser.add_argument("--rate", type=float, default=5_000.0, help="rows per second of the latency part")
-    parser.add_argument("--until-idle", type=float, default=5.0, help="seconds without rows after which a contender ends")
+    parser.add_argument(
+        "--until-idle", type=float, default=5.0, help="seconds without rows after which a contender ends"
+    )
     parser.add_argument("--no-scoring", dest="scoring", action="store_false", help="leave out the scoring part")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: few rows, one repetition; its numbers mean little")
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke run: few rows, one repetition; its numbers mean little"
+    )
     parser.add_argument("--out", type=Path, default=REPOSITORY / "out", help="folder of bench.json and bench.md")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rows, arguments.repetitions = min(arguments.rows, 20_000), min(arguments.repetitions, 1)
         arguments.latency_seconds, arguments.until_idle = min(arguments.latency_seconds, 6.0), 2.0
-        arguments.only = arguments.only or ["quix", "direct", "faust", "direct-arrow", "faust-arrow"]
-        arguments.latency = [name for name in arguments.latency if name in ("direct", "faust")]
+        arguments.only = arguments.only or ["quix", "direct", "faust", "direct-arrow"]
+        arguments.latency = arguments.latency[:1]
     unknown = sorted({*(arguments.only or ()), *arguments.latency} - set(CONTENDERS))
     if unknown:
         parser.error(f"unknown contenders {unknown}; there are {sorted(CONTENDERS)}")
     return arguments
 
 
-def _fill(brokers: str, encoding: str, arguments: argparse.Namespace, *, full: bool) -> Filled:
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
+def _fill(brokers: str, encoding: str, detector: Detector, arguments: argparse.Namespace, *, full: bool) -> Filled:
     """A topic of the workload; not `full`: one row a machine, for what starting costs."""
     factor = ARROW_FACTOR if encoding == "arrow" else 1
     rows_per_machine = arguments.rows * factor // arguments.machines if full else 1
     topic = f"bench.rows.{encoding}.{'full' if full else 'idle'}"
     started = time.monotonic()
     workload: Workload = make_workload(arguments.machines, rows_per_machine, fault_every=FAULT_EVERY_ROWS)
-    events = reference_events(workload, fit_detector()) if full else set()
+    events = reference_events(workload, detector) if full else set()
     create_topics(brokers, [topic])
     if encoding == "arrow":
         messages = arrow_blocks(workload, rows_per_machine, ROWS_PER_BLOCK)
@@ -139,7 +169,10 @@ def _fill(brokers: str, encoding: str, arguments: argparse.Namespace, *, full: b
         messages = json_rows(workload, rows_per_machine)
     count = fill(brokers, topic, messages)
     rows = rows_per_machine * arguments.machines
-    print(f"{topic}: {rows:,} rows in {count:,} messages, {len(events)} steps of alerts, {time.monotonic() - started:.0f} s", flush=True)
+    print(
+        f"{topic}: {rows:,} rows in {count:,} messages, {len(events)} steps of alerts, {time.monotonic() - started:.0f} s",
+        flush=True,
+    )
     return Filled(topic, rows, events)
 
 
@@ -148,7 +181,9 @@ def _machine() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         model = names[0] if names else model
     packages = ("confluent-kafka", "faust-streaming", "aiokafka", "numpy", "orjson", "pyarrow", "wheeltapper")
     versions = {name: metadata.version(name) for name in packages}
@@ -169,4 +204,7 @@ def _machine() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

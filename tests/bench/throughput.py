@@ -8,6 +8,7 @@ repetition, on one Kafka; a ratio is that of the medians.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import statistics
 from collections import Counter
@@ -76,8 +77,15 @@ class Result:
 
 
 def measure(
-    names: list[str], filled: dict[str, Filled], idle: dict[str, Filled], *, brokers: str, job: Job, folder: Path,
-    repetitions: int, until_idle_s: float,
+    names: list[str],
+    filled: dict[str, Filled],
+    idle: dict[str, Filled],
+    *,
+    brokers: str,
+    job: Job,
+    folder: Path,
+    repetitions: int,
+    until_idle_s: float,
 ) -> dict[str, Result]:
     """Runs every contender `repetitions` times in turns; one that fails is left out from then on.
 
@@ -85,8 +93,11 @@ def measure(
         filled, idle: encoding -> topic with the rows, topic with one row a machine.
     """
     # A first start that counts for nobody: a new broker makes its offsets and transaction topics for it.
+    # Should it fail, its own first run says so.
     first = CONTENDERS[names[0]]
-    _run(first, Run("bench-first", brokers, idle[first.encoding].topic, folder / "run", job, until_idle_s), idle[first.encoding])
+    source = idle[first.encoding]
+    with contextlib.suppress(RuntimeError):
+        _run(first, Run("bench-first", brokers, source.topic, folder / "run", job, until_idle_s), source)
     results = {name: Result(name, filled[CONTENDERS[name].encoding].rows) for name in names}
     for repetition in range(repetitions):
         for name in names:
@@ -103,7 +114,11 @@ def measure(
                     break
                 (result.start if kind == "start" else result.runs).append(usage)
                 result.wrong += wrong
-                shown = f"{result.rows / max(usage.cpu_s - result.start_cpu_s(), 1e-3):,.0f} rows per CPU-s" if kind == "rows" else kind
+                shown = (
+                    f"{result.rows / max(usage.cpu_s - result.start_cpu_s(), 1e-3):,.0f} rows per CPU-s"
+                    if kind == "rows"
+                    else kind
+                )
                 print(
                     f"  {repetition + 1}/{repetitions} {name:14} {usage.cpu_s:6.2f} CPU-s {usage.wall_s:6.1f} s "
                     f"{usage.peak_mb:5.0f} MB  {shown}{'  ' + wrong[0] if wrong else ''}",
@@ -128,4 +143,6 @@ def compare(found: list[Event], expected: set[Event]) -> list[str]:
     if not (missing or extra or repeated):
         return []
     example = f", e.g. {min(missing or extra)}" if missing or extra else ""
-    return [f"of {len(expected)} steps of alerts {len(missing)} missing, {len(extra)} not in the reference, {repeated} repeated{example}"]
+    return [
+        f"of {len(expected)} steps of alerts {len(missing)} missing, {len(extra)} not in the reference, {repeated} repeated{example}"
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.plant import expect, make_plant, messages_of
+from tests.helpers.plant import make_plant, messages_of
 from tests.integration.kafka_tools import Broker
 from tests.integration.worker_tools import (
     RUNNERS,
@@ -45,7 +45,7 @@ def test_killed_and_restarted_it_loses_and_invents_nothing(rig: Rig) -> None:
     # and the last one runs to the end
     rig.run()
     # then the alerts are those of the reference; with transactions nobody saw one twice
-    expected = expect(plant, rig.bundle)
+    expected = rig.expect(plant)
     assert_alerts(rig, expected, exactly_once=rig.transactional)
     assert_scores(rig, expected, exactly_once=rig.transactional)
     assert_committed_to_the_end(rig)

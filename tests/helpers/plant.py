@@ -1,26 +1,27 @@
 """A made-up plant for the stream's tests: machines with rows and faults, their messages, and what must come of them.
 
-What is expected is computed twice: by `run_offline`, the pipeline without Kafka, and by numpy and a few lines of Python
-that share no code with it.
+What is expected is computed twice: by `run_offline`, the pipeline without Kafka, and by the row-by-row reference that
+shares no code with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
-from schemas.bundle import Bundle
 from schemas.codec import CONTENT_TYPES, encode_sensor_block
 from schemas.sensor_block import SensorBlock
 from stream.pipeline import Pipeline
 from stream.records import Output
 from stream.routes import load_routes
 from stream.settings import Settings
-from tests.helpers.bundles import contributions_of
+from tests.unit.stream.bundles import Recipe
+from tests.unit.stream.reference import Reference
 from wheeltapper.offline import run_offline
 
 START_US = 1_700_000_000_000_000
@@ -141,8 +142,8 @@ class Expected:
     """What must come of a plant.
 
     Attributes:
-        alerts, localizations: the messages as `run_offline` gives them, parsed.
-        scores: (machine, time in us) -> calibrated score, by numpy alone.
+        alerts, localizations: the messages as the pipeline without Kafka gives them, parsed.
+        scores: (machine, time in us) -> calibrated score, by the row-by-row reference.
     """
 
     alerts: list[dict[str, Any]]
@@ -150,53 +151,23 @@ class Expected:
     scores: dict[tuple[str, int], float]
 
 
-def expect(plant: Plant, bundle: Bundle, settings: Settings | None = None) -> Expected:
-    """What must come of it; fails where the pipeline without Kafka and numpy do not agree."""
-    settings = settings or Settings()
-    routes = load_routes([str(bundle.location)], settings)
+def expect(plant: Plant, recipe: Recipe, bundle: Path) -> Expected:
+    """What must come of it under the default settings; fails where pipeline and reference do not agree."""
+    settings = Settings()
+    routes = load_routes([str(bundle)], settings)
     outputs: list[Output] = []
-    for block in plant.machines.values():
+    scores: dict[tuple[str, int], float] = {}
+    events: list[tuple[str, str, int, int, int]] = []
+    for name, block in plant.machines.items():
         outputs += run_offline(Pipeline(routes, settings), block)
+        reference = Reference(recipe, settings, name).take(block)
+        scores |= {(name, time): score for time, _, score, _ in reference.scores}
+        events += [event[:5] for event in reference.events]
     alerts = [orjson.loads(output.value or b"") for output in outputs if output.topic == "alerts"]
     localizations = [orjson.loads(output.value or b"") for output in outputs if output.topic == "localizations"]
-    scores: dict[tuple[str, int], float] = {}
-    events: list[tuple[str, str, int, int]] = []
-    for name, block in plant.machines.items():
-        times, found = _score(block, bundle)
-        scores |= {(name, time): score for time, score in zip(times, found, strict=True)}
-        events += [(name, *event) for event in _life(times, found, settings)]
-    assert [(one["machine"], one["event"], one["opened_at"], one["time"]) for one in alerts] == events
+    found = [tuple(alert[key] for key in ("event", "alert_id", "opened_at", "time", "severity")) for alert in alerts]
+    assert found == events
     return Expected(alerts, localizations, scores)
-
-
-def _score(block: SensorBlock, bundle: Bundle) -> tuple[list[int], list[float]]:
-    manifest = bundle.manifest
-    windows = np.lib.stride_tricks.sliding_window_view(block.values, manifest.window, axis=0).transpose(0, 2, 1)
-    raw = contributions_of(windows[:: manifest.stride]).sum(axis=1)
-    times = block.ts[manifest.window - 1 :: manifest.stride]
-    return times.tolist(), (raw / manifest.calibration.alarm_level).tolist()
-
-
-def _life(times: Iterable[int], scores: Iterable[float], settings: Settings) -> Iterator[tuple[str, int, int]]:
-    """(event, opened_at, time) of one machine's alerts: raised at the level, cleared after a quiet while."""
-    rule = settings.threshold
-    opened_at, shown, peak, quiet = None, 0, 0.0, 0
-    for time, score in zip(times, scores, strict=True):
-        if opened_at is None:
-            if score >= rule.raise_level:
-                opened_at, peak, quiet = time, score, 0
-                shown = round(100 * score / (1 + score))
-                yield "opened", opened_at, time
-            continue
-        peak = max(peak, score)
-        quiet = quiet + 1 if score < rule.clear_ratio * rule.raise_level else 0
-        severity = round(100 * peak / (1 + peak))
-        if quiet == rule.clear_duration:
-            yield "cleared", opened_at, time
-            opened_at = None
-        elif severity >= shown + 10:
-            shown = severity
-            yield "updated", opened_at, time
 
 
 def _rows(block: SensorBlock, rows: slice) -> SensorBlock:

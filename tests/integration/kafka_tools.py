@@ -120,21 +120,39 @@ class KafkaNode:
 
 def create_topics(broker: Broker, prefix: str, partitions: int = 4) -> None:
     """Every topic of the project, as `wheeltapper topics create` makes them."""
-    admin = AdminClient(broker.client())
-    topics = [
-        NewTopic(topic_name(prefix, spec.name), spec.partitions or partitions, 1, config=spec.kafka_config())
-        for spec in TOPICS.values()
-    ]
-    for future in admin.create_topics(topics, operation_timeout=30, request_timeout=30).values():
-        future.result()
+    _create(
+        broker,
+        [
+            NewTopic(topic_name(prefix, spec.name), spec.partitions or partitions, 1, config=spec.kafka_config())
+            for spec in TOPICS.values()
+        ],
+    )
 
 
 def create_topic(broker: Broker, name: str, partitions: int, **config: str) -> None:
     """One topic of the test's own."""
     settings = {key.replace("_", "."): value for key, value in config.items()}
+    _create(broker, [NewTopic(name, partitions, 1, config=settings)])
+
+
+def _create(broker: Broker, topics: list[NewTopic]) -> None:
+    """Returns once the broker has all of them with their leaders: its answer comes earlier."""
     admin = AdminClient(broker.client())
-    for future in admin.create_topics([NewTopic(name, partitions, 1, config=settings)], operation_timeout=30).values():
+    for future in admin.create_topics(topics, operation_timeout=30, request_timeout=30).values():
         future.result()
+    waiting = {topic.topic for topic in topics}
+    deadline = time.monotonic() + 30
+    while waiting:
+        assert time.monotonic() < deadline, f"topics without leaders after 30 s: {waiting}"
+        found = admin.list_topics(timeout=15).topics
+        waiting = {
+            name
+            for name in waiting
+            if name not in found
+            or not found[name].partitions
+            or any(partition.leader < 0 for partition in found[name].partitions.values())
+        }
+        time.sleep(0.05 if waiting else 0)
 
 
 def topic_settings(broker: Broker, name: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a worker makes of a plant's rows, by each runner on each broker: the same as the pipeline alone and as numpy."""
+"""What a worker makes of a plant's rows, by each runner on each broker: the same as the pipeline alone and as the reference."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.events import DeadLetterHeader, DeadLetterReason
-from tests.helpers.plant import expect, make_plant, messages_of, mixed_in, poison
+from tests.helpers.plant import make_plant, messages_of, mixed_in, poison
 from tests.integration.kafka_tools import Broker, consume_all
 from tests.integration.worker_tools import (
     RUNNERS,
@@ -53,16 +53,16 @@ def test_any_mix_of_messages_gives_what_the_reference_gives(rig: Rig) -> None:
     _assert_dead_letters(rig, len(bad))
     assert_committed_to_the_end(rig)
     # and what came out is what the reference says, each once
-    assert_alerts(rig, expect(first, rig.bundle), exactly_once=True)
-    assert_scores(rig, expect(first, rig.bundle), exactly_once=True)
+    assert_alerts(rig, rig.expect(first), exactly_once=True)
+    assert_scores(rig, rig.expect(first), exactly_once=True)
 
     # when the other rows come and a worker starts again, until it is idle
     rig.produce(messages_of(plant.since(250), seed=5))
     rig.run()
     # then windows and open alerts went on as if nothing had been
     assert_committed_to_the_end(rig)
-    assert_alerts(rig, expect(plant, rig.bundle), exactly_once=True)
-    assert_scores(rig, expect(plant, rig.bundle), exactly_once=True)
+    assert_alerts(rig, rig.expect(plant), exactly_once=True)
+    assert_scores(rig, rig.expect(plant), exactly_once=True)
 
 
 def _seen(port: int) -> float:

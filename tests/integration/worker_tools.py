@@ -18,9 +18,7 @@ import orjson
 from confluent_kafka import Consumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from schemas.bundle import Bundle
-from tests.helpers.bundles import write_distance_bundle
-from tests.helpers.plant import Expected, Message
+from tests.helpers.plant import Expected, Message, Plant, expect
 from tests.integration.kafka_tools import (
     Broker,
     Record,
@@ -31,8 +29,12 @@ from tests.integration.kafka_tools import (
     run_worker,
     start_worker,
 )
+from tests.unit.stream.bundles import Recipe, write_bundle
 
 RUNNERS = ("faust", "direct")
+
+# Normal rows score up to 0.5, those of a fault 3 and more.
+RECIPE = Recipe(channels=("a", "b", "c", "d"), window=8, stride=2)
 
 # A worker starts within 3 s on a machine of its own; tests share theirs.
 PATIENCE_S = 120.0
@@ -46,7 +48,8 @@ class Rig:
     runner: str
     prefix: str
     folder: Path
-    bundle: Bundle
+    recipe: Recipe
+    bundle: Path
     sensors: str
     produced: int = 0
     _started: int = 0
@@ -57,11 +60,11 @@ class Rig:
 
     def start(self, **how: Any) -> AbstractContextManager[WorkerProcess]:
         """A worker in the background; `how` as for `worker_command`."""
-        return start_worker(self.broker, [self.bundle.location], self._log_file(), **self._usual(how))
+        return start_worker(self.broker, [self.bundle], self._log_file(), **self._usual(how))
 
     def run(self, **how: Any) -> WorkerProcess:
         """A worker until it is idle, which ends with 0."""
-        return run_worker(self.broker, [self.bundle.location], self._log_file(), **self._usual(how))
+        return run_worker(self.broker, [self.bundle], self._log_file(), **self._usual(how))
 
     def _log_file(self) -> Path:
         self._started += 1
@@ -79,6 +82,10 @@ class Rig:
     def transactional(self) -> bool:
         """True where output and offsets commit together."""
         return self.runner == "direct" and self.broker.supports_transactions
+
+    def expect(self, plant: Plant) -> Expected:
+        """What must come of these rows."""
+        return expect(plant, self.recipe, self.bundle)
 
     def records(self, name: str) -> list[Record]:
         """What lies in one of the project's topics, as a reader of committed data sees it."""
@@ -110,9 +117,10 @@ def make_rig(
     broker: Broker, runner: str, prefix: str, folder: Path, *, partitions: int = 4, sensors: str | None = None
 ) -> Rig:
     """Topics and bundle; `sensors` is the full name of an input topic that exists already."""
-    bundle = write_distance_bundle(folder / "bundle")
+    folder.mkdir(parents=True, exist_ok=True)
+    bundle = write_bundle(folder, RECIPE)
     create_topics(broker, prefix, partitions)
-    return Rig(broker, runner, prefix, folder, bundle, sensors or f"{prefix}sensors")
+    return Rig(broker, runner, prefix, folder, RECIPE, bundle, sensors or f"{prefix}sensors")
 
 
 def assert_alerts(rig: Rig, expected: Expected, *, exactly_once: bool) -> None:
@@ -153,7 +161,7 @@ def assert_like(found: Any, wanted: Any, where: str = "message") -> None:
 
 
 def assert_scores(rig: Rig, expected: Expected, *, exactly_once: bool) -> None:
-    """Every window has its score, and it is the one that numpy computes."""
+    """Every window has its score, and it is the reference's."""
     counts: Counter[tuple[str, int]] = Counter()
     for block in rig.messages("scores"):
         for time_us, score in zip(block["time"], block["score"], strict=True):

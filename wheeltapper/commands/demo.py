@@ -25,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--simulated", action="store_true", help="the simulated pump station, even with a data folder")
     parser.add_argument(
+        "--detectors",
+        nargs="+",
+        default=["range-bands", "alora"],
+        metavar="DETECTOR",
+        help="what to train and run side by side (default: range-bands alora)",
+    )
+    parser.add_argument(
         "--runner", choices=("faust", "direct"), default="faust", help="which runner scores (default: faust)"
     )
     parser.add_argument(

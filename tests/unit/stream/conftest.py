@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from stream.routes import Routes, load_routes
 from stream.settings import Settings
 from tests.unit.stream.bundles import Recipe, write_bundle
 
 OpenRoutes = Callable[..., Routes]
+
+
+@pytest.fixture(autouse=True)
+def log_lines() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What is logged meanwhile; kept from the terminal."""
+    with capture_logs() as lines:
+        yield lines
 
 
 @pytest.fixture(scope="session")

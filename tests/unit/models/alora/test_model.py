@@ -11,6 +11,7 @@ from torch import nn
 
 from models.alora.config import PRESETS, AloraConfig
 from models.alora.model import AloraNetwork, EncoderLayer, TimeNorm
+from schemas.errors import InputError
 
 
 def test_shapes_and_stochastic_attention(network: AloraNetwork) -> None:
@@ -75,8 +76,9 @@ def test_rank_one_attention_adds_nothing_to_the_encoder() -> None:
         {"rank_threshold": 1.5},
         {"dropout": 1.0},
         {"localization_top": -1},
+        {"input_clip": 0.0},
     ],
 )
 def test_settings_out_of_range_are_refused(tiny: AloraConfig, change: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(change))):
+    with pytest.raises(InputError, match=next(iter(change))):
         replace(tiny, **change)  # type: ignore[arg-type]

@@ -1,0 +1,75 @@
+"""`wheeltapper pack`: bring your own ONNX graph; it is checked, calibrated and bundled."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from schemas.errors import InputError
+from wheeltapper.cli import HelpFormatter
+from wheeltapper.commands.train import add_bundle_arguments, add_data_arguments, check_rate, print_summary
+
+EPILOG = """
+The graph: input 'window' [N, W, C] float32 in raw units, N dynamic, W and C fixed; outputs 'score' [N] (larger is
+stranger) and 'contribution' [N, C] (0 or more), and where it has them 'expected' [N, C] and 'embedding' [N, D].
+docs/bundle.md shows how to export one. It is calibrated on the last quarter of the entity's train part, so train it on
+the other three.
+
+example:
+  wheeltapper pack mine.onnx --dataset smd --data ServerMachineDataset --entity machine-1-2 --out bundles/mine
+"""
+
+
+class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults after each option, and the epilog as it is written."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    parser.formatter_class = _Formatter
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="the graph")
+    add_data_arguments(parser)
+    parser.add_argument("--name", default="custom", help="the detector's name in manifest and alerts")
+    parser.add_argument(
+        "--lag",
+        type=int,
+        default=0,
+        metavar="ROWS",
+        help="rows between the row that a score belongs to and the window's last",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the disturbances in the golden windows")
+    add_bundle_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises InputError: no such file, a graph that breaks the contract, or data that does not fit it."""
+    from training.bundle_writer import check_place, write_bundle
+    from training.datasets.registry import load_series
+    from training.detectors import TrainOptions, pack_graph
+
+    started = time.perf_counter()
+    check_rate(arguments.false_alarms_per_day)
+    check_place(arguments.out)
+    options = TrainOptions(seed=arguments.seed, stride=arguments.stride, threads=arguments.threads)
+    if not arguments.name.strip():
+        raise InputError("--name is empty, expected a word for manifest and alerts, e.g. mine")
+    try:
+        model = arguments.model.read_bytes()
+    except OSError as error:
+        raise InputError(f"{arguments.model}: cannot be read ({error.strerror}); expected an .onnx file") from error
+    series = load_series(arguments.dataset, arguments.data, arguments.entity)
+    fitted, scores = pack_graph(
+        model, series, options, file=str(arguments.model), detector=arguments.name.strip(), lag=arguments.lag
+    )
+    bundle = write_bundle(
+        fitted,
+        series,
+        arguments.out,
+        scores=scores,
+        false_alarms_per_day=arguments.false_alarms_per_day,
+        stride=arguments.stride,
+        seed=arguments.seed,
+    )
+    print_summary(bundle, fitted, series, scores, time.perf_counter() - started)
+    return 0

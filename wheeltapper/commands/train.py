@@ -1,0 +1,174 @@
+"""`wheeltapper train`: fit a detector on an entity's train part and write a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schemas.errors import InputError
+from training.calibration import FALSE_ALARMS_PER_DAY
+from training.datasets.registry import DATASETS, entity_help
+from training.detectors import DETECTORS
+from wheeltapper.cli import HelpFormatter
+
+if TYPE_CHECKING:
+    from models.fitted import FittedDetector
+    from schemas.bundle import Bundle
+    from training.calibration import CalibrationScores
+    from training.datasets.series import SensorSeries
+
+EPILOG = """
+examples:
+  wheeltapper train range-bands --dataset smd --data ServerMachineDataset --entity machine-1-2 --out bundles/machine-1-2
+  wheeltapper train range-bands --dataset csv --data plant/ --entity pump-7 --out pump-7.zip --set preset=sustained
+  wheeltapper train alora --dataset simulated --entity pump-1 --out bundles/pump-1 --set preset=small --epochs 2
+
+Settings that --set takes are described in docs/detectors.md.
+"""
+
+
+class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults after each option, and the epilog as it is written."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    parser.formatter_class = _Formatter
+    summaries = "; ".join(f"{name}: {entry.summary}" for name, entry in DETECTORS.items())
+    parser.add_argument("detector", metavar="DETECTOR", help=summaries)
+    add_data_arguments(parser)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same bundle")
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="at most so many passes, for trained networks (default: the detector's)"
+    )
+    parser.add_argument(
+        "--window", type=int, metavar="ROWS", help="rows that a score looks at (default: the detector's)"
+    )
+    add_bundle_arguments(parser)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for trained networks")
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        metavar="DIR",
+        help="where an interrupted training goes on from, for trained networks (default: .OUT.checkpoints beside OUT)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the detector, e.g. preset=sustained; may be given several times",
+    )
+    parser.add_argument(
+        "--no-torchscript",
+        action="store_true",
+        help="leave the TorchScript twin out (torch is then not imported for it)",
+    )
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `train` and `pack` share: which data."""
+    parser.add_argument("--dataset", choices=DATASETS, required=True, help="kind of data set")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the data set's own folder; for csv also one file (default: $WHEELTAPPER_DATA/DATASET; simulated needs none)",
+    )
+    parser.add_argument("--entity", metavar="E", help=f"{entity_help()} (default: the only one)")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="BUNDLE", help="folder to write, or a path ending in .zip"
+    )
+
+
+def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `train` and `pack` share: how it will be run."""
+    parser.add_argument(
+        "--stride", type=int, default=1, metavar="ROWS", help="rows between scored windows in the stream"
+    )
+    parser.add_argument(
+        "--false-alarms-per-day",
+        type=float,
+        default=FALSE_ALARMS_PER_DAY,
+        metavar="X",
+        help="expected false alarms per machine and day; fewer is a higher alarm level",
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads for scoring; 0 takes every core")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises InputError: wrong options, or data that the detector cannot be fitted on."""
+    from training.bundle_writer import check_place, write_bundle
+    from training.datasets.registry import load_series
+    from training.detectors import TrainOptions, detector_entry, train_detector
+    from training.options import parse_assignments
+
+    started = time.perf_counter()
+    entry = detector_entry(arguments.detector)
+    if arguments.epochs is not None and not entry.has_epochs:
+        print(f"{arguments.detector} is fitted in one pass: --epochs is not used")
+    checkpoints = arguments.checkpoints
+    if checkpoints is None and entry.has_epochs:
+        checkpoints = arguments.out.with_name(f".{arguments.out.name}.checkpoints")
+    options = TrainOptions(
+        seed=arguments.seed,
+        epochs=arguments.epochs,
+        stride=arguments.stride,
+        window=arguments.window,
+        device=arguments.device,
+        threads=arguments.threads,
+        checkpoint_folder=checkpoints,
+        progress=True,
+        settings=parse_assignments(arguments.set),
+    )
+    check_rate(arguments.false_alarms_per_day)
+    check_place(arguments.out)
+    series = load_series(arguments.dataset, arguments.data, arguments.entity)
+    fitted, scores = train_detector(arguments.detector, series, options)
+    bundle = write_bundle(
+        fitted,
+        series,
+        arguments.out,
+        scores=scores,
+        false_alarms_per_day=arguments.false_alarms_per_day,
+        stride=arguments.stride,
+        seed=arguments.seed,
+        torchscript=not arguments.no_torchscript,
+    )
+    print_summary(bundle, fitted, series, scores, time.perf_counter() - started)
+    return 0
+
+
+def check_rate(false_alarms_per_day: float) -> None:
+    """Before the work, not after it.
+
+    Raises:
+        InputError: not a number above 0.
+    """
+    if not 0 < false_alarms_per_day < float("inf"):
+        raise InputError(f"--false-alarms-per-day is {false_alarms_per_day:g}, expected a number above 0, e.g. 0.25")
+
+
+def print_summary(
+    bundle: Bundle, fitted: FittedDetector, series: SensorSeries, scores: CalibrationScores, seconds: float
+) -> None:
+    """What was done, in a few lines."""
+    manifest, calibration = bundle.manifest, bundle.manifest.calibration
+    span = manifest.window * manifest.sampling_interval_s
+    print(
+        f"{fitted.detector} on {series.dataset} {series.entity}: {len(series.train)} rows, {len(series.channels)} channels, "
+        f"one row every {series.sampling_interval_s:g} s"
+    )
+    print(f"window       {manifest.window} rows ({span:g} s), scored every {manifest.stride} row(s)")
+    print(f"calibration  {calibration.windows} windows, {scores.days:.3g} days: {scores.origin}")
+    print(
+        f"alarm level  raw score {calibration.alarm_level:.4g} (median {calibration.center:.4g}, method "
+        f"{calibration.method}); expect {calibration.false_alarms_per_day:g} false alarms per machine and day"
+    )
+    for warning in manifest.warnings:
+        print(f"know that    {warning}")
+    files = ", ".join(sorted(manifest.files))
+    print(f"bundle       {bundle.location} ({files})")
+    print(f"id           {manifest.bundle_id}, written in {seconds:.1f} s")
