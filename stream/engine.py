@@ -49,17 +49,19 @@ class Engine:
         self.revoke(partitions)
         started = time.monotonic()
         committed = self._reader.committed(self.topic, partitions)
-        # Snapshots without a commit belong to a topic that was deleted and made anew, or to a first run that ended
-        # before its first commit: reading from the start gives the same.
-        records = self._reader.read(
-            [number for number, offset in committed.items() if offset is not None], self._prefix
-        )
+        records = self._reader.read({number: offset or 0 for number, offset in committed.items()}, self._prefix)
         for number, offset in committed.items():
             state = self.pipeline.partition(number)
-            if offset is not None:
-                state.position = self._committed[number] = offset
-                machines = state.restore(records[number], self.pipeline.routes)
-                log.debug("restored", partition=number, offset=offset, published=state.published, machines=machines)
+            if offset is None:
+                # Snapshots without a commit belong to a topic that was deleted and made anew, or to a first run that
+                # ended before its first commit. They must not come back once there is a commit.
+                self.publisher.publish(
+                    Output("state", self._prefix + key, None, partition=number) for key in records[number]
+                )
+                continue
+            state.position = self._committed[number] = offset
+            machines = state.restore(records[number], self.pipeline.routes)
+            log.debug("restored", partition=number, offset=offset, published=state.published, machines=machines)
         log.info(
             "partitions taken over",
             partitions=sorted(committed),
@@ -121,6 +123,11 @@ class Engine:
         if not self.publisher.transactional:
             self.publisher.flush()
         return offsets
+
+    def standing_offsets(self) -> dict[int, int]:
+        """Offsets that may be committed again without a change, by partition: those of partitions with messages."""
+        partitions = self.pipeline.partitions
+        return {number: state.committable for number, state in partitions.items() if state.position > 0}
 
     def committed(self, offsets: dict[int, int]) -> None:
         """Note that `offsets` were committed."""

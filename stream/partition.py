@@ -92,7 +92,8 @@ class PartitionState:
 
         A snapshot that cannot be used costs its machine a warm-up, and a line in the log says so.
         """
-        self.published = read_progress(records.pop(PROGRESS, b""))
+        # While rows are read again, progress is not written: it would fall behind what is already out.
+        self.published = self.progress_written = read_progress(records.pop(PROGRESS, b""))
         for key, value in records.items():
             try:
                 name = snapshot_header(value)[0]["machine"]

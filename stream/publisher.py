@@ -17,6 +17,9 @@ from stream.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+# What the client lets through: how much each topic takes is the broker's to say.
+LARGEST_MESSAGE = 100_000_000
+
 # Room for a dead letter's headers and the record's own framing beside its value.
 FRAMING_BYTES = 16 * 1024
 
@@ -60,7 +63,7 @@ class Publisher:
             "linger.ms": LINGER_MS,
             "compression.type": "lz4",
             "delivery.timeout.ms": settings.kafka.delivery_timeout_ms,
-            "message.max.bytes": max(1_000_000, largest_dead_letter),
+            "message.max.bytes": LARGEST_MESSAGE,
         }
         self.transactional = transactional_id is not None
         if self.transactional:
@@ -144,7 +147,8 @@ class Publisher:
         """End the transaction with the input's offsets in it, and begin the next.
 
         Args:
-            offsets: never empty: they are what the broker refuses where the group has gone on without this worker.
+            offsets: by them the broker refuses a worker that the group has gone on without: none only where nothing has
+                been handled yet.
 
         Raises:
             KafkaException: it was not committed, or it is not known whether it was.
@@ -152,9 +156,10 @@ class Publisher:
         """
         positions = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
         try:
-            self._patiently(
-                lambda slice_s: self._producer.send_offsets_to_transaction(positions, group_metadata, slice_s)
-            )
+            if positions:
+                self._patiently(
+                    lambda slice_s: self._producer.send_offsets_to_transaction(positions, group_metadata, slice_s)
+                )
             self._patiently(self._producer.commit_transaction)
         except KafkaException as error:
             self.fenced = self.fenced or error.args[0].code() in FENCED
@@ -163,9 +168,7 @@ class Publisher:
         self._check()
         self._producer.begin_transaction()
 
-    def _patiently(
-        self, call: Callable[[float], None], timeout_s: float = TRANSACTION_TIMEOUT_MS / 1000
-    ) -> None:
+    def _patiently(self, call: Callable[[float], None], timeout_s: float = TRANSACTION_TIMEOUT_MS / 1000) -> None:
         """Make a call of the transactional API; one that ran out of its time goes on where it was when made again."""
         waiting = _Deadline(timeout_s, self._stop)
         while True:

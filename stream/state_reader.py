@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.errors import InputError
+from stream.kafka_client import client_config
 from stream.kafka_errors import refusal
-from stream.settings import Settings, confluent_config
-from stream.state import PROGRESS, snapshot_offset
+from stream.settings import Settings
+from stream.state import PROGRESS, read_progress, snapshot_offset
+
+log = structlog.get_logger(__name__)
 
 
 class StateReader:
@@ -24,7 +28,8 @@ class StateReader:
         """The group's committed offset of each partition; None where it has none."""
         if not partitions:
             return {}
-        consumer = Consumer({**confluent_config(self._settings.kafka), "group.id": self._settings.kafka.group})
+        kafka = self._settings.kafka
+        consumer = Consumer(client_config(kafka, **{"group.id": kafka.group}))
         try:
             asked = [TopicPartition(topic, partition) for partition in partitions]
             answers = consumer.committed(asked, timeout=self._settings.state.restore_timeout_s)
@@ -35,35 +40,41 @@ class StateReader:
         finally:
             consumer.close()
 
-    def read(self, partitions: Sequence[int], prefix: bytes) -> dict[int, dict[bytes, bytes]]:
+    def read(self, committed: Mapping[int, int], prefix: bytes) -> dict[int, dict[bytes, bytes]]:
         """Newest record of every key that starts with `prefix`, by partition and the key's rest.
 
         Of two snapshots of one machine that with the higher input offset counts: a worker that lost its partition
         without noticing may have written an older one later.
 
+        Args:
+            committed: partition -> the group's committed offset. The state that belongs to a commit is there when the
+                commit is, but a transaction that a killed worker left open may hide it: then its end is waited for.
+
         Raises:
             TimeoutError: the end was not reached in `state.restore_timeout_s`.
             InputError: the topic lacks a partition.
         """
-        newest: dict[int, dict[bytes, bytes]] = {partition: {} for partition in partitions}
-        waiting = set(partitions)
+        newest: dict[int, dict[bytes, bytes]] = {partition: {} for partition in committed}
+        waiting = set(committed)
         if not waiting:
             return newest
         consumer = Consumer(
-            {
-                **confluent_config(self._settings.kafka),
-                "group.id": self._settings.kafka.group,  # neither joined nor committed to: a right that the user has
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "earliest",
-                # An empty partition answers only after this: it is most of what a restore takes.
-                "fetch.wait.max.ms": 50,
-            }
+            client_config(
+                self._settings.kafka,
+                **{
+                    "group.id": self._settings.kafka.group,  # named only: nothing is joined or committed
+                    "enable.auto.commit": False,
+                    "enable.partition.eof": True,
+                    "isolation.level": "read_committed",
+                    "auto.offset.reset": "earliest",
+                    # An empty partition answers only after this: it is most of what a restore takes.
+                    "fetch.wait.max.ms": 50,
+                },
+            )
         )
         deadline = time.monotonic() + self._settings.state.restore_timeout_s
         try:
-            consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in partitions])
+            consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in waiting])
             while waiting:
                 if time.monotonic() > deadline:
                     raise TimeoutError(
@@ -73,24 +84,35 @@ class StateReader:
                 message = consumer.poll(0.2)
                 if message is None:
                     continue
-                error = message.error()
-                if error is not None:
-                    if error.code() == KafkaError._PARTITION_EOF:
-                        waiting.discard(message.partition())
-                    else:
-                        self._judge(error, message.partition())
-                    continue
-                self._keep_newest(newest[message.partition()], message.key() or b"", message.value(), prefix)
+                partition, error = message.partition(), message.error()
+                if error is None:
+                    self._keep_newest(newest[partition], message.key() or b"", message.value(), prefix)
+                elif error.code() != KafkaError._PARTITION_EOF:
+                    self._judge(error, partition)
+                elif read_progress(newest[partition].get(PROGRESS, b"")) >= committed[partition] or (
+                    self._is_end(consumer, message)
+                ):
+                    waiting.discard(partition)
         finally:
             consumer.close()
         return newest
 
+    def _is_end(self, consumer: Consumer, end: Message) -> bool:
+        """False where records follow that an open transaction keeps from us."""
+        highest = consumer.get_watermark_offsets(TopicPartition(self._topic, end.partition()), cached=True)[1]
+        if highest <= end.offset():
+            return True
+        log.info("state is behind an open transaction, waiting for its end", partition=end.partition())
+        return False
+
     @staticmethod
     def _keep_newest(known: dict[bytes, bytes], key: bytes, value: bytes | None, prefix: bytes) -> None:
-        if value is None or not key.startswith(prefix):
+        if not key.startswith(prefix):
             return
         rest = key[len(prefix) :]
-        if rest not in known or rest == PROGRESS or snapshot_offset(value) >= snapshot_offset(known[rest]):
+        if value is None:
+            known.pop(rest, None)
+        elif rest not in known or rest == PROGRESS or snapshot_offset(value) >= snapshot_offset(known[rest]):
             known[rest] = value
 
     def _judge(self, error: KafkaError, partition: int) -> None:

@@ -40,7 +40,7 @@ def broker_has_transactions(settings: Settings) -> bool:
     kafka, topic = settings.kafka, settings.topics.full_name("state")
     identity = f"{kafka.group}-probe-{socket.gethostname()}-{os.getpid()}"
     producer = Producer(client_config(kafka, **{"transactional.id": identity}))
-    consumer = Consumer(client_config(kafka, **{"group.id": f"{kafka.group}-probe"}))
+    consumer = Consumer(client_config(kafka, **{"group.id": kafka.group}))
     try:
         if consumer.list_topics(topic, timeout=10.0).cluster_id == EMBEDDED_CLUSTER_ID:
             return False

@@ -114,8 +114,9 @@ def _engine_opener(
     def open_engine() -> Engine:
         nonlocal last
         if identity is not None and last is not None and last.fenced:
-            log.warning("another worker uses this transactional id, taking another", transactional_id=identity.value)
+            # By a worker that does not see our lock, or because a transaction took longer than it may.
             identity.move_on()
+            log.warning("the transactional id was taken from this worker", goes_on_as=identity.value)
         publisher = last = Publisher(
             settings,
             transactional_id=identity.value if identity else None,

@@ -39,7 +39,7 @@ IDLE_S = 5.0
 READY_TIMEOUT_S = 120.0
 # A small network and few passes: enough to see it work, in well under a minute.
 TRAINING = {"alora": ["--set", "preset=small", "--set", "windows_per_epoch=3000", "--epochs", "3"]}
-REAL_ENTITY, SIMULATED_ENTITY = "machine-1-6", "pump-1"
+REAL_ENTITY, SIMULATED_ENTITY = "machine-1-2", "pump-1"
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from schemas.errors import InputError
 from stream.engine import Engine
-from stream.kafka_errors import refusal
-from stream.publisher import PublishError
+from stream.kafka_client import broker_answers, client_config
+from stream.kafka_errors import PublishError, refusal
 from stream.records import PartitionBatch
 from stream.runners.stopping import IdleClock
-from stream.settings import Settings, confluent_config
+from stream.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -75,11 +75,19 @@ class DirectRunner:
                 refused = refusal(error)
                 if refused:
                     raise InputError(refused) from error
+                if self._stop():
+                    log.warning("stopped without a last commit; the next start repeats what follows", error=str(error))
+                    return
                 if time.monotonic() - started > 60:
                     backoff_s = FIRST_BACKOFF_S
                 log.warning("starting again from the last commit", error=str(error), wait_s=backoff_s)
-                time.sleep(backoff_s)
+                self._pause(backoff_s)
                 backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._stop():
+            time.sleep(POLL_S)
 
 
 class _PartitionsLost(Exception):
@@ -95,19 +103,23 @@ class _Session:
         self._lost = False
         self._last_commit = time.monotonic()
         self._published = engine.publisher.published
+        self._membership: object = None
+        """The group's generation that gave the partitions: a later one must not vouch for what was read before."""
         self._consumer = Consumer(
-            {
-                **confluent_config(kafka),
-                "group.id": kafka.group,
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "session.timeout.ms": kafka.session_timeout_ms,
-                "heartbeat.interval.ms": kafka.session_timeout_ms // 3,
-                "max.poll.interval.ms": kafka.max_poll_interval_ms,
-                "message.max.bytes": 100_000_000,
-                "receive.message.max.bytes": 200_000_000,
-            }
+            client_config(
+                kafka,
+                **{
+                    "group.id": kafka.group,
+                    "enable.auto.commit": False,
+                    "enable.partition.eof": True,
+                    "auto.offset.reset": "earliest",
+                    "session.timeout.ms": kafka.session_timeout_ms,
+                    "heartbeat.interval.ms": kafka.session_timeout_ms // 3,
+                    "max.poll.interval.ms": kafka.max_poll_interval_ms,
+                    "message.max.bytes": 100_000_000,
+                    "receive.message.max.bytes": 200_000_000,
+                },
+            )
         )
 
     def run(self, stop: Callable[[], bool], until_idle_s: float | None) -> None:
@@ -124,7 +136,11 @@ class _Session:
             if (time.monotonic() - self._last_commit) * 1000 >= interval_ms:
                 self._commit(everything=self._idle.idle_s() > QUIET_S)
             engine.progressed_at = time.monotonic()
-            if until_idle_s is not None and self._idle.idle_s() >= until_idle_s and self._broker_answers():
+            if (
+                until_idle_s is not None
+                and self._idle.idle_s() >= until_idle_s
+                and broker_answers(self._settings.kafka)
+            ):
                 break
         self._commit(everything=True)
         self._consumer.close()
@@ -183,12 +199,14 @@ class _Session:
     def _commit(self, *, everything: bool = False) -> None:
         engine = self._engine
         offsets = engine.prepare_commit(everything=everything)
-        positions = {TopicPartition(engine.topic, number): offset for number, offset in offsets.items()}
         if engine.publisher.transactional:
-            if positions or engine.publisher.published != self._published:
-                engine.publisher.commit_transaction(positions, self._consumer.consumer_group_metadata())
-        elif positions:
-            commits = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in positions.items()]
+            if offsets or engine.publisher.published != self._published:
+                # With offsets, be they old ones: by them the broker sees whether this worker still has its part.
+                offsets = offsets or engine.standing_offsets()
+                positions = {TopicPartition(engine.topic, number): offset for number, offset in offsets.items()}
+                engine.publisher.commit_transaction(positions, self._membership)
+        elif offsets:
+            commits = [TopicPartition(engine.topic, number, offset) for number, offset in offsets.items()]
             for result in self._consumer.commit(offsets=commits, asynchronous=False):
                 if result.error:
                     raise KafkaException(result.error)
@@ -203,6 +221,7 @@ class _Session:
             for tp in partitions
             for offset in (committed[tp.partition],)
         ]
+        self._membership = consumer.consumer_group_metadata()
         consumer.assign(starts)
         self._idle.assign(tp.partition for tp in partitions)
 
@@ -215,11 +234,3 @@ class _Session:
 
     def _gone(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._lost = True
-
-    def _broker_answers(self) -> bool:
-        """False while the broker is away: then silence is not the end of the stream."""
-        try:
-            self._consumer.list_topics(self._engine.topic, timeout=3.0)
-        except KafkaException:
-            return False
-        return True

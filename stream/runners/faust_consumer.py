@@ -11,6 +11,7 @@ Written against the pinned faust-streaming release; tests/integration runs it ag
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -24,6 +25,9 @@ from faust.types.tuples import ConsumerMessage
 from stream.records import PartitionBatch
 
 log = structlog.get_logger(__name__)
+
+# A broker answers a fetch within 1.5 s, with rows or without.
+SILENT_S = 10.0
 
 
 class CommitSource(Protocol):
@@ -50,6 +54,21 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._isolation_level = "read_committed"
         return consumer
 
+    def is_at_end(self, partition: TP) -> bool | None:
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        partition = driver.ensure_aiokafka_TP(partition)
+        if assignment is None or partition not in assignment.tps:
+            return None
+        state = assignment.state_value(partition)
+        if not state.has_valid_position or state.highwater is None:
+            return None
+        if time.time() - (state.timestamp or 0) / 1000 > SILENT_S:
+            return None
+        # Rows behind the last stable offset belong to a transaction that is still open: nobody may read them yet.
+        end = state.highwater if state.lso is None or state.lso < 0 else min(state.highwater, state.lso)
+        return bool(state.position >= end)
+
     async def commit_quietly(self, offsets: dict[TP, int]) -> bool:
         """Commit; False where the broker is away or the partition has moved: the next commit tries again."""
         return bool(await self.call_thread(self._commit_quietly, offsets))
@@ -69,6 +88,19 @@ class FetchConsumer(driver.Consumer):
     """Hands whole fetches to the agent, and leaves commits to `commit_source`."""
 
     commit_source: CommitSource | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.handed_over: dict[int, int] = {}
+        """Partition -> offset behind the last row that the agent was given; emptied when partitions are revoked."""
+
+    def is_at_end(self, partition: TP) -> bool | None:
+        """Whether everything that the broker shows has been handed over; None where it has not told, or not lately.
+
+        By the fetcher's position, not by offsets of rows: a transaction's markers take offsets too.
+        """
+        assert isinstance(self._thread, ConsumerThread)
+        return self._thread.is_at_end(partition)
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -100,6 +132,8 @@ class FetchConsumer(driver.Consumer):
                     continue
                 message = _as_one_message(records, generation)
                 if message is not None:
+                    for batch in message.value:
+                        self.handed_over[batch.partition] = batch.offsets[-1] + 1
                     await self.wait_first(self.callback(message), self.suspend_flow.wait())
         except self.consumer_stopped_errors:
             if not self.app.should_stop:

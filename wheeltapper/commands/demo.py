@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with the data sets' folders (default: WHEELTAPPER_DATA, else ../shared/data, else simulated)",
     )
     parser.add_argument(
-        "--entity", metavar="E", help="machine to show (default: machine-1-6 of SMD, pump-1 of the simulated station)"
+        "--entity", metavar="E", help="machine to show (default: machine-1-2 of SMD, pump-1 of the simulated station)"
     )
     parser.add_argument("--simulated", action="store_true", help="the simulated pump station, even with a data folder")
     parser.add_argument(
