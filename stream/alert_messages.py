@@ -37,12 +37,17 @@ class AlertMessages:
         quality: float,
         scored: ScoredWindows,
         index: int,
+        absent: np.ndarray | None,
     ) -> list[Output]:
-        """The AlertEvent of window `index`, and beside 'opened' and 'updated' its Localization."""
+        """The AlertEvent of window `index`, and beside 'opened' and 'updated' its Localization.
+
+        Args:
+            absent: [C] bool, which of the scored row's values were imputed; None: none.
+        """
         manifest = self._rule.manifest
         assert state.opened_at is not None
         ident = alert_id(machine, self._rule.name, manifest.bundle_id, state.opened_at)
-        shares = self._shares(scored, index)
+        shares = self._shares(scored, index, absent)
         alert = AlertEvent(
             alert_id=ident,
             machine=machine,
@@ -98,19 +103,23 @@ class AlertMessages:
         value = orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)
         return Output("scores", machine.encode(), value, JSON_HEADERS)
 
-    def _shares(self, scored: ScoredWindows, index: int) -> tuple[ChannelShare, ...]:
+    def _shares(self, scored: ScoredWindows, index: int, absent: np.ndarray | None) -> tuple[ChannelShare, ...]:
         """Every channel's part in window `index`, strongest first; equal parts in channel order."""
-        contribution = np.nan_to_num(np.maximum(scored.contribution[index].astype(np.float64), 0.0))
+        # Infinite parts share alike: they stay so large that others vanish, and so small that their sum is finite.
+        contribution = np.maximum(scored.contribution[index].astype(np.float64), 0.0)
+        contribution = np.nan_to_num(contribution, nan=0.0, posinf=1e300)
         total = float(contribution.sum())
         share = contribution / total if total > 0 else contribution
-        actual = scored.last_row[index].tolist()
+        actual = scored.last_row[index]
+        if absent is not None:
+            actual = np.where(absent, np.nan, actual)
         expected = None if scored.expected is None else scored.expected[index].tolist()
         return tuple(
             ChannelShare(
                 channel=self._names[column],
                 unit=self._units[column],
                 share=round(min(1.0, float(share[column])), 6),
-                actual=_finite(actual[column]),
+                actual=_finite(float(actual[column])),
                 expected=None if expected is None else _finite(expected[column]),
             )
             for column in np.argsort(-share, kind="stable").tolist()

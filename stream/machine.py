@@ -15,42 +15,41 @@ class RowTail:
         seen: rows accepted since the machine's clock (re)started; decides which windows the stride picks.
     """
 
-    __slots__ = ("_end", "_keep", "_missing", "_times", "_values", "seen")
+    __slots__ = ("_absent", "_capacity", "_end", "_keep", "_times", "_values", "seen")
 
     def __init__(self, window: int, channels: int) -> None:
-        self._keep = window - 1
-        capacity = max(2 * window, 16)
-        self._values = np.empty((capacity, channels), dtype=np.float32)
-        self._times = np.empty(capacity, dtype=np.int64)
-        self._missing = np.empty(capacity, dtype=np.int32)
+        self._keep = max(window - 1, 1)  # the newest row always: missing values are carried forward from it
+        self._capacity = max(2 * window, 16)
+        self._values = np.empty((self._capacity, channels), dtype=np.float32)
+        self._times = np.empty(self._capacity, dtype=np.int64)
+        self._absent = np.empty((self._capacity, channels), dtype=np.bool_)
         self._end = 0
         self.seen = 0
 
-    def append(self, times: np.ndarray, values: np.ndarray, missing: np.ndarray | int) -> None:
-        """Add rows: times [n] int64, values [n, C] float32 without NaN, missing [n]: how many were imputed."""
+    def append(self, times: np.ndarray, values: np.ndarray, absent: np.ndarray | bool) -> None:
+        """Add rows: times [n] int64, values [n, C] float32 without NaN, absent [n, C] bool: which were imputed."""
         n = len(times)
         if self._end + n > len(self._times):
             self._make_room(n)
         start, end = self._end, self._end + n
         self._times[start:end] = times
         self._values[start:end] = values
-        self._missing[start:end] = missing
+        self._absent[start:end] = absent
         self._end = end
         self.seen += n
 
     def _make_room(self, n: int) -> None:
         kept = min(self._keep, self._end)
         old = slice(self._end - kept, self._end)
-        if kept + n > len(self._times):
-            grown = kept + n
-            self._values, values = np.empty((grown, self._values.shape[1]), dtype=np.float32), self._values
-            self._times, times = np.empty(grown, dtype=np.int64), self._times
-            self._missing, missing = np.empty(grown, dtype=np.int32), self._missing
-        else:
-            values, times, missing = self._values, self._times, self._missing
+        values, times, absent = self._values, self._times, self._absent
+        rows = max(kept + n, self._capacity)
+        if not rows <= len(times) <= 4 * rows:  # too small; or still as large as a large batch once needed it
+            self._values = np.empty((rows, values.shape[1]), dtype=np.float32)
+            self._times = np.empty(rows, dtype=np.int64)
+            self._absent = np.empty((rows, values.shape[1]), dtype=np.bool_)
         self._values[:kept] = values[old]  # numpy copies overlapping slices correctly
         self._times[:kept] = times[old]
-        self._missing[:kept] = missing[old]
+        self._absent[:kept] = absent[old]
         self._end = kept
 
     def last_row(self) -> np.ndarray | None:
@@ -87,26 +86,31 @@ class RowTail:
         times: np.ndarray = self._times[self._end - new_rows + ends - lag]
         return times
 
-    def quality(self, new_rows: int, ends: np.ndarray, window: int) -> np.ndarray:
-        """[k] float64: share of each window's values that were measured."""
-        begin = self._end - new_rows - (window - 1)
-        if not self._missing[max(begin, 0) : self._end].any():
-            return np.ones(len(ends))
-        sums = np.concatenate(([0], np.cumsum(self._missing[: self._end], dtype=np.int64)))
-        last = self._end - new_rows + ends
+    def measured(self, new_rows: int, ends: np.ndarray, window: int, lag: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """How far the windows were measured rather than imputed.
+
+        Returns:
+            quality: [k] float64, share of each window's values that were measured, and absent: [k, C] bool, which
+            values of each scored row were not; None where all were.
+        """
+        first = self._end - new_rows + int(ends[0]) + 1 - window
+        absent = self._absent[first : self._end]
+        if not absent.any():
+            return np.ones(len(ends)), None
+        sums = np.concatenate(([0], np.cumsum(absent.sum(axis=1))))
+        last = ends - ends[0] + window - 1
         missing = sums[last + 1] - sums[last + 1 - window]
-        measured: np.ndarray = 1.0 - missing / (window * self._values.shape[1])
-        return measured
+        return 1.0 - missing / (window * absent.shape[1]), absent[last - lag]
 
     def snapshot(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Times, values and missing counts of the rows that later windows need."""
+        """Times, values and absent of the rows that later windows need, as `append` takes them."""
         rows = slice(self._end - min(self._keep, self._end), self._end)
-        return self._times[rows], self._values[rows], self._missing[rows]
+        return self._times[rows], self._values[rows], self._absent[rows]
 
-    def restore(self, times: np.ndarray, values: np.ndarray, missing: np.ndarray, seen: int) -> None:
+    def restore(self, times: np.ndarray, values: np.ndarray, absent: np.ndarray, seen: int) -> None:
         """Take over a snapshot."""
         self._end = 0
-        self.append(times, values, missing)
+        self.append(times, values, absent)
         self.seen = seen
 
     def clear(self) -> None:

@@ -33,6 +33,7 @@ class _Segment:
         times: [k] int64 event time of each scored row.
         offsets: [k] int64 input offset of the message that completed each window.
         quality: [k] float64 share of measured values.
+        absent: [k, C] bool, values of the scored rows that were imputed; None where none were.
     """
 
     partition: PartitionState
@@ -43,6 +44,7 @@ class _Segment:
     times: np.ndarray
     offsets: np.ndarray
     quality: np.ndarray
+    absent: np.ndarray | None
 
 
 class _RuleEngine:
@@ -124,7 +126,7 @@ class Pipeline:
             rows = MachineRows(rows.machine, rows.route, rows.offsets[new], rows.times[new], rows.values[new])
             first = int(rows.offsets[0])
         for part in accept_rows(machine, rows, self.settings.windows, self.counters):
-            machine.tail.append(part.times, part.values, part.missing)
+            machine.tail.append(part.times, part.values, part.absent)
             self._collect_windows(partition, machine, part.offsets)
         partition.touch(machine, first, last, len(rows.offsets), now)
 
@@ -145,7 +147,7 @@ class Pipeline:
                 start + len(ends),
                 tail.scored_times(new_rows, ends, manifest.lag),
                 offsets[ends],
-                tail.quality(new_rows, ends, manifest.window),
+                *tail.measured(new_rows, ends, manifest.window, manifest.lag),
             )
             engine.segments.append(segment)
 
@@ -203,6 +205,7 @@ class Pipeline:
                         float(segment.quality[position]),
                         scored,
                         segment.start + position,
+                        None if segment.absent is None else segment.absent[position],
                     )
                 if event == "cleared":
                     engine.lifecycle.end(state)

@@ -18,12 +18,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRows:
-    """Rows for the tail: offsets [n], times [n] int64, values [n, C] float32 without NaN, missing [n]: how many imputed."""
+    """Rows for the tail: offsets [n], times [n] int64, values [n, C] float32 without NaN, absent [n, C]: which imputed."""
 
     offsets: np.ndarray
     times: np.ndarray
     values: np.ndarray
-    missing: np.ndarray | int
+    absent: np.ndarray | bool
 
 
 def accept_rows(
@@ -50,8 +50,8 @@ def accept_rows(
             machine.last_time = int(part_times[-1])
             counters.newest_time = max(counters.newest_time, machine.last_time)
             counters.rows += len(part_times)
-            values, missing = _impute(machine, rows.values[picked], counters)
-            yield AcceptedRows(rows.offsets[picked], part_times, values, missing)
+            values, absent = _impute(machine, rows.values[picked], counters)
+            yield AcceptedRows(rows.offsets[picked], part_times, values, absent)
 
 
 def _sort_out(
@@ -79,11 +79,11 @@ def _sort_out(
     return parts
 
 
-def _impute(machine: Machine, values: np.ndarray, counters: Counters) -> tuple[np.ndarray, np.ndarray | int]:
+def _impute(machine: Machine, values: np.ndarray, counters: Counters) -> tuple[np.ndarray, np.ndarray | bool]:
     """Missing values carry the channel's last value forward; they count against the window's quality."""
     absent = np.isnan(values)
     if not absent.any():
-        return values, 0
+        return values, False
     before = machine.tail.last_row()
     with_before = np.concatenate([(machine.route.fill if before is None else before)[None], values])
     rows = np.arange(len(with_before))[:, None]
@@ -91,4 +91,4 @@ def _impute(machine: Machine, values: np.ndarray, counters: Counters) -> tuple[n
     np.maximum.accumulate(source, axis=0, out=source)
     filled = np.take_along_axis(with_before, source, axis=0)[1:]
     counters.imputed_values += int(absent.sum())
-    return filled, absent.sum(axis=1)
+    return filled, absent

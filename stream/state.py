@@ -1,14 +1,16 @@
 """A machine's snapshot: one record of the compacted `state` topic, in the partition of its input.
 
-Layout: b"WTS1", int64 input offset, uint32 length of a JSON header, the header, then the rows that the next windows
-need: times int64 [n], missing int32 [n], values float32 [n, C]; all little-endian. Keys are GROUP/INPUT TOPIC/MACHINE,
-so that several groups share one topic and none takes another's state for its own.
+Layout: b"WTS1", uint32 CRC-32 of all that follows, int64 input offset, uint32 length of a JSON header, the header, then
+the rows that the next windows need: times int64 [n], values float32 [n, C], and which values were imputed, a bit each,
+uint8 [n, ceil(C / 8)]; all little-endian. Keys are GROUP/INPUT TOPIC/MACHINE, so that several groups share one topic and
+none takes another's state for its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,8 @@ from stream.routes import Route
 from stream.thresholds import SpotState
 
 MAGIC = b"WTS1"
-PREFIX = struct.Struct("<4sqI")
+CHECK = struct.Struct("<4sI")
+HEAD = struct.Struct("<qI")
 PROGRESS = b"\x00progress"
 """In place of a machine: up to which input offset the partition's output has been published. A zero byte starts it, as
 no machine's id can."""
@@ -33,7 +36,7 @@ class SnapshotError(Exception):
 
 def machine_snapshot(machine: Machine, partition: int) -> Output:
     """The machine's state as a record of the `state` topic, keyed by the machine alone: `StateKeys` adds the rest."""
-    times, values, missing = machine.tail.snapshot()
+    times, values, absent = machine.tail.snapshot()
     header = {
         "machine": machine.name,
         "last_time": machine.last_time,
@@ -46,15 +49,16 @@ def machine_snapshot(machine: Machine, partition: int) -> Output:
         },
     }
     text = orjson.dumps(header)
-    value = b"".join(
+    checked = b"".join(
         (
-            PREFIX.pack(MAGIC, machine.offset, len(text)),
+            HEAD.pack(machine.offset, len(text)),
             text,
             times.astype("<i8").tobytes(),
-            missing.astype("<i4").tobytes(),
             values.astype("<f4").tobytes(),
+            np.packbits(absent, axis=1).tobytes(),
         )
     )
+    value = CHECK.pack(MAGIC, zlib.crc32(checked)) + checked
     return Output("state", machine.name.encode(), value, partition=partition)
 
 
@@ -73,21 +77,27 @@ def read_progress(value: bytes) -> int:
 
 def snapshot_offset(value: bytes) -> int:
     """The input offset a snapshot was taken at; -1 for anything else."""
-    return int(PREFIX.unpack_from(value)[1]) if value[:4] == MAGIC and len(value) >= PREFIX.size else -1
+    if value[:4] != MAGIC or len(value) < CHECK.size + HEAD.size:
+        return -1
+    return int(HEAD.unpack_from(value, CHECK.size)[0])
 
 
 def snapshot_header(value: bytes) -> tuple[dict[str, Any], memoryview]:
     """Header and the bytes behind it.
 
     Raises:
-        SnapshotError: not a snapshot of this layout.
+        SnapshotError: not a snapshot of this layout, or damaged.
     """
     try:
-        magic, _, length = PREFIX.unpack_from(value)
+        magic, checksum = CHECK.unpack_from(value)
         if magic != MAGIC:
             raise ValueError(f"starts with {magic!r}, expected {MAGIC!r}")
-        end = PREFIX.size + length
-        return orjson.loads(value[PREFIX.size : end]), memoryview(value)[end:]
+        checked = memoryview(value)[CHECK.size :]
+        if checksum != zlib.crc32(checked):
+            raise ValueError("its checksum is wrong")
+        _, length = HEAD.unpack_from(checked)
+        body = checked[HEAD.size :]
+        return orjson.loads(body[:length]), body[length:]
     except (ValueError, struct.error) as error:
         raise SnapshotError(str(error)) from error
 
@@ -112,19 +122,19 @@ def restore_machine(value: bytes, route: Route) -> tuple[Machine, dict[str, Rule
         machine.last_time = header["last_time"]
         machine.late_run = int(header["late_run"])
         width = len(route.channels)
-        rows, rest = divmod(len(body), 12 + 4 * width)
+        bits = -(-width // 8)
+        rows, rest = divmod(len(body), 8 + 4 * width + bits)
         if rest:
-            raise SnapshotError(
-                f"machine '{machine.name}': {len(body)} bytes of rows, not a multiple of {12 + 4 * width}"
-            )
+            raise SnapshotError(f"machine '{machine.name}': {len(body)} bytes are no whole number of rows")
         times = np.frombuffer(body, dtype="<i8", count=rows)
-        missing = np.frombuffer(body, dtype="<i4", count=rows, offset=8 * rows)
-        values = np.frombuffer(body, dtype="<f4", offset=12 * rows).reshape(rows, width)
+        values = np.frombuffer(body, dtype="<f4", count=rows * width, offset=8 * rows).reshape(rows, width)
+        packed = np.frombuffer(body, dtype=np.uint8, offset=(8 + 4 * width) * rows).reshape(rows, bits)
+        absent = np.unpackbits(packed, axis=1, count=width).astype(np.bool_)
         # A longer window than the snapshot's tail fills up first, as after a start.
         seen = int(header["seen"]) if rows >= route.window - 1 else rows
-        machine.tail.restore(times, values, missing, seen)
+        machine.tail.restore(times, values, absent, seen)
         states = {bundle: _rule_state(state) for bundle, state in header["rules"].items()}
-    except (LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"{type(error).__name__}: {error}") from error
     serving = [rule.manifest.bundle_id for rule in route.rules]
     machine.rules = [states.pop(bundle) if bundle in states else RuleState() for bundle in serving]

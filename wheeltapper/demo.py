@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -234,17 +235,10 @@ def find_source(data: Path | None, entity: str | None, *, simulated: bool = Fals
 
 def summary_table(rules: list[RuleSummary]) -> Table:
     """One line a rule."""
-    table = Table(title="alerts against the labels")
-    for heading in (
-        "detector",
-        "alerts",
-        "events found",
-        "median delay",
-        "first channel right",
-        "false alarms",
-        "per day",
-    ):
-        table.add_column(heading, justify="left" if heading == "detector" else "right")
+    table = Table(title="alerts against the labels", box=SIMPLE)
+    table.add_column("detector", no_wrap=True)
+    for heading in ("alerts", "found", "delay", "right channel", "false", "per day"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for rule in rules:
         table.add_row(
             rule.rule,

@@ -14,15 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import aiokafka
 import faust
 import structlog
 from faust.types import TP
 from faust.types.auth import SASLMechanism
 from yarl import URL
 
+from schemas.errors import InputError
 from stream.engine import Engine
+from stream.kafka_client import broker_answers
+from stream.kafka_errors import PublishError, refusal, refusal_of
 from stream.records import PartitionBatch
 from stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
+from stream.runners.repeated_lines import thin_out
 from stream.settings import KafkaSettings, Settings
 
 log = structlog.get_logger(__name__)
@@ -70,11 +75,20 @@ class FaustRunner:
         """Work until stopped or idle.
 
         Raises:
-            Exception: whatever the pipeline or the broker raised: nothing was committed past it.
+            InputError: the broker refuses this client: credentials, rights, a topic that does not exist.
+            Exception: whatever else the pipeline or the broker raised: nothing was committed past it.
         """
+        thin_out("aiokafka")
         asyncio.run(self._main())
-        if self._failure is not None:
-            raise self._failure
+        if self._failure is None:
+            return
+        refused = _refusal(self._failure)
+        if refused:
+            raise InputError(refused) from self._failure
+        if self._stop() and isinstance(self._failure, PublishError | TimeoutError):
+            log.warning("stopped without a last commit; the next start repeats what follows", error=str(self._failure))
+            return
+        raise self._failure
 
     async def _main(self) -> None:
         # Made here, as Faust's futures belong to the loop that is running when they are made.
@@ -116,7 +130,8 @@ class FaustRunner:
         )
         app.transport = FetchTransport(brokers, app=app)
         assert isinstance(app.consumer, FetchConsumer)
-        app.consumer.commit_source = self
+        self._consumer = app.consumer
+        self._consumer.commit_source = self
         topic = app.topic(self._engine.topic, schema=FetchSchema())
         app.agent(topic, name="score")(self._score)
         app.on_partitions_assigned.connect(self._assigned)
@@ -148,6 +163,7 @@ class FaustRunner:
         await self._commit(everything=True)
         async with self._busy:
             self._engine.revoke(sorted(self._owned))
+            self._consumer.handed_over.clear()
             self._owned = set()
             self._generation = -1
 
@@ -163,8 +179,7 @@ class FaustRunner:
             if not offsets:
                 return False
             positions = {TP(self._engine.topic, number): offset for number, offset in offsets.items()}
-            assert isinstance(self.app.consumer, FetchConsumer)
-            done = await self.app.consumer.commit_offsets(positions)
+            done = await self._consumer.commit_offsets(positions)
             if done:
                 self._engine.committed(offsets)
             return done
@@ -190,25 +205,37 @@ class FaustRunner:
             behind = self._behind()
             if behind is False:
                 self._engine.progressed_at = time.monotonic()
-                if self._until_idle_s is not None and time.monotonic() - self._last_message >= self._until_idle_s:
+                idle_s = time.monotonic() - self._last_message
+                if self._until_idle_s is not None and idle_s >= self._until_idle_s and await self._broker_answers():
                     return
             elif behind and time.monotonic() - self._engine.progressed_at > self._settings.worker.stall_timeout_s:
-                self._failure = TimeoutError(
-                    f"rows are waiting but none was handled for {self._settings.worker.stall_timeout_s:g} s (worker.stall_timeout_s)"
-                )
+                if await self._broker_answers():
+                    self._failure = TimeoutError(
+                        "rows are waiting but none was handled for "
+                        f"{self._settings.worker.stall_timeout_s:g} s (worker.stall_timeout_s)"
+                    )
+                else:
+                    self._engine.progressed_at = time.monotonic()  # what waits, waits for the broker
+
+    async def _broker_answers(self) -> bool:
+        return await asyncio.get_running_loop().run_in_executor(None, broker_answers, self._settings.kafka)
 
     def _behind(self) -> bool | None:
-        """Whether rows wait in the broker; None where that is not known yet."""
+        """Whether rows wait, here or in the broker; None where that is not known, as while the broker is away."""
         if self._generation < 0 or self.app.rebalancing:
             return None
         positions = {number: state.position for number, state in self._engine.pipeline.partitions.items()}
-        for number in self._owned:
-            highwater = self.app.consumer.highwater(TP(self._engine.topic, number))
-            if highwater is None:
-                return None
-            if positions.get(number, 0) < highwater:
-                return True
-        return False
+        if any(offset > positions.get(number, 0) for number, offset in self._consumer.handed_over.items()):
+            return True
+        ends = [self._consumer.is_at_end(TP(self._engine.topic, number)) for number in self._owned]
+        return None if None in ends else not all(ends)
+
+
+def _refusal(error: BaseException) -> str | None:
+    """As `kafka_errors.refusal`, for the exceptions of either client."""
+    if isinstance(error, aiokafka.errors.KafkaError):
+        return refusal_of(error.errno, str(error)) if isinstance(error.errno, int) else None
+    return refusal(error)
 
 
 def _credentials(kafka: KafkaSettings) -> Any:
