@@ -17,8 +17,8 @@ import numpy as np
 import orjson
 
 from schemas.clock import MAX_MICROS, MIN_MICROS
-from schemas.codec import decode_sensor_block
-from schemas.codec.checks import shown
+from schemas.codec import MAX_PARSED_BYTES, decode_sensor_block, sniff_encoding
+from schemas.codec.checks import MAX_NAME_LENGTH, shown
 from schemas.errors import DecodeError
 from schemas.events import DeadLetterReason as Reason
 from schemas.sensor_block import SensorBlock
@@ -86,6 +86,7 @@ class Decoder:
         self._mapping = FieldMapping(settings)
         self._source_of = {channel: source for source, channel in settings.rename.items()}
         self._pickers: dict[str, tuple[Callable[[Any], Any], int]] = {}
+        self._fields: dict[str, frozenset[str]] = {}
         self._orders: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
         top_level = (settings.machine, settings.time, settings.values)
         self._rows_are_plain = (
@@ -100,7 +101,7 @@ class Decoder:
         collectors: dict[str, _Collector] = {}
         settings = self._settings
         machine_field, time_field, values_field = settings.machine, settings.time, settings.values
-        largest = settings.max_message_bytes if self._rows_are_plain else -1
+        largest = min(settings.max_message_bytes, MAX_PARSED_BYTES) if self._rows_are_plain else -1
         exact_width = settings.unknown_channels == "dead-letter"
         raw_micros, time_unit = settings.time_unit == "auto", settings.time_unit
         loads = orjson.loads
@@ -140,16 +141,35 @@ class Decoder:
         """The machine's collector, new in this batch."""
         if not isinstance(machine, str) or not machine:
             raise DecodeError(Reason.NO_MACHINE, f"machine is {shown(machine)}, expected a text that is not empty")
-        route = self._routes.of(machine)
-        if route is None:
-            patterns = [known.pattern for known in self._routes.routes]
-            raise DecodeError(Reason.NO_ROUTE, f"no bundle serves machine '{machine[:100]}'; patterns are {patterns}")
+        if len(machine) > MAX_NAME_LENGTH:
+            raise DecodeError(
+                Reason.TOO_LARGE, f"machine has {len(machine)} characters, at most {MAX_NAME_LENGTH} are read"
+            )
+        if machine[0] == "\0":  # what state.PROGRESS starts with
+            raise DecodeError(Reason.NO_MACHINE, f"machine is {shown(machine)}, expected no zero byte at its start")
+        route = self._route_of(machine)
         if route.pattern not in self._pickers:
             sources = [self._source_of.get(channel, channel) for channel in route.channels]
             pick = itemgetter(*sources) if len(sources) > 1 else lambda values: (values[sources[0]],)
             self._pickers[route.pattern] = (pick, len(sources) + self._fields_beside)
         collector = collectors[machine] = _Collector(route, *self._pickers[route.pattern])
         return collector
+
+    def _route_of(self, machine: str) -> Route:
+        route = self._routes.of(machine)
+        if route is None:
+            patterns = [known.pattern for known in self._routes.routes]
+            raise DecodeError(Reason.NO_ROUTE, f"no bundle serves machine {shown(machine)}; patterns are {patterns}")
+        return route
+
+    def _fields_of(self, machine: str) -> frozenset[str]:
+        """Names under which a message may carry the channels of the machine's bundle."""
+        route = self._route_of(machine)
+        fields = self._fields.get(route.pattern)
+        if fields is None:
+            renamed = {name for name, channel in self._settings.rename.items() if channel in route.channels}
+            fields = self._fields[route.pattern] = frozenset(route.channels) | renamed
+        return fields
 
     def _decode_carefully(
         self, batch: PartitionBatch, index: int, collectors: dict[str, _Collector], decoded: Decoded
@@ -164,9 +184,8 @@ class Decoder:
                 f"{len(value)} bytes, at most {settings.max_message_bytes} are read (input.max_message_bytes)",
             )
         content_type = _header(batch.headers[index], "content-type")
-        is_json = content_type == "application/json" or (content_type is None and value[:20].lstrip()[:1] == b"{")
-        if is_json and not settings.is_native:
-            block = self._mapping.block(value, key, batch.timestamps_ms[index])
+        if not settings.is_native and sniff_encoding(value, content_type) == "json":
+            block = self._mapping.block(value, key, batch.timestamps_ms[index], self._fields_of)
         else:
             block = decode_sensor_block(value, content_type, machine=text_of(key))
         if len(block) == 0:
@@ -194,13 +213,20 @@ class Decoder:
 
     def _find_order(self, block: SensorBlock, route: Route) -> np.ndarray:
         """[C] the block's column of each channel of the route, -1 where it has none."""
-        names = [self._settings.rename.get(name, name) for name in block.channels]
-        column_of = {name: column for column, name in enumerate(names)}
+        rename = self._settings.rename
+        names = [rename.get(name, name) for name in block.channels]
+        # Of several fields for one channel that counts which `rename` names last, as for one-row JSON.
+        rank = {name: position for position, name in enumerate(rename)}
+        columns = sorted(range(len(names)), key=lambda column: rank.get(block.channels[column], -1))
+        column_of = {names[column]: column for column in columns}
         unknown = [name for name in names if name not in route.channels]
         missing = [name for name in route.channels if name not in column_of]
-        sent = f"machine '{block.machine}' sent {len(names)} channels where its bundle has {len(route.channels)}"
+        sent = f"machine {shown(block.machine)} sent {len(names)} channels where its bundle has {len(route.channels)}"
         if unknown and self._settings.unknown_channels == "dead-letter":
             raise DecodeError(Reason.UNKNOWN_CHANNEL, f"{sent}; unknown: {_some(unknown)} (input.unknown_channels)")
+        if len(column_of) < len(names) and self._settings.unknown_channels == "dead-letter":
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise DecodeError(Reason.WRONG_WIDTH, f"{sent}; several fields are {_some(twice)} (input.rename)")
         if missing and self._settings.missing_channels == "dead-letter":
             raise DecodeError(Reason.MISSING_CHANNEL, f"{sent}; missing: {_some(missing)} (input.missing_channels)")
         if len(missing) == len(route.channels):
@@ -253,5 +279,5 @@ def _header(headers: Headers | None, name: str) -> str | None:
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+    some = ", ".join(map(shown, names[:5]))
+    return some if len(names) <= 5 else f"{some} and {len(names) - 5} more"

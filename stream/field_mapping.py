@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from math import nan
 from typing import Any
 
 import numpy as np
 import orjson
 
 from schemas.clock import MAX_MICROS, MIN_MICROS, micros_from_iso
+from schemas.codec import MAX_PARSED_BYTES
 from schemas.codec.checks import shown
+from schemas.codec.encoding import BYTE_ORDER_MARK, WIRE_MAGIC, WIRE_PREFIX_BYTES
 from schemas.errors import DecodeError
 from schemas.events import DeadLetterReason as Reason
 from schemas.sensor_block import SensorBlock
@@ -22,18 +26,23 @@ class FieldMapping:
 
     def __init__(self, settings: InputSettings) -> None:
         self._settings = settings
+        # In flat messages the fields that hold machine and time are no channels.
+        paths = [path for path, other in ((settings.machine, "key"), (settings.time, "record")) if path != other]
+        self._beside = set() if settings.values else {path.partition(".")[0] for path in paths}
 
-    def block(self, value: bytes, key: bytes | None, timestamp_ms: int) -> SensorBlock:
+    def block(
+        self, value: bytes, key: bytes | None, timestamp_ms: int, fields_of: Callable[[str], Collection[str]]
+    ) -> SensorBlock:
         """One message to a block of one row, channels named as the message names them.
+
+        Args:
+            fields_of: names under which a machine's channels may come; what other fields hold is not looked at.
 
         Raises:
             DecodeError: with the setting to look at in its detail.
         """
         settings = self._settings
-        try:
-            message = orjson.loads(value)
-        except orjson.JSONDecodeError as error:
-            raise DecodeError(Reason.NOT_DECODABLE, f"not JSON: {error}") from error
+        message = _parse(value)
         if not isinstance(message, dict):
             raise DecodeError(Reason.NOT_DECODABLE, f"JSON {type(message).__name__}, expected an object")
         if settings.machine == "key":
@@ -47,7 +56,9 @@ class FieldMapping:
                 Reason.NO_MACHINE, f"machine is {shown(machine)}, expected a text or whole number (input.machine)"
             )
         if settings.time == "record":
-            micros = timestamp_ms * 1_000
+            if timestamp_ms < 0:
+                raise DecodeError(Reason.BAD_TIME, "the record has no timestamp (input.time)")
+            micros = micros_of(timestamp_ms, "ms")
         else:
             micros = micros_of(_find(message, settings.time, Reason.BAD_TIME, "input.time"), settings.time_unit)
         values = _find(message, settings.values, Reason.NOT_DECODABLE, "input.values") if settings.values else message
@@ -56,13 +67,26 @@ class FieldMapping:
                 Reason.NOT_DECODABLE,
                 f"'{settings.values}' holds {type(values).__name__}, expected an object (input.values)",
             )
-        beside = {settings.machine.partition(".")[0], settings.time.partition(".")[0]} if not settings.values else set()
-        fields = {name: entry for name, entry in values.items() if name not in beside}
+        fields = {name: entry for name, entry in values.items() if name not in self._beside}
+        known = fields_of(machine)
         if settings.unknown_channels == "ignore":
-            # Fields that nobody asked for may hold anything; those that are asked for are checked by number_of.
-            fields = {name: entry for name, entry in fields.items() if entry is None or isinstance(entry, int | float)}
-        row = np.array([[number_of(name, entry) for name, entry in fields.items()]], dtype=np.float64)
+            fields = {name: entry for name, entry in fields.items() if name in known}
+        numbers = [number_of(name, entry) if name in known else nan for name, entry in fields.items()]
+        row = np.array([numbers], dtype=np.float64)
         return SensorBlock(machine, np.array([micros], dtype=np.int64), tuple(fields), to_float32(row, tuple(fields)))
+
+
+def _parse(value: bytes) -> Any:
+    """JSON, also behind the prefix of a schema registry's serializer or a byte-order mark."""
+    if len(value) > MAX_PARSED_BYTES:
+        raise DecodeError(Reason.TOO_LARGE, f"{len(value)} bytes of JSON, at most {MAX_PARSED_BYTES} are read")
+    if value[0] == WIRE_MAGIC:
+        value = value[WIRE_PREFIX_BYTES:]
+    try:
+        return orjson.loads(value.removeprefix(BYTE_ORDER_MARK))
+    except orjson.JSONDecodeError as error:
+        reason = Reason.NOT_FINITE if "infinity" in str(error) else Reason.NOT_DECODABLE  # 1e999
+        raise DecodeError(reason, f"not JSON: {error}") from error
 
 
 def micros_of(time: Any, unit: str) -> int:
@@ -98,7 +122,7 @@ def number_of(channel: str, value: Any) -> float:
             return float(value)
         except OverflowError:
             return float("inf")
-    raise DecodeError(Reason.NOT_A_NUMBER, f"channel '{channel}' holds {shown(value)}, expected a number or null")
+    raise DecodeError(Reason.NOT_A_NUMBER, f"channel {shown(channel)} holds {shown(value)}, expected a number or null")
 
 
 def to_float32(values: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:
@@ -109,7 +133,7 @@ def to_float32(values: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:
         row, column = np.argwhere(np.isinf(narrow))[0]
         raise DecodeError(
             Reason.NOT_FINITE,
-            f"channel '{channels[column]}' holds {values[row, column]}, expected a finite 32-bit number",
+            f"channel {shown(channels[column])} holds {values[row, column]}, expected a finite 32-bit number",
         )
     return narrow
 

@@ -103,14 +103,8 @@ class InputSettings(Section):
 
     @property
     def is_native(self) -> bool:
-        """True where messages are SensorBlocks, in any of the three encodings."""
-        return (self.machine, self.time, self.time_unit, self.values, self.rename) == (
-            "machine",
-            "ts",
-            "auto",
-            "values",
-            {},
-        )
+        """True where messages are SensorBlocks, in any of the three encodings; their channels may still be renamed."""
+        return (self.machine, self.time, self.time_unit, self.values) == ("machine", "ts", "auto", "values")
 
 
 class WindowSettings(Section):

@@ -17,6 +17,8 @@ from schemas.bundle.graph import BATCH_SIZES, OPTIONAL_OUTPUTS, REQUIRED_OUTPUTS
 from schemas.errors import InputError
 
 RELATIVE_TOLERANCE = 1e-4
+# A channel that hardly moves comes out of the same float32 sums as the others: its noise is a share of theirs.
+EXPECTED_FLOOR = 0.05
 # A score far below the largest of the tried windows is compared with that share of it.
 SCORE_FLOOR = 1e-3
 SMALL_BATCHES = (1, 2, 3)
@@ -168,12 +170,18 @@ def _repeated(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def _typical_size(name: str, values: np.ndarray) -> np.ndarray:
-    """What differences are measured against where an entry itself is nearly 0, which has no relative precision: for
-    'score' a share of the largest, for 'expected' the channel's own size (channels have units), else the window's."""
+    """What differences are measured against where an entry itself is nearly 0, which has no relative precision.
+
+    For 'score' a share of the largest; for 'expected' the channel's own size, as channels have units, but no less than a
+    share of the largest channel's, as all come out of one sum; for 'embedding' its largest entry; else the window's size.
+    """
     if name == "score":
         return SCORE_FLOOR * np.abs(values).max(initial=0.0, keepdims=True)
     if name == "expected":
-        return np.abs(values).max(axis=0, initial=0.0, keepdims=True)
+        by_channel = np.abs(values).max(axis=0, initial=0.0, keepdims=True)
+        return np.maximum(by_channel, EXPECTED_FLOOR * by_channel.max(initial=0.0))
+    if name == "embedding":
+        return np.abs(values).max(initial=0.0, keepdims=True)
     return np.sqrt(np.mean(np.square(values), axis=1, keepdims=True))
 
 

@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -316,6 +316,8 @@ class _Run:
         self.network.to("cpu").eval()
         if self.file is not None:
             self.file.unlink(missing_ok=True)
+            with suppress(OSError):  # the folder is ours only if nothing else is in it
+                self.file.parent.rmdir()
 
     def save(self) -> None:
         """Whole or not at all: a kill while writing leaves the checkpoint before it."""

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.helpers.plant import Expected, Message, Plant, expect
@@ -88,8 +89,11 @@ class Rig:
         return expect(plant, self.recipe, self.bundle)
 
     def records(self, name: str) -> list[Record]:
-        """What lies in one of the project's topics, as a reader of committed data sees it."""
-        return consume_all(self.broker, f"{self.prefix}{name}", timeout_s=PATIENCE_S)
+        """What lies in one of the project's topics, as a reader of committed data sees it in the end."""
+        topic = f"{self.prefix}{name}"
+        if self.transactional:
+            _await_open_transactions(self.broker, topic)
+        return consume_all(self.broker, topic, timeout_s=PATIENCE_S)
 
     def messages(self, name: str) -> list[dict[str, Any]]:
         """The same, parsed."""
@@ -111,6 +115,25 @@ class Rig:
         for record in consume_all(self.broker, self.sensors, timeout_s=PATIENCE_S):
             ends[record.partition] = max(ends.get(record.partition, 0), record.offset + 1)
         return ends
+
+
+def _await_open_transactions(broker: Broker, topic: str) -> None:
+    """Until the broker has ended what a killed worker left open: up to 30 s, unless its successor has its id."""
+    admin = AdminClient(broker.client())
+    asked = {
+        TopicPartition(topic, number): OffsetSpec.latest()
+        for number in admin.list_topics(topic).topics[topic].partitions
+    }
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        every, committed = (
+            {tp: future.result().offset for tp, future in admin.list_offsets(asked, isolation_level=level).items()}
+            for level in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED)
+        )
+        if every == committed:
+            return
+        assert time.monotonic() < deadline, f"{topic}: a transaction stays open"
+        time.sleep(0.5)
 
 
 def make_rig(

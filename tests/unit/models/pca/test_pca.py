@@ -33,6 +33,7 @@ def formulas(fitted: PcaError, window: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(("window", "channels"), [(32, 38), (1, 38), (64, 60), (32, 1), (1, 1), (16, 2), (32, 3)])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_graph_and_twin_equal_the_formulas(window: int, channels: int) -> None:
     # Given a fitted machine whose readings lie far from zero
     train = normal_rows(2500, channels, seed=1, offset=1000.0)
@@ -86,7 +87,9 @@ def test_newest_rows_weigh_most() -> None:
 
 def test_single_channel_is_judged_by_the_shape_of_its_window() -> None:
     # Given one channel with a steady swing
-    wave = (np.sin(np.arange(4000) / 10) + 0.02 * np.random.default_rng(0).normal(size=4000)).astype(np.float32)[:, None]
+    wave = (np.sin(np.arange(4000) / 10) + 0.02 * np.random.default_rng(0).normal(size=4000)).astype(np.float32)[
+        :, None
+    ]
     graph = Graph(fit_pca([wave]).onnx_bytes(), device="cpu")
     # When the swing stops at an ordinary value
     windows = windows_of(wave[:600], 32, step=7)

@@ -107,7 +107,7 @@ def test_runs_are_not_joined_across_a_hole_in_time() -> None:
 def test_infinite_training_value_is_refused_with_its_channel() -> None:
     rows = normal_rows(600, 3)
     rows[7, 1] = np.inf
-    with pytest.raises(InputError, match="channel 1 .* infinite"):
+    with pytest.raises(InputError, match=r"channel 1 .* infinite"):
         fit_range_bands([rows], SMALL)
 
 
@@ -118,7 +118,14 @@ def test_too_few_rows_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"window": 8, "scored_rows": 8}, {"leak": -0.1}, {"range_quantile": 0.5}, {"lag": 64}, {"cap": 0.0}, {"components": 0}],
+    [
+        {"window": 8, "scored_rows": 8},
+        {"leak": -0.1},
+        {"range_quantile": 0.5},
+        {"lag": 64},
+        {"cap": 0.0},
+        {"components": 0},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match="range-bands"):

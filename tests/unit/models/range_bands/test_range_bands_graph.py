@@ -161,7 +161,8 @@ def test_drops_count_half_where_asked() -> None:
     assert 0 < half.contribution[:, 0].max() < whole.contribution[:, 0].max()
 
 
-def test_torchscript_twin_gives_the_same(recwarn: pytest.WarningsRecorder) -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_twin_gives_the_same() -> None:
     torch = pytest.importorskip("torch")
     train = normal_rows(3000, 8, seed=6)
     windows = windows_of(disturbed(normal_rows(300, 8, seed=6)), 24, step=3)

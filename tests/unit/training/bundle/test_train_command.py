@@ -1,0 +1,129 @@
+"""`wheeltapper train` and `pack` as a person calls them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.bundle import open_bundle
+from tests.helpers.machines import normal_rows
+from wheeltapper.cli import main
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in SMD's layout with one machine."""
+    folder = tmp_path_factory.mktemp("smd")
+    rows = normal_rows(3000, 38)
+    np.savez(folder / "machine-1-1.npz", train=rows[:2000], test=rows[2000:], test_label=np.zeros(1000, np.uint8))
+    return folder
+
+
+def run_without(packages: tuple[str, ...], arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """The command in an interpreter in which some packages are not installed."""
+    script = (
+        "import importlib.abc, sys\n"
+        "class Absent(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {packages!r}:\n"
+        "            raise ModuleNotFoundError(f\"No module named '{name}'\", name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from wheeltapper.cli import main\n"
+        f"sys.exit(main({arguments!r}))\n"
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+
+
+def options(data: Path, out: Path) -> list[str]:
+    return ["--dataset", "smd", "--data", str(data), "--entity", "machine-1-1", "--out", str(out)]
+
+
+def test_train_writes_a_bundle_and_says_what_it_did(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["train", "pca", *options(data, tmp_path / "b"), "--window", "16", "--stride", "2"])
+    assert code == 0
+    manifest = open_bundle(tmp_path / "b").manifest
+    assert (manifest.detector, manifest.window, manifest.stride) == ("pca", 16, 2)
+    text = capsys.readouterr().out
+    for expected in (
+        "2000 rows",
+        "alarm level",
+        "0.25 false alarms per machine and day",
+        manifest.bundle_id,
+        "know that",
+    ):
+        assert expected in text
+
+
+def test_pack_takes_the_graph_that_train_wrote(data: Path, tmp_path: Path) -> None:
+    assert main(["train", "range-bands", *options(data, tmp_path / "a"), "--window", "30"]) == 0
+    code = main(["pack", str(tmp_path / "a" / "model.onnx"), *options(data, tmp_path / "b.zip"), "--name", "mine"])
+    assert code == 0
+    packed = open_bundle(tmp_path / "b.zip")
+    assert (packed.manifest.detector, packed.manifest.window) == ("mine", 30)
+    packed.open_graph(device="cpu")
+
+
+def test_preset_sets_the_leak(data: Path, tmp_path: Path) -> None:
+    arguments = ["train", "range-bands", *options(data, tmp_path / "b"), "--window", "30", "--set", "preset=sustained"]
+    assert main(arguments) == 0
+    assert open_bundle(tmp_path / "b").manifest.parameters["leak"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--set", "leek=1"], "did you mean 'leak'"),
+        (["--set", "preset=best"], "expected one of events, sustained"),
+        (["--window", "5000"], "train rows, range-bands needs at least"),
+        (["--stride", "0"], "stride is 0"),
+        (["--false-alarms-per-day", "0"], "expected a number above 0"),
+        (["--epochs", "0"], "epochs is 0"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(
+    extra: list[str], message: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["train", "range-bands", *options(data, tmp_path / "b"), *extra])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "b").exists()
+
+
+def test_unknown_detector_names_the_known_ones(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "range_band", *options(data, tmp_path / "b")]) == 2
+    assert "did you mean 'range-bands'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["missing.onnx", "text.onnx"])
+def test_pack_refuses_what_is_no_graph(
+    model: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.onnx").write_text("not a graph")
+    assert main(["pack", str(tmp_path / model), *options(data, tmp_path / "b")]) == 2
+    assert model in capsys.readouterr().err
+
+
+def test_training_range_bands_needs_no_torch(data: Path, tmp_path: Path) -> None:
+    # When range bands are trained where nothing of the training extra but numpy and onnx is installed
+    absent = ("torch", "sklearn", "scipy", "pandas", "aeon", "matplotlib", "numba")
+    done = run_without(absent, ["train", "range-bands", *options(data, tmp_path / "b"), "--window", "30"])
+    # Then a bundle without a twin is written, with the id that a machine with torch would give it
+    assert done.returncode == 0, done.stderr
+    without = open_bundle(tmp_path / "b")
+    assert "model.ts" not in without.files
+    assert main(["train", "range-bands", *options(data, tmp_path / "c"), "--window", "30"]) == 0
+    assert open_bundle(tmp_path / "c").manifest.bundle_id == without.manifest.bundle_id
+
+
+def test_alora_without_torch_says_what_to_install(data: Path, tmp_path: Path) -> None:
+    done = run_without(("torch",), ["train", "alora", *options(data, tmp_path / "b")])
+    assert done.returncode == 2
+    assert "needs torch, which is not installed: pip install 'wheeltapper[training]'" in done.stderr
