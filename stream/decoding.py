@@ -6,10 +6,9 @@ one array a machine at its end. Everything else, and whatever looks odd, goes th
 
 from __future__ import annotations
 
-from array import array
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -23,7 +22,7 @@ from schemas.errors import DecodeError
 from schemas.events import DeadLetterReason as Reason
 from schemas.sensor_block import SensorBlock
 from stream.dead_letters import dead_letter
-from stream.field_mapping import FieldMapping, micros_of, number_of, text_of, to_float32
+from stream.field_mapping import FieldMapping, micros_of, text_of, to_float32
 from stream.records import Headers, Output, PartitionBatch
 from stream.routes import Route, Routes
 from stream.settings import InputSettings
@@ -61,16 +60,35 @@ class Decoded:
     dead_letters: list[tuple[int, Output]] = field(default_factory=list)
 
 
+class _RowReader:
+    """Reads the values of one-row JSON for one route.
+
+    Attributes:
+        pick: the channels' values in the route's order.
+        pack: them as float64 bytes; takes numbers only, where numpy would convert "1.5" without a word.
+        width: fields that a message has where no channel is unknown.
+        order: the channels' names as objects of an earlier message, if messages have them in the route's order: the
+            parser gives the same objects again, and comparing those costs next to nothing.
+    """
+
+    __slots__ = ("order", "pack", "pick", "width")
+
+    def __init__(self, sources: list[str], fields_beside: int) -> None:
+        self.pick: Callable[[Any], Any] = itemgetter(*sources) if len(sources) > 1 else lambda v: (v[sources[0]],)
+        self.pack = struct.Struct(f"<{len(sources)}d").pack
+        self.width = len(sources) + fields_beside
+        self.order = sources
+
+
 class _Collector:
-    """One machine's rows while a batch is read: single rows as tuples, then arrays."""
+    """One machine's rows while a batch is read: single rows as packed float64, then arrays."""
 
-    __slots__ = ("blocks", "indices", "pick", "route", "rows", "times", "width")
+    __slots__ = ("blocks", "indices", "reader", "route", "rows", "times")
 
-    def __init__(self, route: Route, pick: Callable[[Any], Any], width: int) -> None:
+    def __init__(self, route: Route, reader: _RowReader) -> None:
         self.route = route
-        self.pick = pick
-        self.width = width
-        self.rows: list[tuple[Any, ...]] = []
+        self.reader = reader
+        self.rows: list[bytes] = []
         self.times: list[int] = []
         self.indices: list[int] = []
         self.blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -85,7 +103,7 @@ class Decoder:
         self._settings = settings
         self._mapping = FieldMapping(settings)
         self._source_of = {channel: source for source, channel in settings.rename.items()}
-        self._pickers: dict[str, tuple[Callable[[Any], Any], int]] = {}
+        self._readers: dict[str, _RowReader] = {}
         self._fields: dict[str, frozenset[str]] = {}
         self._orders: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
         top_level = (settings.machine, settings.time, settings.values)
@@ -116,12 +134,19 @@ class Decoder:
                 values = message[values_field] if values_field else message
                 machine = message[machine_field]
                 collector = collectors.get(machine) or self._collect(collectors, machine)
-                if exact_width and len(values) != collector.width:
+                reader = collector.reader
+                names = [*values]
+                if names == reader.order:
+                    reader.order = names
+                    row = reader.pack(*values.values())
+                elif exact_width and len(names) != reader.width:
                     raise LookupError
-                collector.rows.append(collector.pick(values))
+                else:
+                    row = reader.pack(*reader.pick(values))
+                collector.rows.append(row)
                 collector.times.append(ts)
                 collector.indices.append(index)
-            except (LookupError, TypeError, ValueError, DecodeError):
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError, struct.error, DecodeError):
                 # Not one-row JSON as it should be: read it again, slowly, for a block or an exact reason.
                 try:
                     self._decode_carefully(batch, index, collectors, decoded)
@@ -148,11 +173,11 @@ class Decoder:
         if machine[0] == "\0":  # what state.PROGRESS starts with
             raise DecodeError(Reason.NO_MACHINE, f"machine is {shown(machine)}, expected no zero byte at its start")
         route = self._route_of(machine)
-        if route.pattern not in self._pickers:
+        reader = self._readers.get(route.pattern)
+        if reader is None:
             sources = [self._source_of.get(channel, channel) for channel in route.channels]
-            pick = itemgetter(*sources) if len(sources) > 1 else lambda values: (values[sources[0]],)
-            self._pickers[route.pattern] = (pick, len(sources) + self._fields_beside)
-        collector = collectors[machine] = _Collector(route, *self._pickers[route.pattern])
+            reader = self._readers[route.pattern] = _RowReader(sources, self._fields_beside)
+        collector = collectors[machine] = _Collector(route, reader)
         return collector
 
     def _route_of(self, machine: str) -> Route:
@@ -234,41 +259,28 @@ class Decoder:
         return np.array([column_of.get(name, -1) for name in route.channels])
 
     def _arrange(self, collector: _Collector, batch: PartitionBatch, decoded: Decoded) -> None:
-        """Collected single rows become a block."""
+        """Collected single rows become a block; rows that 32 bits cannot hold become dead letters."""
         if not collector.rows:
             return
-        width = len(collector.route.channels)
-        try:
-            # array('d') takes numbers only: text and null raise, where numpy would convert "1.5" without a word.
-            flat = array("d", chain.from_iterable(collector.rows))
-            with np.errstate(over="ignore"):
-                values = np.frombuffer(flat, dtype=np.float64).reshape(-1, width).astype(np.float32)
-            odd = not np.isfinite(values).all()
-        except (TypeError, OverflowError):
-            odd = True
-        if odd:
-            values = self._arrange_row_by_row(collector, batch, decoded)
-        if len(values):
-            offsets = np.array([batch.offsets[index] for index in collector.indices], dtype=np.int64)
-            collector.blocks.append((offsets, np.array(collector.times, dtype=np.int64), values))
-        collector.rows, collector.times, collector.indices = [], [], []
-
-    def _arrange_row_by_row(self, collector: _Collector, batch: PartitionBatch, decoded: Decoded) -> np.ndarray:
-        """Nulls become NaN; rows with anything but numbers become dead letters."""
         channels = collector.route.channels
-        kept: list[int] = []
-        blocks: list[np.ndarray] = []
-        for position, row in enumerate(collector.rows):
-            try:
-                numbers = [number_of(channel, value) for channel, value in zip(channels, row, strict=True)]
-                blocks.append(to_float32(np.array([numbers]), channels))
-                kept.append(position)
-            except DecodeError as error:
-                index = collector.indices[position]
-                decoded.dead_letters.append((batch.offsets[index], dead_letter(batch, index, error)))
-        collector.times = [collector.times[position] for position in kept]
-        collector.indices = [collector.indices[position] for position in kept]
-        return np.concatenate(blocks) if blocks else np.empty((0, len(channels)), dtype=np.float32)
+        wide = np.frombuffer(b"".join(collector.rows), dtype="<f8").reshape(-1, len(channels))
+        with np.errstate(over="ignore"):
+            values = wide.astype(np.float32)
+        times, indices = np.array(collector.times, dtype=np.int64), collector.indices
+        if not np.isfinite(values).all():
+            fits = np.atleast_1d(np.isfinite(values).all(axis=1))
+            for position in np.flatnonzero(~fits).tolist():
+                index = indices[position]
+                try:
+                    to_float32(wide[position : position + 1], channels)
+                except DecodeError as error:
+                    decoded.dead_letters.append((batch.offsets[index], dead_letter(batch, index, error)))
+            values, times = values[fits], times[fits]
+            indices = [index for index, fit in zip(indices, fits.tolist(), strict=True) if fit]
+        if indices:
+            offsets = np.array([batch.offsets[index] for index in indices], dtype=np.int64)
+            collector.blocks.append((offsets, times, values))
+        collector.rows, collector.times, collector.indices = [], [], []
 
 
 def _header(headers: Headers | None, name: str) -> str | None:

@@ -15,7 +15,7 @@ class RowTail:
         seen: rows accepted since the machine's clock (re)started; decides which windows the stride picks.
     """
 
-    __slots__ = ("_absent", "_capacity", "_end", "_keep", "_times", "_values", "seen")
+    __slots__ = ("_absent", "_capacity", "_end", "_keep", "_times", "_values", "_windows", "seen")
 
     def __init__(self, window: int, channels: int) -> None:
         self._keep = max(window - 1, 1)  # the newest row always: missing values are carried forward from it
@@ -23,6 +23,7 @@ class RowTail:
         self._values = np.empty((self._capacity, channels), dtype=np.float32)
         self._times = np.empty(self._capacity, dtype=np.int64)
         self._absent = np.empty((self._capacity, channels), dtype=np.bool_)
+        self._windows: dict[int, np.ndarray] = {}
         self._end = 0
         self.seen = 0
 
@@ -47,6 +48,7 @@ class RowTail:
             self._values = np.empty((rows, values.shape[1]), dtype=np.float32)
             self._times = np.empty(rows, dtype=np.int64)
             self._absent = np.empty((rows, values.shape[1]), dtype=np.bool_)
+            self._windows.clear()
         self._values[:kept] = values[old]  # numpy copies overlapping slices correctly
         self._times[:kept] = times[old]
         self._absent[:kept] = absent[old]
@@ -69,17 +71,20 @@ class RowTail:
         first = max(first_new, window - 1)
         first += -(first - (window - 1)) % stride
         count = max(0, -(-(self.seen - first) // stride))
+        if not count:
+            return self._views(window)[:0], np.empty(0, dtype=np.int64)
         row_start = self._end - (self.seen - first) - (window - 1)
-        values = self._values
-        row_bytes, item_bytes = values.strides
-        view = np.lib.stride_tricks.as_strided(
-            values[row_start if count else 0 :],
-            shape=(count, window, values.shape[1]),
-            strides=(stride * row_bytes, row_bytes, item_bytes),
-            writeable=False,
-        )
+        view = self._views(window)[row_start : row_start + (count - 1) * stride + 1 : stride]
         ends = first - first_new + stride * np.arange(count)
         return view, ends
+
+    def _views(self, window: int) -> np.ndarray:
+        """[n, window, C] view of the buffer: the window that begins at each row."""
+        views = self._windows.get(window)
+        if views is None:
+            views = np.moveaxis(np.lib.stride_tricks.sliding_window_view(self._values, window, axis=0), -1, 1)
+            self._windows[window] = views
+        return views
 
     def scored_times(self, new_rows: int, ends: np.ndarray, lag: int) -> np.ndarray:
         """[k] int64: event time of the row that each window's score belongs to."""

@@ -97,12 +97,14 @@ class PartitionState:
         for key, value in records.items():
             try:
                 name = snapshot_header(value)[0]["machine"]
+                if name.encode() != key:  # of a group whose name, with a slash in it, starts like ours
+                    continue
                 route = routes.of(name)
                 if route is None:
                     log.warning("no bundle serves this machine any more", machine=name)
                     continue
                 machine, orphans = restore_machine(value, route)
-            except (SnapshotError, LookupError, TypeError) as error:
+            except (SnapshotError, AttributeError, LookupError, TypeError) as error:
                 log.warning("snapshot cannot be used, the machine warms up again", key=key, error=str(error))
                 continue
             self._machines[name] = machine

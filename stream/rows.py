@@ -35,7 +35,9 @@ def accept_rows(
     rows is carried in `machine`.
     """
     times = rows.times
-    steps = np.diff(times, prepend=times[0] - 1 if machine.last_time is None else machine.last_time)
+    steps = np.empty(len(times), dtype=np.int64)  # np.diff(prepend=..) takes three times as long
+    steps[0] = 1 if machine.last_time is None else times[0] - machine.last_time
+    np.subtract(times[1:], times[:-1], out=steps[1:])
     largest_step = settings.max_gap_intervals * machine.route.interval_us or np.iinfo(np.int64).max
     if steps.min() > 0 and steps.max() <= largest_step:
         machine.late_run = 0

@@ -32,15 +32,13 @@ class ScoredWindows:
 class BatchScorer:
     """Collects windows of one rule and scores them in the graph's batch sizes.
 
-    Windows are copied straight into the batch that onnxruntime reads: once, whatever came from which machine. The tail
-    of a batch is filled up with what an earlier one left there, as every output row depends on its own window alone.
+    Windows are copied straight into the batch that onnxruntime reads: once, whatever came from which machine.
     """
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
         graph = rule.graph
-        self._sizes = graph.batch_sizes
-        self._batch = np.zeros((self._sizes[-1], graph.window, graph.channels), dtype=np.float32)
+        self._batch = np.zeros((graph.largest_batch, graph.window, graph.channels), dtype=np.float32)
         self._filled = 0
         self._outputs: list[GraphOutput] = []
         self._rows: list[np.ndarray] = []
@@ -81,32 +79,10 @@ class BatchScorer:
         count, self._filled = self._filled, 0
         scored_row = self._batch.shape[1] - 1 - self._rule.manifest.lag
         started = time.perf_counter()
-        for start, length, size in _split(count, self._sizes):
-            output = self._rule.graph.run(self._batch[start : start + size])
-            self._outputs.append(
-                GraphOutput(
-                    output.score[:length],
-                    output.contribution[:length],
-                    None if output.expected is None else output.expected[:length],
-                )
-            )
+        self._outputs.append(self._rule.graph.run(self._batch[:count]))
         self.seconds += time.perf_counter() - started
         self.windows += count
         self._rows.append(self._batch[:count, scored_row].copy())
-
-
-def _split(count: int, sizes: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """(start, length, padded size) of the runs that score `count` windows: padding never doubles a run's work."""
-    runs = []
-    start = 0
-    while start < count:
-        left = count - start
-        larger = next((size for size in sizes if size >= left), None)
-        size = larger if larger is not None and larger <= 2 * left else max(size for size in sizes if size <= left)
-        length = min(size, left)
-        runs.append((start, length, size))
-        start += length
-    return runs
 
 
 def _joined(parts: list[np.ndarray], columns: int | None = None) -> np.ndarray:

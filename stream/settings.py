@@ -131,7 +131,9 @@ class ThresholdSettings(Section):
         default="fixed",
         description="fixed: raise_level as it stands; spot: extreme-value threshold, learned online per machine",
     )
-    raise_level: float = Field(default=1.0, gt=0, description="calibrated score that raises an alert (method fixed)")
+    raise_level: float = Field(
+        default=1.0, gt=0, le=1e9, description="calibrated score that raises an alert (method fixed)"
+    )
     clear_ratio: float = Field(
         default=0.8, gt=0, le=1, description="an open alert clears below this share of the raise level"
     )

@@ -119,7 +119,7 @@ def restore_machine(value: bytes, route: Route) -> tuple[Machine, dict[str, Rule
         if tuple(header["channels"]) != route.channels:
             raise SnapshotError(f"machine '{machine.name}': its bundle's channels have changed")
         machine.offset = snapshot_offset(value)
-        machine.last_time = header["last_time"]
+        machine.last_time = None if header["last_time"] is None else int(header["last_time"])
         machine.late_run = int(header["late_run"])
         width = len(route.channels)
         bits = -(-width // 8)

@@ -17,6 +17,15 @@ from stream.state import PROGRESS, read_progress, snapshot_offset
 log = structlog.get_logger(__name__)
 
 
+NOT_YET = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError._WAIT_COORD,
+    KafkaError._TRANSPORT,
+}
+
+
 class StateReader:
     """Restores partitions. Opens a client for each restore: rebalances are rare, idle clients are not free."""
 
@@ -32,13 +41,26 @@ class StateReader:
         consumer = Consumer(client_config(kafka, **{"group.id": kafka.group}))
         try:
             asked = [TopicPartition(topic, partition) for partition in partitions]
-            answers = consumer.committed(asked, timeout=self._settings.state.restore_timeout_s)
-            for answer in answers:
-                if answer.error:
-                    raise KafkaException(answer.error)
+            answers = self._ask_committed(consumer, asked)
             return {answer.partition: answer.offset if answer.offset >= 0 else None for answer in answers}
         finally:
             consumer.close()
+
+    def _ask_committed(self, consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+        """A broker that has just started may not know its groups yet: it is asked again until the timeout."""
+        deadline = time.monotonic() + self._settings.state.restore_timeout_s
+        while True:
+            try:
+                answers: list[TopicPartition] = consumer.committed(asked, timeout=max(1.0, deadline - time.monotonic()))
+                for answer in answers:
+                    if answer.error:
+                        raise KafkaException(answer.error)
+                return answers
+            except KafkaException as error:
+                found = error.args[0]
+                if found.code() not in NOT_YET and not found.retriable() or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def read(self, committed: Mapping[int, int], prefix: bytes) -> dict[int, dict[bytes, bytes]]:
         """Newest record of every key that starts with `prefix`, by partition and the key's rest.
@@ -72,14 +94,16 @@ class StateReader:
                 },
             )
         )
-        deadline = time.monotonic() + self._settings.state.restore_timeout_s
+        timeout_s = self._settings.state.restore_timeout_s
+        deadline = time.monotonic() + timeout_s
         try:
+            consumer.list_topics(self._topic, timeout=timeout_s)  # unasked, it looks for the leaders 0.5 s later
             consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in waiting])
             while waiting:
                 if time.monotonic() > deadline:
                     raise TimeoutError(
                         f"topic {self._topic} partitions {sorted(waiting)}: their end was not reached in "
-                        f"{self._settings.state.restore_timeout_s:g} s; raise state.restore_timeout_s or compact the topic"
+                        f"{timeout_s:g} s; raise state.restore_timeout_s or compact the topic"
                     )
                 message = consumer.poll(0.2)
                 if message is None:

@@ -100,12 +100,25 @@ class SpotThreshold:
         state.seen += count
 
     def _refit(self, state: SpotState) -> None:
+        """Fit the tail and set the level.
+
+        Scores above the level open alerts and are not learned from, so the tail looks cut off there. Fitted as it looks,
+        it would come out shorter every time, and the level would sink: to six times the false alarms asked for, in
+        200,000 scores. Therefore as many scores as are expected above the level count as excesses, by their expected
+        value: as far above it as the mean excess lies above `start`, as for an exponential tail.
+        """
         state.fitted_at = state.above
-        tail = fit_tail(np.array(state.excesses))
-        if tail is None or not state.seen:
+        excesses = np.array(state.excesses)
+        learned = state.seen - self._first.seen
+        share = (state.above + state.probability * learned) / max(state.seen, 1)
+        if learned and len(excesses):
+            behind = min(learned, len(excesses) * state.seen / state.above)  # scores that the kept excesses stand for
+            unseen = min(round(state.probability * behind), len(excesses))
+            excesses = np.append(excesses, np.full(unseen, state.level - state.start + excesses.mean()))
+        tail = fit_tail(excesses)
+        if tail is None:
             state.level = self._fallback
             return
-        share = state.above / state.seen
         # Above `start` itself: where a detector often gives exactly that score (0, mostly), it is no reason for an alert.
         lowest = math.nextafter(state.start, math.inf)
         state.level = max(lowest, tail.level(state.start, share, state.probability))

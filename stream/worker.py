@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -54,6 +55,7 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
         end_health = serve_health(status, settings.worker.http_host, settings.worker.http_port)
     try:
         routes = load_routes(bundles, settings)
+        _calm_collector()
         for rule in routes.rules:
             manifest = rule.manifest
             log.info(
@@ -80,6 +82,13 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
     finally:
         if end_health is not None:
             end_health()
+
+
+def _calm_collector() -> None:
+    """What was loaded stays; messages come in thousands and leave no cycles behind: looking for them was a tenth of the work."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1_000)
 
 
 @contextmanager

@@ -26,8 +26,12 @@ from schemas.errors import InputError
 REQUIRED_OUTPUTS = ("score", "contribution")
 OPTIONAL_OUTPUTS = ("expected", "embedding")
 
-# Every batch is padded to one of these, so that onnxruntime plans memory and picks kernels for few shapes only.
+# On a GPU every batch is padded to one of these: a new shape costs it a search for kernels, up to half a second.
 BATCH_SIZES = (1, 8, 32, 128, 512)
+
+# On a CPU a new shape costs nothing, so padding would only be work; what costs is a batch that outgrows the core's cache.
+CPU_BATCH_BYTES = 640 * 1024
+SMALLEST_CPU_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Graph:
             name: what errors call it.
             device: 'cpu'; 'cuda', an error where CUDA does not work; 'auto', CUDA where it works.
             threads: onnxruntime's intra-op threads; 0 lets it take every core.
-            batch_sizes: allowed batch sizes, ascending.
+            batch_sizes: ascending, from 1 on: those that a GPU's batches are padded to; the last bounds any batch.
 
         Raises:
             InputError: not an ONNX file, or one that breaks the contract.
@@ -134,24 +138,36 @@ class Graph:
                 raise InputError(f"{self.name}: output '{name}' has shape {shape}, expected {wanted}")
         return names
 
+    @property
+    def largest_batch(self) -> int:
+        """Windows that are run at a time at most."""
+        if self.device == "cuda":
+            return self.batch_sizes[-1]
+        fitting = CPU_BATCH_BYTES // (4 * self.window * self.channels)
+        return min(self.batch_sizes[-1], max(SMALLEST_CPU_BATCH, fitting))
+
     def warm_up(self) -> None:
-        """Run every batch size once, so that the first real batch is as fast as the others."""
-        for size in self.batch_sizes:
+        """Run the batch sizes that count once, so that the first real batch is as fast as the others."""
+        for size in self.batch_sizes if self.device == "cuda" else (1, self.largest_batch):
             self.run(np.zeros((size, self.window, self.channels), dtype=np.float32))
 
     def run(self, windows: np.ndarray) -> GraphOutput:
         """Score [N, W, C] float32 windows; N is any number, 0 too."""
-        largest = self.batch_sizes[-1]
-        parts = [self._run_padded(windows[start : start + largest]) for start in range(0, len(windows), largest)]
+        if self.device == "cuda":
+            runs = split_padded(len(windows), self.batch_sizes)
+        else:
+            step = self.largest_batch
+            runs = [(start, min(step, len(windows) - start), 0) for start in range(0, len(windows), step)]
+        parts = [self._run_batch(windows[start : start + length], size) for start, length, size in runs]
         if not parts:
             return self._empty()
         columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
         return GraphOutput(**dict(zip(self.output_names, columns, strict=True)))
 
-    def _run_padded(self, windows: np.ndarray) -> list[np.ndarray]:
+    def _run_batch(self, windows: np.ndarray, size: int) -> list[np.ndarray]:
+        """Outputs of [n, W, C] windows, run as a batch of `size` where that is more."""
         n = len(windows)
-        size = next(size for size in self.batch_sizes if size >= n)
-        if size != n:
+        if size > n:
             # Repeating a real window keeps padding free of NaN and of denormal slow paths.
             padded = np.empty((size, *windows.shape[1:]), dtype=np.float32)
             padded[:n] = windows
@@ -164,8 +180,22 @@ class Graph:
 
     def _empty(self) -> GraphOutput:
         # The width of an embedding is not always in the graph's metadata: ask the graph.
-        outputs = self._run_padded(np.zeros((1, self.window, self.channels), dtype=np.float32))
+        outputs = self._run_batch(np.zeros((1, self.window, self.channels), dtype=np.float32), 1)
         return GraphOutput(**dict(zip(self.output_names, (output[:0] for output in outputs), strict=True)))
+
+
+def split_padded(count: int, sizes: Sequence[int]) -> list[tuple[int, int, int]]:
+    """(start, length, padded size) of the runs that score `count` windows: padding never doubles a run's work."""
+    runs = []
+    start = 0
+    while start < count:
+        left = count - start
+        larger = next((size for size in sizes if size >= left), None)
+        size = larger if larger is not None and larger <= 2 * left else max(size for size in sizes if size <= left)
+        length = min(size, left)
+        runs.append((start, length, size))
+        start += length
+    return runs
 
 
 def _resolve_device(device: str) -> str:

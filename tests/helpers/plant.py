@@ -50,6 +50,10 @@ class Plant:
         """The rows behind those of `until`."""
         return Plant({name: _rows(block, slice(row, None)) for name, block in self.machines.items()})
 
+    def only(self, first: int, stop: int) -> Plant:
+        """Some of the machines, by number."""
+        return Plant(dict(list(self.machines.items())[first:stop]))
+
 
 def make_plant(
     machines: int = 6, rows: int = 400, channels: Sequence[str] = ("a", "b", "c", "d"), *, seed: int = 1

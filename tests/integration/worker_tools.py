@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
-from confluent_kafka import Consumer, IsolationLevel, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -25,6 +25,7 @@ from tests.integration.kafka_tools import (
     Record,
     WorkerProcess,
     consume_all,
+    create_topic,
     create_topics,
     produce,
     run_worker,
@@ -98,6 +99,23 @@ class Rig:
     def messages(self, name: str) -> list[dict[str, Any]]:
         """The same, parsed."""
         return [orjson.loads(record.value or b"null") for record in self.records(name)]
+
+    def make_sensors_anew(self) -> None:
+        """Delete the input topic and create it again."""
+        admin = AdminClient(self.broker.client())
+        partitions = len(admin.list_topics(timeout=30).topics[self.sensors].partitions)
+        admin.delete_topics([self.sensors], operation_timeout=30)[self.sensors].result()
+        create_topic(self.broker, self.sensors, partitions)
+
+    def empty(self, name: str) -> None:
+        """Delete the records of one of the project's topics."""
+        topic = f"{self.prefix}{name}"
+        admin = AdminClient(self.broker.client())
+        ends = [
+            TopicPartition(topic, number, OFFSET_END) for number in admin.list_topics(topic).topics[topic].partitions
+        ]
+        for future in admin.delete_records(ends, request_timeout=30).values():
+            future.result()
 
     def committed(self) -> dict[int, int]:
         """Partition -> committed offset, of the partitions that have one."""

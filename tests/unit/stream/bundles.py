@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -134,8 +134,8 @@ def files_of(recipe: Recipe) -> dict[str, bytes]:
     }
 
 
-def manifest_of(recipe: Recipe, files: dict[str, bytes], **changes: Any) -> Manifest:
-    """The manifest that goes with `files`; `changes` replace fields."""
+def manifest_of(recipe: Recipe, files: dict[str, bytes]) -> Manifest:
+    """The manifest that goes with `files`."""
     width = len(recipe.channels)
     shapes: dict[str, tuple[int | str, ...]] = {
         "window": ("N", recipe.window, width),
@@ -144,24 +144,23 @@ def manifest_of(recipe: Recipe, files: dict[str, bytes], **changes: Any) -> Mani
         "expected": ("N", width),
     }
     specs = [TensorSpec(name=name, shape=shape, dtype="float32") for name, shape in shapes.items()]
-    fields: dict[str, Any] = {
-        "bundle_id": recipe.bundle_id,
-        "detector": recipe.detector,
-        "channels": tuple(Channel(name=name, unit=f"unit of {name}") for name in recipe.channels),
-        "sampling_interval_s": recipe.interval_s,
-        "window": recipe.window,
-        "stride": recipe.stride,
-        "lag": recipe.lag,
-        "inputs": specs[:1],
-        "outputs": specs[1:],
-        "calibration": Calibration(
+    return Manifest(
+        bundle_id=recipe.bundle_id,
+        detector=recipe.detector,
+        channels=tuple(Channel(name=name, unit=f"unit of {name}") for name in recipe.channels),
+        sampling_interval_s=recipe.interval_s,
+        window=recipe.window,
+        stride=recipe.stride,
+        lag=recipe.lag,
+        inputs=tuple(specs[:1]),
+        outputs=tuple(specs[1:]),
+        calibration=Calibration(
             center=recipe.center, alarm_level=recipe.alarm_level, false_alarms_per_day=0.1, windows=500, method="gpd"
         ),
-        "training_data": TrainingData(dataset="made-up", entity="none", rows=10, sha256="0" * 64),
-        "created_at": "2024-01-01T00:00:00Z",
-        "files": sha256_of(files),
-    }
-    return Manifest.model_validate(fields | changes)
+        training_data=TrainingData(dataset="made-up", entity="none", rows=10, sha256="0" * 64),
+        created_at="2024-01-01T00:00:00Z",
+        files=sha256_of(files),
+    )
 
 
 def write_bundle(folder: Path, recipe: Recipe) -> Path:

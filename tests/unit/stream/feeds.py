@@ -68,7 +68,9 @@ def row_by_row(block: SensorBlock) -> list[Message]:
     return [message_of(part_of(block, row, row + 1)) for row in range(len(block))]
 
 
-def batch_of(messages: Sequence[Message], *, first: int = 0, partition: int = 0, topic: str = "plant") -> PartitionBatch:
+def batch_of(
+    messages: Sequence[Message], *, first: int = 0, partition: int = 0, topic: str = "plant"
+) -> PartitionBatch:
     """Messages with consecutive offsets from `first`."""
     batch = PartitionBatch(topic, partition)
     for offset, message in enumerate(messages, start=first):
@@ -195,7 +197,9 @@ def _assert_close(one: Any, other: Any, where: str = "") -> None:
             _assert_close(value, other[name], f"{where}/{name}")
     elif isinstance(one, list):
         assert len(one) == len(other), where
-        for left, right in zip(*(sorted(side, key=lambda share: share["channel"]) for side in (one, other)), strict=True):
+        for left, right in zip(
+            *(sorted(side, key=lambda share: share["channel"]) for side in (one, other)), strict=True
+        ):
             _assert_close(left, right, f"{where}/{left['channel']}")
     elif isinstance(one, float) and isinstance(other, float):
         assert math.isclose(one, other, rel_tol=1e-5, abs_tol=2e-6), (where, one, other)

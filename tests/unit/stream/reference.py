@@ -55,7 +55,10 @@ class Reference:
                     return
                 self.restarts += 1
                 self._rows = []
-            elif windows.max_gap_intervals and time - self._last > windows.max_gap_intervals * self.recipe.interval_s * 1e6:
+            elif (
+                windows.max_gap_intervals
+                and time - self._last > windows.max_gap_intervals * self.recipe.interval_s * 1e6
+            ):
                 self.gaps += 1
                 self._rows = []
         self._late_run = 0

@@ -69,9 +69,7 @@ def read(open_routes: OpenRoutes, message: Message, **settings: Any) -> tuple[di
         ),
     ],
 )
-def test_machine_time_and_values_are_found(
-    open_routes: OpenRoutes, settings: dict[str, Any], message: Message
-) -> None:
+def test_machine_time_and_values_are_found(open_routes: OpenRoutes, settings: dict[str, Any], message: Message) -> None:
     # given a layout and a message of it, when it is read
     scores, reasons = read(open_routes, message, **settings)
     # then it gave one row of the right machine, time and values

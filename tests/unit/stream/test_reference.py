@@ -77,7 +77,8 @@ def test_scores_and_alerts_are_those_of_the_reference(
         _compare_scores(outputs, reference)
         alerts = [alert for alert in parsed(outputs, "alerts") if alert["rule"] == recipe.detector]
         assert [
-            (alert["event"], alert["alert_id"], alert["opened_at"], alert["time"], alert["severity"]) for alert in alerts
+            (alert["event"], alert["alert_id"], alert["opened_at"], alert["time"], alert["severity"])
+            for alert in alerts
         ] == [event[:5] for event in reference.events]
         peaks = [alert["peak_score"] for alert in alerts]
         np.testing.assert_allclose(peaks, [event[5] for event in reference.events], rtol=1e-5)

@@ -113,9 +113,7 @@ lives = st.lists(
 )
 """Every life of the worker but the last, which ends with the stream."""
 
-small_messages = st.lists(
-    st.tuples(st.integers(0, 9), st.integers(1, 5), st.integers(0, 2)), min_size=1, max_size=8
-)
+small_messages = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5), st.integers(0, 2)), min_size=1, max_size=8)
 
 CHOICES = {
     "fixed": Settings(threshold=THRESHOLDS["fixed"]),
@@ -150,7 +148,11 @@ def live(
 @pytest.mark.parametrize("bundles", ["stride 3", "lag 2", "window 1", "two rules"])
 @settings(REPEATABLE, max_examples=20)
 @given(
-    seed=st.integers(0, 10_000), history=lives, plan=small_messages, messy=st.booleans(), snapshot_windows=st.sampled_from([1, 4])
+    seed=st.integers(0, 10_000),
+    history=lives,
+    plan=small_messages,
+    messy=st.booleans(),
+    snapshot_windows=st.sampled_from([1, 4]),
 )
 def test_kills_change_nothing(
     open_routes: OpenRoutes,
@@ -198,9 +200,7 @@ def test_output_that_is_out_does_not_come_twice(
     open_routes: OpenRoutes, seed: int, cut: int, commits: list[int]
 ) -> None:
     # given a worker that published all that came of its messages and said so, with snapshots newer than its commit
-    chosen = Settings(
-        threshold=THRESHOLDS["spot"], state=StateSettings(snapshot_windows=2, snapshot_interval_s=1_000)
-    )
+    chosen = Settings(threshold=THRESHOLDS["spot"], state=StateSettings(snapshot_windows=2, snapshot_interval_s=1_000))
     routes = open_routes(Recipe(), chosen)
     messages = grouped([machine_rows(f"press-{index}", 40, seed, messy=False) for index in range(3)], [(1, 1, 0)])
     expected = feed(Pipeline(routes, chosen), messages)

@@ -187,7 +187,7 @@ def test_what_was_imputed_is_known_after_a_restart(open_routes: OpenRoutes) -> N
 
 def test_machines_keep_their_own_clocks(open_routes: OpenRoutes) -> None:
     # given two machines whose clocks differ by years, in turn
-    blocks = [ramp(range(6)), block_of("press-2", ramp(range(6)).values, times=at(*range(-10**6, -10**6 + 6)))]
+    blocks = [ramp(range(6)), block_of("press-2", ramp(range(6)).values, times=at(*range(-(10**6), -(10**6) + 6)))]
     messages = [message_of(part_of(block, row, row + 1)) for row in range(6) for block in blocks]
     pipeline = Pipeline(open_routes(Recipe(window=3)), Settings())
     # when they are handled

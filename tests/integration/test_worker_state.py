@@ -1,0 +1,103 @@
+"""What a worker finds in the `state` topic when it takes over partitions, on real brokers."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from stream.settings import Settings, load_settings
+from stream.state import CHECK, HEAD, MAGIC, PROGRESS, progress_record
+from stream.state_reader import StateReader
+from tests.helpers.plant import make_plant, messages_of
+from tests.integration.kafka_tools import Broker, create_topics, produce
+from tests.integration.worker_tools import assert_alerts, assert_scores, make_rig
+
+pytestmark = pytest.mark.integration
+KEYS = b"group/topic/"
+
+
+@pytest.fixture
+def settings(broker: Broker, topics_prefix: str) -> Settings:
+    create_topics(broker, topics_prefix, partitions=2)
+    return load_settings(
+        None, kafka={"brokers": broker.address}, topics={"prefix": topics_prefix}, state={"restore_timeout_s": 60}
+    )
+
+
+def snapshot(offset: int) -> bytes:
+    """As much of one as the reader looks at."""
+    return CHECK.pack(MAGIC, 0) + HEAD.pack(offset, 0)
+
+
+def test_the_newest_record_of_every_key_counts_and_tombstones_end_one(
+    settings: Settings, broker: Broker, topics_prefix: str
+) -> None:
+    # given records of two groups, an older snapshot that came later, and a tombstone
+    records = [
+        (KEYS + b"a", snapshot(3), ()),
+        (KEYS + b"b", snapshot(4), ()),
+        (b"other/topic/a", snapshot(9), ()),
+        (KEYS + b"a", snapshot(2), ()),
+        (KEYS + b"b", None, ()),
+        (KEYS + PROGRESS, progress_record(5, 0).value, ()),
+        (KEYS + PROGRESS, progress_record(4, 0).value, ()),
+    ]
+    produce(broker, f"{topics_prefix}state", records)
+    # when both partitions are read
+    found = StateReader(settings).read({0: 0, 1: 0}, KEYS)
+    # then the highest offset wins, the tombstone stands, and the last word about progress
+    assert found[0] | found[1] == {b"a": snapshot(3), PROGRESS: progress_record(4, 0).value}
+
+
+@pytest.mark.kafka
+def test_state_behind_a_dead_workers_transaction_is_waited_for(real_kafka: str, topics_prefix: str) -> None:
+    # given a transaction that a killed worker left open, and behind it what its successor wrote with its commit of 7
+    broker = Broker(real_kafka, "kafka", supports_transactions=True)
+    create_topics(broker, topics_prefix, partitions=1)
+    topic = f"{topics_prefix}state"
+    dead = Producer(broker.client(**{"transactional.id": f"{topics_prefix}dead"}))
+    dead.init_transactions(30)
+    dead.begin_transaction()
+    dead.produce(topic, b"never committed", KEYS + b"a")
+    assert dead.flush(30) == 0
+    successor = [(KEYS + b"a", snapshot(6), ()), (KEYS + PROGRESS, progress_record(7, 0).value, ())]
+    produce(broker, topic, successor, transaction=f"{topics_prefix}successor")
+    settings = load_settings(None, kafka={"brokers": broker.address}, topics={"prefix": topics_prefix})
+    # when the next one takes over, and the broker ends the transaction a little later
+    ending = threading.Timer(1.5, dead.abort_transaction)
+    ending.start()
+    found = StateReader(settings).read({0: 7}, KEYS)
+    # then it has the successor's state
+    assert not ending.is_alive()
+    ending.join(30)
+    assert found[0][b"a"] == snapshot(6)
+    # and one that only needs what lies before does not wait
+    assert StateReader(settings).read({0: 0}, KEYS)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("runner", ["faust", "direct"])
+def test_an_input_topic_made_anew_starts_from_nothing(
+    real_kafka: str, topics_prefix: str, tmp_path: Path, runner: str
+) -> None:
+    # given a worker that has been through 200 rows of every machine
+    rig = make_rig(Broker(real_kafka, "kafka", supports_transactions=True), runner, topics_prefix, tmp_path)
+    rig.produce(messages_of(make_plant(machines=4, rows=200), largest_block=8))
+    rig.run()
+    # when the input topic is deleted and made again, and its rows come in two parts, half of the machines in each
+    rig.make_sensors_anew()
+    for topic in ("alerts", "localizations", "scores"):
+        rig.empty(topic)
+    plant = make_plant(machines=4, rows=120, seed=9)
+    early, late = plant.only(0, 2), plant.only(2, 4)
+    rig.produce(messages_of(early, largest_block=8))
+    rig.run()
+    rig.produce(messages_of(late, largest_block=8))
+    rig.run()
+    # then no snapshot of the old topic came in between
+    expected = rig.expect(plant)
+    assert_alerts(rig, expected, exactly_once=True)
+    assert_scores(rig, expected, exactly_once=True)

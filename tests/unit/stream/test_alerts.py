@@ -1,0 +1,187 @@
+"""The life of an alert, and what its messages say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.codec import decode_message
+from schemas.events import AlertEvent, Localization, ScoreBlock
+from stream.alerts import AlertLifecycle, RuleState, alert_id, severity_of
+from stream.pipeline import Pipeline
+from stream.settings import ScoringSettings, Settings, ThresholdSettings
+from tests.unit.stream.bundles import Recipe
+from tests.unit.stream.conftest import OpenRoutes
+from tests.unit.stream.feeds import MINUTE, REPEATABLE, START, block_of, feed, message_of, parsed, scores_of
+
+Step = tuple[int, str, int | None, float, int]
+
+
+def live(scores: list[float], **threshold: float) -> list[Step]:
+    """What happens at each window that something happens at: (window, event, opened at, peak, severity)."""
+    lifecycle = AlertLifecycle(ThresholdSettings(**threshold))  # type: ignore[arg-type]
+    state = RuleState()
+    steps: list[Step] = []
+    for window, score in enumerate(scores):
+        event = lifecycle.step(state, score, 100 + window, level=1.0)
+        if event is not None:
+            steps.append((window, event, state.opened_at, state.peak_score, severity_of(state.peak_score)))
+            if event == "cleared":
+                lifecycle.end(state)
+                assert state == RuleState(above_since=state.above_since)
+    return steps
+
+
+def test_an_alert_opens_at_the_level_and_clears_below_the_clear_level_for_a_while() -> None:
+    # given scores that reach the level, fall below it but not below the clear level (0.8), then below that
+    scores = [0.9, 1.0, 0.9, 0.8, 0.79, 0.79, 0.8, 0.7, 0.7, 0.7, 0.2]
+    # when three windows in a row below it clear an alert: then a window at the clear level starts the count anew
+    assert live(scores, clear_duration=3) == [(1, "opened", 101, 1.0, 50), (9, "cleared", 101, 1.0, 50)]
+
+
+def test_an_alert_opens_after_its_minimum_duration_and_dates_from_the_first_window() -> None:
+    # given two windows above the level, then three, the first of them the worst
+    scores = [1.5, 1.5, 0.9, 4.0, 2.0, 1.1, 0.1, 0.1]
+    # when three in a row are needed: then the first run is none, and the second counts from its start, with its worst score
+    steps = live(scores, min_duration=3, clear_duration=2)
+    assert steps == [(5, "opened", 103, 4.0, 80), (7, "cleared", 103, 4.0, 80)]
+
+
+def test_an_open_alert_speaks_again_when_severity_has_risen_by_ten() -> None:
+    # given an alert that grows: severities 50, 55, 59, 60, 65, 75, 75, 99, 100, 100
+    scores = [1.0, 1.2, 1.45, 1.5, 1.9, 3.0, 2.0, 99.0, 500.0, 9000.0]
+    # when it is watched: then each rise of ten since it last spoke is told, and reaching 100, once
+    steps = live(scores)
+    assert [(window, event, severity) for window, event, _, _, severity in steps] == [
+        (0, "opened", 50),
+        (3, "updated", 60),
+        (5, "updated", 75),
+        (7, "updated", 99),
+        (8, "updated", 100),
+    ]
+    assert {opened for _, _, opened, _, _ in steps} == {100}
+
+
+def test_an_alert_after_another_is_a_new_one() -> None:
+    # given two faults with a quiet time between, and one that returns before it was cleared
+    scores = [2.0, 0.1, 2.0, 0.1, 0.1, 3.0, 0.1, 0.1]
+    steps = live(scores, clear_duration=2)
+    assert [(window, event, opened) for window, event, opened, *_ in steps] == [
+        (0, "opened", 100),
+        (4, "cleared", 100),
+        (5, "opened", 105),
+        (7, "cleared", 105),
+    ]
+
+
+@REPEATABLE
+@given(
+    scores=st.lists(st.sampled_from([0.0, 0.5, 0.79, 0.8, 0.99, 1.0, 1.5, 3.0, 1e9]), max_size=60),
+    min_duration=st.integers(1, 4),
+    clear_duration=st.integers(1, 4),
+    clear_ratio=st.sampled_from([0.5, 0.8, 1.0]),
+)
+def test_every_life_goes_opened_updated_cleared(
+    scores: list[float], min_duration: int, clear_duration: int, clear_ratio: float
+) -> None:
+    # given any scores, when they are watched
+    steps = live(scores, min_duration=min_duration, clear_duration=clear_duration, clear_ratio=clear_ratio)
+    # then each alert is opened once, updated with rising severity, cleared once, before the next one opens
+    severity, opened = -1, None
+    seen: set[int | None] = set()
+    for window, event, opened_at, peak, severe in steps:
+        if event == "opened":
+            assert opened is None
+            assert opened_at not in seen
+            assert opened_at == 100 + window - min_duration + 1
+            assert min(scores[window - min_duration + 1 : window + 1]) >= 1.0
+            opened, severity = opened_at, severe
+            seen.add(opened)
+        elif event == "updated":
+            assert opened_at == opened
+            assert severe > severity
+            severity = severe
+        else:
+            assert opened_at == opened
+            assert max(scores[window - clear_duration + 1 : window + 1]) < clear_ratio
+            opened = None
+        since = (opened_at or 0) - 100
+        assert peak == max(scores[since : window + 1])
+
+
+def test_severity_rises_with_the_score() -> None:
+    assert [severity_of(score) for score in (0, 1, 3, 9, 199, 1e9)] == [0, 50, 75, 90, 100, 100]
+    scores = np.concatenate([np.linspace(0, 10, 2_000), np.geomspace(10, 1e9, 500)])
+    severities = [severity_of(float(score)) for score in scores]
+    assert severities == sorted(severities)
+
+
+def test_ids_depend_on_machine_rule_bundle_and_opening_time_alone() -> None:
+    # given the same four, when the id is made again: then it is the same, also in years to come
+    assert alert_id("press-1", "pca", "pca-1", 5) == "efc1588b-f495-5b08-9d88-110cd76b53d7"
+    parts = ("press-1", "pca", "pca-1", 5)
+    others = [("press-2", *parts[1:]), ("press-1", "alora", *parts[2:]), (*parts[:2], "pca-2", 5), (*parts[:3], 6)]
+    assert len({alert_id(*one) for one in (parts, *others)}) == 5
+
+
+def test_messages_are_what_the_schemas_say(open_routes: OpenRoutes) -> None:
+    # given a machine with a fault
+    values = np.full((30, 3), 0.5)
+    values[10:14, 1] = 3.5
+    outputs = feed(Pipeline(open_routes(), Settings()), [message_of(block_of("press-1", values))])
+    # when its messages are read as a subscriber would
+    types = {"alerts": AlertEvent, "localizations": Localization, "scores": ScoreBlock}
+    read = [
+        decode_message(types[output.topic], output.value, dict(output.headers)["content-type"]) for output in outputs
+    ]
+    # then they are all valid, keyed by the machine, and the alert's life is complete
+    assert {output.topic for output in outputs} == set(types)
+    assert {output.key for output in outputs} == {b"press-1"}
+    events = [message.event for message in read if isinstance(message, AlertEvent)]
+    assert (events[0], events[-1]) == ("opened", "cleared")
+    localizations = [message for message in read if isinstance(message, Localization)]
+    assert len(localizations) == len(events) - 1  # none beside 'cleared'
+    for message in localizations:
+        assert [share.share for share in message.channels] == sorted((s.share for s in message.channels), reverse=True)
+        assert sum(share.share for share in message.channels) == pytest.approx(1, abs=1e-5)
+
+
+def test_an_alert_names_the_first_channels_and_a_localization_all(open_routes: OpenRoutes) -> None:
+    # given a bundle of eight channels and a setting of two
+    recipe = Recipe(channels=tuple("abcdefgh"), window=1)
+    chosen = Settings(scoring=ScoringSettings(top_channels=2))
+    values = [0.5, 0.5, 1.5, 0.5, 3.5, 0.5, 2.5, 0.5]
+    block = block_of("press-1", values, channels=recipe.channels)
+    # when an alert opens
+    outputs = feed(Pipeline(open_routes(recipe), chosen), [message_of(block)])
+    # then it names two; equal shares stand in the bundle's order
+    assert [share["channel"] for share in parsed(outputs, "alerts")[0]["channels"]] == ["e", "g"]
+    assert [share["channel"] for share in parsed(outputs, "localizations")[0]["channels"]] == list("egcabdfh")
+
+
+def test_scores_need_not_be_published(open_routes: OpenRoutes) -> None:
+    # given a setting that keeps scores back, when rows are handled: then alerts come as ever
+    values = [[9.5, 0.5, 0.5]]
+    chosen = Settings(scoring=ScoringSettings(publish_scores=False))
+    outputs = feed(Pipeline(open_routes(Recipe(window=1)), chosen), [message_of(block_of("press-1", values))])
+    assert [output.topic for output in outputs] == ["alerts", "localizations"]
+
+
+def test_a_score_that_overflows_raises_an_alert_that_can_be_read(open_routes: OpenRoutes) -> None:
+    # given values whose squares are beyond float32, in two channels
+    block = block_of("press-1", [[0.5, 0.5, 0.5], [3e38, 0.5, -3e38], [0.5, 0.5, 0.5]])
+    pipeline = Pipeline(open_routes(Recipe(window=1)), Settings())
+    # when they are handled
+    outputs = feed(pipeline, [message_of(block)])
+    # then an alert of the highest severity blames both, all messages can be read, and it is counted
+    alert = decode_message(AlertEvent, next(output.value for output in outputs if output.topic == "alerts"))
+    assert (alert.severity, alert.time) == (100, START + MINUTE)
+    assert [(share.channel, share.share) for share in alert.channels] == [("a", 0.5), ("c", 0.5), ("b", 0.0)]
+    for output in outputs:
+        if output.topic == "scores":
+            decode_message(ScoreBlock, output.value)
+    assert pipeline.counters.not_finite_scores == 1
+    # and the machine's next rows are judged as ever
+    assert scores_of(outputs)[("press-1", "distance", START + 2 * MINUTE)][0].score == 0.0
