@@ -110,6 +110,7 @@ class Decoder:
         self._rows_are_plain = (
             not any("." in name for name in top_level) and settings.machine != "key" and settings.time != "record"
         )
+        self._maps_json = not settings.is_native or settings.unknown_channels == "ignore"
         # Flat messages carry machine and time among the channels.
         self._fields_beside = 0 if settings.values else 2
 
@@ -209,7 +210,7 @@ class Decoder:
                 f"{len(value)} bytes, at most {settings.max_message_bytes} are read (input.max_message_bytes)",
             )
         content_type = _header(batch.headers[index], "content-type")
-        if not settings.is_native and sniff_encoding(value, content_type) == "json":
+        if self._maps_json and sniff_encoding(value, content_type) == "json":
             block = self._mapping.block(value, key, batch.timestamps_ms[index], self._fields_of)
         else:
             block = decode_sensor_block(value, content_type, machine=text_of(key))

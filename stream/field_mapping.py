@@ -13,6 +13,7 @@ from schemas.clock import MAX_MICROS, MIN_MICROS, micros_from_iso
 from schemas.codec import MAX_PARSED_BYTES
 from schemas.codec.checks import shown
 from schemas.codec.encoding import BYTE_ORDER_MARK, WIRE_MAGIC, WIRE_PREFIX_BYTES
+from schemas.codec.fields import block_from_fields
 from schemas.errors import DecodeError
 from schemas.events import DeadLetterReason as Reason
 from schemas.sensor_block import SensorBlock
@@ -33,7 +34,7 @@ class FieldMapping:
     def block(
         self, value: bytes, key: bytes | None, timestamp_ms: int, fields_of: Callable[[str], Collection[str]]
     ) -> SensorBlock:
-        """One message to a block of one row, channels named as the message names them.
+        """One message to a block of one row (or more, of a SensorBlock), channels named as the message names them.
 
         Args:
             fields_of: names under which a machine's channels may come; what other fields hold is not looked at.
@@ -43,6 +44,8 @@ class FieldMapping:
         """
         settings = self._settings
         message = _parse(value)
+        if settings.is_native:
+            return _native_block(message, text_of(key), fields_of)
         if not isinstance(message, dict):
             raise DecodeError(Reason.NOT_DECODABLE, f"JSON {type(message).__name__}, expected an object")
         if settings.machine == "key":
@@ -74,6 +77,16 @@ class FieldMapping:
         numbers = [number_of(name, entry) if name in known else nan for name, entry in fields.items()]
         row = np.array([numbers], dtype=np.float64)
         return SensorBlock(machine, np.array([micros], dtype=np.int64), tuple(fields), to_float32(row, tuple(fields)))
+
+
+def _native_block(message: Any, key: str | None, fields_of: Callable[[str], Collection[str]]) -> SensorBlock:
+    """A SensorBlock's own form, a row of it without the fields that nobody asked for: those may hold anything."""
+    if isinstance(message, dict) and isinstance(message.get("values"), dict):
+        machine = message.get("machine") or key
+        if isinstance(machine, str):
+            known = fields_of(machine)
+            message["values"] = {name: entry for name, entry in message["values"].items() if name in known}
+    return block_from_fields(message, key)
 
 
 def _parse(value: bytes) -> Any:

@@ -58,7 +58,7 @@ class StateReader:
                 return answers
             except KafkaException as error:
                 found = error.args[0]
-                if found.code() not in NOT_YET and not found.retriable() or time.monotonic() > deadline:
+                if (found.code() not in NOT_YET and not found.retriable()) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
 

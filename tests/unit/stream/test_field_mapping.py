@@ -252,6 +252,25 @@ def test_unknown_fields_are_ignored_where_that_is_set(open_routes: OpenRoutes) -
         assert read(open_routes, message, **layout, unknown_channels="ignore") == ({("press-1", START): 1.0}, [])
 
 
+def test_unknown_fields_are_ignored_beside_missing_values_too(open_routes: OpenRoutes) -> None:
+    # given rows with a null or without a channel, and a field of text that no channel has
+    chosen = {"unknown_channels": "ignore", "missing_channels": "impute"}
+    for values in ({**VALUES, "c": None}, {"a": 1.5, "b": 0.5}):
+        for layout, message in (
+            ({}, row_message(machine="press-1", ts=START, values={**values, "site": "hall 4"})),
+            ({}, row_message(ts=START, values={"site": "hall 4", **values})._replace(key=b"press-1")),
+            (PLANT, row_message(asset="press-1", when=START, tags={**values, "site": "hall 4"})),
+            ({"values": ""}, row_message(machine="press-1", ts=START, site="hall 4", **values)),
+        ):
+            # when one is read: then the rest of it counts; c is 0.3, the bundle's usual
+            scores, reasons = read(open_routes, message, **layout, **chosen)
+            assert reasons == []
+            assert scores == {("press-1", START): pytest.approx(1.04)}
+    # and blocks are read as ever
+    scores, reasons = read(open_routes, message_of(block_of("press-1", [[1.5, 0.5, 0.5]] * 2)), **chosen)
+    assert (len(scores), reasons) == (2, [])
+
+
 @pytest.mark.parametrize("missing", ["dead-letter", "impute"])
 @pytest.mark.parametrize("layout", [{"values": ""}, {"values": "", "machine": "m.id"}])
 def test_a_text_in_a_channel_is_never_taken_for_a_missing_value(
