@@ -211,6 +211,40 @@ class BroughtGraph:
         return None
 
 
+def read_model(path: Path) -> bytes:
+    """An .onnx file as one piece: torch's exporter puts the weights into a second file beside it.
+
+    Raises:
+        InputError: no such file, or the second one is missing.
+    """
+    import onnx
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected an .onnx file") from error
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's DecodeError, a type of another library's
+        raise InputError(f"{path}: is not an ONNX file; export it again") from error
+    files = {
+        entry.value
+        for tensor in model.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    if not files:
+        return data
+    try:
+        onnx.load_external_data_for_model(model, str(path.resolve().parent))
+        return bytes(model.SerializeToString(deterministic=True))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise InputError(
+            f"{path}: its weights are in {', '.join(sorted(files))}, expected beside it; copy both files"
+        ) from error
+
+
 def pack_graph(
     model: bytes, series: SensorSeries, options: TrainOptions, *, file: str, detector: str, lag: int = 0
 ) -> tuple[BroughtGraph, CalibrationScores]:

@@ -70,15 +70,22 @@ class SecureKafka:
         rights = [(AclResource.TOPIC, topic_name(prefix, name), each) for name, all_ in topics.items() for each in all_]
         rights += [(AclResource.GROUP, group, reads)]
         bindings = [_allow(resource, name, user, right) for resource, name, right in rights]
-        bindings += [
-            _allow(AclResource.TRANSACTIONAL_ID, "", user, right, prefixed=True)
-            for right in (writes, AclOperation.DESCRIBE)
-        ]
+        # Every worker of the group has an id of its own that starts with the group's name.
+        bindings += [_allow(AclResource.TRANSACTIONAL_ID, group, user, writes, prefixed=True)]
         self.grant(bindings)
 
     def grant_topic(self, user: str, topic: str, *rights: AclOperation) -> None:
         """Rights on one topic."""
         self.grant([_allow(AclResource.TOPIC, topic, user, right) for right in rights])
+
+    def revoke_topic(self, user: str, topic: str) -> None:
+        """Take all of a user's rights on one topic."""
+        ours = AclBindingFilter(
+            AclResource.TOPIC, topic, ResourcePatternType.LITERAL, f"User:{user}", None, AclOperation.ANY, AclPermissionType.ANY
+        )  # fmt: skip
+        admin = AdminClient(self.as_user(self.admin).client())
+        for future in admin.delete_acls([ours], request_timeout=30).values():
+            future.result()
 
     def grant(self, bindings: list[AclBinding]) -> None:
         """As the administrator."""

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: no such file, a graph that breaks the contract, or data that does not fit it."""
     from training.bundle_writer import check_place, write_bundle
     from training.datasets.registry import load_series
-    from training.detectors import TrainOptions, pack_graph
+    from training.detectors import TrainOptions, pack_graph, read_model
 
     started = time.perf_counter()
     check_rate(arguments.false_alarms_per_day)
@@ -54,10 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = TrainOptions(seed=arguments.seed, stride=arguments.stride, threads=arguments.threads)
     if not arguments.name.strip():
         raise InputError("--name is empty, expected a word for manifest and alerts, e.g. mine")
-    try:
-        model = arguments.model.read_bytes()
-    except OSError as error:
-        raise InputError(f"{arguments.model}: cannot be read ({error.strerror}); expected an .onnx file") from error
+    model = read_model(arguments.model)
     series = load_series(arguments.dataset, arguments.data, arguments.entity)
     fitted, scores = pack_graph(
         model, series, options, file=str(arguments.model), detector=arguments.name.strip(), lag=arguments.lag

@@ -42,9 +42,9 @@ def open_routes(bundle_path: Callable[[Recipe], Path]) -> OpenRoutes:
     opened: dict[tuple[tuple[Recipe, ...], str, int | None], Routes] = {}
 
     def routes_of(
-        recipes: Recipe | Sequence[Recipe] = Recipe(), settings: Settings | None = None, pattern: str = "*"
+        recipes: Recipe | Sequence[Recipe] | None = None, settings: Settings | None = None, pattern: str = "*"
     ) -> Routes:
-        settings = settings or Settings()
+        recipes, settings = recipes or Recipe(), settings or Settings()
         chosen = (recipes,) if isinstance(recipes, Recipe) else tuple(recipes)
         key = (chosen, pattern, settings.windows.stride)
         if key not in opened:

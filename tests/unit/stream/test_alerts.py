@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from schemas.codec import decode_message
 from schemas.events import AlertEvent, Localization, ScoreBlock
 from stream.alerts import AlertLifecycle, RuleState, alert_id, severity_of
 from stream.pipeline import Pipeline
 from stream.settings import ScoringSettings, Settings, ThresholdSettings
+from stream.state import snapshot_header
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
-from tests.unit.stream.feeds import MINUTE, REPEATABLE, START, block_of, feed, message_of, parsed, scores_of
+from tests.unit.stream.feeds import MINUTE, REPEATABLE, START, block_of, feed, message_of, parsed, part_of, scores_of
 
 Step = tuple[int, str, int | None, float, int]
 
 
 def live(scores: list[float], **threshold: float) -> list[Step]:
     """What happens at each window that something happens at: (window, event, opened at, peak, severity)."""
-    lifecycle = AlertLifecycle(ThresholdSettings(**threshold))  # type: ignore[arg-type]
+    lifecycle = AlertLifecycle(ThresholdSettings(**threshold))
     state = RuleState()
     steps: list[Step] = []
     for window, score in enumerate(scores):
@@ -132,7 +136,7 @@ def test_messages_are_what_the_schemas_say(open_routes: OpenRoutes) -> None:
     values[10:14, 1] = 3.5
     outputs = feed(Pipeline(open_routes(), Settings()), [message_of(block_of("press-1", values))])
     # when its messages are read as a subscriber would
-    types = {"alerts": AlertEvent, "localizations": Localization, "scores": ScoreBlock}
+    types: dict[str, type[BaseModel]] = {"alerts": AlertEvent, "localizations": Localization, "scores": ScoreBlock}
     read = [
         decode_message(types[output.topic], output.value, dict(output.headers)["content-type"]) for output in outputs
     ]
@@ -185,3 +189,53 @@ def test_a_score_that_overflows_raises_an_alert_that_can_be_read(open_routes: Op
     assert pipeline.counters.not_finite_scores == 1
     # and the machine's next rows are judged as ever
     assert scores_of(outputs)[("press-1", "distance", START + 2 * MINUTE)][0].score == 0.0
+
+
+def learned(pipeline: Pipeline) -> dict[str, Any]:
+    """The threshold that press-1 has learned, as its snapshot holds it."""
+    (record,) = pipeline.partition(0).snapshots(now=0.0, everything=True)
+    header, _ = snapshot_header(record.value or b"")
+    (rule,) = header["rules"].values()
+    return dict(rule["spot"])
+
+
+def test_a_learned_threshold_learns_nothing_of_an_alert(open_routes: OpenRoutes) -> None:
+    # given a machine with a learned threshold, an hour of ordinary rows, and a fault of twenty rows that comes and goes
+    chosen = Settings(threshold=ThresholdSettings(method="spot", false_alarms_per_day=1, clear_duration=5))
+    routes = open_routes(Recipe(window=1), chosen)
+    usual = np.random.default_rng(2).normal(0.5, 0.1, (100, 3)).astype(np.float32)
+    fault = usual[:20].copy()
+    fault[::3] += np.float32(3)
+    pipeline = Pipeline(routes, chosen)
+    before = [message_of(part_of(block_of("press-1", usual), row, row + 1)) for row in range(60)]
+    feed(pipeline, before)
+    known = learned(pipeline)
+    assert known["seen"] == 500 + 60
+    # when the fault comes, until its alert is about to clear: then nothing of it is learned, ordinary rows in between neither
+    times = START + MINUTE * np.arange(60, 83)
+    rows = np.concatenate([fault, usual[20:23]])
+    outputs = feed(pipeline, [message_of(block_of("press-1", rows, times=times))])
+    assert [alert["event"] for alert in parsed(outputs, "alerts")] == ["opened"]
+    assert learned(pipeline) == known
+    # and when it has cleared, learning goes on behind the window that cleared it
+    later = block_of("press-1", usual[23:33], times=START + MINUTE * np.arange(83, 93))
+    outputs = feed(pipeline, [message_of(later)])
+    assert [alert["event"] for alert in parsed(outputs, "alerts")] == ["cleared"]
+    assert learned(pipeline)["seen"] == 500 + 60 + 9
+
+
+def test_the_level_in_force_is_published(open_routes: OpenRoutes) -> None:
+    # given a learned threshold, when ordinary rows move it: then each score comes with the level that it was held against
+    chosen = Settings(threshold=ThresholdSettings(method="spot", false_alarms_per_day=20, spot_tail=0.2))
+    recipe = Recipe(window=1, alarm_level=0.2)
+    values = np.random.default_rng(2).normal(0.5, 0.25, (300, 3))
+    outputs = feed(Pipeline(open_routes(recipe, chosen), chosen), [message_of(block_of("press-1", values))])
+    scores = {time: score for (_, _, time), (score,) in scores_of(outputs).items()}
+    assert len({score.threshold for score in scores.values()}) > 3
+    opened = [alert for alert in parsed(outputs, "alerts") if alert["event"] == "opened"]
+    assert opened
+    for alert in opened:
+        score = scores[alert["time"]]
+        assert alert["threshold"] == pytest.approx(score.threshold, rel=1e-5)
+        assert alert["score"] == pytest.approx(score.score, rel=1e-5)
+        assert score.score >= score.threshold

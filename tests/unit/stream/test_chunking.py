@@ -34,7 +34,6 @@ from tests.unit.stream.feeds import (
     scores_of,
 )
 
-
 BUNDLES = {
     "one window": (Recipe(),),
     "stride 3": (Recipe(stride=3, window=7),),

@@ -15,6 +15,7 @@ from schemas.codec.checks import MAX_NAME_LENGTH
 from schemas.events import DeadLetterReason
 from stream.dead_letters import MAX_DETAIL, cut_to
 from stream.pipeline import Pipeline
+from stream.records import Output
 from stream.settings import InputSettings, Settings
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
@@ -167,7 +168,7 @@ def test_a_bad_message_becomes_a_dead_letter(open_routes: OpenRoutes, reason: st
     assert pipeline.counters.messages == len(messages) - 1
 
 
-def expected_of(open_routes: OpenRoutes) -> list:
+def expected_of(open_routes: OpenRoutes) -> list[Output]:
     return feed(Pipeline(open_routes(Recipe(), pattern="press-*"), Settings()), [message_of(GOOD, "arrow")])
 
 
@@ -189,8 +190,7 @@ def test_handled_and_dead_lettered_add_up(
     outputs = feed(pipeline, messages, batch_sizes=batches)
     # then every message was handled or is a dead letter, once, and the good rows are in order
     letters = letters_of(outputs)
-    by_offset = {offset: message for offset, message in enumerate(messages)}
-    assert [letter.output.value for letter in letters] == [by_offset[letter.offset].value for letter in letters]
+    assert [letter.output.value for letter in letters] == [messages[letter.offset].value for letter in letters]
     assert len(letters) == len({letter.offset for letter in letters}) == len(bad)
     assert pipeline.counters.messages + sum(pipeline.counters.dead_letters.values()) == len(messages)
     assert pipeline.counters.late_rows == 0
@@ -222,7 +222,7 @@ def test_damaged_bytes_stop_nothing(
     assert pipeline.counters.rows >= 1
 
 
-def test_one_bad_row_of_a_block_costs_the_block_and_no_other(open_routes: OpenRoutes) -> None:
+def test_one_bad_row_costs_no_other(open_routes: OpenRoutes) -> None:
     # given one-row messages of three machines in turn, one of them with a text among its numbers
     machines = ("press-1", "press-2", "press-3")
     messages = [row(name, START + MINUTE * step, a=step) for step in range(8) for name in machines]

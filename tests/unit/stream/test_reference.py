@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.pipeline import Pipeline
+from stream.records import Output
 from stream.settings import Settings, ThresholdSettings, WindowSettings
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
@@ -92,13 +95,13 @@ def test_scores_and_alerts_are_those_of_the_reference(
     assert counters.rows == rows - reference.late
 
 
-def _compare_scores(outputs: list, reference: Reference) -> None:
-    found: dict[int, list] = {
+def _compare_scores(outputs: Sequence[Output], reference: Reference) -> None:
+    found = {
         time: scores for (_, rule, time), scores in scores_of(outputs).items() if rule == reference.recipe.detector
     }
     expected: dict[int, list[tuple[float, float, float]]] = {}
-    for time, *values in reference.scores:
-        expected.setdefault(time, []).append(tuple(values))
+    for time, raw, calibrated, quality in reference.scores:
+        expected.setdefault(time, []).append((raw, calibrated, quality))
     assert {time: len(scores) for time, scores in found.items()} == {time: len(s) for time, s in expected.items()}
     for time, scores in found.items():
         for score, (raw, calibrated, quality) in zip(scores, expected[time], strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -123,7 +124,7 @@ CHOICES = {
 
 
 def live(
-    broker: Broker, routes: Routes, chosen: Settings, history: list, *, transactional: bool
+    broker: Broker, routes: Routes, chosen: Settings, history: list[Any], *, transactional: bool
 ) -> tuple[Pipeline, list[int]]:
     """The lives of a worker, the last one to the end; its last pipeline, and where each life began."""
     starts = []
@@ -160,7 +161,7 @@ def test_kills_change_nothing(
     threshold: str,
     transactional: bool,
     seed: int,
-    history: list,
+    history: list[Any],
     plan: list[tuple[int, int, int]],
     messy: bool,
     snapshot_windows: int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -137,8 +138,15 @@ def test_what_was_learned_is_in_a_snapshot(open_routes: OpenRoutes) -> None:
 
 
 @settings(REPEATABLE, max_examples=200)
-@given(place=st.integers(0, 10_000), byte=st.integers(1, 255), cut=st.none() | st.integers(0, 2_000), more=st.binary(max_size=20))
-def test_damaged_bytes_are_noticed(open_routes: OpenRoutes, place: int, byte: int, cut: int | None, more: bytes) -> None:
+@given(
+    place=st.integers(0, 10_000),
+    byte=st.integers(1, 255),
+    cut=st.none() | st.integers(0, 2_000),
+    more=st.binary(max_size=20),
+)
+def test_damaged_bytes_are_noticed(
+    open_routes: OpenRoutes, place: int, byte: int, cut: int | None, more: bytes
+) -> None:
     # given a snapshot of which a byte was changed, or that was cut off or continued
     chosen = Settings(threshold=ThresholdSettings(method="spot"))
     routes = open_routes(Recipe(), chosen)
@@ -183,13 +191,13 @@ def test_a_header_of_another_version_is_refused_or_understood(
     # when a partition takes it over: then nothing is raised
     Pipeline(routes, Settings()).partition(0).restore({b"press-1": strange}, routes)
     # and the machine's snapshot is refused with its own error, or read
-    try:
+    with suppress(SnapshotError):
         restore_machine(strange, routes.routes[0])
-    except SnapshotError:
-        pass
 
 
-@pytest.mark.parametrize("value", [b"", b"WTS1", b"WTS0" + bytes(40), bytes(100), b"\xff" * 100, orjson.dumps({"a": 1})])
+@pytest.mark.parametrize(
+    "value", [b"", b"WTS1", b"WTS0" + bytes(40), bytes(100), b"\xff" * 100, orjson.dumps({"a": 1})]
+)
 def test_what_is_no_snapshot_is_refused(open_routes: OpenRoutes, value: bytes) -> None:
     with pytest.raises(SnapshotError):
         snapshot_header(value)
@@ -286,9 +294,7 @@ def test_a_shorter_window_goes_on_at_once(open_routes: OpenRoutes) -> None:
     assert scored_rows(outputs) == list(range(20, 40))
 
 
-def test_another_bundle_starts_without_the_memory_of_the_old_one(
-    open_routes: OpenRoutes, log_lines: LogLines
-) -> None:
+def test_another_bundle_starts_without_the_memory_of_the_old_one(open_routes: OpenRoutes, log_lines: LogLines) -> None:
     # given a machine whose alert is open
     old = open_routes(Recipe(window=3, detector="old"))
     pipeline = Pipeline(old, Settings())

@@ -20,7 +20,7 @@ from tests.helpers.machines import make_series, normal_rows
 from training.bundle_writer import MAX_CALIBRATION_ROWS, write_bundle
 from training.calibration import CalibrationScores
 from training.datasets.series import SensorSeries
-from training.detectors import BroughtGraph, TrainOptions, pack_graph, train_detector
+from training.detectors import BroughtGraph, TrainOptions, pack_graph, read_model, train_detector
 
 SETTINGS = {"window": "24", "scored_rows": "8"}
 
@@ -230,6 +230,20 @@ def test_broken_graph_is_refused_with_its_fault(
     with pytest.raises(InputError, match=message):
         pack(graph_of(series, break_it), series, tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+def test_weights_in_a_second_file_are_taken_along(series: SensorSeries, tmp_path: Path) -> None:
+    # Given a graph as torch's exporter leaves it: the weights in a file beside it
+    model = onnx.load_model_from_string(graph_of(series))
+    path = tmp_path / "mine.onnx"
+    onnx.save_model(model, str(path), save_as_external_data=True, location="mine.onnx.data", size_threshold=0)
+    # When it is read, then it is whole
+    bundle = pack(read_model(path), series, tmp_path / "b")
+    assert bundle.manifest.detector == "mine"
+    # And without the second file, that is what is said
+    (tmp_path / "mine.onnx.data").unlink()
+    with pytest.raises(InputError, match=r"weights are in mine\.onnx\.data"):
+        read_model(path)
 
 
 def test_graph_for_other_channels_is_refused(series: SensorSeries, tmp_path: Path) -> None:

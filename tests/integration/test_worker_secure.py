@@ -1,0 +1,83 @@
+"""A worker behind TLS, SASL and ACLs: it needs what docs/deploy.md lists and no more, and says what it lacks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AclOperation
+
+from tests.helpers.plant import make_plant, messages_of
+from tests.integration.kafka_tools import WorkerProcess
+from tests.integration.secure_kafka import SecureKafka
+from tests.integration.worker_tools import (
+    RUNNERS,
+    Rig,
+    assert_alerts,
+    assert_committed_to_the_end,
+    assert_scores,
+    make_rig,
+)
+
+pytestmark = [pytest.mark.integration, pytest.mark.kafka]
+
+
+@pytest.fixture(params=RUNNERS)
+def rig(request: pytest.FixtureRequest, secure_kafka: SecureKafka, topics_prefix: str, tmp_path: Path) -> Rig:
+    """The administrator's view: topics are there, with rows of a plant."""
+    return make_rig(secure_kafka.as_user(secure_kafka.admin), request.param, topics_prefix, tmp_path)
+
+
+def run_as(rig: Rig, secure_kafka: SecureKafka, who: tuple[str, str]) -> WorkerProcess:
+    """A worker of that user, until it ends."""
+    config = secure_kafka.settings_file(rig.folder, who)
+    with rig.start(config=config, until_idle_s=3.0, environment=secure_kafka.environment(who)) as worker:
+        worker.wait(120)
+    return worker
+
+
+def test_the_documented_rights_are_enough(rig: Rig, secure_kafka: SecureKafka) -> None:
+    # given a user with these rights, and rows
+    plant = make_plant(machines=4, rows=200)
+    rig.produce(messages_of(plant))
+    secure_kafka.grant_worker(secure_kafka.user[0], rig.prefix, rig.group)
+    # when a worker runs as this user
+    worker = run_as(rig, secure_kafka, secure_kafka.user)
+    # then it does all its work
+    assert worker.process.returncode == 0, worker.log()
+    assert "without transactions" not in worker.log()
+    assert_alerts(rig, rig.expect(plant), exactly_once=True)
+    assert_scores(rig, rig.expect(plant), exactly_once=True)
+    assert_committed_to_the_end(rig)
+
+
+@pytest.mark.parametrize(
+    ("without", "line"),
+    [
+        ("anything", "cannot create topic"),
+        ("the group", "the user may not use the consumer group: give it READ on the group"),
+        ("alerts", "alerts was not delivered"),
+    ],
+)
+def test_a_missing_right_ends_with_2_and_one_line(rig: Rig, secure_kafka: SecureKafka, without: str, line: str) -> None:
+    # given a user with all rights but one, or with none
+    rig.produce(messages_of(make_plant(machines=4, rows=200)))
+    name, password = secure_kafka.stranger
+    if without != "anything":
+        group = "no-group-of-this-name" if without == "the group" else rig.group
+        secure_kafka.grant_worker(name, rig.prefix, group)
+    if without == "alerts":
+        secure_kafka.revoke_topic(name, f"{rig.prefix}alerts")
+        secure_kafka.grant_topic(name, f"{rig.prefix}alerts", AclOperation.DESCRIBE)
+    # when a worker runs as this user
+    started = time.monotonic()
+    worker = run_as(rig, secure_kafka, (name, password))
+    # then it says what to do about it
+    assert worker.process.returncode == 2, worker.log()
+    assert time.monotonic() - started < 60
+    last = worker.log().splitlines()[-1]
+    assert last.startswith("wheeltapper: ")
+    assert line in last
+    assert "Traceback" not in worker.log()
+    assert password not in worker.log()
