@@ -43,9 +43,10 @@ class Rule:
         """Raw scores [n] to calibrated ones [n] float64: 1.0 is the alarm level, never below 0."""
         calibration = self.manifest.calibration
         span = calibration.alarm_level - calibration.center
-        scores = np.maximum((raw.astype(np.float64) - calibration.center) / span, 0.0)
-        # Beyond it no threshold makes a difference, and JSON knows no infinity. A score that is no number raises nothing.
-        bounded: np.ndarray = np.nan_to_num(scores, nan=0.0, posinf=LARGEST_SCORE).clip(max=LARGEST_SCORE)
+        scores = (raw.astype(np.float64) - calibration.center) / span
+        # Beyond LARGEST_SCORE no threshold makes a difference, and JSON knows no infinity. A score that is no number
+        # raises nothing: fmax takes the 0.
+        bounded: np.ndarray = np.minimum(np.fmax(scores, 0.0), LARGEST_SCORE)
         return bounded
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -11,22 +11,38 @@ from schemas.bundle import GraphOutput
 from stream.routes import Rule
 
 
-@dataclass(frozen=True, slots=True)
 class ScoredWindows:
     """Scores of the windows that were added, in the order they were added.
+
+    What only alerts need is put together when an alert asks for it: most batches raise none.
 
     Attributes:
         raw: [n] as the graph gave it.
         score: [n] float64 calibrated, 1.0 is the alarm level.
-        contribution: [n, C]; `expected` [n, C] or None.
-        last_row: [n, C] float32: the row that each score belongs to, raw units.
     """
 
-    raw: np.ndarray
-    score: np.ndarray
-    contribution: np.ndarray
-    expected: np.ndarray | None
-    last_row: np.ndarray
+    def __init__(self, rule: Rule, outputs: list[GraphOutput], rows: list[np.ndarray], channels: int) -> None:
+        self._outputs = outputs
+        self._rows = rows
+        self._channels = channels
+        self.raw = _joined([output.score for output in outputs])
+        self.score = rule.calibrate(self.raw)
+
+    @cached_property
+    def contribution(self) -> np.ndarray:
+        """[n, C]: where each score comes from."""
+        return _joined([output.contribution for output in self._outputs], self._channels)
+
+    @cached_property
+    def expected(self) -> np.ndarray | None:
+        """[n, C] raw units; None where the graph does not say."""
+        parts = [output.expected for output in self._outputs if output.expected is not None]
+        return _joined(parts, self._channels) if parts else None
+
+    @cached_property
+    def last_row(self) -> np.ndarray:
+        """[n, C] float32: the row that each score belongs to, raw units."""
+        return _joined(self._rows, self._channels)
 
 
 class BatchScorer:
@@ -39,6 +55,7 @@ class BatchScorer:
         self._rule = rule
         graph = rule.graph
         self._batch = np.zeros((graph.largest_batch, graph.window, graph.channels), dtype=np.float32)
+        self._scored_row = graph.window - 1 - rule.manifest.lag
         self._filled = 0
         self._outputs: list[GraphOutput] = []
         self._rows: list[np.ndarray] = []
@@ -49,6 +66,7 @@ class BatchScorer:
 
     def add(self, windows: np.ndarray) -> None:
         """Add [k, W, C] windows; they are copied at once, so the view may change afterwards."""
+        self._rows.append(windows[:, self._scored_row].copy())
         start = 0
         while start < len(windows):
             count = min(len(windows) - start, len(self._batch) - self._filled)
@@ -64,25 +82,14 @@ class BatchScorer:
             self._run()
         outputs, self._outputs = self._outputs, []
         rows, self._rows = self._rows, []
-        channels = self._batch.shape[2]
-        raw = _joined([output.score for output in outputs])
-        expected = [output.expected for output in outputs if output.expected is not None]
-        return ScoredWindows(
-            raw=raw,
-            score=self._rule.calibrate(raw),
-            contribution=_joined([output.contribution for output in outputs], channels),
-            expected=_joined(expected, channels) if len(expected) == len(outputs) and outputs else None,
-            last_row=_joined(rows, channels),
-        )
+        return ScoredWindows(self._rule, outputs, rows, self._batch.shape[2])
 
     def _run(self) -> None:
         count, self._filled = self._filled, 0
-        scored_row = self._batch.shape[1] - 1 - self._rule.manifest.lag
         started = time.perf_counter()
         self._outputs.append(self._rule.graph.run(self._batch[:count]))
         self.seconds += time.perf_counter() - started
         self.windows += count
-        self._rows.append(self._batch[:count, scored_row].copy())
 
 
 def _joined(parts: list[np.ndarray], columns: int | None = None) -> np.ndarray:

@@ -41,8 +41,9 @@ PARITY_WINDOWS = 64
 
 
 TRAINERS = {
-    # Five times the paper's 1e-4: it takes a fifth of the paper's steps. Chosen by the validation loss.
-    "paper": TrainerOptions(windows_per_epoch=6000, learning_rate=5e-4),
+    # The paper's 1e-4 and batches of 128 are for all windows; with a quarter of these, larger and more steps reach a
+    # validation loss a third lower in the same time.
+    "paper": TrainerOptions(windows_per_epoch=6000, learning_rate=1e-3, batch_size=64),
     # A network that small takes, and in so few steps needs, a larger learning rate.
     "small": TrainerOptions(
         epochs=6, batch_size=64, learning_rate=1e-3, learning_rate_decay=0.7, windows_per_epoch=4000

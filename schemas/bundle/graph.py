@@ -96,6 +96,8 @@ class Graph:
             self.device = "cpu"
         self.window, self.channels = self._check_input()
         self.output_names = self._check_outputs()
+        self._fetches = list(self.output_names)
+        self._at_once = 0 if self.device == "cuda" else self.largest_batch
 
     def _check_input(self) -> tuple[int, int]:
         inputs = {entry.name: entry for entry in self._session.get_inputs()}
@@ -153,6 +155,8 @@ class Graph:
 
     def run(self, windows: np.ndarray) -> GraphOutput:
         """Score [N, W, C] float32 windows; N is any number, 0 too."""
+        if 0 < len(windows) <= self._at_once:
+            return GraphOutput(**dict(zip(self.output_names, self._session_run(windows), strict=True)))
         if self.device == "cuda":
             runs = split_padded(len(windows), self.batch_sizes)
         else:
@@ -173,10 +177,13 @@ class Graph:
             padded[:n] = windows
             padded[n:] = windows[:1]
             windows = padded
-        outputs = self._session.run(
-            list(self.output_names), {"window": np.ascontiguousarray(windows, dtype=np.float32)}
+        return [output[:n] for output in self._session_run(windows)]
+
+    def _session_run(self, windows: np.ndarray) -> list[np.ndarray]:
+        outputs: list[np.ndarray] = self._session.run(
+            self._fetches, {"window": np.ascontiguousarray(windows, dtype=np.float32)}
         )
-        return [output[:n] for output in outputs]
+        return outputs
 
     def _empty(self) -> GraphOutput:
         # The width of an embedding is not always in the graph's metadata: ask the graph.

@@ -22,6 +22,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from stream.kafka_errors import REFUSALS
 from stream.records import PartitionBatch
 
 log = structlog.get_logger(__name__)
@@ -69,6 +70,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         end = state.highwater if state.lso is None or state.lso < 0 else min(state.highwater, state.lso)
         return bool(state.position >= end)
 
+    def pending_error(self) -> BaseException | None:
+        coordinator = self._consumer._coordinator if self._consumer is not None else None
+        error: BaseException | None = getattr(coordinator, "_pending_exception", None)
+        return error
+
     async def commit_quietly(self, offsets: dict[TP, int]) -> bool:
         """Commit; False where the broker is away or the partition has moved: the next commit tries again."""
         return bool(await self.call_thread(self._commit_quietly, offsets))
@@ -79,6 +85,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 {driver.ensure_aiokafka_TP(tp): driver.OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
             )
         except (TimeoutError, aiokafka.errors.KafkaError) as error:
+            if getattr(error, "errno", None) in REFUSALS:
+                raise
             log.warning("offsets not committed", error=str(error) or type(error).__name__)
             return False
         return True
@@ -104,6 +112,11 @@ class FetchConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def pending_error(self) -> BaseException | None:
+        """What keeps this client from joining the group; stock Faust sees it only once it has partitions: never."""
+        assert isinstance(self._thread, ConsumerThread)
+        return self._thread.pending_error()
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Called by Faust's timer, on rebalance and on stop."""

@@ -202,6 +202,7 @@ class FaustRunner:
                     self._failure or getattr(self.app, "_crash_reason", None) or RuntimeError("faust stopped by itself")
                 )
                 return
+            self._failure = self._consumer.pending_error()
             behind = self._behind()
             if behind is False:
                 self._engine.progressed_at = time.monotonic()
