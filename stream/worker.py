@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 import structlog
 from confluent_kafka import KafkaException
@@ -78,7 +79,10 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
             from stream.runners.faust_runner import FaustRunner
 
             with _no_thread_left_behind():
-                FaustRunner(settings, open_engine, stop=stopping.is_set, until_idle_s=until_idle_s).run()
+                faust = FaustRunner(settings, open_engine, stop=stopping.is_set, until_idle_s=until_idle_s)
+                faust.run()
+            if faust.is_stuck:
+                _end_process(0)
     finally:
         if end_health is not None:
             end_health()
@@ -101,9 +105,15 @@ def _no_thread_left_behind() -> Iterator[None]:
             print(f"wheeltapper: {error}", file=sys.stderr)
         else:
             log.exception("the worker ends itself; nothing was committed past the last good batch", error=str(error))
-        logging.shutdown()
-        sys.stderr.flush()
-        os._exit(2 if isinstance(error, InputError) else 1)
+        _end_process(2 if isinstance(error, InputError) else 1)
+
+
+def _end_process(code: int) -> NoReturn:
+    """At once, whatever threads there still are."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _engine_opener(
@@ -116,7 +126,7 @@ def _engine_opener(
         elif settings.worker.transactions == "on":
             raise InputError("worker.transactions is 'on' but the broker has none; set it to 'auto' or 'off'")
         else:
-            log.info("the broker has no transactions: output is at least once, repeated alerts keep their ids")
+            log.info("no transactions: output is at least once, repeated alerts keep their ids")
     largest = _largest_message(settings, settings.topics.full_name("dead-letters"))
     last: Publisher | None = None
 

@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -91,7 +92,18 @@ def export_torchscript(module: nn.Module, window: int, channels: int) -> bytes:
         traced = torch.jit.trace(module.eval().cpu(), (_example(window, channels),), check_trace=False)
         buffer = io.BytesIO()
         torch.jit.save(torch.jit.freeze(traced), buffer)
-    return buffer.getvalue()
+    return _without_debug_files(buffer.getvalue())
+
+
+def _without_debug_files(archive: bytes) -> bytes:
+    """A TorchScript archive less the source files and line numbers of whoever wrote it; loading does not need them."""
+    cleaned = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as source, zipfile.ZipFile(cleaned, "w", zipfile.ZIP_STORED) as target:
+        for name in source.namelist():
+            if not name.endswith(".debug_pkl"):
+                # A fixed time: the same module, exported first thing in another process, gives the same bytes.
+                target.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), source.read(name))
+    return cleaned.getvalue()
 
 
 def prove_parity(module: nn.Module, onnx_bytes: bytes, windows: np.ndarray) -> dict[str, float]:

@@ -11,6 +11,7 @@ Written against the pinned faust-streaming release; tests/integration runs it ag
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -26,6 +27,9 @@ from stream.kafka_errors import REFUSALS
 from stream.records import PartitionBatch
 
 log = structlog.get_logger(__name__)
+
+# Our services speak of their coming and going where Faust's own do.
+FAUST_LOGGER = logging.getLogger("faust.wheeltapper")
 
 # A broker answers a fetch within 1.5 s, with rows or without.
 SILENT_S = 10.0
@@ -50,10 +54,18 @@ class FetchSchema(faust.Schema):
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Reads committed input only: rows of a producer's aborted transaction never happened."""
 
+    logger = FAUST_LOGGER
+
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        try:
+            await super().on_thread_stop()
+        except (asyncio.CancelledError, aiokafka.errors.KafkaError) as error:
+            log.info("the group was left without a word to the broker", reason=str(error) or type(error).__name__)
 
     def is_at_end(self, partition: TP) -> bool | None:
         subscription = self._ensure_consumer()._subscription.subscription
@@ -94,6 +106,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 class FetchConsumer(driver.Consumer):
     """Hands whole fetches to the agent, and leaves commits to `commit_source`."""
+
+    logger = FAUST_LOGGER
 
     commit_source: CommitSource | None = None
 

@@ -6,6 +6,8 @@ At-least-once with idempotent output: offsets follow snapshots, and a repeated a
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import ssl
 import tempfile
 import time
@@ -38,6 +40,9 @@ WAITING_FETCHES = 4
 # How often idleness, stalls and stop requests are looked at.
 WATCH_S = 0.2
 
+# Faust leaves its group within seconds, unless the broker is away.
+STOP_TIMEOUT_S = 10.0
+
 # A stream quiet for so long is snapshotted at once, so that a restart then has nothing to replay.
 QUIET_S = 2.0
 
@@ -69,6 +74,8 @@ class FaustRunner:
         """Of the consumer group, once its partitions have been restored; -1 while there is none."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
         self._last_message = time.monotonic()
+        self.is_stuck = False
+        """True where Faust did not stop in time: its threads then keep the process alive."""
         self._folder = tempfile.TemporaryDirectory(prefix="wheeltapper-faust-")
 
     def run(self) -> None:
@@ -94,14 +101,20 @@ class FaustRunner:
         # Made here, as Faust's futures belong to the loop that is running when they are made.
         self._busy = asyncio.Lock()
         self.app = self._make_app()
-        await self.app.start()
+        # Faust has started once it has partitions; stopping and failing must not wait for that.
+        starting = asyncio.ensure_future(self.app.start())
         try:
-            await self._watch()
-        finally:
+            await self._watch(starting)
             if self._failure is None:
-                await self._commit(everything=True)
-            await self.app.stop()
-            self._thread.shutdown()
+                with contextlib.suppress(Exception):  # it is in self._failure
+                    await self._commit(everything=True)
+        finally:
+            starting.cancel()
+            try:
+                await asyncio.wait_for(self.app.stop(), STOP_TIMEOUT_S)
+            except TimeoutError:
+                self.is_stuck = True
+            self._thread.shutdown(wait=False)
             self._folder.cleanup()
 
     # -- the agent ------------------------------------------------------------------------------------------------
@@ -189,20 +202,27 @@ class FaustRunner:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
         except Exception as error:
-            self._failure = error
+            if self._failure is None:
+                self._failure = error
+                # Told once, at the end: what Faust makes of it would be the same again, with tracebacks.
+                for library in ("faust", "mode"):
+                    logging.getLogger(library).setLevel(logging.CRITICAL + 1)
             raise
 
     # -- when to end ------------------------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
+    async def _watch(self, starting: asyncio.Future[Any]) -> None:
         while not self._stop() and self._failure is None:
             await asyncio.sleep(WATCH_S)
+            if starting.done() and not starting.cancelled() and starting.exception() is not None:
+                self._failure = self._failure or starting.exception()
+                return
             if self.app.should_stop or self.app.crashed:
                 self._failure = (
                     self._failure or getattr(self.app, "_crash_reason", None) or RuntimeError("faust stopped by itself")
                 )
                 return
-            self._failure = self._consumer.pending_error()
+            self._failure = self._failure or self._consumer.pending_error()
             behind = self._behind()
             if behind is False:
                 self._engine.progressed_at = time.monotonic()

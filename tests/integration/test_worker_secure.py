@@ -57,7 +57,7 @@ def test_the_documented_rights_are_enough(rig: Rig, secure_kafka: SecureKafka) -
     [
         ("anything", "cannot create topic"),
         ("the group", "the user may not use the consumer group: give it READ on the group"),
-        ("alerts", "alerts was not delivered"),
+        ("alerts", "Topic authorization failed"),
     ],
 )
 def test_a_missing_right_ends_with_2_and_one_line(rig: Rig, secure_kafka: SecureKafka, without: str, line: str) -> None:

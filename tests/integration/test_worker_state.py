@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from confluent_kafka import Producer
 from stream.settings import Settings, load_settings
 from stream.state import CHECK, HEAD, MAGIC, PROGRESS, progress_record
 from stream.state_reader import StateReader
+from stream.transactions import broker_has_transactions
 from tests.helpers.plant import make_plant, messages_of
 from tests.integration.kafka_tools import Broker, create_topics, produce
 from tests.integration.worker_tools import assert_alerts, assert_scores, make_rig
@@ -52,30 +54,49 @@ def test_the_newest_record_of_every_key_counts_and_tombstones_end_one(
     assert found[0] | found[1] == {b"a": snapshot(3), PROGRESS: progress_record(4, 0).value}
 
 
-@pytest.mark.kafka
-def test_state_behind_a_dead_workers_transaction_is_waited_for(real_kafka: str, topics_prefix: str) -> None:
-    # given a transaction that a killed worker left open, and behind it what its successor wrote with its commit of 7
+@pytest.fixture
+def left_open(real_kafka: str, topics_prefix: str) -> tuple[Settings, Producer]:
+    """Settings of a worker, and the producer of a transaction in its `state` topic that a killed worker left open."""
     broker = Broker(real_kafka, "kafka", supports_transactions=True)
     create_topics(broker, topics_prefix, partitions=1)
-    topic = f"{topics_prefix}state"
     dead = Producer(broker.client(**{"transactional.id": f"{topics_prefix}dead"}))
     dead.init_transactions(30)
     dead.begin_transaction()
-    dead.produce(topic, b"never committed", KEYS + b"a")
+    dead.produce(f"{topics_prefix}state", b"never committed", KEYS + b"a")
     assert dead.flush(30) == 0
+    return load_settings(None, kafka={"brokers": real_kafka}, topics={"prefix": topics_prefix}), dead
+
+
+@pytest.mark.kafka
+def test_transactions_are_found_beside_one_that_was_left_open(left_open: tuple[Settings, Producer]) -> None:
+    # given a killed worker's open transaction, when the next worker looks, then the broker has transactions
+    assert broker_has_transactions(left_open[0])
+
+
+@pytest.mark.kafka
+def test_state_behind_a_dead_workers_transaction_is_waited_for(
+    left_open: tuple[Settings, Producer], real_kafka: str, topics_prefix: str
+) -> None:
+    # given a killed worker's open transaction, and behind it what its successor wrote with its commit of offset 7
+    settings, dead = left_open
+    broker = Broker(real_kafka, "kafka", supports_transactions=True)
     successor = [(KEYS + b"a", snapshot(6), ()), (KEYS + PROGRESS, progress_record(7, 0).value, ())]
-    produce(broker, topic, successor, transaction=f"{topics_prefix}successor")
-    settings = load_settings(None, kafka={"brokers": broker.address}, topics={"prefix": topics_prefix})
+    produce(broker, f"{topics_prefix}state", successor, transaction=f"{topics_prefix}successor")
     # when the next one takes over, and the broker ends the transaction a little later
-    ending = threading.Timer(1.5, dead.abort_transaction)
+    ended = threading.Event()
+
+    def end() -> None:
+        time.sleep(1.5)
+        ended.set()
+        dead.abort_transaction(30)
+
+    ending = threading.Thread(target=end)
     ending.start()
     found = StateReader(settings).read({0: 7}, KEYS)
-    # then it has the successor's state
-    assert not ending.is_alive()
+    # then it has waited, and has the successor's state
+    assert ended.is_set()
     ending.join(30)
     assert found[0][b"a"] == snapshot(6)
-    # and one that only needs what lies before does not wait
-    assert StateReader(settings).read({0: 0}, KEYS)
 
 
 @pytest.mark.kafka

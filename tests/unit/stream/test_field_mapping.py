@@ -110,6 +110,7 @@ def test_fractions_of_a_second_keep_their_microseconds(open_routes: OpenRoutes) 
         ("s", 1_700_000_000.999999, START + 999_999),
         ("ms", 1_700_000_000_000.25, START + 250),
         ("s", -0.5, -500_000),
+        ("s", 2.3, 2_300_000),  # times a million it is 2,299,999.9999999995
     ):
         scores, _ = read(open_routes, row_message(asset="p", when=time, tags=VALUES), **PLANT, time_unit=unit)
         assert list(scores) == [("p", micros)]
@@ -223,10 +224,12 @@ def test_rename_names_the_blamed_channel(open_routes: OpenRoutes) -> None:
     assert (alert["channels"][0]["channel"], alert["channels"][0]["actual"]) == ("a", 9.5)
 
 
+@pytest.mark.parametrize("order", [("a", "T1", "b", "c"), ("T1", "b", "a", "c")])
 @pytest.mark.parametrize("encoding", ["row", *ENCODINGS])
-def test_two_fields_for_one_channel(open_routes: OpenRoutes, encoding: Any) -> None:
+def test_two_fields_for_one_channel(open_routes: OpenRoutes, encoding: Any, order: tuple[str, ...]) -> None:
     # given a message with the channel's own name and a field that is renamed to it
-    block = block_of("press-1", [[3.5, 1.5, 0.5, 0.5]], channels=("a", "T1", "b", "c"))
+    values = {"a": 3.5, "T1": 1.5, "b": 0.5, "c": 0.5}
+    block = block_of("press-1", [values[name] for name in order], channels=order)
     message = message_of(block, "json" if encoding == "row" else encoding)
     if encoding == "json":  # as a block
         fields = orjson.loads(message.value or b"")

@@ -38,11 +38,18 @@ def refusal(*words: str) -> str:
 
 @pytest.mark.parametrize(
     ("machine", "detector"),
-    [("press-1", "exact"), ("press-12", "longest"), ("press-2", "press"), ("fan-1", "any"), ("", "any")],
+    [
+        ("press-1", "exact"),
+        ("press-12", "longest"),
+        ("press-2", "press"),
+        ("fan-1", "any"),
+        ("x", "letter"),
+        ("", "any"),
+    ],
 )
 def test_the_most_specific_pattern_serves_a_machine(bundle_path: BundlePath, machine: str, detector: str) -> None:
     # given patterns that overlap, in an order that says nothing
-    words = [("*", "any"), ("press-*", "press"), ("press-1", "exact"), ("press-1?", "longest")]
+    words = [("*", "any"), ("?", "letter"), ("press-*", "press"), ("press-1", "exact"), ("press-1?", "longest")]
     routes = load_routes([f"{pattern}={bundle_path(Recipe(detector=name))}" for pattern, name in words], Settings())
     # when a machine is looked up: then an exact name comes first, then longer patterns, '*' last
     route = routes.of(machine)

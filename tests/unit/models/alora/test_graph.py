@@ -119,11 +119,13 @@ def test_the_onnx_file_keeps_the_contract(exported: Exported, windows: np.ndarra
     np.testing.assert_allclose(output.contribution, contribution, rtol=1e-3, atol=1e-5)
 
 
-def test_the_onnx_file_says_nothing_of_the_machine_it_was_made_on(exported: Exported) -> None:
+def test_the_files_say_nothing_of_the_machine_they_were_made_on(exported: Exported) -> None:
     model = onnx.load_from_string(exported.model)
     assert not [node.name for node in model.graph.node if node.metadata_props or node.doc_string]
     assert b"site-packages" not in exported.model
     assert b".py" not in exported.model
+    assert b"site-packages" not in exported.script
+    assert b"test_graph" not in exported.script
 
 
 def test_the_export_is_quiet_and_repeats_to_the_byte(exported: Exported, capfd: pytest.CaptureFixture[str]) -> None:
