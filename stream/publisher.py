@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from stream.dead_letters import cut_to
 from stream.kafka_client import client_config
-from stream.kafka_errors import PublishError
+from stream.kafka_errors import PublishError, kafka_error
 from stream.records import Output
 from stream.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 # What the client lets through: how much each topic takes is the broker's to say.
 LARGEST_MESSAGE = 100_000_000
@@ -35,6 +38,9 @@ LAST_WAIT_S = 5.0
 
 # Another worker uses our transactional id.
 FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
+
+# Given up together with the rest of a transaction: the reason is told elsewhere.
+PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 
 
 class Publisher:
@@ -104,7 +110,7 @@ class Publisher:
             if output.topic == "dead-letters":
                 output = cut_to(output, self._largest_dead_letter)
             self._produce(output)
-        self._producer.poll(0)
+        self._serve(self._producer.poll, 0.0)
         self._check()
 
     def _produce(self, output: Output) -> None:
@@ -121,7 +127,7 @@ class Publisher:
                 return
             except BufferError as error:  # the client's queue is full: deliveries make room
                 waiting = waiting or _Deadline(self._deadline_s, self._stop)
-                self._producer.poll(0.1)
+                self._serve(self._producer.poll, 0.1)
                 self._check()
                 if waiting.is_over():
                     raise PublishError(
@@ -135,7 +141,7 @@ class Publisher:
             PublishError: something has not, or not in time.
         """
         waiting = _Deadline(self._deadline_s, self._stop)
-        while left := self._producer.flush(SLICE_S):
+        while left := self._serve(self._producer.flush, SLICE_S):
             self._check()
             if waiting.is_over():
                 raise PublishError(
@@ -173,25 +179,42 @@ class Publisher:
         waiting = _Deadline(timeout_s, self._stop)
         while True:
             try:
-                return call(SLICE_S)
+                self._serve(call, SLICE_S)
+                return
             except KafkaException as error:
                 if not error.args[0].retriable() or waiting.is_over():
                     raise
                 time.sleep(0.02)
 
+    @staticmethod
+    def _serve(call: Callable[[float], _T], seconds: float) -> _T:
+        """Make a call during which the client reports deliveries.
+
+        Raises:
+            KafkaException, PublishError: the client has failed for good.
+        """
+        try:
+            return call(seconds)
+        except SystemError as error:
+            # confluent-kafka raises a fatal error and goes on to report deliveries meanwhile, which Python objects to.
+            raise PublishError("the client has failed for good") from error
+
     def abandon(self) -> None:
         """Give up what has not been committed; the client is not used again."""
         if self.transactional:
             try:
-                self._producer.abort_transaction(5.0)
-            except KafkaException as error:
+                self._serve(self._producer.abort_transaction, 5.0)
+            except (KafkaException, PublishError) as error:
                 # A fenced or disconnected producer cannot abort: the broker does it after the transaction timeout.
-                log.info("transaction left to the broker to abort", error=str(error))
+                reason = kafka_error(error)
+                self.fenced = self.fenced or (reason is not None and reason.code() in FENCED)
+                log.info("transaction left to the broker to abort", error=reason.str() if reason else str(error))
         self._producer.purge()
-        self._producer.flush(1.0)
+        with contextlib.suppress(KafkaException, PublishError):
+            self._serve(self._producer.flush, 1.0)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is None or self._failure is not None or error.code() == KafkaError._PURGE_QUEUE:
+        if error is None or self._failure is not None or error.code() in PURGED:
             return
         self.fenced = self.fenced or error.code() in FENCED
         self._failure = PublishError(f"a message to topic {message.topic()} was not delivered: {error.str()}", error)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -123,7 +123,7 @@ def load_routes(words: Sequence[str], settings: Settings) -> Routes:
 def split_route(word: str) -> tuple[str, str]:
     """`pump-*=bundles/pumps` -> ('pump-*', 'bundles/pumps'); an existing path stands alone, for every machine: '*'."""
     pattern, equals, location = word.partition("=")
-    if not equals or Path(word).exists():
+    if not equals or os.path.exists(word):  # unlike Path.exists it takes names of any length
         return "*", word
     if not pattern or not location:
         raise InputError(f"--bundle '{word}': expected [MACHINE-PATTERN=]BUNDLE, e.g. 'pump-*=bundles/pumps'")

@@ -28,6 +28,7 @@ from schemas.errors import InputError
 from training.calibration import CalibrationScores, contiguous_runs, score_rows
 from training.datasets.series import SensorSeries
 from training.export_torch import export_onnx, export_torchscript, prove_parity
+from training.progress import working
 from training.trainer import TrainerOptions, TrainingHistory, WindowSource, fingerprint, train_network
 
 # Fewer windows than that on either side of the split say nothing about normal.
@@ -155,17 +156,18 @@ def train_alora(series: SensorSeries, options: AloraOptions | None = None) -> tu
     """
     options = options or AloraOptions()
     detector = fit_alora(series, options)
-    graph = Graph(detector.onnx_bytes(), name="alora", device="cpu", threads=0)
-    parts = [
-        score_rows(
-            graph, detector.filled[piece], series.train_ts[piece], sampling_interval_s=series.sampling_interval_s
-        )
-        for piece in held_out_pieces(detector.held_out_ends, detector.window)
-    ]
+    interval_s = series.sampling_interval_s
+    with working(f"alora {series.entity}: exporting the graph", show=options.trainer.progress):
+        graph = Graph(detector.onnx_bytes(), name="alora", device="cpu", threads=0)
+    with working(f"alora {series.entity}: scoring held-out windows", show=options.trainer.progress):
+        parts = [
+            score_rows(graph, detector.filled[piece], series.train_ts[piece], sampling_interval_s=interval_s)
+            for piece in held_out_pieces(detector.held_out_ends, detector.window)
+        ]
     scores = CalibrationScores(
         score=np.concatenate([part.score for part in parts]),
         time=np.concatenate([part.time for part in parts]),
-        interval_s=series.sampling_interval_s,
+        interval_s=interval_s,
         origin=f"last {options.validation_share:.0%} of the train part, which training did not see",
     )
     return detector, scores

@@ -18,7 +18,7 @@ import onnx
 import torch
 from torch import nn
 
-from training.export_check import RELATIVE_TOLERANCE, ExportError, differences, open_for_check
+from training.export_check import RELATIVE_TOLERANCE, ExportError, differences, open_for_check, outputs_by_name
 
 # LayerNormalization came with 17; the exporter's own optimiser is written for 18 and later.
 OPSET = 18
@@ -120,12 +120,13 @@ def prove_parity(module: nn.Module, onnx_bytes: bytes, windows: np.ndarray) -> d
     """
     graph = open_for_check(onnx_bytes)
     worst: dict[str, float] = {}
+    usual = outputs_by_name(graph.run(windows.astype(np.float32, copy=False)))
     for size in graph.batch_sizes:
         batch = np.resize(windows, (size, *windows.shape[1:])).astype(np.float32, copy=False)
         with torch.no_grad():
             truth = [output.numpy() for output in module(torch.from_numpy(batch))]
         named = dict(zip(graph.output_names, truth, strict=True))
-        for name, difference in differences(graph.run(batch), named).items():
+        for name, difference in differences(graph.run(batch), named, usual).items():
             worst[name] = max(worst.get(name, 0.0), difference)
             if not difference <= RELATIVE_TOLERANCE:
                 raise ExportError(

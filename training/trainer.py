@@ -12,19 +12,18 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from schemas.errors import InputError
+from training.progress import Report, epochs_progress
 
 CHECKPOINT_FORMAT = 1
 
@@ -197,7 +196,14 @@ def train_network(
     state.resume()
     started = time.monotonic()
     try:
-        with _progress(options, title, state) as report:
+        with epochs_progress(
+            title,
+            show=options.progress,
+            epochs=options.epochs,
+            steps_per_epoch=state.steps_per_epoch,
+            done=state.steps_done,
+            notice=state.resume_notice(title),
+        ) as report:
             while not state.finished:
                 state.train_epoch(report)
     finally:
@@ -240,13 +246,23 @@ class _Run:
         return math.ceil(windows / self.options.batch_size)
 
     @property
+    def steps_done(self) -> int:
+        return self.epoch * self.steps_per_epoch + self.step
+
+    @property
     def finished(self) -> bool:
         if self.history.validation and self.epoch - self.history.best_epoch >= self.options.patience:
             self.history.stopped_early = self.epoch < self.options.epochs
             return True
         return self.epoch >= self.options.epochs
 
-    def train_epoch(self, report: Callable[[float], None]) -> None:
+    def resume_notice(self, title: str) -> str:
+        if self.history.resumed_at is None:
+            return ""
+        epoch, step = self.history.resumed_at
+        return f"{title}: goes on from epoch {epoch + 1}, step {step + 1} of {self.file}"
+
+    def train_epoch(self, report: Report) -> None:
         options = self.options
         for group in self.optimizer.param_groups:
             group["lr"] = options.learning_rate * options.learning_rate_decay**self.epoch
@@ -259,7 +275,7 @@ class _Run:
             self.watched_sum += watched * len(parts[self.step])
             self.watched_windows += len(parts[self.step])
             self.step += 1
-            report(self.watched_sum / self.watched_windows)
+            report(self.steps_done, self.watched_sum / self.watched_windows)
             if self.step < len(parts) and time.monotonic() - saved >= options.checkpoint_every_s:
                 self.save()
                 saved = time.monotonic()
@@ -373,46 +389,3 @@ class _Run:
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-@contextmanager
-def _progress(options: TrainerOptions, title: str, run: _Run) -> Iterator[Callable[[float], None]]:
-    """A function to be called after each step with the epoch's mean loss so far."""
-    console = Console(stderr=True)
-    if not options.progress:
-        yield lambda loss: None
-        return
-    if run.history.resumed_at is not None:
-        epoch, step = run.history.resumed_at
-        console.print(f"{title}: goes on from epoch {epoch + 1}, step {step + 1} of {run.file}", highlight=False)
-    if not console.is_terminal:
-
-        def line(loss: float) -> None:
-            if run.step == run.steps_per_epoch:
-                console.print(f"{title}: epoch {run.epoch + 1}/{options.epochs}, loss {loss:.4g}", highlight=False)
-
-        yield line
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    total = run.steps_per_epoch * options.epochs
-    with Progress(*columns, console=console) as bar:
-        done = run.epoch * run.steps_per_epoch + run.step
-        task = bar.add_task(title, total=total, completed=done, loss="-")
-
-        def advance(loss: float) -> None:
-            bar.update(
-                task,
-                completed=run.epoch * run.steps_per_epoch + run.step,
-                description=f"{title}: epoch {run.epoch + 1}/{options.epochs}",
-                loss=f"{loss:.4g}",
-            )
-
-        yield advance

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.helpers.plant import make_plant, messages_of
-from tests.integration.kafka_tools import Broker
 from tests.integration.worker_tools import (
     PATIENCE_S,
-    RUNNERS,
     Feed,
     Rig,
     assert_alerts,
     assert_committed_to_the_end,
     assert_scores,
-    make_rig,
+    side_by_side,
+    wait_until,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.slow]
 TAKEN_OVER = "partitions taken over"
 
 
-@pytest.fixture(params=RUNNERS)
-def rig(request: pytest.FixtureRequest, broker: Broker, topics_prefix: str, tmp_path: Path) -> Rig:
-    return make_rig(broker, request.param, topics_prefix, tmp_path)
+def test_starting_stopping_and_killing_one_changes_nothing(rigs: list[Rig]) -> None:
+    side_by_side(rigs, start_stop_and_kill)
 
 
-def test_starting_stopping_and_killing_one_changes_nothing(rig: Rig) -> None:
+def start_stop_and_kill(rig: Rig) -> None:
     # given a worker under load
     plant = make_plant(machines=8, rows=3000)
     rig.produce(messages_of(plant.until(1000), largest_block=8))
@@ -54,13 +51,13 @@ def test_starting_stopping_and_killing_one_changes_nothing(rig: Rig) -> None:
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("runner", RUNNERS)
-def test_one_that_was_away_without_noticing_does_no_harm(
-    real_kafka: str, topics_prefix: str, tmp_path: Path, runner: str
-) -> None:
+def test_one_that_was_away_without_noticing_does_no_harm(kafka_rigs: list[Rig]) -> None:
+    side_by_side(kafka_rigs, stand_still)
+
+
+def stand_still(rig: Rig) -> None:
     # given a worker that snapshots seldom, so that most of its commits do not move its offsets, and has many rows to do
-    rig = make_rig(Broker(real_kafka, "kafka", supports_transactions=True), runner, topics_prefix, tmp_path)
-    config = tmp_path / "slow.toml"
+    config = rig.folder / "seldom.toml"
     config.write_text("[state]\nsnapshot_windows = 1_000_000\nsnapshot_interval_s = 3600.0\n")
     plant = make_plant(machines=8, rows=3000)
     rig.produce(messages_of(plant, largest_block=1))
@@ -80,3 +77,31 @@ def test_one_that_was_away_without_noticing_does_no_harm(
     assert_alerts(rig, expected, exactly_once=rig.transactional)
     assert_scores(rig, expected, exactly_once=rig.transactional)
     assert_committed_to_the_end(rig)
+
+
+@pytest.mark.kafka
+def test_two_that_cannot_see_each_others_transactional_ids_find_their_own(kafka_rigs: list[Rig]) -> None:
+    # given two workers of one host name without a folder in common, as in containers on the host's network
+    rig = next(rig for rig in kafka_rigs if rig.transactional)
+    plant = make_plant(machines=8, rows=1000)
+    rig.produce(messages_of(plant.until(300), largest_block=8))
+    homes = [rig.folder / "one", rig.folder / "other"]
+    for home in homes:
+        home.mkdir()
+    with (
+        Feed(rig, messages_of(plant.since(300), seed=5, largest_block=8), seconds=15) as feed,
+        rig.start(environment={"TMPDIR": str(homes[0])}) as one,
+    ):
+        one.wait_for(TAKEN_OVER, PATIENCE_S)
+        # when the second takes the first one's id
+        with rig.start(environment={"TMPDIR": str(homes[1])}) as other:
+            wait_until(lambda: "goes_on_as" in one.log() + other.log(), "one of them took another id", one)
+            # then both work to the end, each under an id of its own
+            feed.wait()
+            ends = rig.ends()
+            wait_until(lambda: rig.committed() == ends, "everything was committed", one)
+            assert other.terminate() == 0, other.log()[-4000:]
+        assert one.terminate() == 0, one.log()[-4000:]
+    assert (one.log() + other.log()).count("goes_on_as") <= 2
+    assert_alerts(rig, rig.expect(plant), exactly_once=True)
+    assert_scores(rig, rig.expect(plant), exactly_once=True)

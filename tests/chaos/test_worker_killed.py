@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers.plant import make_plant, messages_of
-from tests.integration.kafka_tools import Broker
 from tests.integration.worker_tools import (
-    RUNNERS,
+    PATIENCE_S,
     Feed,
     Rig,
     assert_alerts,
     assert_committed_to_the_end,
     assert_scores,
-    make_rig,
+    side_by_side,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.slow]
 KILLS = 2
 
 
-@pytest.fixture(params=RUNNERS)
-def rig(request: pytest.FixtureRequest, broker: Broker, topics_prefix: str, tmp_path: Path) -> Rig:
-    return make_rig(broker, request.param, topics_prefix, tmp_path)
+def test_killed_and_restarted_it_loses_and_invents_nothing(rigs: list[Rig]) -> None:
+    side_by_side(rigs, kill_again_and_again)
 
 
-def test_killed_and_restarted_it_loses_and_invents_nothing(rig: Rig) -> None:
+def kill_again_and_again(rig: Rig) -> None:
     # given rows that wait and rows that keep coming
     plant = make_plant(machines=8, rows=2000)
     waiting, coming = plant.until(1000), plant.since(1000)
@@ -39,7 +36,7 @@ def test_killed_and_restarted_it_loses_and_invents_nothing(rig: Rig) -> None:
         # when the worker is killed again and again, soon after it took over
         for moment in moments:
             with rig.start() as worker:
-                worker.wait_for("partitions taken over", 120)
+                worker.wait_for("partitions taken over", PATIENCE_S)
                 time.sleep(moment)
                 worker.kill()
     # and one is stopped while it still waits for the broker to miss the killed one

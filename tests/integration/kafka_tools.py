@@ -92,6 +92,8 @@ class KafkaNode:
         self._settings = [
             f"message.max.bytes={LARGEST_MESSAGE}",
             f"replica.fetch.max.bytes={LARGEST_MESSAGE}",
+            # Transactions that a killed worker left open are looked for this often: 10 s otherwise.
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000",
             *settings,
         ]
 

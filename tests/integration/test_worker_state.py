@@ -100,12 +100,9 @@ def test_state_behind_a_dead_workers_transaction_is_waited_for(
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("runner", ["faust", "direct"])
-def test_an_input_topic_made_anew_starts_from_nothing(
-    real_kafka: str, topics_prefix: str, tmp_path: Path, runner: str
-) -> None:
+def test_an_input_topic_made_anew_starts_from_nothing(real_kafka: str, topics_prefix: str, tmp_path: Path) -> None:
     # given a worker that has been through 200 rows of every machine
-    rig = make_rig(Broker(real_kafka, "kafka", supports_transactions=True), runner, topics_prefix, tmp_path)
+    rig = make_rig(Broker(real_kafka, "kafka", supports_transactions=True), "direct", topics_prefix, tmp_path)
     rig.produce(messages_of(make_plant(machines=4, rows=200), largest_block=8))
     rig.run()
     # when the input topic is deleted and made again, and its rows come in two parts, half of the machines in each

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,22 @@ def make_rig(
     bundle = write_bundle(folder, RECIPE)
     create_topics(broker, prefix, partitions)
     return Rig(broker, runner, prefix, folder, RECIPE, bundle, sensors or f"{prefix}sensors")
+
+
+def side_by_side(rigs: Iterable[Rig], scenario: Callable[[Rig], None]) -> None:
+    """The scenario on every rig at the same time: most of it is waiting for the broker to miss somebody.
+
+    Raises:
+        Exception: what the first rig's, else the next one's raised, with a note that says whose it was.
+    """
+    rigs = list(rigs)
+    with ThreadPoolExecutor(len(rigs)) as pool:
+        for rig, outcome in zip(rigs, [pool.submit(scenario, rig) for rig in rigs], strict=True):
+            try:
+                outcome.result()
+            except BaseException as error:
+                error.add_note(f"by the runner {rig.runner} on {rig.broker.kind}; logs in {rig.folder}")
+                raise
 
 
 def assert_alerts(rig: Rig, expected: Expected, *, exactly_once: bool) -> None:

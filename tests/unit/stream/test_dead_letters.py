@@ -283,12 +283,15 @@ def test_details_name_what_to_change(open_routes: OpenRoutes) -> None:
 
 
 def test_details_stay_printable_and_short(open_routes: OpenRoutes) -> None:
-    # given names that nobody would print
-    pipeline = Pipeline(open_routes(Recipe(), pattern="press-*"), Settings())
+    # given names that nobody would print, and a long pattern
+    pipeline = Pipeline(open_routes(Recipe(), pattern="press-*" + "?" * MAX_DETAIL), Settings())
     wild = "\n\u202e" * 300
-    messages = [row(machine=wild), row(**{wild: 1}), row(ts=wild), row(c=wild)]
+    served = "press-" + "1" * MAX_DETAIL
+    messages = [row(machine=wild), row(served, **{wild: 1}), row(served, ts=wild), row(served, c=wild)]
     # when they are refused: then each detail is one line that is not long
-    for letter in letters_of(feed(pipeline, messages)):
+    letters = letters_of(feed(pipeline, messages))
+    assert [letter.reason for letter in letters] == ["no-route", "unknown-channel", "bad-time", "not-a-number"]
+    for letter in letters:
         assert "\n" not in letter.detail
         assert len(letter.detail) <= MAX_DETAIL
 

@@ -110,7 +110,7 @@ def test_fractions_of_a_second_keep_their_microseconds(open_routes: OpenRoutes) 
         ("s", 1_700_000_000.999999, START + 999_999),
         ("ms", 1_700_000_000_000.25, START + 250),
         ("s", -0.5, -500_000),
-        ("s", 2.3, 2_300_000),  # times a million it is 2,299,999.9999999995
+        ("s", 8.2, 8_200_000),  # times a million it is 8,199,999.999999999
     ):
         scores, _ = read(open_routes, row_message(asset="p", when=time, tags=VALUES), **PLANT, time_unit=unit)
         assert list(scores) == [("p", micros)]

@@ -71,6 +71,7 @@ def test_a_machine_that_no_pattern_matches_has_no_route(open_routes: OpenRoutes)
         ("*=bundles/press", ("*", "bundles/press")),
         ("press-*=bundles/press", ("press-*", "bundles/press")),
         ("press-1=bundles/lr=0.1/press", ("press-1", "bundles/lr=0.1/press")),
+        ("p" * 5_000 + "=bundles/press", ("p" * 5_000, "bundles/press")),
     ],
 )
 def test_a_word_is_a_bundle_or_pattern_and_bundle(word: str, expected: tuple[str, str]) -> None:

@@ -275,3 +275,16 @@ def test_progress_without_a_terminal_is_a_line_an_epoch(
     train_network(Autoencoder(), _objective, *sources, replace(OPTIONS, progress=True), title="pump-1")
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == [f"pump-1: epoch {epoch}/3" for epoch in (1, 2, 3)]
+
+
+def test_a_resumed_run_says_so(
+    tmp_path: Path, sources: tuple[WindowSource, WindowSource], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = replace(OPTIONS, checkpoint_folder=tmp_path, progress=True)
+    with pytest.raises(Stop):
+        train_network(Autoencoder(), Interrupted(8), *sources, options, run="a", title="pump-1")
+    capsys.readouterr()
+    train_network(Autoencoder(), _objective, *sources, options, run="a", title="pump-1")
+    said = capsys.readouterr().err.replace("\n", "")
+    assert said.startswith("pump-1: goes on from epoch 2, step 1 of ")
+    assert "epoch 1/3" not in said
