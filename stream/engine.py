@@ -112,7 +112,8 @@ class Engine:
             snapshots = state.snapshots(now, everything=everything)
             records += snapshots
             committable = state.committable
-            if committable > self._committed.get(number, 0):
+            # Offset 0 too, once rows have been handled: without any commit a successor would not look for progress.
+            if state.position > 0 and committable > self._committed.get(number, -1):
                 offsets[number] = committable
             if state.position > state.progress_written:
                 records.append(progress_record(state.position, number))

@@ -96,9 +96,9 @@ def open_bundle(location: str | Path) -> Bundle:
         InputError: not a bundle, a manifest that fails its schema, a missing file or a wrong hash.
     """
     path = Path(location)
-    if not path.exists():
-        raise InputError(f"{path}: no such bundle; expected a folder or .zip written by 'wheeltapper train'")
     try:
+        if not path.exists():
+            raise InputError(f"{path}: no such bundle; expected a folder or .zip written by 'wheeltapper train'")
         contents = _read_zip(path) if path.is_file() else _read_folder(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as a bundle ({error}); expected a folder or a .zip") from error

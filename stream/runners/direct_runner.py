@@ -202,7 +202,7 @@ class _Session:
         if engine.publisher.transactional:
             if offsets or engine.publisher.published != self._published:
                 # With offsets, be they old ones: by them the broker sees whether this worker still has its part.
-                offsets = offsets or engine.standing_offsets()
+                offsets = {**engine.standing_offsets(), **offsets}
                 positions = {TopicPartition(engine.topic, number): offset for number, offset in offsets.items()}
                 engine.publisher.commit_transaction(positions, self._membership)
         elif offsets:
