@@ -35,7 +35,8 @@ def test_both_runners_survive_and_lose_nothing(own_kafka: KafkaNode, topics_pref
     faust.produce(messages_of(plant.until(1000), largest_block=8))
     ports = (free_port(), free_port())
     config = tmp_path / "worker.toml"
-    config.write_text(f'[topics]\nsensors = "{faust.sensors}"\n')
+    # An outage longer than the time after which a worker that makes no progress would end itself.
+    config.write_text(f'[topics]\nsensors = "{faust.sensors}"\n[worker]\nstall_timeout_s = 5.0\n')
     with (
         faust.start(config=config, options=("--http-port", str(ports[0]))) as one,
         direct.start(config=config, options=("--http-port", str(ports[1]))) as other,

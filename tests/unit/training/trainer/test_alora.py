@@ -228,3 +228,17 @@ def test_a_gap_in_the_train_part_is_trained_around() -> None:
     assert detector.held_out_ends.tolist() == [*range(727, 800), *range(807, 900)]
     pieces = held_out_pieces(detector.held_out_ends, detector.window)
     assert pieces == [slice(720, 800), slice(800, 900)]
+
+
+def test_a_machine_with_one_channel_can_be_fitted() -> None:
+    # given one channel, and a fault in its last rows
+    train = made_up()[:, :1]
+    detector = fit_alora(series_of(train), options(epochs=3))
+    windows = torch.as_tensor(np.stack([train[-8:], train[-8:]]))
+    windows[1, -1] += 300
+    # when
+    with torch.no_grad():
+        score, contribution, _, _ = detector.graph(windows)
+    # then
+    assert float(score[1]) > 5 * float(score[0])
+    assert contribution.shape == (2, 1)
