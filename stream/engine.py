@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -25,12 +25,18 @@ class Engine:
     Not to be called from two threads at a time; `health` may be read from any.
     """
 
-    def __init__(self, routes: Routes, settings: Settings, publisher: Publisher) -> None:
+    def __init__(
+        self, routes: Routes, settings: Settings, publisher: Publisher, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """
+        Args:
+            stop: asked while waiting for a broker.
+        """
         self.pipeline = Pipeline(routes, settings)
         self.publisher = publisher
         self.topic = settings.topics.full_name("sensors")
         self._prefix = f"{settings.kafka.group}/{self.topic}/".encode()
-        self._reader = StateReader(settings)
+        self._reader = StateReader(settings, stop)
         self._committed: dict[int, int] = {}
         self._alerts_pending = False
         self.working_seconds = 0.0

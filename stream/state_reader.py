@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -16,51 +17,70 @@ from stream.state import PROGRESS, read_progress, snapshot_offset
 
 log = structlog.get_logger(__name__)
 
+_T = TypeVar("_T")
 
-NOT_YET = {
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-    KafkaError._WAIT_COORD,
-    KafkaError._TRANSPORT,
-}
+# One question to a broker; it is asked again until state.restore_timeout_s is over.
+ASK_TIMEOUT_S = 3.0
 
 
 class StateReader:
     """Restores partitions. Opens a client for each restore: rebalances are rare, idle clients are not free."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stop: Callable[[], bool] = lambda: False) -> None:
+        """
+        Args:
+            stop: asked while waiting; once it is true, a broker that does not answer is not waited for.
+        """
         self._settings = settings
         self._topic = settings.topics.full_name("state")
+        self._stop = stop
 
     def committed(self, topic: str, partitions: Sequence[int]) -> dict[int, int | None]:
-        """The group's committed offset of each partition; None where it has none."""
+        """The group's committed offset of each partition; None where it has none.
+
+        Raises:
+            TimeoutError: the broker did not tell in `state.restore_timeout_s`.
+            KafkaException: it refuses to.
+        """
         if not partitions:
             return {}
         kafka = self._settings.kafka
         consumer = Consumer(client_config(kafka, **{"group.id": kafka.group}))
+        asked = [TopicPartition(topic, partition) for partition in partitions]
+
+        def ask() -> list[TopicPartition]:
+            answers = consumer.committed(asked, timeout=ASK_TIMEOUT_S)
+            for answer in answers:
+                if answer.error:
+                    raise KafkaException(answer.error)
+            return answers
+
         try:
-            asked = [TopicPartition(topic, partition) for partition in partitions]
-            answers = self._ask_committed(consumer, asked)
+            answers = self._patiently(ask)
             return {answer.partition: answer.offset if answer.offset >= 0 else None for answer in answers}
         finally:
             consumer.close()
 
-    def _ask_committed(self, consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
-        """A broker that has just started may not know its groups yet: it is asked again until the timeout."""
+    def _patiently(self, ask: Callable[[], _T]) -> _T:
+        """Ask again and again: a broker that has just started knows neither its groups nor its topics yet."""
         deadline = time.monotonic() + self._settings.state.restore_timeout_s
         while True:
             try:
-                answers: list[TopicPartition] = consumer.committed(asked, timeout=max(1.0, deadline - time.monotonic()))
-                for answer in answers:
-                    if answer.error:
-                        raise KafkaException(answer.error)
-                return answers
+                return ask()
             except KafkaException as error:
-                found = error.args[0]
-                if (found.code() not in NOT_YET and not found.retriable()) or time.monotonic() > deadline:
+                if refusal(error):
                     raise
-                time.sleep(0.2)
+                self._check(deadline, error.args[0].str())
+                time.sleep(0.1)
+
+    def _check(self, deadline: float, waiting_for: str) -> None:
+        if self._stop():
+            raise TimeoutError(f"told to stop while restoring ({waiting_for})")
+        if time.monotonic() > deadline:
+            raise TimeoutError(
+                f"state was not restored in {self._settings.state.restore_timeout_s:g} s ({waiting_for}); "
+                "raise state.restore_timeout_s or compact the topic"
+            )
 
     def read(self, committed: Mapping[int, int], prefix: bytes) -> dict[int, dict[bytes, bytes]]:
         """Newest record of every key that starts with `prefix`, by partition and the key's rest.
@@ -94,17 +114,13 @@ class StateReader:
                 },
             )
         )
-        timeout_s = self._settings.state.restore_timeout_s
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + self._settings.state.restore_timeout_s
         try:
-            consumer.list_topics(self._topic, timeout=timeout_s)  # unasked, it looks for the leaders 0.5 s later
+            # Unasked, the client looks for the leaders 0.5 s later.
+            self._patiently(lambda: consumer.list_topics(self._topic, timeout=ASK_TIMEOUT_S))
             consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in waiting])
             while waiting:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(
-                        f"topic {self._topic} partitions {sorted(waiting)}: their end was not reached in "
-                        f"{timeout_s:g} s; raise state.restore_timeout_s or compact the topic"
-                    )
+                self._check(deadline, f"topic {self._topic} partitions {sorted(waiting)} were not read to their end")
                 message = consumer.poll(0.2)
                 if message is None:
                     continue

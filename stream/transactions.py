@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -61,8 +62,9 @@ def broker_has_transactions(settings: Settings) -> bool:
             return False
         deadline = time.monotonic() + MARKER_TIMEOUT_S  # the coordinator writes the marker after it has answered
         while time.monotonic() < deadline:
-            if consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10.0)[1] > offsets[0] + 1:
-                return True
+            with contextlib.suppress(KafkaException):  # a broker that has just started may not tell at once
+                if consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=3.0)[1] > offsets[0] + 1:
+                    return True
             time.sleep(0.05)
         return False
     except KafkaException as error:

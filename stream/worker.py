@@ -143,7 +143,7 @@ def _engine_opener(
             stop=stop,
         )
         publisher.start()
-        engine = Engine(routes, settings, publisher)
+        engine = Engine(routes, settings, publisher, stop)
         status.follow(engine)
         return engine
 

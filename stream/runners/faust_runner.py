@@ -73,7 +73,7 @@ class FaustRunner:
         self._generation = -1
         """Of the consumer group, once its partitions have been restored; -1 while there is none."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
-        self._last_message = time.monotonic()
+        self._last_message = self._broker_asked_at = self._broker_missed_at = time.monotonic()
         self.is_stuck = False
         """True where Faust did not stop in time: its threads then keep the process alive."""
         self._folder = tempfile.TemporaryDirectory(prefix="wheeltapper-faust-")
@@ -229,14 +229,21 @@ class FaustRunner:
                 idle_s = time.monotonic() - self._last_message
                 if self._until_idle_s is not None and idle_s >= self._until_idle_s and await self._broker_answers():
                     return
-            elif behind and time.monotonic() - self._engine.progressed_at > self._settings.worker.stall_timeout_s:
-                if await self._broker_answers():
-                    self._failure = TimeoutError(
-                        "rows are waiting but none was handled for "
-                        f"{self._settings.worker.stall_timeout_s:g} s (worker.stall_timeout_s)"
-                    )
-                else:
-                    self._engine.progressed_at = time.monotonic()  # what waits, waits for the broker
+            elif behind and await self._is_stalled():
+                self._failure = TimeoutError(
+                    "rows are waiting but none was handled for "
+                    f"{self._settings.worker.stall_timeout_s:g} s (worker.stall_timeout_s)"
+                )
+
+    async def _is_stalled(self) -> bool:
+        """Whether nothing has come of waiting rows for too long, not counting while the broker was away."""
+        allowed_s = self._settings.worker.stall_timeout_s
+        silent_s = time.monotonic() - self._engine.progressed_at
+        if silent_s > allowed_s / 2 and time.monotonic() - self._broker_asked_at > allowed_s / 10:
+            if not await self._broker_answers():
+                self._broker_missed_at = time.monotonic()
+            self._broker_asked_at = time.monotonic()
+        return time.monotonic() - max(self._engine.progressed_at, self._broker_missed_at) > allowed_s
 
     async def _broker_answers(self) -> bool:
         return await asyncio.get_running_loop().run_in_executor(None, broker_answers, self._settings.kafka)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
-from confluent_kafka import OFFSET_END, Consumer, IsolationLevel, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -123,7 +123,15 @@ class Rig:
         client = Consumer(self.broker.client(**{"group.id": self.group}))
         try:
             partitions = client.list_topics(self.sensors, timeout=30).topics[self.sensors].partitions
-            found = client.committed([TopicPartition(self.sensors, number) for number in partitions], timeout=30)
+            asked = [TopicPartition(self.sensors, number) for number in partitions]
+            deadline = time.monotonic() + PATIENCE_S
+            while True:
+                try:
+                    found = client.committed(asked, timeout=10)
+                    break
+                except KafkaException:  # a broker that has just started does not know its groups yet
+                    assert time.monotonic() < deadline
+                    time.sleep(0.5)
             return {answer.partition: answer.offset for answer in found if answer.offset >= 0}
         finally:
             client.close()
