@@ -83,3 +83,9 @@ def carry_forward(values: np.ndarray, typical: np.ndarray) -> np.ndarray:
     rows = np.where(missing, 0, np.arange(len(values))[:, None])
     filled = np.take_along_axis(values, np.maximum.accumulate(rows, axis=0), axis=0)
     return np.where(np.isnan(filled), typical.astype(values.dtype), filled)
+
+
+def moving_channels(train: np.ndarray) -> np.ndarray:
+    """[C] bool: which columns of [n, C] take at least two values; NaN is left out."""
+    low = np.fmin.reduce(train, axis=0)
+    return np.asarray(np.fmax.reduce(train, axis=0) > low)

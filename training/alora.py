@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -17,28 +16,26 @@ import torch
 from torch import Tensor, nn
 
 from models.alora.config import PRESETS, AloraConfig
-from models.alora.embed import choose_pairs, moving_channels
+from models.alora.embed import choose_pairs
 from models.alora.graph import OUTPUTS, AloraGraph, spectra_of
 from models.alora.loss import alora_loss
 from models.alora.model import AloraNetwork
 from models.alora.rank import RankThreshold, choose_threshold
-from models.training_rows import carry_forward, channel_medians
-from schemas.bundle.graph import Graph
 from schemas.errors import InputError
-from training.calibration import CalibrationScores, contiguous_runs, score_rows
+from training.calibration import CalibrationScores, every_nth
 from training.datasets.series import SensorSeries
-from training.export_torch import export_onnx, export_torchscript, prove_parity
-from training.progress import working
+from training.detectors import TrainOptions
+from training.prepared import PreparedSeries, prepare
+from training.torch_detector import (
+    SCORING_BATCH,
+    TorchDetector,
+    chosen_settings,
+    held_out_scores,
+    training_parameters,
+)
 from training.trainer import TrainerOptions, TrainingHistory, WindowSource, fingerprint, train_network
 
-# Fewer windows than that on either side of the split say nothing about normal.
-MINIMUM_WINDOWS = 30
-# Held-out windows beyond that many are not scored: pieces spread over the held-out part stand for the whole.
-HELD_OUT_LIMIT = 20_000
-HELD_OUT_PIECES = 20
 SPECTRA_LIMIT = 8192
-SCORING_BATCH = 256
-PARITY_WINDOWS = 64
 
 
 TRAINERS = {
@@ -98,79 +95,34 @@ def alora_options(
         raise InputError(f"ALoRa: {error}") from error
 
 
-class AloraDetector:
-    """A trained ALoRa; a `models.fitted.FittedDetector`.
+class AloraDetector(TorchDetector):
+    """A trained ALoRa."""
 
-    Attributes:
-        graph: the torch module under the graph contract, on the CPU.
-        history: of its training.
-        filled: [T, C] float32, the train part's rows as they were trained on, raw units.
-        held_out_ends: [m] int64, last rows of the windows that training did not see.
-        parity: largest relative difference between the ONNX graph and torch, by output; None until exported.
+    graph: AloraGraph
+    history: TrainingHistory
+
+
+def train_alora(series: SensorSeries, options: TrainOptions) -> tuple[AloraDetector, CalibrationScores]:
+    """ALoRa as the command line asks for it; settings are those of `AloraConfig` and `TrainerOptions`, and
+    preset=paper|small.
+
+    Raises:
+        InputError: too few rows, no channel that moves, a loss that is not finite, or no such setting.
     """
-
-    detector = "alora"
-    version = 1
-    lag = 0
-
-    def __init__(
-        self,
-        graph: AloraGraph,
-        window: int,
-        parameters: dict[str, Any],
-        warnings: tuple[str, ...],
-        history: TrainingHistory,
-        filled: np.ndarray,
-        held_out_ends: np.ndarray,
-    ) -> None:
-        self.graph = graph
-        self.window = window
-        self.parameters = parameters
-        self.warnings = warnings
-        self.history = history
-        self.parity: dict[str, float] | None = None
-        self.filled = filled
-        self.held_out_ends = held_out_ends
-        self._onnx: bytes | None = None
-
-    def onnx_bytes(self) -> bytes:
-        """The graph, proven to agree with torch."""
-        if self._onnx is None:
-            model = export_onnx(self.graph, self.window, self.filled.shape[1], OUTPUTS)
-            held_out = WindowSource(self.filled, self.held_out_ends, self.window)
-            windows = torch.cat(list(held_out.batches(SCORING_BATCH, at_most=PARITY_WINDOWS))).numpy()
-            self.parity = prove_parity(self.graph, model, windows)
-            self._onnx = model
-        return self._onnx
-
-    def torchscript_bytes(self) -> bytes | None:
-        """Its twin; `training.export_check.check_twin` proves it when the bundle is written."""
-        return export_torchscript(self.graph, self.window, self.filled.shape[1])
+    base = alora_options(options.settings.get("preset", "paper"))
+    config, trainer = chosen_settings(options, base.config, base.trainer, what="alora", extra=("preset",))
+    detector, scores = fit_and_score(series, replace(base, config=config, trainer=trainer))
+    return detector, every_nth(scores, options.stride)
 
 
-def train_alora(series: SensorSeries, options: AloraOptions | None = None) -> tuple[AloraDetector, CalibrationScores]:
+def fit_and_score(series: SensorSeries, options: AloraOptions) -> tuple[AloraDetector, CalibrationScores]:
     """Fit a detector, export it, and score the held-out part by the very graph that the stream will run.
 
     Raises:
-        InputError: too few rows, no channel that moves, or a loss that is not finite.
+        InputError: as `train_alora`.
     """
-    options = options or AloraOptions()
     detector = fit_alora(series, options)
-    interval_s = series.sampling_interval_s
-    with working(f"alora {series.entity}: exporting the graph", show=options.trainer.progress):
-        graph = Graph(detector.onnx_bytes(), name="alora", device="cpu", threads=0)
-    with working(f"alora {series.entity}: scoring held-out windows", show=options.trainer.progress):
-        parts = [
-            score_rows(graph, detector.filled[piece], series.train_ts[piece], sampling_interval_s=interval_s)
-            for piece in held_out_pieces(detector.held_out_ends, detector.window)
-        ]
-    scores = CalibrationScores(
-        score=np.concatenate([part.score for part in parts]),
-        time=np.concatenate([part.time for part in parts]),
-        interval_s=interval_s,
-        origin=f"last {options.validation_share:.0%} of the train part, which training did not see",
-    )
-    return detector, scores
+    return detector, held_out_scores(detector, progress=options.trainer.progress)
 
 
 def fit_alora(series: SensorSeries, options: AloraOptions) -> AloraDetector:
@@ -182,59 +134,37 @@ def fit_alora(series: SensorSeries, options: AloraOptions) -> AloraDetector:
         InputError: as `train_alora`.
     """
     config = options.config
-    split = int(len(series.train) * (1 - options.validation_share))
-    runs = contiguous_runs(series.train_ts, series.sampling_interval_s)
-    train_ends = window_ends(runs, config.window, 0, split)
-    held_out_ends = window_ends(runs, config.window, split, len(series.train))
-    _check(series, config, len(train_ends), len(held_out_ends))
-    moving = moving_channels(series.train)
-    mean, scale = scaling(series.train, moving)
-    # A live machine's missing values are carried forward too; the graph itself reads a NaN as the mean.
-    typical = channel_medians([series.train])
-    filled = np.concatenate([carry_forward(series.train[run], typical) for run in runs])
-    rows = np.clip((filled - mean) / scale, -config.input_clip, config.input_clip).astype(np.float32)
+    prepared = prepare(
+        series,
+        window=config.window,
+        validation_share=options.validation_share,
+        clip=config.input_clip,
+        scale=config.scale,
+    )
     torch.manual_seed(options.trainer.seed)
     pairs = choose_pairs(series.train, config.width, cover_channels=config.cover_channels)
-    network = AloraNetwork(config, series.train.shape[1], pairs)
-    held_out = WindowSource(rows, held_out_ends, config.window)
+    network = AloraNetwork(config, prepared.channels, pairs)
+    held_out = WindowSource(prepared.rows, prepared.held_out_ends, config.window)
     history = train_network(
         network,
         AloraObjective(config),
-        WindowSource(rows, train_ends, config.window),
+        WindowSource(prepared.rows, prepared.train_ends, config.window),
         held_out,
         options.trainer,
-        run=fingerprint(options.trainer, config=asdict(config), share=options.validation_share, data=_sha256(series)),
+        run=fingerprint(options.trainer, config=asdict(config), share=options.validation_share, data=prepared.sha256),
         title=f"alora {series.entity}",
     )
     spectra = spectra_of(network, held_out.batches(SCORING_BATCH, at_most=SPECTRA_LIMIT))
     threshold = choose_threshold(spectra, config.rank_threshold)
     return AloraDetector(
-        AloraGraph(network, config, mean, scale, threshold.value),
-        config.window,
-        _parameters(options, len(pairs), threshold, history),
-        _warnings(series, moving, pairs),
-        history,
-        filled,
-        held_out_ends,
+        "alora",
+        AloraGraph(network, config, prepared.mean, prepared.scale, threshold.value),
+        prepared,
+        OUTPUTS,
+        parameters=_parameters(options, len(pairs), threshold, history),
+        warnings=_warnings(prepared, pairs),
+        history=history,
     )
-
-
-def _check(series: SensorSeries, config: AloraConfig, training: int, held_out: int) -> None:
-    name = f"{series.dataset} {series.entity}"
-    if min(training, held_out) < MINIMUM_WINDOWS:
-        raise InputError(
-            f"{name}: {len(series.train)} train rows give {training} windows of {config.window} rows without a gap "
-            f"to train on and {held_out} to hold out, expected at least {MINIMUM_WINDOWS} of each; give more rows or "
-            "a smaller window"
-        )
-    if np.isinf(series.train).any():
-        channel = series.channels[int(np.argwhere(np.isinf(series.train))[0, 1])]
-        raise InputError(f"{name}: channel {channel} is infinite in a train row; write such values as empty (NaN)")
-    if not moving_channels(series.train).any():
-        raise InputError(
-            f"{name}: all {series.train.shape[1]} channels are constant in the train part, expected at least one that "
-            "moves; give other rows"
-        )
 
 
 class AloraObjective:
@@ -248,77 +178,24 @@ class AloraObjective:
         return objective, (error + self.config.alora_lambda * penalty).detach()
 
 
-def scaling(train: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of [n, C], NaN left out: [C] float32 each.
-
-    A constant channel gets scale 1: one raw unit of change counts as one standard deviation. A channel that was
-    never measured gets mean 0.
-    """
-    known = ~np.isnan(train)
-    count = np.maximum(known.sum(axis=0), 1)
-    wide = np.where(known, train, 0).astype(np.float64)
-    mean = wide.sum(axis=0) / count
-    variance = (np.where(known, wide - mean, 0) ** 2).sum(axis=0) / count
-    scale = np.where(moving, np.sqrt(variance), 1.0)
-    # In float32 the deviation of a channel that hardly moves can vanish.
-    return mean.astype(np.float32), np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
-
-
-def window_ends(runs: Sequence[slice], window: int, start: int, stop: int) -> np.ndarray:
-    """[m] int64: last rows of the windows that lie in rows [start, stop) and inside one of the runs."""
-    parts = [np.arange(max(run.start, start) + window - 1, min(run.stop, stop), dtype=np.int64) for run in runs]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
-
-
-def held_out_pieces(ends: np.ndarray, window: int) -> list[slice]:
-    """Rows whose windows end at `ends`, as stretches without a gap.
-
-    More than `HELD_OUT_LIMIT` windows are represented by `HELD_OUT_PIECES` stretches spread evenly over them.
-    """
-    if len(ends) > HELD_OUT_LIMIT:
-        starts = np.arange(HELD_OUT_PIECES) * len(ends) // HELD_OUT_PIECES
-        ends = ends[(starts[:, None] + np.arange(HELD_OUT_LIMIT // HELD_OUT_PIECES)).ravel()]
-    stretches = np.split(ends, np.flatnonzero(np.diff(ends) > 1) + 1)
-    return [slice(int(stretch[0]) - window + 1, int(stretch[-1]) + 1) for stretch in stretches]
-
-
-def _sha256(series: SensorSeries) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(series.train, dtype=np.float32).tobytes())
-    digest.update(np.ascontiguousarray(series.train_ts).tobytes())
-    return digest.hexdigest()
-
-
 def _parameters(
     options: AloraOptions, width: int, threshold: RankThreshold, history: TrainingHistory
 ) -> dict[str, Any]:
-    trainer = options.trainer
     return {
         **asdict(replace(options.config, width=width)),
         "rank_threshold": threshold.value,
         "rank_threshold_method": threshold.method,
         "rank_histogram": {str(rank): count for rank, count in threshold.histogram.items()},
-        "epochs": len(history.validation),
-        "best_epoch": history.best_epoch,
-        "training_loss": history.training,
-        "validation_loss": history.validation,
-        "windows_per_epoch": trainer.windows_per_epoch,
-        "batch_size": trainer.batch_size,
-        "learning_rate": trainer.learning_rate,
-        "seed": trainer.seed,
         "validation_share": options.validation_share,
+        **training_parameters(options.trainer, history),
     }
 
 
-def _warnings(series: SensorSeries, moving: np.ndarray, pairs: np.ndarray) -> tuple[str, ...]:
-    found = []
-    names = np.asarray(series.channels)
-    if not moving.all():
-        found.append(
-            f"constant in training, so no pair holds them and one raw unit of change counts as one standard deviation: "
-            f"{', '.join(names[~moving])}"
-        )
-    unseen = moving.copy()
+def _warnings(prepared: PreparedSeries, pairs: np.ndarray) -> tuple[str, ...]:
+    found = list(prepared.constant_warnings())
+    unseen = prepared.moving.copy()
     unseen[np.unique(pairs)] = False
     if unseen.any():
-        found.append(f"in no pair, so only their own squared deviation is seen: {', '.join(names[unseen])}")
+        names = ", ".join(np.asarray(prepared.series.channels)[unseen])
+        found.append(f"in no pair, so only their own squared deviation is seen: {names}")
     return tuple(found)

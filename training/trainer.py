@@ -47,6 +47,8 @@ class TrainerOptions:
         checkpoint_every_s: seconds between checkpoints inside an epoch; one is also written after each epoch. 30 s
             of lost work is little, and writing 50 MB that often costs nothing.
         progress: show a progress bar (one line an epoch where the output is no terminal).
+        budget_s: training ends, inside an epoch too, once it has taken that long; None lets it finish. What a budget cut
+            depends on the machine's speed, so such a run is not reproducible, and its history says so.
     """
 
     epochs: int = 4
@@ -63,6 +65,7 @@ class TrainerOptions:
     checkpoint_folder: Path | None = None
     checkpoint_every_s: float = 30.0
     progress: bool = True
+    budget_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "validation_windows", "windows_per_epoch"):
@@ -71,6 +74,8 @@ class TrainerOptions:
                 raise InputError(f"{name} is {value}, expected at least 1")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate is {self.learning_rate}, expected above 0")
+        if self.budget_s is not None and not self.budget_s > 0:
+            raise InputError(f"budget_s is {self.budget_s}, expected above 0 or none")
 
 
 class Objective(Protocol):
@@ -124,6 +129,7 @@ class TrainingHistory:
         stopped_early: True where patience ran out.
         resumed_at: (epoch, step), both from 0, of the checkpoint it went on from; None for a fresh run.
         seconds: of this process, without what a resumed run had done before.
+        cut: True where `budget_s` ended it.
     """
 
     training: list[float] = field(default_factory=list)
@@ -132,6 +138,7 @@ class TrainingHistory:
     stopped_early: bool = False
     resumed_at: tuple[int, int] | None = None
     seconds: float = 0.0
+    cut: bool = False
 
 
 def resolve_device(wanted: str) -> torch.device:
@@ -166,7 +173,7 @@ def fingerprint(options: TrainerOptions, **identity: Any) -> str:
         identity: what else the run depends on, JSON types: the network's settings, the data's hash.
     """
     settings = asdict(options)
-    for name in ("epochs", "checkpoint_folder", "checkpoint_every_s", "progress", "device"):
+    for name in ("epochs", "checkpoint_folder", "checkpoint_every_s", "progress", "device", "budget_s"):
         settings.pop(name)
     text = json.dumps({"format": CHECKPOINT_FORMAT, "trainer": settings, **identity}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -237,6 +244,7 @@ class _Run:
         self.order = torch.Generator().manual_seed(options.seed)
         self.order_at_epoch_start = self.order.get_state()
         torch.manual_seed(options.seed)
+        self.started = time.monotonic()
         folder = options.checkpoint_folder
         self.file = folder / f"checkpoint-{run or 'run'}.pt" if folder is not None else None
 
@@ -250,7 +258,14 @@ class _Run:
         return self.epoch * self.steps_per_epoch + self.step
 
     @property
+    def out_of_time(self) -> bool:
+        budget = self.options.budget_s
+        return budget is not None and time.monotonic() - self.started >= budget
+
+    @property
     def finished(self) -> bool:
+        if self.history.cut:
+            return True
         if self.history.validation and self.epoch - self.history.best_epoch >= self.options.patience:
             self.history.stopped_early = self.epoch < self.options.epochs
             return True
@@ -276,6 +291,9 @@ class _Run:
             self.watched_windows += len(parts[self.step])
             self.step += 1
             report(self.steps_done, self.watched_sum / self.watched_windows)
+            if self.out_of_time:
+                self.history.cut = self.steps_done < self.options.epochs * self.steps_per_epoch
+                break
             if self.step < len(parts) and time.monotonic() - saved >= options.checkpoint_every_s:
                 self.save()
                 saved = time.monotonic()

@@ -43,6 +43,7 @@ class AloraConfig:
         localization_top: k, how many contributions of a channel are kept; 0 keeps all.
         input_clip: standardised inputs are cut to +-this many standard deviations, so that no finite reading
             overflows float32. Far outside of what a train part of less than `input_clip` squared rows can contain.
+        scale: 'train' standardises by the train part, 'given' takes values as they come (see `training.prepared`).
 
     Raises:
         InputError: a setting out of its range.
@@ -65,6 +66,7 @@ class AloraConfig:
     localization: Localization = "paper"
     localization_top: int = 2
     input_clip: float = 1000.0
+    scale: Literal["train", "given"] = "train"
 
     def __post_init__(self) -> None:
         for name, value, least in (

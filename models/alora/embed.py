@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.alora.config import WIDTH_LIMIT, Padding
+from models.training_rows import moving_channels
 
 KERNEL = 3
 # With one to five channels there are fewer pairs than that; each is then used several times, with its own scalars.
@@ -28,12 +29,6 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
     ranks[known] = (np.cumsum(count) - (count - 1) / 2)[place]
     ranks[~known] = (known.sum() + 1) / 2
     return ranks
-
-
-def moving_channels(train: np.ndarray) -> np.ndarray:
-    """[C] bool: which columns of [n, C] take at least two values. A constant one has no rank and joins no pair."""
-    low = np.fmin.reduce(train, axis=0)
-    return np.asarray(np.fmax.reduce(train, axis=0) > low)
 
 
 def spearman(train: np.ndarray) -> np.ndarray:

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.alora.config import AloraConfig
 from models.alora.localization import blame_matrix, contribution_matrix
 from models.alora.model import AloraNetwork
 from models.alora.rank import hard_levels, rank_above, smooth_levels
+from models.standardised import StandardisedGraph
 
 OUTPUTS = ("score", "contribution", "expected", "embedding")
 # Half of the embedding is what the encoder makes of the last row, half is the window's mean: LayerNorm over time
@@ -23,7 +24,7 @@ EMBEDDING_HALF = 32
 _PROJECTION_SEED = 52
 
 
-class AloraGraph(nn.Module):
+class AloraGraph(StandardisedGraph):
     """forward(window [N, T, C] float32, raw units) -> (score [N], contribution [N, C], expected [N, C], embedding [N, D]).
 
     A missing value (NaN) is read as the channel's mean and takes no part in the error.
@@ -38,12 +39,9 @@ class AloraGraph(nn.Module):
     def __init__(
         self, network: AloraNetwork, config: AloraConfig, mean: np.ndarray, scale: np.ndarray, rank_threshold: float
     ) -> None:
-        super().__init__()
+        super().__init__(mean, scale, config.input_clip)
         self.network = network
         self.score_kind = config.score
-        self.clip = float(config.input_clip)
-        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32))
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
         levels = hard_levels(rank_threshold) if config.rank == "hard" else smooth_levels(rank_threshold)
         self.register_buffer("levels", levels)  # [K] float64
         blame = blame_matrix(contribution_matrix(network), config.localization, config.localization_top)
@@ -52,11 +50,6 @@ class AloraGraph(nn.Module):
         self.register_buffer("project_encoded", _projection(network.norm.normalized_shape[0], random))
         self.register_buffer("project_level", _projection(len(mean), random))
         self.eval()
-
-    def standardise(self, window: Tensor) -> Tensor:
-        """[N, T, C] raw to z-scores, cut to +-`input_clip`; NaN becomes 0."""
-        rows = torch.clamp((window - self.mean) / self.scale, -self.clip, self.clip)
-        return torch.where(torch.isnan(window), torch.zeros_like(rows), rows)
 
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rows = self.standardise(window)
@@ -73,7 +66,7 @@ class AloraGraph(nn.Module):
         embedding = torch.cat(
             [output.encoded[:, -1] @ self.project_encoded, rows.mean(dim=1) @ self.project_level], dim=1
         )
-        return score, squared @ self.blame, reconstruction * self.scale + self.mean, embedding
+        return score, squared @ self.blame, self.to_raw(reconstruction), embedding
 
 
 def _projection(width: int, random: np.random.Generator) -> Tensor:

@@ -44,9 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: no such file, a graph that breaks the contract, or data that does not fit it."""
+    from training.brought_graph import pack_graph, read_model
     from training.bundle_writer import check_place, write_bundle
     from training.datasets.registry import load_series
-    from training.detectors import TrainOptions, pack_graph, read_model
+    from training.detectors import TrainOptions
 
     started = time.perf_counter()
     check_rate(arguments.false_alarms_per_day)

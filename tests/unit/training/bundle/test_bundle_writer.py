@@ -17,10 +17,11 @@ from schemas.bundle import Bundle, open_bundle
 from schemas.bundle.store import CALIBRATION, MODEL, REFERENCE, TORCHSCRIPT
 from schemas.errors import InputError
 from tests.helpers.machines import make_series, normal_rows
+from training.brought_graph import BroughtGraph, pack_graph, read_model
 from training.bundle_writer import MAX_CALIBRATION_ROWS, write_bundle
 from training.calibration import CalibrationScores
 from training.datasets.series import SensorSeries
-from training.detectors import BroughtGraph, TrainOptions, pack_graph, read_model, train_detector
+from training.detectors import TrainOptions, train_detector
 
 SETTINGS = {"window": "24", "scored_rows": "8"}
 

@@ -20,9 +20,11 @@ from models.alora.graph import OUTPUTS
 from models.fitted import FittedDetector
 from schemas.bundle.graph import Graph
 from schemas.errors import InputError
-from training import alora
-from training.alora import AloraOptions, alora_options, fit_alora, held_out_pieces, scaling, train_alora, window_ends
+from training import torch_detector
+from training.alora import AloraOptions, alora_options, fit_alora, fit_and_score
 from training.datasets.series import SensorSeries
+from training.prepared import scaling, window_ends
+from training.torch_detector import held_out_pieces
 
 CHECKOUT = Path(__file__).resolve().parents[4]
 
@@ -73,7 +75,7 @@ def test_a_trained_detector_sees_a_fault_and_names_its_channel() -> None:
     train = made_up()
     train[100:103, 1] = np.nan
     # when
-    detector, scores = train_alora(series_of(train), replace_localization(options(epochs=4)))
+    detector, scores = fit_and_score(series_of(train), replace_localization(options(epochs=4)))
     graph = Graph(detector.onnx_bytes(), device="cpu")
     later = made_up(60, seed=9)
     later[50:, 2] += 200
@@ -210,8 +212,8 @@ def test_a_long_held_out_part_is_represented_by_pieces() -> None:
     pieces = held_out_pieces(ends, 20)
     # then
     windows = [piece.stop - piece.start - 19 for piece in pieces]
-    assert sum(windows) == alora.HELD_OUT_LIMIT
-    assert len(pieces) == alora.HELD_OUT_PIECES
+    assert sum(windows) == torch_detector.HELD_OUT_LIMIT
+    assert len(pieces) == torch_detector.HELD_OUT_PIECES
     assert all(before.stop <= after.start for before, after in itertools.pairwise(pieces))
     assert pieces[-1].stop > 70_000
 
@@ -225,8 +227,8 @@ def test_scaling_leaves_missing_values_out_and_constants_alone() -> None:
 
 def test_a_gap_in_the_train_part_is_trained_around() -> None:
     detector = fit_alora(series_of(made_up(), gap_after=800), options(epochs=1))
-    assert detector.held_out_ends.tolist() == [*range(727, 800), *range(807, 900)]
-    pieces = held_out_pieces(detector.held_out_ends, detector.window)
+    assert detector.prepared.held_out_ends.tolist() == [*range(727, 800), *range(807, 900)]
+    pieces = held_out_pieces(detector.prepared.held_out_ends, detector.window)
     assert pieces == [slice(720, 800), slice(800, 900)]
 
 

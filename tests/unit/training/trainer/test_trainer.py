@@ -288,3 +288,18 @@ def test_a_resumed_run_says_so(
     said = capsys.readouterr().err.replace("\n", "")
     assert said.startswith("pump-1: goes on from epoch 2, step 1 of ")
     assert "epoch 1/3" not in said
+
+
+def test_a_budget_ends_training_inside_an_epoch_and_the_history_says_so(
+    sources: tuple[WindowSource, WindowSource],
+) -> None:
+    # given a run that would take hours, and a tenth of a second for it
+    options = replace(OPTIONS, epochs=1_000_000, patience=1_000_000, budget_s=0.1)
+    # when it is trained
+    history = train_network(Autoencoder(), _objective, *sources, options)
+    # then it ended soon, with the best weights so far, and says that it was cut
+    assert history.cut
+    assert history.seconds < 5
+    assert len(history.validation) == len(history.training) >= 1
+    # and a run that needs less than its budget is not cut
+    assert not train_network(Autoencoder(), _objective, *sources, replace(OPTIONS, budget_s=600.0)).cut
