@@ -16,6 +16,9 @@ class FittedDetector(Protocol):
         lag: rows between the scored row and the window's last.
         parameters: settings worth reading in the manifest (JSON types).
         warnings: blind spots found while fitting, one sentence each.
+
+    A detector that can score before a machine's window is full has one more, `warm_up`: rows after which it can. Its graph
+    then takes windows whose first W - warm_up rows, or fewer, are NaN in every channel: rows that have not been yet.
     """
 
     detector: str

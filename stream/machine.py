@@ -11,13 +11,19 @@ from stream.routes import Route
 class RowTail:
     """The last rows of one machine in one contiguous buffer, so that windows are strided views of it.
 
+    Args:
+        window: rows of the longest window.
+        blank: rows of NaN before the machine's first, for windows that are scored while the machine warms up. They
+            count as not measured, and no snapshot holds them.
+
     Attributes:
         seen: rows accepted since the machine's clock (re)started; decides which windows the stride picks.
     """
 
-    __slots__ = ("_absent", "_capacity", "_end", "_keep", "_times", "_values", "_windows", "seen")
+    __slots__ = ("_absent", "_blank", "_capacity", "_end", "_keep", "_times", "_values", "_windows", "seen")
 
-    def __init__(self, window: int, channels: int) -> None:
+    def __init__(self, window: int, channels: int, blank: int = 0) -> None:
+        self._blank = blank
         self._keep = max(window - 1, 1)  # the newest row always: missing values are carried forward from it
         self._capacity = max(2 * window, 16)
         self._values = np.empty((self._capacity, channels), dtype=np.float32)
@@ -26,6 +32,7 @@ class RowTail:
         self._windows: dict[int, np.ndarray] = {}
         self._end = 0
         self.seen = 0
+        self.clear()
 
     def append(self, times: np.ndarray, values: np.ndarray, absent: np.ndarray | bool) -> None:
         """Add rows: times [n] int64, values [n, C] float32 without NaN, absent [n, C] bool: which were imputed."""
@@ -56,20 +63,24 @@ class RowTail:
 
     def last_row(self) -> np.ndarray | None:
         """[C] float32 of the newest row; None without one."""
-        return self._values[self._end - 1] if self._end else None
+        return self._values[self._end - 1] if self.seen and self._end else None
 
-    def windows(self, new_rows: int, window: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    def windows(
+        self, new_rows: int, window: int, stride: int, warm_up: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Windows that the last `new_rows` rows completed.
 
-        A window ends at row g (counted from 0 since the clock started) where g >= window - 1 and
-        (g - (window - 1)) is a multiple of the stride: how the rows were grouped into messages changes nothing.
+        A window ends at row g (counted from 0 since the clock started) where g >= first and (g - first) is a multiple of
+        the stride, first being window - 1, or warm_up - 1 where windows may begin with blank rows: how the rows were
+        grouped into messages changes nothing.
 
         Returns:
             windows: [k, window, C] float32 view, and ends: [k] index of each window's last row among the new rows.
         """
         first_new = self.seen - new_rows
-        first = max(first_new, window - 1)
-        first += -(first - (window - 1)) % stride
+        earliest = (warm_up or window) - 1
+        first = max(first_new, earliest)
+        first += -(first - earliest) % stride
         count = max(0, -(-(self.seen - first) // stride))
         if not count:
             return self._views(window)[:0], np.empty(0, dtype=np.int64)
@@ -109,18 +120,21 @@ class RowTail:
 
     def snapshot(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Times, values and absent of the rows that later windows need, as `append` takes them."""
-        rows = slice(self._end - min(self._keep, self._end), self._end)
+        rows = slice(self._end - min(self._keep, self._end, self.seen), self._end)
         return self._times[rows], self._values[rows], self._absent[rows]
 
     def restore(self, times: np.ndarray, values: np.ndarray, absent: np.ndarray, seen: int) -> None:
         """Take over a snapshot."""
-        self._end = 0
+        self.clear()
         self.append(times, values, absent)
         self.seen = seen
 
     def clear(self) -> None:
         """Forget all rows: the machine's clock restarted, or rows are missing in between."""
-        self._end = 0
+        self._times[: self._blank] = 0
+        self._values[: self._blank] = np.nan
+        self._absent[: self._blank] = True
+        self._end = self._blank
         self.seen = 0
 
 
@@ -150,7 +164,7 @@ class Machine:
     def __init__(self, name: str, route: Route) -> None:
         self.name = name
         self.route = route
-        self.tail = RowTail(route.window, len(route.channels))
+        self.tail = RowTail(route.window, len(route.channels), route.blank)
         self.rules = [RuleState() for _ in route.rules]
         self.offset = -1
         self.last_time: int | None = None

@@ -134,7 +134,7 @@ class Pipeline:
         new_rows, tail = len(offsets), machine.tail
         for engine, state in zip(self._engines[machine.route.pattern], machine.rules, strict=True):
             manifest = engine.rule.manifest
-            windows, ends = tail.windows(new_rows, manifest.window, engine.rule.stride)
+            windows, ends = tail.windows(new_rows, manifest.window, engine.rule.stride, manifest.warm_up)
             if not len(ends):
                 continue
             engine.scorer.add(windows)

@@ -62,6 +62,7 @@ class Route:
     Attributes:
         channels: C names, the columns of the machine's window.
         window: rows kept: the longest window of the rules.
+        blank: rows of NaN before a machine's first: what the rules' windows reach back to while it warms up.
         fill: [C] float32, raw units: what a channel counts as until its first value has come
             (the median of the training data).
     """
@@ -72,6 +73,7 @@ class Route:
     window: int
     interval_us: int
     fill: np.ndarray
+    blank: int = 0
 
     @property
     def signature(self) -> list[str]:
@@ -159,6 +161,7 @@ def _build_route(pattern: str, bundles: Sequence[Bundle], settings: Settings) ->
         window=max(rule.manifest.window for rule in rules),
         interval_us=round(first.sampling_interval_s * 1e6),
         fill=_fill_values(bundles[0]),
+        blank=max(rule.manifest.window - rule.manifest.rows_before_scoring for rule in rules),
     )
 
 

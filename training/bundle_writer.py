@@ -31,7 +31,14 @@ from schemas.bundle.store import CALIBRATION, GOLDEN, MANIFEST, MODEL, REFERENCE
 from schemas.errors import InputError
 from training.calibration import FALSE_ALARMS_PER_DAY, CalibrationScores, alarm_level, bounded_sample, contiguous_runs
 from training.datasets.series import SensorSeries
-from training.export_check import check_graph, check_twin, open_for_check, outputs_by_name, probe_windows
+from training.export_check import (
+    check_graph,
+    check_twin,
+    open_for_check,
+    outputs_by_name,
+    probe_windows,
+    warming_windows,
+)
 from training.fingerprint import rows_sha256
 from training.model_card import model_card
 
@@ -90,6 +97,9 @@ def write_bundle(
         )
     normal = 4 if 8 * graph.window * graph.channels <= MAX_GOLDEN_VALUES else 1
     windows = probe_windows(series.train, graph.window, seed=seed, normal=normal)
+    warm_up: int | None = getattr(fitted, "warm_up", None)
+    if warm_up is not None:
+        windows = np.concatenate([windows, warming_windows(windows, warm_up)])
     golden = outputs_by_name(check_graph(graph, windows))
     twin = fitted.torchscript_bytes() if torchscript else None
     if twin is not None:
@@ -103,6 +113,8 @@ def write_bundle(
         sha256=rows_sha256(series.train),
     )
     essentials = _essentials(fitted, series, stride, calibration, training_data)
+    if warm_up is not None:
+        essentials["warm_up"] = warm_up
     model = add_metadata(model, {f"wheeltapper.{key}": _text(value) for key, value in essentials.items()})
     sample = _calibration_sample(scores, series, fitted.lag, graph)
     reference = _reference_windows(series, graph)
@@ -125,6 +137,7 @@ def write_bundle(
             channels=tuple(Channel(name=n, unit=u) for n, u in zip(series.channels, series.units, strict=True)),
             sampling_interval_s=series.sampling_interval_s,
             window=fitted.window,
+            warm_up=warm_up,
             stride=stride,
             lag=fitted.lag,
             inputs=(TensorSpec(name="window", shape=("N", graph.window, graph.channels), dtype="float32"),),

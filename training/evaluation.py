@@ -3,7 +3,8 @@
 The test part is scored as the live stream would see it: windows of its own rows only, in time order, one graph call
 after the other; missing values are carried forward. Every row needs a score for the metrics:
 
-- rows before the first full window take the first window's score (a live machine has none there yet);
+- rows before the first scored window take that window's score (a live machine has none there yet); it is the first
+  full one, or where the manifest states a warm-up the first that is scored, blank rows (NaN) before the first row;
 - the manifest's lag moves a window's score to the row that it belongs to; the last `lag` rows take the last score;
 - with a stride above 1, rows between two scored ones keep the score of the earlier one.
 
@@ -51,7 +52,7 @@ class RowScores:
     Attributes:
         raw, calibrated: [T] float64; calibrated 1.0 is the alarm level.
         contribution: [T, C] float32, as the graph gave it.
-        first_scored: the first row that a full window scored; those before it hold that row's values.
+        first_scored: the first row that a window scored; those before it hold that row's values.
     """
 
     raw: np.ndarray
@@ -177,23 +178,25 @@ def score_rows(bundle: Bundle, values: np.ndarray, *, stride: int = 1) -> RowSco
         InputError: fewer rows than a window, or a score that is not finite.
     """
     manifest = bundle.manifest
-    window, lag = manifest.window, manifest.lag
-    if len(values) < window:
+    window, lag, warm_up = manifest.window, manifest.lag, manifest.rows_before_scoring
+    if len(values) < warm_up:
         raise InputError(
-            f"{bundle.location}: its window is {window} rows, the test part has {len(values)}; give a longer one"
+            f"{bundle.location}: its window is {window} rows, the test part has {len(values)}; give at least {warm_up}"
         )
     if stride < 1:
         raise InputError(f"stride is {stride}, expected at least 1 row")
     values = np.ascontiguousarray(carry_forward(values, _usual_values(bundle)), dtype=np.float32)
     graph = bundle.open_graph()
-    windows = np.moveaxis(np.lib.stride_tricks.sliding_window_view(values, window, axis=0), -1, 1)[::stride]
+    blank = np.full((window - warm_up, values.shape[1]), np.nan, dtype=np.float32)
+    tail = np.concatenate([blank, values]) if len(blank) else values
+    windows = np.moveaxis(np.lib.stride_tricks.sliding_window_view(tail, window, axis=0), -1, 1)[::stride]
     scored = np.empty(len(windows), dtype=np.float64)
     contribution = np.empty((len(windows), values.shape[1]), dtype=np.float32)
     for start in range(0, len(windows), _CHUNK):
         output = graph.run(windows[start : start + _CHUNK])
         scored[start : start + _CHUNK] = output.score
         contribution[start : start + _CHUNK] = output.contribution
-    rows = window - 1 - lag + stride * np.arange(len(windows))
+    rows = warm_up - 1 - lag + stride * np.arange(len(windows))
     bad = np.flatnonzero(~np.isfinite(scored))
     if len(bad):
         raise InputError(

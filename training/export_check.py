@@ -64,6 +64,19 @@ def probe_windows(train: np.ndarray, window: int, *, seed: int = 0, normal: int 
     return windows
 
 
+def warming_windows(windows: np.ndarray, warm_up: int) -> np.ndarray:
+    """What a graph sees while a machine warms up: [n, W, C] windows whose first rows are not there yet (NaN).
+
+    Returns:
+        [3, W, C]: the first window with so many rows missing that `warm_up` are left, with half as many, and with one.
+    """
+    missing = windows.shape[1] - warm_up
+    found = np.repeat(windows[:1], 3, axis=0)
+    for window, rows in zip(found, (missing, missing // 2, min(missing, 1)), strict=True):
+        window[:rows] = np.nan
+    return found
+
+
 def open_for_check(model: bytes, name: str = "model.onnx") -> Graph:
     """The graph on the CPU, with batches of exactly 1, 2, 3 and the largest: the stream's padding would hide 2 and 3.
 

@@ -25,6 +25,7 @@ def model_card(manifest: Manifest, scores: CalibrationScores) -> str:
         "",
         f"- Looks at windows of {manifest.window} rows ({span:g} s), scored every {manifest.stride} rows"
         + (f"; the score belongs to the row {manifest.lag} before the window's last." if manifest.lag else "."),
+        *([] if manifest.warm_up is None else [f"- Scores a machine from its row {manifest.warm_up} on."]),
         f"- Alarm level {calibration.alarm_level:.6g} (raw score), median {calibration.center:.6g}: calibrated score 1.0 "
         "and 0.",
         f"- Chosen for {calibration.false_alarms_per_day:g} false alarms per machine and day from {calibration.windows} "

@@ -63,6 +63,12 @@ class Manifest(_Part):
     channels: tuple[Channel, ...] = Field(min_length=1, description="in the order of the window's last axis")
     sampling_interval_s: float = Field(gt=0, description="seconds between rows")
     window: int = Field(ge=1, description="rows")
+    warm_up: int | None = Field(
+        default=None,
+        ge=1,
+        description="rows of a machine after which its windows are scored, those before its first row being NaN, which the "
+        "graph knows how to take; none: the whole window",
+    )
     stride: int = Field(default=1, ge=1, description="rows between scored windows")
     lag: int = Field(default=0, ge=0, description="the score belongs to the row that many before the window's last")
     inputs: tuple[TensorSpec, ...]
@@ -84,7 +90,14 @@ class Manifest(_Part):
             raise ValueError("channel names must be distinct")
         if self.lag >= self.window:
             raise ValueError(f"lag {self.lag} must be smaller than window {self.window}")
+        if not self.lag < self.rows_before_scoring <= self.window:
+            raise ValueError(f"warm_up {self.warm_up} must be above lag {self.lag} and at most window {self.window}")
         return self
+
+    @property
+    def rows_before_scoring(self) -> int:
+        """With how many rows of a machine its first window is scored."""
+        return self.window if self.warm_up is None else self.warm_up
 
     @property
     def channel_names(self) -> tuple[str, ...]:

@@ -140,7 +140,9 @@ def write_bundle_folder(location: str | Path, manifest: Manifest, files: dict[st
     path = Path(location)
     if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
         raise InputError(f"{path}: exists and is not a bundle; choose another --out or empty it")
-    text = manifest.model_dump_json(indent=2).encode()
+    # Left out where a detector has none: versions that do not know the field still read such a bundle.
+    unused = {"warm_up"} if manifest.warm_up is None else None
+    text = manifest.model_dump_json(indent=2, exclude=unused).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".zip":

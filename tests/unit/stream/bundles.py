@@ -28,6 +28,7 @@ class Recipe:
     """One tiny detector.
 
     Attributes:
+        warm_up: rows after which a machine is scored; rows that are not there count as usual.
         weighting: which rows of a window count: the scored one alone, all alike, or later ones more.
         center, alarm_level: raw scores that become 0 and 1.0.
         calibration: raw scores of normal windows; none: 500 drawn from an exponential distribution of scale 0.1.
@@ -37,6 +38,7 @@ class Recipe:
     window: int = 5
     stride: int = 1
     lag: int = 0
+    warm_up: int | None = None
     weighting: Literal["scored row", "mean", "rising"] = "rising"
     detector: str = "distance"
     center: float = 0.0
@@ -47,7 +49,8 @@ class Recipe:
     @property
     def bundle_id(self) -> str:
         kind = self.weighting.replace(" ", "-")
-        return f"{self.detector}-{len(self.channels)}x{self.window}-s{self.stride}-l{self.lag}-{kind}"
+        early = "" if self.warm_up is None else f"-from-{self.warm_up}"
+        return f"{self.detector}-{len(self.channels)}x{self.window}-s{self.stride}-l{self.lag}-{kind}{early}"
 
     @property
     def weights(self) -> np.ndarray:
@@ -86,12 +89,14 @@ def graph_of(recipe: Recipe) -> bytes:
         "nothing": np.zeros(1, dtype=np.float32),
     }
     nodes = [
-        helper.make_node("Sub", ["window", "usual"], ["difference"]),
+        helper.make_node("IsNaN", ["window"], ["blank"]),
+        helper.make_node("Where", ["blank", "usual", "window"], ["there"]),
+        helper.make_node("Sub", ["there", "usual"], ["difference"]),
         helper.make_node("Mul", ["difference", "difference"], ["square"]),
         helper.make_node("Mul", ["square", "weight"], ["weighted"]),
         helper.make_node("ReduceSum", ["weighted", "rows"], ["contribution"], keepdims=0),
         helper.make_node("ReduceSum", ["contribution", "rows"], ["score"], keepdims=0),
-        helper.make_node("Gather", ["window", "scored"], ["row"], axis=1),
+        helper.make_node("Gather", ["there", "scored"], ["row"], axis=1),
         helper.make_node("Mul", ["row", "nothing"], ["zero"]),
         helper.make_node("Add", ["zero", "usual"], ["expected"]),
     ]
@@ -150,6 +155,7 @@ def manifest_of(recipe: Recipe, files: dict[str, bytes]) -> Manifest:
         channels=tuple(Channel(name=name, unit=f"unit of {name}") for name in recipe.channels),
         sampling_interval_s=recipe.interval_s,
         window=recipe.window,
+        warm_up=recipe.warm_up,
         stride=recipe.stride,
         lag=recipe.lag,
         inputs=tuple(specs[:1]),

@@ -10,7 +10,7 @@ import numpy as np
 
 from schemas.sensor_block import SensorBlock
 from stream.settings import Settings
-from tests.unit.stream.bundles import Recipe
+from tests.unit.stream.bundles import USUAL, Recipe
 
 
 @dataclass
@@ -73,9 +73,12 @@ class Reference:
     def _score(self) -> None:
         recipe = self.recipe
         stride = self.settings.windows.stride or recipe.stride
-        if len(self._rows) < recipe.window or (len(self._rows) - recipe.window) % stride:
+        first = recipe.warm_up or recipe.window
+        if len(self._rows) < first or (len(self._rows) - first) % stride:
             return
         window = self._rows[-recipe.window :]
+        usual = [USUAL] * len(recipe.channels)
+        window = [(0, usual, len(usual))] * (recipe.window - len(window)) + window
         values = np.array([row for _, row, _ in window])
         raw = float(sum(w * ((row - 0.5) ** 2).sum() for w, row in zip(recipe.weights.tolist(), values, strict=True)))
         score = max((raw - recipe.center) / (recipe.alarm_level - recipe.center), 0.0)

@@ -39,6 +39,7 @@ BUNDLES = {
     "stride 3": (Recipe(stride=3, window=7),),
     "lag 2": (Recipe(lag=2, weighting="scored row"),),
     "window 1": (Recipe(window=1, weighting="mean"),),
+    "warm-up": (Recipe(window=9, warm_up=3, stride=2, weighting="mean"), Recipe(window=6, detector="late")),
     "two rules": (
         Recipe(window=9, stride=4, lag=3, weighting="mean", detector="long"),
         Recipe(window=2, weighting="rising", detector="short", alarm_level=2.0),

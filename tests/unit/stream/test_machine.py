@@ -89,6 +89,36 @@ def test_windows_are_those_of_a_list_of_rows(
             assert found == wanted
 
 
+def test_blank_rows_come_before_the_first_one_and_are_in_no_snapshot() -> None:
+    # given a tail whose windows of 5 rows are scored from the second row on
+    tail = RowTail(5, 1, blank=3)
+    values = np.arange(3, dtype=np.float32)[:, None]
+    assert tail.last_row() is None
+    tail.append(np.arange(3), values, False)
+    # when its windows are taken: then what has not been is NaN and counts as not measured
+    views, ends = tail.windows(3, 5, 1, 2)
+    assert ends.tolist() == [1, 2]
+    np.testing.assert_array_equal(views[:, :, 0], [[np.nan] * 3 + [0, 1], [np.nan] * 2 + [0, 1, 2]])
+    quality, absent = tail.measured(3, ends, 5, 0)
+    assert quality == pytest.approx([2 / 5, 3 / 5])
+    assert absent is not None
+    assert not absent.any()
+    # a snapshot holds real rows alone, and a tail restored from it goes on where this one was
+    times, kept, missing = tail.snapshot()
+    assert times.tolist() == [0, 1, 2]
+    other = RowTail(5, 1, blank=3)
+    other.restore(times, kept, missing, tail.seen)
+    for one in (tail, other):
+        one.append(np.array([3]), np.full((1, 1), 3, np.float32), False)
+        np.testing.assert_array_equal(one.windows(1, 5, 1, 2)[0][0, :, 0], [np.nan, 0, 1, 2, 3])
+    # and after a gap the warm-up begins anew
+    tail.clear()
+    tail.append(np.array([9]), np.full((1, 1), 9, np.float32), False)
+    assert len(tail.windows(1, 5, 1, 2)[1]) == 0
+    tail.append(np.array([10]), np.full((1, 1), 10, np.float32), False)
+    np.testing.assert_array_equal(tail.windows(1, 5, 1, 2)[0][0, :, 0], [np.nan] * 3 + [9, 10])
+
+
 def test_windows_cannot_be_written_to() -> None:
     # given windows, which share their rows
     tail = RowTail(3, 1)

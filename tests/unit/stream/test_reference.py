@@ -32,6 +32,8 @@ RECIPES = (
     (Recipe(window=12, stride=5, lag=4, weighting="scored row"),),
     (Recipe(stride=7, window=3, weighting="mean"),),  # windows with rows in between that no window has
     (Recipe(center=0.1, alarm_level=0.7),),
+    (Recipe(window=12, warm_up=3, stride=2, lag=2, weighting="mean"),),
+    (Recipe(window=11, warm_up=1, weighting="mean", detector="early"), Recipe(window=4, stride=3, detector="late")),
     (
         Recipe(window=9, stride=4, lag=3, weighting="mean", detector="long"),
         Recipe(window=2, detector="short", alarm_level=2.0),
