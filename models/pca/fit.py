@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling, recency_weights
 from models.training_rows import TrainingRows, training_rows
 from schemas.errors import InputError
 
@@ -31,10 +32,6 @@ COMPONENTS_NARROW, COMPONENTS_WIDE, WIDE_CHANNELS = 10, 30, 50
 COMPONENTS_SINGLE_CHANNEL = 2
 # Fewer rows than that give no covariance worth the name.
 LEAST_ROWS = 100
-# What counts as one standard deviation of a channel that never moved: a share of its value, and where that is 0 ..
-CONSTANT_STD_SHARE = 0.01
-# .. of 1 unit. Nothing better is known of such a channel.
-TINIEST_STD = 1e-30
 _BLOCK = 65_536
 
 
@@ -47,12 +44,14 @@ class PcaSettings:
         components: k; None takes 10 below 50 channels, 30 from there on, 2 for a single channel; never more than half
             of the channels that vary, or nothing would be left to look at.
         clip: standardised values are cut there, so that no reading, however wild, overflows float32.
+        scale: 'train' standardises by the train part, 'given' takes values as they come.
     """
 
     window: int = 32
     half_life: float = 4.0
     components: int | None = None
-    clip: float = 1000.0
+    clip: float = CLIP
+    scale: Scale = "train"
 
     def __post_init__(self) -> None:
         """
@@ -69,8 +68,7 @@ class PcaSettings:
 
     def row_weights(self) -> np.ndarray:
         """w [W] float64, sum 1."""
-        weights = 0.5 ** (np.arange(self.window)[::-1] / self.half_life)
-        return np.asarray(weights / weights.sum())
+        return recency_weights(self.window, self.half_life)
 
 
 @dataclass
@@ -78,16 +76,13 @@ class PcaError:
     """Fitted PCA error; a `models.fitted.FittedDetector`. Not to be changed once fitted.
 
     Attributes:
-        mean, std: [C] float64, raw units; mean is exact in float32.
-        typical: [C] float64, raw units: stands for NaN.
+        scaling: of the rows, z = (x - mean) / std.
         center: [F] float64, mean of z; F = C, or W for a single channel.
         vectors: [F, k] float64, orthonormal columns; k may be 0.
     """
 
     settings: PcaSettings
-    mean: np.ndarray
-    std: np.ndarray
-    typical: np.ndarray
+    scaling: RowScaling
     center: np.ndarray
     vectors: np.ndarray
     warnings: tuple[str, ...] = ()
@@ -103,7 +98,17 @@ class PcaError:
 
     @property
     def channels(self) -> int:
-        return len(self.mean)
+        return self.scaling.channels
+
+    @property
+    def mean(self) -> np.ndarray:
+        """[C] float64, raw units."""
+        return self.scaling.mean
+
+    @property
+    def std(self) -> np.ndarray:
+        """[C] float64, raw units."""
+        return self.scaling.std
 
     def onnx_bytes(self) -> bytes:
         """The graph; needs onnx."""
@@ -136,12 +141,12 @@ def fit_pca(
     """
     settings = settings or PcaSettings()
     rows = training_rows(runs, at_least=max(LEAST_ROWS, 2 * settings.window), detector=DETECTOR)
-    mean, std, varies = _scaling(rows)
+    scaling = fit_row_scaling(rows, settings.scale)
     single = rows.channels == 1
     width = settings.window if single else rows.channels
     center = np.zeros(width)
     samples = 0
-    for block in _vectors(rows, mean, std, settings, single):
+    for block in _vectors(rows, scaling, settings, single):
         center += block.sum(axis=0)
         samples += len(block)
     if not samples:
@@ -150,39 +155,20 @@ def fit_pca(
         )
     center /= samples
     covariance = np.zeros((width, width))
-    for block in _vectors(rows, mean, std, settings, single):
+    for block in _vectors(rows, scaling, settings, single):
         covariance += (block - center).T @ (block - center)
     _, vectors = np.linalg.eigh(covariance / max(1, samples - 1))
-    count = _components(settings, rows.channels, int(varies.sum()))
-    names = list(channels) if channels is not None else [f"channel {index}" for index in range(rows.channels)]
+    count = _components(settings, rows.channels, int(scaling.varies.sum()))
     return PcaError(
         settings=settings,
-        mean=mean,
-        std=std,
-        typical=rows.typical,
+        scaling=scaling,
         center=center,
         vectors=np.ascontiguousarray(vectors[:, ::-1][:, :count]),
-        warnings=_blind_spots(varies, count, single, names),
+        warnings=_blind_spots(scaling.constant_names(channels), count, single),
     )
 
 
-def _scaling(rows: TrainingRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """mean, std, varies: each [C]."""
-    mean, std = np.zeros(rows.channels), np.zeros(rows.channels)
-    varies = np.zeros(rows.channels, dtype=bool)
-    for channel in range(rows.channels):
-        values = np.concatenate(rows.column(channel))
-        # Rounded to float32 here, so that the graph subtracts the very same number.
-        mean[channel] = np.float32(values.mean())
-        std[channel] = values.std()
-        varies[channel] = values.max() > values.min() and std[channel] > TINIEST_STD
-    known = np.where(mean != 0, np.abs(mean), 1.0) * CONSTANT_STD_SHARE
-    return mean, np.where(varies, std, known), varies
-
-
-def _vectors(
-    rows: TrainingRows, mean: np.ndarray, std: np.ndarray, settings: PcaSettings, single: bool
-) -> Iterator[np.ndarray]:
+def _vectors(rows: TrainingRows, scaling: RowScaling, settings: PcaSettings, single: bool) -> Iterator[np.ndarray]:
     """Blocks [n, F] float64 of what the components are fitted to: standardised rows, or windows of a single channel."""
     step = _BLOCK // settings.window if single else _BLOCK
     for run in rows.runs:
@@ -190,7 +176,7 @@ def _vectors(
         for start in range(0, last, max(1, step)):
             stop = min(last, start + max(1, step))
             part = run[start : stop + settings.window - 1] if single else run[start:stop]
-            scaled = np.clip((part.astype(np.float64) - mean) / std, -settings.clip, settings.clip)
+            scaled = scaling.apply(part, settings.clip)
             yield np.lib.stride_tricks.sliding_window_view(scaled[:, 0], settings.window) if single else scaled
 
 
@@ -202,12 +188,10 @@ def _components(settings: PcaSettings, channels: int, varying: int) -> int:
     return min(settings.components or wanted, most)
 
 
-def _blind_spots(varies: np.ndarray, count: int, single: bool, names: Sequence[str]) -> tuple[str, ...]:
+def _blind_spots(constant: str, count: int, single: bool) -> tuple[str, ...]:
     found = ["a fault that follows the first components (all channels rising together as load does) scores low"]
-    constant = [names[index] for index in np.flatnonzero(~varies)]
     if constant:
-        shown = ", ".join(constant[:8]) + (f" and {len(constant) - 8} more" if len(constant) > 8 else "")
-        found.append(f"constant in training, so the scale of their change is a guess: {shown}")
+        found.append(f"constant in training, so the scale of their change is a guess: {constant}")
     if not count and not single:
         found.append("too few channels vary in training for components: the score is the distance from the mean alone")
     return tuple(found)

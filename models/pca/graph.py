@@ -1,17 +1,12 @@
-"""PCA error as an ONNX graph, written node by node without torch; opset 17, no loops, no control flow.
-
-The mean is subtracted in raw units before anything is scaled, so that channels far from zero keep their float32
-digits. NaN becomes the channel's median of training.
-"""
+"""PCA error as an ONNX graph, written node by node without torch; opset 17, no loops, no control flow."""
 
 from __future__ import annotations
 
 import json
 
-import numpy as np
-
-from models.onnx_builder import GraphBuilder, rows_per_group
+from models.onnx_builder import GraphBuilder
 from models.pca.fit import PcaError
+from models.row_scaling_graph import standardise
 
 
 def build_graph(fitted: PcaError) -> bytes:
@@ -21,16 +16,7 @@ def build_graph(fitted: PcaError) -> bytes:
     rows, width = settings.window, fitted.channels
     vector_shape = (-1, 1, rows) if width == 1 else (-1, rows, width)
     graph = GraphBuilder(rows, width)
-    group = rows_per_group(rows, width)
-
-    def repeated(values: np.ndarray) -> str:
-        return graph.constant(np.tile(values, group))
-
-    raw = graph.reshape("window", (-1, rows // group, group * width))
-    filled = graph.node("Where", graph.node("IsNaN", raw), repeated(fitted.typical), raw)
-    scaled = graph.node("Mul", graph.node("Sub", filled, repeated(fitted.mean)), repeated(1.0 / fitted.std))
-    # Min and Max pass infinities to the bounds.
-    scaled = graph.node("Min", graph.node("Max", scaled, graph.constant(-settings.clip)), graph.constant(settings.clip))
+    scaled = standardise(graph, fitted.scaling, settings.clip)
     vectors = graph.node("Sub", graph.reshape(scaled, vector_shape), graph.constant(fitted.center))
     if fitted.vectors.shape[1]:
         parts = graph.node("MatMul", vectors, graph.constant(fitted.vectors))

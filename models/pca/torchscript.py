@@ -26,7 +26,7 @@ class PcaTwin(torch.nn.Module):
             "mean": fitted.mean,
             "std": fitted.std,
             "inverse_std": 1.0 / fitted.std,
-            "typical": fitted.typical,
+            "typical": fitted.scaling.typical,
             "center": fitted.center,
             "vectors": fitted.vectors,
             "weights": fitted.settings.row_weights(),

@@ -130,3 +130,17 @@ def test_wrong_settings_and_short_training_are_refused() -> None:
             PcaSettings(**wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="99 training rows, pca needs at least 100"):
         fit_pca([normal_rows(99, 3)])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_values_can_be_taken_as_they_come() -> None:
+    # Given rows that someone has scaled already
+    rows = (normal_rows(1000, 4) / 100).astype(np.float32)
+    fitted = fit_pca([rows], PcaSettings(scale="given", components=1))
+    # Then no mean or deviation of the train part is applied
+    np.testing.assert_array_equal(fitted.mean, 0)
+    np.testing.assert_array_equal(fitted.std, 1)
+    assert fitted.parameters["scale"] == "given"
+    windows = windows_of(rows[:40], 32)
+    found = Graph(fitted.onnx_bytes(), device="cpu").run(windows)
+    np.testing.assert_allclose(found.score[0], formulas(fitted, windows[0])["score"], rtol=1e-3)

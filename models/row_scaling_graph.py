@@ -1,0 +1,27 @@
+"""Standardised rows as nodes of an ONNX graph."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.onnx_builder import GraphBuilder, rows_per_group
+from models.row_scaling import RowScaling
+
+
+def standardise(graph: GraphBuilder, scaling: RowScaling, clip: float) -> str:
+    """Append the formula to a graph.
+
+    Returns:
+        z, [N, W / g, g * C]: g rows are seen as one (see `rows_per_group`), to be reshaped as the caller needs it.
+    """
+    rows, width = graph.window, graph.channels
+    group = rows_per_group(rows, width)
+
+    def repeated(values: np.ndarray) -> str:
+        return graph.constant(np.tile(values, group))
+
+    raw = graph.reshape("window", (-1, rows // group, group * width))
+    filled = graph.node("Where", graph.node("IsNaN", raw), repeated(scaling.typical), raw)
+    scaled = graph.node("Mul", graph.node("Sub", filled, repeated(scaling.mean)), repeated(1.0 / scaling.std))
+    # Min and Max pass infinities to the bounds.
+    return graph.node("Min", graph.node("Max", scaled, graph.constant(-clip)), graph.constant(clip))
