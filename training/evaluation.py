@@ -30,7 +30,7 @@ from training.datasets.series import SensorSeries
 from training.floors import floor_scores
 from training.metrics.alarms import alarm_metrics
 from training.metrics.localization import localization_metrics, random_localization, truth_matrix
-from training.metrics.ranking import VUS_BUFFER, auc_pr, auc_roc, vus, vus_by_ranks
+from training.metrics.ranking import VUS_BUFFER, auc_pr, auc_roc, vus_by_ranks
 from training.metrics.thresholded import (
     affiliation_f1,
     oracle_point_f1,
@@ -116,13 +116,15 @@ def evaluate_bundle(
     *,
     stride: int = 1,
     floors: bool = True,
+    oracle_floors: bool = True,
     scores: RowScores | None = None,
 ) -> Report:
     """Judge a bundle on a series' test part.
 
     Args:
         stride: rows between scored windows; 1 judges every row.
-        floors: also fit and judge the floor rows (some seconds).
+        floors: also fit and judge the floor rows (a second or more).
+        oracle_floors: also what random scores reach with an oracle's threshold (seconds where rows are many).
         scores: of `score_rows`, where they are at hand.
 
     Raises:
@@ -135,7 +137,7 @@ def evaluate_bundle(
     share = float(np.mean(flags))
     alarms = alarm_metrics(labels, scores.calibrated, series.sampling_interval_s)
     truth = truth_matrix(len(labels), len(series.channels), series.segments)
-    vus_pr, vus_roc = vus(labels, scores.raw)
+    vus_pr, vus_roc = vus_by_ranks(labels, scores.raw)
     return Report(
         bundle=bundle.manifest.bundle_id,
         detector=bundle.manifest.detector,
@@ -161,12 +163,12 @@ def evaluate_bundle(
         false_alarms_per_day=alarms.false_alarms_per_day,
         point_adjusted_f1=point_adjusted_f1(labels, flags),
         point_adjusted_f1_random_floor=random_floor(point_adjusted_f1, labels, share),
-        point_adjusted_f1_oracle_random_floor=oracle_random_floor(point_adjusted_f1, labels),
+        point_adjusted_f1_oracle_random_floor=oracle_random_floor(point_adjusted_f1, labels) if oracle_floors else None,
         affiliation_f1=affiliation_f1(labels, flags),
         affiliation_f1_random_floor=random_floor(affiliation_f1, labels, share),
-        affiliation_f1_oracle_random_floor=oracle_random_floor(affiliation_f1, labels),
+        affiliation_f1_oracle_random_floor=oracle_random_floor(affiliation_f1, labels) if oracle_floors else None,
         **localization_metrics(truth, scores.contribution),
-        floors=_floors(series, labels, truth) if floors else {},
+        floors=floor_metrics(series) if floors else {},
         warnings=_warnings(bundle, series),
     )
 
@@ -243,7 +245,14 @@ def in_bundle_order(bundle: Bundle, series: SensorSeries) -> SensorSeries:
     )
 
 
-def _floors(series: SensorSeries, labels: np.ndarray, truth: np.ndarray) -> dict[str, dict[str, float | None]]:
+def floor_metrics(series: SensorSeries) -> dict[str, dict[str, float | None]]:
+    """Threshold-free metrics of every floor on the test part, by floor and by metric; localization where it is defined.
+
+    Raises:
+        InputError: too few train rows.
+    """
+    labels = np.zeros(len(series.test), np.uint8) if series.test_labels is None else series.test_labels
+    truth = truth_matrix(len(labels), len(series.channels), series.segments)
     rows: dict[str, dict[str, float | None]] = {}
     for floor in floor_scores(series):
         draws = [

@@ -108,7 +108,7 @@ def test_report_agrees_with_the_metrics_of_the_scores(bundle: Bundle, series: Se
     report = evaluate_bundle(bundle, series)
     scores = score_rows(bundle, series.test)
     assert series.test_labels is not None
-    assert (report.vus_pr, report.vus_roc) == vus(series.test_labels, scores.raw)
+    assert (report.vus_pr, report.vus_roc) == pytest.approx(vus(series.test_labels, scores.raw), abs=1e-9)
     assert report.auc_pr == auc_pr(series.test_labels, scores.raw)
     assert report.auc_pr == pytest.approx(1.0)
     # Both faults are far above the level, at once, and nothing else is.
