@@ -97,6 +97,12 @@ DETECTORS = {
     "pca": Detector(
         "PCA reconstruction error: the floor that others have to beat", "training.pca:train_pca", seeded=False
     ),
+    "l2-norm": Detector(
+        "L2 norm of the standardised row: what does not beat it has learnt nothing",
+        "training.l2_norm:train_l2_norm",
+        seeded=False,
+    ),
+    "kmeans-ad": Detector("KMeansAD: distance to the nearest typical window", "training.kmeans_ad:train_kmeans_ad"),
     "alora": Detector(
         "ALoRa, a low-rank attention transformer", "training.alora:train_alora", has_epochs=True, extra="training"
     ),

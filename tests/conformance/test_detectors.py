@@ -26,6 +26,8 @@ from training.export_check import RELATIVE_TOLERANCE, differences, open_for_chec
 SETTINGS = {
     "range-bands": TrainOptions(settings={"window": "48", "scored_rows": "16"}),
     "pca": TrainOptions(settings={"window": "16"}),
+    "l2-norm": TrainOptions(settings={"window": "16"}),
+    "kmeans-ad": TrainOptions(),
 }
 ROWS = 2000
 
