@@ -106,6 +106,12 @@ DETECTORS = {
     "alora": Detector(
         "ALoRa, a low-rank attention transformer", "training.alora:train_alora", has_epochs=True, extra="training"
     ),
+    "vae-lstm": Detector(
+        "VAE-LSTM: codes of short windows, predicted from the codes before",
+        "training.vae_lstm:train_vae_lstm",
+        has_epochs=True,
+        extra="training",
+    ),
 }
 
 
