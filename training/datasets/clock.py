@@ -8,7 +8,9 @@ part ends one interval before it. Row i of the test part thus has the same time 
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +21,8 @@ from training.datasets.series import SensorSeries
 MADE_UP_TEST_START = micros_from_iso("2024-01-01T00:00:00Z")
 MADE_UP_INTERVAL_S = 60.0
 MICROS_PER_SECOND = 1_000_000
+# A recording that stutters is repaired by dropping the repeated rows; more than this part of them is another fault.
+_MOST_REPEATED = 0.01
 
 
 def made_up_times(
@@ -29,6 +33,51 @@ def made_up_times(
     train = MADE_UP_TEST_START + step * np.arange(-train_rows, 0, dtype=np.int64)
     test = MADE_UP_TEST_START + step * np.arange(test_rows, dtype=np.int64)
     return train, test
+
+
+def median_interval_s(times: np.ndarray) -> float:
+    """Median step of [T] times in seconds; 1 where there are fewer than two."""
+    return float(np.median(np.diff(times))) / MICROS_PER_SECOND if len(times) > 1 else 1.0
+
+
+def later_rows(path: Path, times: np.ndarray) -> np.ndarray:
+    """[T] bool: rows later than all before them; says in a warning how many are not.
+
+    Raises:
+        InputError: more than 1 % of the rows are not.
+    """
+    before = np.maximum.accumulate(times)
+    kept = np.ones(len(times), dtype=bool)
+    kept[1:] = times[1:] > before[:-1]
+    dropped = int(len(times) - kept.sum())
+    if dropped > _MOST_REPEATED * len(times):
+        row = int(np.flatnonzero(~kept)[0]) + 2
+        raise InputError(
+            f"{path}, line {row}: {dropped} of {len(times)} rows are not later than the row before, expected "
+            "increasing times; copy the file again"
+        )
+    if dropped:
+        warnings.warn(f"{path}: {dropped} rows with a repeated or earlier time were left out", stacklevel=2)
+    return kept
+
+
+def spread_repeats(times: np.ndarray) -> np.ndarray:
+    """[T] strictly increasing times: rows not later than one before them are spread evenly up to the next that is.
+
+    Keeps every row where a source's clock stood still or was set back (a change to or from summer time), so that row
+    numbers stay those of the source.
+    """
+    before = np.maximum.accumulate(times)
+    later = np.flatnonzero(np.concatenate([[True], times[1:] > before[:-1]]))
+    if len(later) == len(times):
+        return times
+    # Where nothing later follows, the rows go on in the series' own step.
+    step = round(median_interval_s(times[later]) * MICROS_PER_SECOND)
+    rows = np.append(later, len(times))
+    known = np.append(times[later], times[later[-1]] + step * (len(times) - int(later[-1])))
+    segment = np.searchsorted(later, np.arange(len(times)), side="right") - 1
+    gap, length = known[segment + 1] - known[segment], rows[segment + 1] - rows[segment]
+    return np.asarray(known[segment] + gap * (np.arange(len(times)) - rows[segment]) // length)
 
 
 def start_at(series: SensorSeries, start: str | None) -> SensorSeries:

@@ -21,7 +21,6 @@ in the data set's manual, so segments have no channels.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from schemas.errors import InputError
+from training.datasets.clock import later_rows
 from training.datasets.labels import runs
 from training.datasets.series import LabelledSegment, SensorSeries
 from training.datasets.tables import as_float32, read_columns, read_header, times_from_text
@@ -38,8 +38,6 @@ _FILE = re.compile(r"^(?P<prefix>hai-|end-|)(?P<part>train|test)(?P<number>\d+)\
 _LABEL_FILE = re.compile(r"^label-test(?P<number>\d+)\.csv(\.gz)?$")
 _LABEL = re.compile(r"^attack([_.](?P<process>\w+))?$", re.IGNORECASE)
 _TIME_NAMES = ("time", "timestamp")
-# A recording that stutters is repaired by dropping the repeated rows; more than this part of them is another fault.
-_MOST_REPEATED = 0.01
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ def _read(path: Path) -> _Recording:
         labels = np.maximum.reduce(list(by_process.values()))
     if labels is None and (label_file := _label_file(path)) is not None:
         labels = _read_labels(label_file, path, times)
-    kept = _increasing(path, times)
+    kept = later_rows(path, times)
     return _Recording(
         path,
         channels,
@@ -203,23 +201,6 @@ def _read_labels(path: Path, recording: Path, times: np.ndarray) -> np.ndarray:
             "have none), expected one for every time; take both files from the same release"
         )
     return flags[found]
-
-
-def _increasing(path: Path, times: np.ndarray) -> np.ndarray:
-    """[T] bool: rows later than all before them."""
-    before = np.maximum.accumulate(times)
-    kept = np.ones(len(times), dtype=bool)
-    kept[1:] = times[1:] > before[:-1]
-    dropped = int(len(times) - kept.sum())
-    if dropped > _MOST_REPEATED * len(times):
-        row = int(np.flatnonzero(~kept)[0]) + 2
-        raise InputError(
-            f"{path}, line {row}: {dropped} of {len(times)} rows are not later than the row before, expected "
-            "increasing times; copy the file again"
-        )
-    if dropped:
-        warnings.warn(f"{path}: {dropped} rows with a repeated or earlier time were left out", stacklevel=2)
-    return kept
 
 
 def _join(recordings: Sequence[_Recording], columns: tuple[str, ...] | None = None) -> _Recording:

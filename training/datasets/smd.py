@@ -18,17 +18,8 @@ the train part first.
 
 from __future__ import annotations
 
-import re
-import zipfile
-from pathlib import Path
-
-import numpy as np
-
-from schemas.errors import InputError
-from training.datasets.clock import MADE_UP_INTERVAL_S, made_up_times
-from training.datasets.labels import segments_of
-from training.datasets.series import LabelledSegment, SensorSeries
-from training.datasets.tables import read_matrix
+from training.datasets.clock import MADE_UP_INTERVAL_S
+from training.datasets.machine_folders import MachineFolders
 
 # Not in the source itself; these are the names in common use, in column order.
 CHANNELS = (
@@ -39,120 +30,18 @@ CHANNELS = (
     "retransegs", "tcp_timeouts", "udp_in_dg", "udp_out_dg", "udp_rcv_buf_errs", "udp_snd_buf_errs",
 )  # fmt: skip
 ORIGINAL_FOLDER = "ServerMachineDataset"
-_LINE = re.compile(r"^(\d+)-(\d+):(\d+(?:,\d+)*)$")
 
-
-def entities(data: Path) -> tuple[str, ...]:
-    """Machines in either layout, in natural order."""
-    folder = _root(data)
-    names = {path.stem for path in folder.glob("machine-*.npz")}
-    names |= {path.stem for path in (folder / "train").glob("machine-*.txt")}
-    return tuple(sorted(names, key=lambda name: [int(part) for part in re.findall(r"\d+", name)]))
-
-
-def load(data: Path, entity: str) -> SensorSeries:
-    """One machine: values [T, 38] float32, labels, and the channels of every labelled segment."""
-    folder = _root(data)
-    compact = folder / f"{entity}.npz"
-    if compact.is_file():
-        train, test, labels = _read_compact(compact)
-        interpretation = folder / f"{entity}.interpretation.txt"
-    else:
-        train = read_matrix(_part(folder, "train", entity), columns=len(CHANNELS))
-        test = read_matrix(_part(folder, "test", entity), columns=len(CHANNELS))
-        label_file = _part(folder, "test_label", entity)
-        labels = _as_labels(read_matrix(label_file, columns=1)[:, 0], label_file)
-        interpretation = folder / "interpretation_label" / f"{entity}.txt"
-    if len(labels) != len(test):
-        raise InputError(
-            f"{folder}: {entity} has {len(labels)} labels for {len(test)} test rows; copy both files again"
-        )
-    described = _read_interpretation(interpretation) if interpretation.is_file() else []
-    train_ts, test_ts = made_up_times(len(train), len(test))
-    return SensorSeries(
-        dataset="smd",
-        entity=entity,
-        channels=CHANNELS,
-        units=("",) * len(CHANNELS),
-        sampling_interval_s=MADE_UP_INTERVAL_S,
-        train=train,
-        train_ts=train_ts,
-        test=test,
-        test_ts=test_ts,
-        test_labels=labels,
-        segments=segments_of(labels, described),
-        made_up_clock=True,
-    )
-
-
-def _root(data: Path) -> Path:
-    for folder in (data, data / ORIGINAL_FOLDER):
-        if any(folder.glob("machine-*.npz")) or any((folder / "train").glob("machine-*.txt")):
-            return folder
-    nested = next((data / name for name in ("smd", "SMD") if (data / name).is_dir()), None)
-    hint = f"did you mean --data {nested}?" if nested else "correct --data"
-    raise InputError(
-        f"{data} holds no SMD machine; expected train/machine-1-1.txt beside test/ and test_label/ (also inside "
-        f"{ORIGINAL_FOLDER}/), or machine-1-1.npz: {hint}"
-    )
-
-
-def _part(folder: Path, part: str, entity: str) -> Path:
-    path = folder / part / f"{entity}.txt"
-    if not path.is_file():
-        raise InputError(
-            f"{path} is missing; expected train/, test/ and test_label/ to hold {entity}.txt: copy it there"
-        )
-    return path
-
-
-def _read_compact(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [name for name in ("train", "test", "test_label") if name not in arrays.files]
-            if missing:
-                raise InputError(f"{path}: arrays are {sorted(arrays.files)}, {missing} missing; copy the file again")
-            train, test, labels = (arrays[name] for name in ("train", "test", "test_label"))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as .npz ({error}); copy the file again") from error
-    for name, values in (("train", train), ("test", test)):
-        if values.ndim != 2 or values.shape[1] != len(CHANNELS) or not len(values):
-            raise InputError(f"{path}: '{name}' has shape {values.shape}, expected (rows, {len(CHANNELS)})")
-        bad = np.argwhere(np.isinf(values))
-        if len(bad):
-            row, column = bad[0]
-            raise InputError(
-                f"{path}: '{name}' is infinite in row {row}, column {column + 1}; expected a finite number"
-            )
-    return (
-        np.ascontiguousarray(train, dtype=np.float32),
-        np.ascontiguousarray(test, dtype=np.float32),
-        _as_labels(labels, path),
-    )
-
-
-def _as_labels(values: np.ndarray, path: Path) -> np.ndarray:
-    values = np.asarray(values)
-    if values.ndim != 1:
-        raise InputError(f"{path}: labels have shape {values.shape}, expected one value a row")
-    wrong = np.flatnonzero((values != 0) & (values != 1))
-    if len(wrong):
-        raise InputError(f"{path}: label of row {wrong[0]} (from 0) is {values[wrong[0]]:g}, expected 0 or 1")
-    return values.astype(np.uint8)
-
-
-def _read_interpretation(path: Path) -> list[LabelledSegment]:
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        text = line.replace(" ", "").strip()
-        if not text:
-            continue
-        match = _LINE.match(text)
-        channels = tuple(int(part) - 1 for part in match[3].split(",")) if match else ()
-        if match is None or not all(0 <= channel < len(CHANNELS) for channel in channels):
-            raise InputError(
-                f"{path}, line {number}: found '{line.strip()[:60]}', expected start-end:channel,channel,.. with "
-                f"channels 1 to {len(CHANNELS)}, e.g. 15849-16368:1,9,10"
-            )
-        found.append(LabelledSegment(int(match[1]), int(match[2]), tuple(sorted(set(channels)))))
-    return found
+_LAYOUT = MachineFolders(
+    dataset="smd",
+    title="SMD",
+    prefix="machine-",
+    example="machine-1-1",
+    channels=CHANNELS,
+    interval_s=MADE_UP_INTERVAL_S,
+    # True for 264 of the 268 lines of the machines in the source; the labels decide about the others.
+    end_is_inside=False,
+    nested=(ORIGINAL_FOLDER,),
+    hinted=("smd", "SMD"),
+)
+entities = _LAYOUT.entities
+load = _LAYOUT.load

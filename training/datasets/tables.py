@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -50,8 +51,8 @@ def read_matrix(path: Path, *, columns: int, separator: str = ",") -> np.ndarray
     """
     names = [str(number) for number in range(1, columns + 1)]
     types = {name: pa.float64() for name in names}
-    table = _read(path, separator, names, types, header=False)
-    return as_float32(path, table, names, separator, header=False)
+    table = _read(path, separator, names, types, header=0)
+    return as_float32(path, table, names)
 
 
 def read_header(path: Path, separator: str | None = None) -> tuple[str, tuple[str, ...]]:
@@ -71,7 +72,13 @@ def read_header(path: Path, separator: str | None = None) -> tuple[str, tuple[st
 
 
 def read_columns(
-    path: Path, separator: str, names: Sequence[str], *, numbers: Sequence[str], texts: Sequence[str] = ()
+    path: Path,
+    separator: str,
+    names: Sequence[str],
+    *,
+    numbers: Sequence[str],
+    texts: Sequence[str] = (),
+    header_lines: int = 1,
 ) -> pa.Table:
     """Some columns of a CSV file with a header.
 
@@ -79,14 +86,38 @@ def read_columns(
         names: every column of the file, as `read_header` gave them.
         numbers: columns to read as float64, null where the cell is empty.
         texts: columns to read as strings.
+        header_lines: lines before the first row, the one with the names included.
     """
     types = {name: pa.float64() for name in numbers} | {name: pa.string() for name in texts}
-    return _read(path, separator, names, types, header=True)
+    return _read(path, separator, names, types, header=header_lines)
 
 
-def as_float32(
-    path: Path, table: pa.Table, names: Sequence[str], separator: str = ",", *, header: bool = True
-) -> np.ndarray:
+def read_spaced(path: Path) -> np.ndarray:
+    """Numbers separated by blanks, without a header: [rows, columns] float32, as many columns as the first line has.
+
+    Raises:
+        InputError: unreadable, empty, a line of another length, or a cell that is not a finite number.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # numpy's "input contained no data"; said below
+            values = np.loadtxt(path, dtype=np.float64, ndmin=2, comments=None)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(_explain_spaced(path, error)) from error
+    if not values.size:
+        raise InputError(f"{path}: has no rows, expected numbers separated by blanks; copy the file again")
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    wrong = np.argwhere(~np.isfinite(narrow))
+    if len(wrong):
+        row, column = (int(part) + 1 for part in wrong[0])
+        raise InputError(
+            f"{path}, line {row}, column {column}: found {values[row - 1, column - 1]:g}, expected a finite number"
+        )
+    return narrow
+
+
+def as_float32(path: Path, table: pa.Table, names: Sequence[str]) -> np.ndarray:
     """[T, len(names)] float32 of a table's columns; NaN for nulls.
 
     Raises:
@@ -157,11 +188,11 @@ def times_from_numbers(path: Path, values: np.ndarray, name: str, unit: str | No
     return np.rint(values * UNIT_MICROS[unit]).astype(np.int64)
 
 
-def _read(path: Path, separator: str, names: Sequence[str], types: dict[str, pa.DataType], *, header: bool) -> pa.Table:
+def _read(path: Path, separator: str, names: Sequence[str], types: dict[str, pa.DataType], *, header: int) -> pa.Table:
     try:
         table = pa_csv.read_csv(
             path,
-            read_options=pa_csv.ReadOptions(column_names=list(names), skip_rows=1 if header else 0),
+            read_options=pa_csv.ReadOptions(column_names=list(names), skip_rows=header),
             parse_options=pa_csv.ParseOptions(delimiter=separator),
             convert_options=pa_csv.ConvertOptions(
                 column_types=types,
@@ -220,14 +251,14 @@ def _rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _explain(
-    path: Path, separator: str, names: Sequence[str], types: dict[str, pa.DataType], *, header: bool, reason: Exception
+    path: Path, separator: str, names: Sequence[str], types: dict[str, pa.DataType], *, header: int, reason: Exception
 ) -> str:
     """Which line and column made the fast reader refuse the file, as one line for a person."""
     numeric = {name for name, kind in types.items() if pa.types.is_floating(kind)}
     any_row = False
     try:
         for line, cells in _rows(path, separator):
-            if not cells or (header and line == 1):
+            if not cells or line <= header:
                 continue
             if cells[0].startswith(LFS_POINTER):
                 return f"{path} is a Git LFS pointer, not the data; run 'git lfs pull' in its repository"
@@ -250,6 +281,26 @@ def _explain(
         return f"{path}: has no rows, expected {len(names)} columns; copy the file again"
     detail = str(reason).splitlines()[0]
     return f"{path}: cannot be read ({detail}); expected {len(names)} columns separated by '{separator}'"
+
+
+def _explain_spaced(path: Path, reason: Exception) -> str:
+    """Which line and column made numpy refuse a file of numbers separated by blanks."""
+    width = 0
+    try:
+        with open_text(path) as file:
+            for line, text in enumerate(file, start=1):
+                if text.startswith(LFS_POINTER):
+                    return f"{path} is a Git LFS pointer, not the data; run 'git lfs pull' in its repository"
+                cells = text.split()
+                width = width or len(cells)
+                for number, cell in enumerate(cells, start=1):
+                    if not is_number(cell):
+                        return f"{path}, line {line}, column {number}: found '{cell[:40]}', expected a number"
+                if cells and len(cells) != width:
+                    return f"{path}, line {line}: found {len(cells)} columns, expected {width}; copy the file again"
+    except (OSError, EOFError) as error:
+        return f"{path}: cannot be read ({error}); copy the file again"
+    return f"{path}: cannot be read ({reason}); expected numbers separated by blanks"
 
 
 def is_number(cell: str) -> bool:
