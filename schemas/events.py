@@ -1,4 +1,4 @@
-"""What the stream tells the world: alerts, localizations, scores, the active model, dead letters.
+"""What the stream tells the world: alerts, localizations, scores, questions, the active model, dead letters; and the answers.
 
 JSON is these models' `model_dump_json`; the .avsc files in `schemas/avro` and the JSON Schemas in
 `schemas/jsonschema` describe the same fields for other languages.
@@ -83,6 +83,60 @@ class ScoreBlock(_Message):
         if len(lengths) > 1:
             raise ValueError(f"time, raw, score, threshold and quality must be equally long, got {sorted(lengths)}")
         return self
+
+
+class LabelRequest(_Message):
+    """A window that a rule was unsure of, for a person to judge. Value of the `label-requests` topic.
+
+    The window is in it, so that whoever answers sees the curves, and whoever trains needs no other store.
+    """
+
+    request_id: str = Field(
+        min_length=1, description="UUIDv5 of machine, rule, bundle and time: the same input, the same id"
+    )
+    machine: str = Field(min_length=1)
+    time: Micros = Field(description="event time of the scored row, which is the one to judge, microseconds UTC")
+    rule: str
+    detector: str
+    bundle: str
+    score: float = Field(ge=0, description="calibrated score; 1.0 is the bundle's alarm level")
+    threshold: float = Field(description="raise level in force at `time`, in calibrated score")
+    uncertainty: float = Field(
+        ge=0, le=1, description="1 where the score is at the threshold, 0 as far from it as windows are asked for"
+    )
+    quality: float = Field(ge=0, le=1, description="share of the window's values that were measured, not imputed")
+    shares: tuple[ChannelShare, ...] = Field(description="the channels that the score comes from, strongest first")
+    channels: tuple[str, ...] = Field(min_length=1, description="the columns of values")
+    units: tuple[str, ...] = Field(description="of each channel; empty where it has none")
+    ts: tuple[Micros, ...] = Field(
+        min_length=1, description="event time of each row of the window, oldest first, microseconds UTC"
+    )
+    values: tuple[tuple[float | None, ...], ...] = Field(
+        description="a list a row, a value a channel, raw units; null where the sensor gave none"
+    )
+
+    @model_validator(mode="after")
+    def _whole_rows(self) -> Self:
+        width = len(self.channels)
+        if len(self.units) != width:
+            raise ValueError(f"{len(self.units)} units of {width} channels, expected one each")
+        if len(self.values) != len(self.ts) or any(len(row) != width for row in self.values):
+            raise ValueError(f"values must be {len(self.ts)} rows, as ts has, of {width} channels each")
+        if self.time not in self.ts:
+            raise ValueError(f"time {self.time} is none of the window's rows")
+        return self
+
+
+class Label(_Message):
+    """What a person said of a window that was asked about. Value of the `labels` topic; the last one of a request counts."""
+
+    request_id: str = Field(min_length=1, description="the LabelRequest that it answers")
+    machine: str = Field(min_length=1)
+    time: Micros = Field(description="the request's: event time of the judged row, microseconds UTC")
+    label: Literal["normal", "anomalous", "unsure"]
+    who: str = Field(min_length=1, description="who said so")
+    at: Micros = Field(description="when it was said, by the clock, microseconds UTC")
+    comment: str = ""
 
 
 class ActiveModel(_Message):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from schemas.bundle.manifest import Manifest
 from schemas.codec import MAX_CHANNELS, MAX_ROWS
 from schemas.codec.checks import MAX_NAME_LENGTH
-from schemas.events import ActiveModel, AlertEvent, Localization, Micros, ScoreBlock
+from schemas.events import ActiveModel, AlertEvent, Label, LabelRequest, Localization, Micros, ScoreBlock
 
 JSON_SCHEMA_FOLDER = Path(__file__).parent / "jsonschema"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -68,6 +68,8 @@ JSON_SCHEMA_MODELS: dict[str, type[BaseModel]] = {
     "score_block": ScoreBlock,
     "alert_event": AlertEvent,
     "localization": Localization,
+    "label_request": LabelRequest,
+    "label": Label,
     "active_model": ActiveModel,
     "manifest": Manifest,
 }

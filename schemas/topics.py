@@ -17,6 +17,8 @@ SENSORS = "sensors"
 SCORES = "scores"
 ALERTS = "alerts"
 LOCALIZATIONS = "localizations"
+LABEL_REQUESTS = "label-requests"
+LABELS = "labels"
 MODELS = "models"
 DEAD_LETTERS = "dead-letters"
 STATE = "state"
@@ -34,6 +36,10 @@ SENSORS_MAX_BYTES = 32 * MIB
 STATE_MAX_BYTES = 32 * MIB
 # A dead letter is the whole original with headers around it; twice the largest original leaves room for both.
 DEAD_LETTERS_MAX_BYTES = 64 * MIB
+# A label request carries its window: at most MAX_LABEL_VALUES values of up to 15 bytes each, and a time a row.
+LABEL_REQUESTS_MAX_BYTES = 8 * MIB
+MAX_LABEL_VALUES = 262_144
+"""Most rows x channels of a label request; of a larger window it carries the last rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,14 @@ _SPECS = (
         # Machines of thousands of channels: one entry a channel, 100-150 bytes each in JSON.
         config={"retention.ms": _days(365), "max.message.bytes": str(4 * MIB)},
     ),
+    TopicSpec(
+        LABEL_REQUESTS,
+        "windows that a person should judge",
+        "delete",
+        # As long as their labels: training needs both.
+        config={"retention.ms": _days(365), "max.message.bytes": str(LABEL_REQUESTS_MAX_BYTES)},
+    ),
+    TopicSpec(LABELS, "what a person said of them", "delete", config={"retention.ms": _days(365)}),
     TopicSpec(MODELS, "which bundle serves which machines", "compact", partitions=1),
     TopicSpec(
         DEAD_LETTERS,

@@ -22,7 +22,7 @@ class AlertMessages:
 
     def __init__(self, rule: Rule, settings: ScoringSettings) -> None:
         self._rule = rule
-        self._top = settings.top_channels
+        self.top = settings.top_channels
         manifest = rule.manifest
         self._names = manifest.channel_names
         self._units = tuple(channel.unit for channel in manifest.channels)
@@ -47,7 +47,7 @@ class AlertMessages:
         manifest = self._rule.manifest
         assert state.opened_at is not None
         ident = alert_id(machine, self._rule.name, manifest.bundle_id, state.opened_at)
-        shares = self._shares(scored, index, absent)
+        shares = self.shares(scored, index, absent)
         alert = AlertEvent(
             alert_id=ident,
             machine=machine,
@@ -55,14 +55,14 @@ class AlertMessages:
             opened_at=state.opened_at,
             time=time,
             severity=severity_of(state.peak_score),
-            score=_short(float(scored.score[index])),
-            peak_score=_short(state.peak_score),
-            threshold=_short(level),
+            score=short(float(scored.score[index])),
+            peak_score=short(state.peak_score),
+            threshold=short(level),
             rule=self._rule.name,
             detector=manifest.detector,
             bundle=manifest.bundle_id,
-            quality=_short(quality),
-            channels=shares[: self._top],
+            quality=short(quality),
+            channels=shares[: self.top],
         )
         key = machine.encode()
         outputs = [Output("alerts", key, alert.model_dump_json().encode(), JSON_HEADERS)]
@@ -103,7 +103,7 @@ class AlertMessages:
         value = orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)
         return Output("scores", machine.encode(), value, JSON_HEADERS)
 
-    def _shares(self, scored: ScoredWindows, index: int, absent: np.ndarray | None) -> tuple[ChannelShare, ...]:
+    def shares(self, scored: ScoredWindows, index: int, absent: np.ndarray | None) -> tuple[ChannelShare, ...]:
         """Every channel's part in window `index`, strongest first; equal parts in channel order."""
         # Infinite parts share alike: they stay so large that others vanish, and so small that their sum is finite.
         contribution = np.maximum(scored.contribution[index].astype(np.float64), 0.0)
@@ -130,6 +130,6 @@ def _finite(value: float) -> float | None:
     return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
-def _short(score: float) -> float:
+def short(score: float) -> float:
     """Six digits: what is behind them depends on how windows were batched, and nobody acts on it."""
     return float(f"{score:.6g}")

@@ -28,6 +28,21 @@ def severity_of(score: float) -> int:
     return min(100, round(100 * score / (1 + score)))
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The least certain window of a stretch of time, waiting for the stretch to end.
+
+    Attributes:
+        stretch: number of the stretch.
+        distance: of its score from the raise level, as a share of the level.
+        message: the LabelRequest, as JSON.
+    """
+
+    stretch: int
+    distance: float
+    message: str
+
+
 @dataclass(slots=True)
 class RuleState:
     """What one rule remembers of one machine.
@@ -38,6 +53,7 @@ class RuleState:
         above_run, below_run: windows in a row above the raise, below the clear level.
         above_since: event time of the first window of `above_run`.
         spot: the learned threshold, where the method is SPOT.
+        question: what a person may be asked, where label requests are wanted.
     """
 
     opened_at: int | None = None
@@ -47,6 +63,7 @@ class RuleState:
     below_run: int = 0
     above_since: int = 0
     spot: SpotState | None = None
+    question: Question | None = None
 
     @property
     def is_quiet(self) -> bool:

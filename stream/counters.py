@@ -15,6 +15,7 @@ class Counters:
         imputed_values: missing values that were carried forward.
         clock_restarts, gaps: how often a machine's window started anew, and why.
         windows: scored. not_finite_scores: of them, those whose graph gave no finite number. alerts: events by kind.
+        label_requests: published.
         newest_time: newest event time of any machine, microseconds UTC.
     """
 
@@ -28,6 +29,7 @@ class Counters:
     windows: int = 0
     not_finite_scores: int = 0
     alerts: dict[str, int] = field(default_factory=dict)
+    label_requests: int = 0
     newest_time: int = 0
 
 

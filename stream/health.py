@@ -64,6 +64,9 @@ class WorkerStatus:
         yield counter(
             "not_finite_scores", "Scores that were no finite number.", sum(c.not_finite_scores for c in counters)
         )
+        yield counter(
+            "label_requests", "Windows that a person was asked to judge.", sum(c.label_requests for c in counters)
+        )
         yield counter("scoring_seconds", "Time spent in onnxruntime.", sum(e.pipeline.scoring_seconds for e in engines))
         yield GaugeMetricFamily(
             "wheeltapper_working_seconds",

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from stream.alerts import RuleState
 from stream.routes import Route
+
+
+@dataclass(frozen=True, slots=True)
+class SpannedRows:
+    """The rows that some windows lie in, kept while the machine goes on.
+
+    Attributes:
+        times: [m] int64, and values: [m, C] float32, NaN where a value was imputed.
+        lasts: [k] index of each window's last row among them.
+        length: rows of a window; one that began before the machine's first row has fewer.
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+    lasts: np.ndarray
+    length: int
+
+    def window(self, index: int, most_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Times [w] and values [w, C] of a window, or of its last `most_rows` rows."""
+        stop = int(self.lasts[index]) + 1
+        rows = slice(max(0, stop - min(self.length, most_rows)), stop)
+        return self.times[rows], self.values[rows]
 
 
 class RowTail:
@@ -117,6 +141,16 @@ class RowTail:
         last = ends - ends[0] + window - 1
         missing = sums[last + 1] - sums[last + 1 - window]
         return 1.0 - missing / (window * absent.shape[1]), absent[last - lag]
+
+    def spanned(self, new_rows: int, ends: np.ndarray, window: int) -> SpannedRows:
+        """A copy of the rows that the windows with these `ends` lie in."""
+        origin = self._end - new_rows
+        oldest = max(0, self._end - self.seen)
+        first = max(oldest, origin + int(ends[0]) + 1 - window)
+        rows = slice(first, origin + int(ends[-1]) + 1)
+        values = self._values[rows].copy()
+        values[self._absent[rows]] = np.nan
+        return SpannedRows(self._times[rows].copy(), values, origin + ends - first, window)
 
     def snapshot(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Times, values and absent of the rows that later windows need, as `append` takes them."""

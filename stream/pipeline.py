@@ -7,44 +7,23 @@ direct runner, `backtest` and the tests all call `Pipeline.handle`, so what was 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from stream.alert_messages import AlertMessages
-from stream.alerts import AlertLifecycle, RuleState
+from stream.alerts import AlertLifecycle
 from stream.counters import Counters, count
 from stream.decoding import Decoder, MachineRows
+from stream.label_requests import LabelRequests
 from stream.machine import Machine
 from stream.partition import PartitionState
 from stream.records import Output, PartitionBatch
 from stream.routes import Route, Routes, Rule
 from stream.rows import accept_rows
 from stream.scoring import BatchScorer, ScoredWindows
+from stream.segment import Segment
 from stream.settings import Settings
 from stream.thresholds import SECONDS_PER_DAY, SpotThreshold
-
-
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """Windows of one machine in a rule's batch: entries [start, stop) of its scores.
-
-    Attributes:
-        times: [k] int64 event time of each scored row.
-        offsets: [k] int64 input offset of the message that completed each window.
-        quality: [k] float64 share of measured values.
-        absent: [k, C] bool, values of the scored rows that were imputed; None where none were.
-    """
-
-    partition: PartitionState
-    machine: Machine
-    state: RuleState
-    start: int
-    stop: int
-    times: np.ndarray
-    offsets: np.ndarray
-    quality: np.ndarray
-    absent: np.ndarray | None
 
 
 class _RuleEngine:
@@ -55,12 +34,13 @@ class _RuleEngine:
         self.scorer = BatchScorer(rule)
         self.lifecycle = AlertLifecycle(settings.threshold)
         self.messages = AlertMessages(rule, settings.scoring)
+        self.questions = LabelRequests(rule, self.messages, settings.labels) if settings.labels.enabled else None
         self.fixed_level = settings.threshold.raise_level
         self.spot: SpotThreshold | None = None
         if settings.threshold.method == "spot":
             windows_per_day = SECONDS_PER_DAY * 1e6 / (route.interval_us * rule.stride)
             self.spot = SpotThreshold(settings.threshold, rule.calibration_scores, windows_per_day)
-        self.segments: list[_Segment] = []
+        self.segments: list[Segment] = []
 
 
 class Pipeline:
@@ -139,7 +119,7 @@ class Pipeline:
                 continue
             engine.scorer.add(windows)
             start = engine.segments[-1].stop if engine.segments else 0
-            segment = _Segment(
+            segment = Segment(
                 partition,
                 machine,
                 state,
@@ -148,6 +128,7 @@ class Pipeline:
                 tail.scored_times(new_rows, ends, manifest.lag),
                 offsets[ends],
                 *tail.measured(new_rows, ends, manifest.window, manifest.lag),
+                None if engine.questions is None else tail.spanned(new_rows, ends, manifest.window),
             )
             engine.segments.append(segment)
 
@@ -161,6 +142,10 @@ class Pipeline:
         peaks = np.maximum.reduceat(scored.score, [segment.start for segment in segments])
         for segment, peak in zip(segments, peaks.tolist(), strict=True):
             levels = self._run_alerts(engine, segment, peak, scored, outputs)
+            if engine.questions is not None:
+                asked = engine.questions.of(segment, scored, levels)
+                self.counters.label_requests += len(asked)
+                outputs += asked
             if self.settings.scoring.publish_scores:
                 new = segment.offsets >= segment.partition.published
                 if new.any():
@@ -176,7 +161,7 @@ class Pipeline:
                     outputs.append(message)
 
     def _run_alerts(
-        self, engine: _RuleEngine, segment: _Segment, peak: float, scored: ScoredWindows, outputs: list[Output]
+        self, engine: _RuleEngine, segment: Segment, peak: float, scored: ScoredWindows, outputs: list[Output]
     ) -> np.ndarray:
         """One machine's windows through threshold and lifecycle; the raise level at each window, [k] float64."""
         state, spot = segment.state, engine.spot

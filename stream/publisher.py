@@ -79,7 +79,7 @@ class Publisher:
         self._producer = Producer(config)
         self._names = {
             name: settings.topics.full_name(name)
-            for name in ("scores", "alerts", "localizations", "dead-letters", "state", "models")
+            for name in ("scores", "alerts", "localizations", "label-requests", "dead-letters", "state", "models")
         }
         self._largest_dead_letter = largest_dead_letter - FRAMING_BYTES
         self._deadline_s = settings.kafka.delivery_timeout_ms / 1000

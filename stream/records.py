@@ -39,7 +39,7 @@ class Output:
     """One message to publish.
 
     Attributes:
-        topic: the blueprint's short name: 'alerts', 'localizations', 'scores', 'dead-letters', 'state'.
+        topic: the blueprint's short name: 'alerts', 'localizations', 'scores', 'label-requests', 'dead-letters', 'state'.
         partition: only where it matters ('state' lies beside its input partition); None: by key.
     """
 

@@ -67,6 +67,8 @@ class TopicSettings(Section):
     scores: str | None = None
     alerts: str | None = None
     localizations: str | None = None
+    label_requests: str | None = None
+    labels: str | None = None
     models: str | None = None
     dead_letters: str | None = None
     state: str | None = None
@@ -160,6 +162,25 @@ class ScoringSettings(Section):
     publish_scores: bool = Field(default=True, description="write every score to the scores topic")
 
 
+class LabelSettings(Section):
+    """Windows that a rule is unsure of, sent to `label-requests` for a person to judge."""
+
+    enabled: bool = Field(default=False, description="ask at all; 'wheeltapper label' answers")
+    margin: float = Field(
+        default=0.3,
+        gt=0,
+        lt=1,
+        description="ask only about windows whose score is no further from the raise level than this share of it",
+    )
+    per_day: float = Field(
+        default=1.0,
+        gt=0,
+        le=1_440,
+        description="at most so many requests per machine, bundle and day of event time; each is about the least certain "
+        "window of its stretch (1 day / per_day) and is sent when that has ended",
+    )
+
+
 class StateSettings(Section):
     snapshot_interval_s: float = Field(
         default=30.0,
@@ -206,6 +227,7 @@ class Settings(Section):
     windows: WindowSettings = WindowSettings()
     threshold: ThresholdSettings = ThresholdSettings()
     scoring: ScoringSettings = ScoringSettings()
+    labels: LabelSettings = LabelSettings()
     state: StateSettings = StateSettings()
     worker: WorkerSettings = WorkerSettings()
 

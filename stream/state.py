@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from stream.alerts import RuleState
+from stream.alerts import Question, RuleState
 from stream.machine import Machine
 from stream.records import Output
 from stream.routes import Route
@@ -143,4 +143,9 @@ def restore_machine(value: bytes, route: Route) -> tuple[Machine, dict[str, Rule
 
 def _rule_state(fields: dict[str, Any]) -> RuleState:
     spot = fields.pop("spot")
-    return RuleState(**fields, spot=None if spot is None else SpotState(**spot))
+    question = fields.pop("question", None)  # older snapshots have none
+    return RuleState(
+        **fields,
+        spot=None if spot is None else SpotState(**spot),
+        question=None if question is None else Question(**question),
+    )

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from schemas.errors import InputError
-from schemas.topics import MODELS, SCORES, SENSORS, STATE, TOPICS, TopicSpec
+from schemas.topics import LABEL_REQUESTS, LABELS, MODELS, SCORES, SENSORS, STATE, TOPICS, TopicSpec
 
 if TYPE_CHECKING:
     from stream.settings import Settings
@@ -237,7 +237,11 @@ def ensure_topics(settings: Settings) -> None:
             f"topic {sensors.name} (topics.sensors) does not exist at {settings.kafka.brokers}, or the user may not see it; "
             "correct the name, or create it"
         )
-    optional = {MODELS} if settings.scoring.publish_scores else {MODELS, SCORES}
+    optional = {MODELS, LABELS}
+    if not settings.scoring.publish_scores:
+        optional.add(SCORES)
+    if not settings.labels.enabled:
+        optional.add(LABEL_REQUESTS)
     if any(state.partitions is None and state.spec.name not in optional for state in states):
         states = create_topics(admin, settings)
     check_partitions(states)

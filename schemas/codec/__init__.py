@@ -86,7 +86,7 @@ def encode_sensor_block(block: SensorBlock, encoding: Encoding) -> bytes:
 
 
 def decode_message(model_type: type[M], value: bytes | None, content_type: str | bytes | None = None) -> M:
-    """Read an AlertEvent, Localization, ScoreBlock or ActiveModel from JSON or Avro.
+    """Read a message of `schemas.events` from JSON or Avro.
 
     Fields that the type does not know are ignored, so that a newer sender may add some.
 
@@ -106,7 +106,7 @@ def decode_message(model_type: type[M], value: bytes | None, content_type: str |
 
 
 def encode_message(message: BaseModel, encoding: Encoding = "json") -> bytes:
-    """Write an AlertEvent, Localization, ScoreBlock or ActiveModel as JSON or Avro.
+    """Write a message of `schemas.events` as JSON or Avro.
 
     Raises:
         ValueError: another encoding.

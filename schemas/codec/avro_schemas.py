@@ -17,7 +17,15 @@ from pydantic import BaseModel
 
 from schemas.codec import checks
 from schemas.errors import DecodeError
-from schemas.events import ActiveModel, AlertEvent, DeadLetterReason, Localization, ScoreBlock
+from schemas.events import (
+    ActiveModel,
+    AlertEvent,
+    DeadLetterReason,
+    Label,
+    LabelRequest,
+    Localization,
+    ScoreBlock,
+)
 from schemas.sensor_block import SensorBlock
 
 SCHEMAS_FOLDER = Path(__file__).resolve().parents[1]
@@ -27,6 +35,8 @@ SCHEMA_NAMES: dict[type, str] = {
     ScoreBlock: "score_block",
     AlertEvent: "alert_event",
     Localization: "localization",
+    LabelRequest: "label_request",
+    Label: "label",
     ActiveModel: "active_model",
 }
 """File name, without its ending, of each message's schema."""
@@ -35,7 +45,7 @@ SCHEMA_NAMES: dict[type, str] = {
 _MAX_DEPTH = 32
 _MAX_SCHEMA_BYTES = 64 * 1024
 _SIZED = {"boolean", "int", "long", "float", "double", "bytes", "string"}
-_TIME_FIELDS = {"ts", "time", "opened_at"}
+_TIME_FIELDS = {"ts", "time", "opened_at", "at"}
 _MICROSECONDS = "timestamp-micros"
 
 

@@ -29,6 +29,8 @@ RECORDS = 200
 FROZEN = {
     "1/active_model": "3a94d31c9a96cd60",
     "1/alert_event": "d0ad08008dbb3c2d",
+    "1/label": "1e519458a303b9db",
+    "1/label_request": "35321731323a3262",
     "1/localization": "9643173d64aa888f",
     "1/score_block": "72b7795bfedcd72b",
     "1/sensor_block": "3def95aa9e4081cb",
@@ -142,6 +144,15 @@ MESSAGES = {
     "localization": {
         "alert_id": "a", "machine": "m", "time": 1, "rule": "r", "detector": "d", "bundle": "b",
         "channels": [{"channel": "c", "unit": "", "share": 1.0, "actual": 1.0, "expected": 2.0}],
+    },
+    "label_request": {
+        "request_id": "q", "machine": "m", "time": 2, "rule": "r", "detector": "d", "bundle": "b", "score": 1.0,
+        "threshold": 1.0, "uncertainty": 1.0, "quality": 0.75,
+        "shares": [{"channel": "c", "unit": "", "share": 1.0, "actual": 1.0, "expected": None}],
+        "channels": ["c", "d"], "units": ["", "bar"], "ts": [1, 2], "values": [[0.5, None], [1.0, 2.0]],
+    },
+    "label": {
+        "request_id": "q", "machine": "m", "time": 2, "label": "anomalous", "who": "w", "at": 3, "comment": "",
     },
     "active_model": {"route": "m", "bundle": "b", "uri": "u", "sha256": "0" * 64, "mode": "active"},
 }  # fmt: skip

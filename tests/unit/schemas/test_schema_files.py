@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from schemas.bundle.manifest import Calibration, Channel, Manifest, TensorSpec, TrainingData
 from schemas.codec import encode_message, encode_sensor_block
 from schemas.codec.avro_schemas import SCHEMA_NAMES, SCHEMAS_FOLDER
-from schemas.events import ActiveModel, AlertEvent, ChannelShare, Localization, ScoreBlock
+from schemas.events import ActiveModel, AlertEvent, ChannelShare, Label, LabelRequest, Localization, ScoreBlock
 from schemas.generate import JSON_SCHEMA_FOLDER, JSON_SCHEMA_MODELS, json_schema, json_schema_text
 from schemas.sensor_block import SensorBlock
 
@@ -40,6 +40,12 @@ EVENTS: dict[type, BaseModel] = {
     ScoreBlock: ScoreBlock(
         machine="m", rule="r", bundle="b", time=(MICROS,), raw=(0.1,), score=(1.0,), threshold=(1.0,), quality=(1.0,)
     ),
+    LabelRequest: LabelRequest(
+        request_id="q", machine="pump-7", time=MICROS + 1, rule="r", detector="pca", bundle="b", score=0.9, threshold=1,
+        uncertainty=0.5, quality=0.75, shares=SHARES, channels=("flow", "Öldruck"), units=("m3/h", ""),
+        ts=(MICROS, MICROS + 1), values=((12.5, None), (12.25, 3.25)),
+    ),
+    Label: Label(request_id="q", machine="pump-7", time=MICROS + 1, label="anomalous", who="Jürgen", at=MICROS + 2),
     ActiveModel: ActiveModel(route="pump-*", bundle="b", uri="file:///b", sha256="0" * 64),
 }  # fmt: skip
 
@@ -149,6 +155,22 @@ def test_real_events_fit_both_schemas(message_type: type[BaseModel]) -> None:
     assert json.loads(json.dumps(record, default=lambda moment: round(moment.timestamp() * 1e6))) == json.loads(
         message.model_dump_json()
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"units": ("m3/h",)}, "1 units of 2 channels"),
+        ({"values": ((12.5, None),)}, "2 rows, as ts has"),
+        ({"values": ((12.5, None), (1.0,))}, "of 2 channels each"),
+        ({"time": MICROS + 2}, "none of the window's rows"),
+    ],
+)
+def test_a_label_request_is_a_whole_table_with_the_judged_row_in_it(change: dict[str, Any], complaint: str) -> None:
+    fields = EVENTS[LabelRequest].model_dump() | change
+
+    with pytest.raises(ValueError, match=complaint):
+        LabelRequest.model_validate(fields)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
