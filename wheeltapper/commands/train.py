@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from training.calibration import FALSE_ALARMS_PER_DAY
 from training.datasets.registry import DATASETS, entity_help
 from training.detectors import DETECTORS
 from wheeltapper.cli import HelpFormatter
+from wheeltapper.label_options import add_label_arguments, asks_for_labels, read_labels
 
 if TYPE_CHECKING:
     from models.fitted import FittedDetector
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 EPILOG = """
 examples:
+  wheeltapper train auto --dataset csv --data plant/ --entity pump-7 --out bundles/pump-7
   wheeltapper train range-bands --dataset smd --data ServerMachineDataset --entity machine-1-2 --out bundles/machine-1-2
   wheeltapper train range-bands --dataset csv --data plant/ --entity pump-7 --out pump-7.zip --set preset=sustained
   wheeltapper train alora --dataset simulated --entity pump-1 --out bundles/pump-1 --set preset=small --epochs 2
@@ -37,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = _Formatter
     summaries = "; ".join(f"{name}: {entry.summary}" for name, entry in DETECTORS.items())
-    parser.add_argument("detector", metavar="DETECTOR", help=summaries)
+    parser.add_argument(
+        "detector", metavar="DETECTOR", help=f"auto: chosen by the kind of data, with the reason; {summaries}"
+    )
     add_data_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same bundle")
     parser.add_argument(
@@ -47,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--window", type=int, metavar="ROWS", help="rows that a score looks at (default: the detector's)"
     )
     add_bundle_arguments(parser)
+    add_label_arguments(parser)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for trained networks")
     parser.add_argument(
         "--checkpoints",
@@ -100,15 +106,29 @@ def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: wrong options, or data that the detector cannot be fitted on."""
+    from training.auto import AUTO, choose
     from training.bundle_writer import check_place, write_bundle
     from training.datasets.registry import load_series
     from training.detectors import TrainOptions, detector_entry, train_detector
     from training.options import parse_assignments
 
     started = time.perf_counter()
+    settings = parse_assignments(arguments.set)
+    check_rate(arguments.false_alarms_per_day)
+    check_place(arguments.out)
+    series, reason = None, None
+    if arguments.detector == AUTO:
+        series = load_series(arguments.dataset, arguments.data, arguments.entity)
+        choice = choose(series)
+        # What a person sets goes before what the rule would.
+        chosen = {} if arguments.window else choice.settings
+        arguments.detector, settings, reason = choice.detector, {**chosen, **settings}, choice.reason
+        print(f"auto         {choice.text}: {reason}")
     entry = detector_entry(arguments.detector)
     if arguments.epochs is not None and not entry.has_epochs:
         print(f"{arguments.detector} is fitted in one pass: --epochs is not used")
+    if asks_for_labels(arguments) and not entry.learns_from_labels:
+        print(f"{arguments.detector} does not learn from labels: --labels and --labels-from are not used")
     checkpoints = arguments.checkpoints
     if checkpoints is None and entry.has_epochs:
         checkpoints = arguments.out.with_name(f".{arguments.out.name}.checkpoints")
@@ -121,12 +141,15 @@ def run(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         checkpoint_folder=checkpoints,
         progress=True,
-        settings=parse_assignments(arguments.set),
+        settings=settings,
     )
-    check_rate(arguments.false_alarms_per_day)
-    check_place(arguments.out)
-    series = load_series(arguments.dataset, arguments.data, arguments.entity)
+    if series is None:
+        series = load_series(arguments.dataset, arguments.data, arguments.entity)
+    if entry.learns_from_labels:
+        options = dataclasses.replace(options, labelled=read_labels(arguments, series.channels, arguments.window))
     fitted, scores = train_detector(arguments.detector, series, options)
+    if reason is not None:
+        fitted.parameters["chosen_by_auto"] = reason
     bundle = write_bundle(
         fitted,
         series,

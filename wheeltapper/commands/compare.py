@@ -1,0 +1,180 @@
+"""`wheeltapper compare`: every detector on every entity, judged alike, with tables, pictures and a report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.datasets.registry import DATASETS
+from training.detectors import DETECTORS
+from wheeltapper.cli import HelpFormatter
+
+if TYPE_CHECKING:
+    from training.compare.run import CompareOptions, Comparison
+
+EPILOG = """
+Every finished training is kept in OUT/jobs: the same command goes on where it stopped, and a result is used again as
+long as its data, its settings and the code that made it are the same. OUT/report.html and OUT/report.md are the
+reports, OUT/results.json the numbers. docs/compare.md describes them.
+
+examples:
+  wheeltapper compare --dataset smd --data ServerMachineDataset --out out/smd
+  wheeltapper compare --dataset all --data data --detectors all --seeds 3 --budget 5 --out out/night
+  wheeltapper compare --dataset smd --entities machine-1-2 --detectors range-bands pca:window=16 alora:preset=small --out out/try
+"""
+
+
+class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults after each option, and the epilog as it is written."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    parser.formatter_class = _Formatter
+    parser.add_argument(
+        "--dataset", nargs="+", metavar="NAME", help=f"'all' that are found, or some of {', '.join(DATASETS)}"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the data set's own folder; for 'all' or several, the folder that holds theirs (default: $WHEELTAPPER_DATA)",
+    )
+    parser.add_argument("--entities", nargs="+", default=[], metavar="E", help="only these (default: all)")
+    parser.add_argument(
+        "--detectors",
+        nargs="+",
+        default=["all"],
+        metavar="D",
+        help=f"'all', 'auto', or some of {', '.join(DETECTORS)}; settings after a colon: alora:preset=small,width=32",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results and reports")
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        default=["1"],
+        metavar="N",
+        help="how many, or a list such as 0,1,2; detectors without chance run once",
+    )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="MINUTES",
+        help="that one training may take; one that does not stop is killed some time later (default: none)",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=usable_cores(), metavar="N", help="processes (default: one for each core)"
+    )
+    parser.add_argument(
+        "--no-leak",
+        action="store_true",
+        help="leave out what values scaled over train and test together would have earned",
+    )
+    parser.add_argument(
+        "--stride", type=int, default=1, metavar="ROWS", help="rows between scored windows; 1 judges every row"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="for trained networks")
+    parser.add_argument("--retry-errors", action="store_true", help="do jobs again that failed or were refused")
+    parser.add_argument(
+        "--report-only", action="store_true", help="write the reports from what OUT holds; trains nothing"
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises InputError: wrong options, or no such data."""
+    from schemas.errors import InputError
+    from training.compare.contenders import parse_contenders, parse_seeds
+    from training.compare.run import CompareOptions, compare, report_only
+    from training.compare.sources import find_sources
+    from training.compare.watch import console_watch
+
+    contenders, auto = parse_contenders(arguments.detectors)
+    options = CompareOptions(
+        out=arguments.out,
+        contenders=contenders,
+        auto=auto,
+        seeds=parse_seeds(arguments.seeds),
+        budget_s=None if arguments.budget is None else 60 * arguments.budget,
+        workers=arguments.jobs,
+        leak=not arguments.no_leak,
+        stride=arguments.stride,
+        device=arguments.device,
+        retry_errors=arguments.retry_errors,
+        command=command_text(arguments),
+    )
+    if arguments.report_only:
+        print_comparison(report_only(options), options)
+        return 0
+    if not arguments.dataset:
+        raise InputError(f"--dataset is missing; give 'all' or some of {', '.join(DATASETS)}")
+    sources = find_sources(arguments.dataset, arguments.data, arguments.entities)
+    try:
+        found = compare(sources, options, watch=console_watch)
+    except KeyboardInterrupt:
+        print(
+            "stopped; what is finished is kept: the same command goes on, --report-only reports what is there",
+            file=sys.stderr,
+        )
+        raise
+    print_comparison(found, options)
+    return 0
+
+
+def command_text(arguments: argparse.Namespace) -> str:
+    """What to type for the same result; folders by their names only, they differ from machine to machine."""
+    words = ["wheeltapper", "compare"]
+    if arguments.dataset:
+        words += ["--dataset", *arguments.dataset]
+    if arguments.data is not None:
+        words += ["--data", arguments.data.name or str(arguments.data)]
+    for name in ("entities", "detectors"):
+        if getattr(arguments, name):
+            words += [f"--{name}", *getattr(arguments, name)]
+    words += ["--seeds", *arguments.seeds]
+    if arguments.budget is not None:
+        words += ["--budget", f"{arguments.budget:g}"]
+    if arguments.stride != 1:
+        words += ["--stride", str(arguments.stride)]
+    words += ["--no-leak"] * arguments.no_leak
+    return shlex.join([*words, "--out", arguments.out.name or "out"])
+
+
+def print_comparison(found: Comparison, options: CompareOptions) -> None:
+    """The overview, and where the rest is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from training.compare.document import cell_text
+    from training.compare.tables import overview_table
+
+    console = Console(highlight=False, soft_wrap=True)
+    grid = overview_table(found.summary)
+    table = Table(title=grid.title, title_justify="left")
+    for index, column in enumerate(grid.columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    for row, cells in enumerate(grid.rows):
+        style = "dim" if row in grid.muted else None
+        texts = [
+            f"[bold]{cell_text(cell)}[/]" if (row, column) in grid.strong else cell_text(cell)
+            for column, cell in enumerate(cells)
+        ]
+        table.add_row(*texts, style=style)
+    console.print(table)
+    failed = sum(bool(row["error"]) for row in found.rows if row["role"] != "auto")
+    cut = sum(bool(row["cut"]) for row in found.rows if row["role"] != "auto")
+    print(
+        f"jobs         {found.done} done now, {found.kept} kept from before; {failed} without numbers, {cut} cut by budget"
+    )
+    print(f"report       {found.html}, {found.markdown}")
+    print(f"numbers      {found.results}")
