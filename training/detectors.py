@@ -79,6 +79,7 @@ class Detector:
         has_epochs: False for detectors that are fitted in one pass.
         extra: the pip extra that it needs.
         seeded: False where the seed changes nothing, so that one run says all.
+        learns_from_labels: True where `TrainOptions.labelled` makes a difference.
     """
 
     summary: str
@@ -86,6 +87,7 @@ class Detector:
     has_epochs: bool = False
     extra: str = "fit"
     seeded: bool = True
+    learns_from_labels: bool = False
 
 
 DETECTORS = {

@@ -1,0 +1,215 @@
+"""`wheeltapper label`: answer what workers ask about windows they are unsure of."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+from schemas.errors import InputError
+from schemas.events import Label
+from wheeltapper.cli import HelpFormatter
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from schemas.events import LabelRequest
+    from wheeltapper.label_topics import LabelSender, Questions
+
+LABELS: tuple[str, ...] = get_args(Label.model_fields["label"].annotation)
+
+EPILOG = """
+examples:
+  wheeltapper label --brokers 127.0.0.1:9092                        shows one window after the other and asks
+  wheeltapper label --list --machine 'pump-*'
+  wheeltapper label --answer anomalous --request 2273ff58 --comment 'valve half closed'
+  wheeltapper label --export labels.jsonl && wheeltapper train rl-vae --labels labels.jsonl ...
+
+Workers ask where labels.enabled = true. Asked: n(ormal), a(nomalous), u(nsure), each with a comment behind it if you
+like; s(kip), q(uit). What has been answered is not asked again; --answer may correct it: the last label counts.
+"""
+
+PROMPT = "normal, anomalous or unsure? [n/a/u, s: skip, q: quit] "
+
+
+class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults after each option, and the epilog as it is written."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
+
+    parser.epilog = EPILOG
+    parser.formatter_class = _Formatter
+    add_kafka_arguments(parser)
+    add_prefix_argument(parser)
+    parser.add_argument("--machine", metavar="PATTERN", default="*", help="only these machines, e.g. 'pump-*'")
+    parser.add_argument(
+        "--since",
+        metavar="WHEN",
+        help="leave out requests published earlier: ISO 8601, or 90s, 15m, 2h, 7d ago (default: from the beginning)",
+    )
+    parser.add_argument("--limit", metavar="N", type=int, help="ask or list no more than N (default: all)")
+    parser.add_argument("--who", metavar="NAME", help="who answers (default: the user's login name)")
+    deeds = parser.add_mutually_exclusive_group()
+    deeds.add_argument("--list", action="store_true", help="show the open requests, newest first, and end")
+    deeds.add_argument("--answer", choices=LABELS, help="answer the one named by --request, and end")
+    deeds.add_argument(
+        "--export",
+        metavar="FILE",
+        type=Path,
+        help="write all answered windows, a JSON object a line, for train --labels",
+    )
+    parser.add_argument("--request", metavar="ID", help="for --answer: a request's id, or how it alone begins")
+    parser.add_argument("--comment", metavar="TEXT", default="", help="for --answer (default: none)")
+    parser.add_argument(
+        "--json", action="store_true", help="with --list and --answer: print the messages, one JSON object a line"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises InputError: options that do not go together, no cluster there, no such topic or request."""
+    from wheeltapper.commands.alerts import parse_since
+    from wheeltapper.kafka_admin import settings_from
+    from wheeltapper.label_topics import LabelSender, read_questions
+
+    _check(arguments)
+    since_ms = None if arguments.since is None else parse_since(arguments.since, int(time.time() * 1000))
+    settings = settings_from(arguments)
+    questions = read_questions(settings, machines=arguments.machine, since_ms=since_ms)
+    for problem in questions.problems:
+        print(f"wheeltapper: {problem}", file=sys.stderr)
+    if arguments.list:
+        _list(questions, arguments)
+    elif arguments.export is not None:
+        _export(questions, arguments.export)
+    elif arguments.answer is not None:
+        request = questions.find(arguments.request)
+        label = _label(request, arguments.answer, _who(arguments.who), arguments.comment)
+        LabelSender(settings).send(label)
+        _confirm(label, questions.labels.get(request.request_id), as_json=arguments.json)
+    else:
+        _ask(questions, LabelSender(settings), _who(arguments.who), arguments.limit)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.limit is not None and arguments.limit < 1:
+        raise InputError(f"--limit {arguments.limit}: expected a whole number of 1 or more")
+    if (arguments.answer is None) != (arguments.request is None):
+        raise InputError("--answer and --request ID go together; 'wheeltapper label --list' shows the ids")
+    if arguments.comment and arguments.answer is None:
+        raise InputError("--comment goes with --answer; asked, write it behind the letter: 'a valve half closed'")
+    if arguments.json and not (arguments.list or arguments.answer):
+        raise InputError("--json goes with --list or --answer")
+
+
+def _who(name: str | None) -> str:
+    import getpass
+
+    if name is None:
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError) as error:
+            raise InputError("this user has no login name; say who answers with --who NAME") from error
+    if not name.strip():
+        raise InputError("--who is empty; expected a name")
+    return name.strip()
+
+
+def _label(request: LabelRequest, answer: str, who: str, comment: str) -> Label:
+    return Label(
+        request_id=request.request_id,
+        machine=request.machine,
+        time=request.time,
+        label=answer,  # argparse and parse_reply give no other
+        who=who,
+        at=time.time_ns() // 1000,
+        comment=comment.strip(),
+    )
+
+
+def _list(questions: Questions, arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from wheeltapper.label_view import render_line
+
+    console = Console(soft_wrap=True, highlight=False)
+    for request in questions.open[: arguments.limit]:
+        if arguments.json:
+            print(request.model_dump_json(), flush=True)
+        else:
+            console.print(render_line(request), soft_wrap=True)
+
+
+def _export(questions: Questions, path: Path) -> None:
+    from training.label_files import write_answers
+    from training.labels import join
+
+    answers = join(questions.requests, questions.labels.values())
+    write_answers(path, answers)
+    counts = ", ".join(f"{sum(one.label.label == label for one in answers)} {label}" for label in LABELS)
+    print(f"{len(answers)} labels ({counts}) written to {path}; {len(questions.open)} requests are open")
+
+
+def _confirm(label: Label, before: Label | None, *, as_json: bool) -> None:
+    from schemas.clock import iso_from_micros
+    from wheeltapper.alert_view import printable
+
+    if as_json:
+        print(label.model_dump_json())
+        return
+    change = "" if before is None else f" (was {before.label}, by {printable(before.who)})"
+    print(f"{printable(label.machine)} at {iso_from_micros(label.time)}: {label.label}{change}")
+
+
+class Reply(NamedTuple):
+    """What was typed: one of `LABELS`, 'skip' or 'quit', and the comment behind it."""
+
+    word: str
+    comment: str
+
+
+def parse_reply(text: str) -> Reply | None:
+    """'n', 'A valve half closed', 'unsure', 's', 'quit'; None for anything else."""
+    first, _, comment = text.strip().partition(" ")
+    first = first.lower()
+    for word in (*LABELS, "skip", "quit"):
+        if first and first in (word, word[0]):
+            return Reply(word, comment.strip())
+    return None
+
+
+def _ask(questions: Questions, sender: LabelSender, who: str, limit: int | None) -> None:
+    from rich.console import Console
+
+    from wheeltapper.label_view import BLOCKS, PLAIN_BLOCKS, render_question
+
+    console = Console(highlight=False)
+    blocks = BLOCKS if console.encoding.lower().startswith("utf") else PLAIN_BLOCKS
+    waiting = questions.open[:limit]
+    answered = 0
+    try:
+        for number, request in enumerate(waiting, start=1):
+            console.print(f"\n{number} of {len(waiting)}", style="dim")
+            console.print(render_question(request, blocks=blocks), soft_wrap=True)
+            reply = _reply(console)
+            if reply.word == "quit":
+                break
+            if reply.word != "skip":
+                sender.send(_label(request, reply.word, who, reply.comment))
+                answered += 1
+    except (EOFError, KeyboardInterrupt):
+        print()  # what was answered has arrived; the prompt's line ends here
+    still = len(questions.open) - answered
+    console.print(f"{answered} answered, {still} open" if questions.open else "no request is open")
+
+
+def _reply(console: Console) -> Reply:
+    while True:
+        reply = parse_reply(console.input(PROMPT, markup=False))
+        if reply is not None:
+            return reply
+        console.print("expected n, a or u, with a comment behind it if you like; s to skip, q to quit", style="dim")

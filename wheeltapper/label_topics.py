@@ -1,0 +1,132 @@
+"""The questions and answers on Kafka: read both topics, publish an answer."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel
+
+from schemas.codec import CONTENT_TYPES, decode_message, encode_message
+from schemas.errors import DecodeError, InputError
+from schemas.events import Label, LabelRequest
+from schemas.topics import LABEL_REQUESTS, LABELS
+from stream.settings import Settings
+from wheeltapper.kafka_admin import connect
+from wheeltapper.kafka_clients import producer
+from wheeltapper.topic_reader import TopicRecord, read_records
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
+
+# An answer is small and its operator waits for it.
+DELIVERY_TIMEOUT_S = 30.0
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What lies in both topics.
+
+    Attributes:
+        requests: each once, newest first.
+        labels: request id -> the last label of it.
+        problems: one line for each message that is neither.
+    """
+
+    requests: list[LabelRequest]
+    labels: dict[str, Label]
+    problems: list[str]
+
+    @property
+    def open(self) -> list[LabelRequest]:
+        """Those that nobody has answered, newest first."""
+        return [request for request in self.requests if request.request_id not in self.labels]
+
+    def find(self, ident: str) -> LabelRequest:
+        """By its id, or by the beginning of one that no other begins with.
+
+        Raises:
+            InputError: none, or several.
+        """
+        found = [request for request in self.requests if request.request_id.startswith(ident)]
+        if len(found) != 1 or not ident:
+            count = len(found) or "no"
+            raise InputError(
+                f"--request '{ident}': {count} label requests begin so, expected one; "
+                "'wheeltapper label --list' shows the open ones, --json their whole ids"
+            )
+        return found[0]
+
+
+def read_questions(settings: Settings, *, machines: str = "*", since_ms: int | None = None) -> Questions:
+    """Both topics to their ends.
+
+    Args:
+        machines: pattern (fnmatch) of the machines that matter.
+        since_ms: leave out requests that were published earlier, milliseconds since 1970 UTC.
+
+    Raises:
+        InputError: no cluster there, a topic missing or not to be read.
+    """
+    connect(settings)  # the clearest words for a broker that is not there
+    keep = _matcher(machines)
+    problems: list[str] = []
+    labels = _decoded(Label, read_records(settings, LABELS, keep=keep), problems)
+    requests = _decoded(LabelRequest, read_records(settings, LABEL_REQUESTS, since_ms=since_ms, keep=keep), problems)
+    once = {request.request_id: request for request in requests if fnmatch.fnmatchcase(request.machine, machines)}
+    newest_first = sorted(once.values(), key=lambda request: (-request.time, request.request_id))
+    return Questions(newest_first, {label.request_id: label for label in labels}, problems)
+
+
+def _matcher(machines: str) -> Callable[[bytes], bool]:
+    """By a message's key, which is the machine: others are not even decoded."""
+
+    def matches(key: bytes) -> bool:
+        return not key or fnmatch.fnmatchcase(key.decode(errors="replace"), machines)
+
+    return matches
+
+
+def _decoded(kind: type[M], records: Iterable[TopicRecord], problems: list[str]) -> list[M]:
+    found: list[M] = []
+    for record in records:
+        try:
+            found.append(decode_message(kind, record.value, record.content_type))
+        except DecodeError as error:
+            problems.append(f"{record.where} is no {kind.__name__} and is left out ({error})")
+    return found
+
+
+class LabelSender:
+    """Publishes answers; each has arrived when `send` returns."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = settings.topics.full_name(LABELS)
+        self._producer = producer(settings)
+
+    def send(self, label: Label) -> None:
+        """
+        Raises:
+            InputError: it was not delivered.
+        """
+        failures: list[KafkaError] = []
+        self._producer.produce(
+            self._topic,
+            encode_message(label),
+            key=label.machine.encode(),
+            headers=[("content-type", CONTENT_TYPES["json"].encode())],
+            on_delivery=lambda error, message: failures.append(error) if error is not None else None,
+        )
+        left = self._producer.flush(DELIVERY_TIMEOUT_S)
+        if failures or left:
+            reason = failures[0].str() if failures else f"no answer from the brokers in {DELIVERY_TIMEOUT_S:.0f} s"
+            if left:
+                self._producer.purge()
+            raise InputError(
+                f"the label of request {label.request_id} did not reach topic {self._topic}: {reason}; "
+                "check the brokers and the user's right to WRITE there, and answer it again"
+            )
