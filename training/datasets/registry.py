@@ -7,23 +7,20 @@ import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from schemas.errors import InputError
+from training.datasets.catalogue import CATALOGUE, DatasetInfo
 from training.datasets.clock import start_at
 from training.datasets.series import SensorSeries
 
+if TYPE_CHECKING:
+    from training.datasets.found import FoundDataset
+
 DATA_VARIABLE = "WHEELTAPPER_DATA"
 
-# Data set -> the module that reads it, and what an entity of it is (for help texts and errors).
-_MODULES = {
-    "smd": ("training.datasets.smd", "a machine, e.g. machine-1-2"),
-    "hai": ("training.datasets.hai", "a test file without its ending, e.g. test1, or 'all'"),
-    "csv": ("training.datasets.table_files", "a CSV or Parquet file without its ending"),
-    "simulated": ("training.datasets.simulated", "a pump, e.g. pump-1"),
-}
-DATASETS = tuple(_MODULES)
-WITHOUT_FOLDER = frozenset({"simulated"})
+DATASETS = tuple(CATALOGUE)
+WITHOUT_FOLDER = frozenset(info.name for info in CATALOGUE.values() if not info.folders)
 
 
 class _Loader(Protocol):
@@ -39,7 +36,8 @@ def load_series(
 
     Args:
         dataset: one of `DATASETS`.
-        data: the data set's own folder; None takes $WHEELTAPPER_DATA/<dataset>. Not used by 'simulated'.
+        data: the data set's own folder; None takes the one below $WHEELTAPPER_DATA, by any of its usual names
+            (`DatasetInfo.folders`). Not used by 'simulated'.
         entity: which machine, test file or table; None where the data set has exactly one.
         start: None keeps the source's times (or the made-up clock), 'now' or an ISO 8601 time moves row 0 of the
             test part there, and every other row with it.
@@ -66,19 +64,44 @@ def list_entities(dataset: str, data: Path | None = None) -> tuple[str, ...]:
 
 def entity_help() -> str:
     """One line for help texts: what an entity is, by data set."""
-    return "; ".join(f"{name}: {meaning}" for name, (_, meaning) in _MODULES.items())
+    return "; ".join(f"{info.name}: {info.entity}" for info in CATALOGUE.values())
 
 
-def _loader(dataset: str) -> _Loader:
-    if dataset not in _MODULES:
+def dataset_info(dataset: str) -> DatasetInfo:
+    """What is known of a data set before its files are read.
+
+    Raises:
+        InputError: no such data set.
+    """
+    if dataset not in CATALOGUE:
         near = difflib.get_close_matches(dataset.lower(), DATASETS, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise InputError(f"no data set '{dataset}'; expected one of {', '.join(DATASETS)}{hint}")
+    return CATALOGUE[dataset]
+
+
+def dataset_folder(dataset: str, root: Path) -> Path | None:
+    """A data set's folder below a folder of data sets, by any of its usual names; None where there is none."""
+    places = (root / name for name in dataset_info(dataset).folders)
+    return next((place for place in places if place.exists()), None)
+
+
+def found(root: Path | None = None, *, counted: bool = True) -> list[FoundDataset]:
+    """Every data set, found, broken or missing below `root`; see `training.datasets.found.found`."""
+    from training.datasets import found as inventory
+
+    return inventory.found(root, counted=counted)
+
+
+def _loader(dataset: str) -> _Loader:
     # Imported on use: nobody pays for a loader that is not asked for.
-    return cast(_Loader, importlib.import_module(_MODULES[dataset][0]))
+    module, _, name = dataset_info(dataset).loader.partition(":")
+    loaded = importlib.import_module(module)
+    return cast(_Loader, getattr(loaded, name) if name else loaded)
 
 
 def _folder(dataset: str, data: Path | None) -> Path:
+    info = dataset_info(dataset)
     if dataset in WITHOUT_FOLDER:
         return Path()
     if data is None:
@@ -88,12 +111,14 @@ def _folder(dataset: str, data: Path | None) -> Path:
                 f"no data folder for '{dataset}': give --data DIR (the data set's own folder), or set "
                 f"{DATA_VARIABLE} to the folder that holds '{dataset}'"
             )
-        data = Path(root) / dataset
-        if not data.exists():
+        found = dataset_folder(dataset, Path(root).expanduser())
+        if found is None:
+            also = "".join(f", or '{name}'" for name in info.folders[1:])
             raise InputError(
-                f"{data} does not exist; {DATA_VARIABLE} is '{root}', expected a folder that holds "
-                f"'{dataset}': correct it, or give --data DIR"
+                f"{Path(root) / info.folders[0]} does not exist; {DATA_VARIABLE} is '{root}', expected a folder that "
+                f"holds '{info.folders[0]}'{also}: correct it, or give --data DIR; offered at {info.page}"
             )
+        return found
     data = Path(data).expanduser()
     if not data.exists():
         raise InputError(f"{data} does not exist; expected the folder of data set '{dataset}': correct --data")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import math
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -25,6 +27,8 @@ SEPARATORS = (",", ";", "\t", "|")
 
 # Written first by 'git clone' where the real file is kept by Git LFS.
 LFS_POINTER = "version https://git-lfs.github.com/spec"
+# What reading a cut or damaged (compressed) text file raises.
+BROKEN = (OSError, EOFError, zlib.error, csv.Error)
 
 # ISO 8601 is tried first; these are what plants and data sets write besides it. 01/02/2024 is not among them, as it is
 # two different days on two sides of an ocean.
@@ -57,10 +61,7 @@ def read_matrix(path: Path, *, columns: int, separator: str = ",") -> np.ndarray
 
 def read_header(path: Path, separator: str | None = None) -> tuple[str, tuple[str, ...]]:
     """Separator (found in the first line unless given) and column names, without surrounding blanks, of a CSV file."""
-    with open_text(path) as file:
-        first = file.readline().rstrip("\r\n")
-    if first.startswith(LFS_POINTER):
-        raise InputError(f"{path} is a Git LFS pointer, not the data; run 'git lfs pull' in its repository")
+    first = (first_lines(path, 1) or [""])[0]
     if not first.strip():
         raise InputError(f"{path}: the first line is empty, expected column names")
     separator = separator or max(SEPARATORS, key=first.count)
@@ -69,6 +70,22 @@ def read_header(path: Path, separator: str | None = None) -> tuple[str, tuple[st
     if twice:
         raise InputError(f"{path}, line 1: column {twice[0]!r} occurs twice, expected distinct names; rename one")
     return separator, names
+
+
+def first_lines(path: Path, most: int) -> list[str]:
+    """The first lines of a text file, without their ends.
+
+    Raises:
+        InputError: unreadable, a broken .gz, or a Git LFS pointer.
+    """
+    try:
+        with open_text(path) as file:
+            lines = [line.rstrip("\r\n") for line in itertools.islice(file, most)]
+    except BROKEN as error:
+        raise InputError(f"{path}: cannot be read ({error}); copy the file again") from error
+    if lines and lines[0].startswith(LFS_POINTER):
+        raise InputError(f"{path} is a Git LFS pointer, not the data; run 'git lfs pull' in its repository")
+    return lines
 
 
 def read_columns(
@@ -102,7 +119,7 @@ def read_spaced(path: Path) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # numpy's "input contained no data"; said below
             values = np.loadtxt(path, dtype=np.float64, ndmin=2, comments=None)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, *BROKEN) as error:
         raise InputError(_explain_spaced(path, error)) from error
     if not values.size:
         raise InputError(f"{path}: has no rows, expected numbers separated by blanks; copy the file again")
@@ -275,7 +292,7 @@ def _explain(
                         f"{path}, line {line}, column {number}{named}: found '{cell.strip()[:40]}', expected a number "
                         "or an empty cell; correct the file"
                     )
-    except (OSError, EOFError, csv.Error) as error:
+    except BROKEN as error:
         return f"{path}: cannot be read ({error}); copy the file again"
     if not any_row:
         return f"{path}: has no rows, expected {len(names)} columns; copy the file again"
@@ -298,7 +315,7 @@ def _explain_spaced(path: Path, reason: Exception) -> str:
                         return f"{path}, line {line}, column {number}: found '{cell[:40]}', expected a number"
                 if cells and len(cells) != width:
                     return f"{path}, line {line}: found {len(cells)} columns, expected {width}; copy the file again"
-    except (OSError, EOFError) as error:
+    except BROKEN as error:
         return f"{path}: cannot be read ({error}); copy the file again"
     return f"{path}: cannot be read ({reason}); expected numbers separated by blanks"
 
