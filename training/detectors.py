@@ -114,6 +114,12 @@ DETECTORS = {
         has_epochs=True,
         extra="training",
     ),
+    "rl-vae": Detector(
+        "RL-VAE: a VAE of normal windows, and a Q-network that learns from few labels",
+        "training.rl_vae.fit:train_rl_vae",
+        has_epochs=True,
+        extra="training",
+    ),
 }
 
 

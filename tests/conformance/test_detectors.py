@@ -28,6 +28,11 @@ SETTINGS = {
     "pca": TrainOptions(settings={"window": "16"}),
     "l2-norm": TrainOptions(settings={"window": "16"}),
     "kmeans-ad": TrainOptions(),
+    "rl-vae": TrainOptions(
+        window=16,
+        epochs=3,
+        settings={"hidden": "32", "q_hidden": "8", "episodes": "3", "walkers": "64", "pool_limit": "400"},
+    ),
 }
 ROWS = 2000
 

@@ -1,0 +1,123 @@
+"""RL-VAE under the graph contract: raw windows in; score, contribution, expected and embedding out.
+
+score = clip(z(Q1 - Q0)) + beta * z(e), e = root mean squared error of the VAE; both z by normal windows that no network was
+trained on. The flag column is always 0 here, so that a window's score depends on nothing but the window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.rl_vae.config import RlVaeConfig
+from models.rl_vae.qnetwork import QNetwork
+from models.rl_vae.vae import Vae
+from models.standardised import StandardisedGraph
+
+OUTPUTS = ("score", "contribution", "expected", "embedding")
+# A deviation below that share of a channel's own standard deviation is noise of rounding, not spread.
+LEAST_SPREAD = 0.05
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Center and spread of a number over normal windows; z = (x - center) / spread."""
+
+    center: float = 0.0
+    spread: float = 1.0
+
+
+@dataclass(frozen=True)
+class Standards:
+    """What normal windows give, by calibration windows.
+
+    Attributes:
+        error, advantage: of the VAE's error and of Q1 - Q0.
+        channel: [C], standard deviation of the last row's residual, z-scores; empty takes 1 for all.
+    """
+
+    error: Moments = Moments()
+    advantage: Moments = Moments()
+    channel: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+
+
+class RlVaeGraph(StandardisedGraph):
+    """forward(window [N, W, C] float32, raw units) -> (score [N], contribution [N, C], expected [N, C], embedding [N, L]).
+
+    A missing value (NaN) is read as the channel's mean and takes no part in the error.
+
+    Args:
+        vae, q_network: trained.
+        config: `score`, `beta` and `advantage_clip` are applied here, not in training.
+        mean, scale: [C], of the train part; `scale` above 0.
+        standards: of calibration windows.
+    """
+
+    channel: Tensor
+
+    def __init__(
+        self,
+        vae: Vae,
+        q_network: QNetwork,
+        config: RlVaeConfig,
+        mean: np.ndarray,
+        scale: np.ndarray,
+        standards: Standards,
+    ) -> None:
+        super().__init__(mean, scale, config.input_clip)
+        self.vae, self.q_network = vae, q_network
+        self.kind, self.beta, self.advantage_clip = config.score, config.beta, config.advantage_clip
+        self.error_moments, self.advantage_moments = standards.error, standards.advantage
+        spread = standards.channel if len(standards.channel) else np.ones(len(mean))
+        self.register_buffer("channel", torch.as_tensor(np.maximum(spread, LEAST_SPREAD), dtype=torch.float32))
+        self.eval()
+
+    def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        rows = self.standardise(window)
+        measured = (~torch.isnan(window)).float()
+        output = self.vae(rows)
+        residual = (rows - output.reconstruction) * measured
+        error = window_error(residual, measured)
+        score = self.beta * _z(error, self.error_moments)
+        if self.kind != "vae":
+            values = self.q_network(states(rows, residual, self.vae.clip))
+            advantage = torch.clamp(
+                _z(values[:, 1] - values[:, 0], self.advantage_moments), -self.advantage_clip, self.advantage_clip
+            )
+            score = advantage if self.kind == "q" else advantage + score
+        contribution = (residual[:, -1] / self.channel) ** 2
+        return score, contribution, self.to_raw(output.reconstruction[:, -1]), output.mu
+
+
+def window_error(residual: Tensor, measured: Tensor) -> Tensor:
+    """[N]: root of the mean squared residual over the window's measured values; residual, measured [N, W, C]."""
+    count = torch.clamp(measured.sum(dim=(1, 2)), min=1.0)
+    return torch.sqrt((residual**2).sum(dim=(1, 2)) / count)
+
+
+def states(rows: Tensor, residual: Tensor, clip: float, flags: Tensor | None = None) -> Tensor:
+    """[N, W, 2 C + 2]: what the Q-network sees.
+
+    Each row's z-scores, what the VAE makes of them (squared residuals on a logarithmic scale), their mean over channels, and
+    the flag column: earlier actions, 0 in the stream.
+
+    Args:
+        rows, residual: [N, W, C] z-scores.
+        clip: of z-scores.
+        flags: [N, W] 0 or 1; None is all 0.
+    """
+    surprise = torch.log1p(torch.clamp(residual**2, max=clip**2))
+    mean = torch.log1p(torch.clamp(residual**2, max=clip**2).mean(dim=2, keepdim=True))
+    column = torch.zeros_like(mean) if flags is None else flags[:, :, None]
+    return torch.cat([torch.clamp(rows, -clip, clip), surprise, mean, column], dim=2)
+
+
+def state_features(channels: int) -> int:
+    return 2 * channels + 2
+
+
+def _z(values: Tensor, moments: Moments) -> Tensor:
+    return (values - moments.center) / moments.spread
