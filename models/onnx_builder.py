@@ -13,6 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 # 17 is the oldest opset with everything the detectors here need, so that old runtimes on edge boxes load it.
 OPSET = 17
 IR_VERSION = 8
+# Operators of classical machine learning, such as tree ensembles.
+ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
 
 
 @dataclass
@@ -70,9 +72,10 @@ class GraphBuilder:
             ],
             self._constants,
         )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="wheeltapper", ir_version=IR_VERSION
-        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain == ML_DOMAIN for node in self._nodes):
+            opsets.append(helper.make_opsetid(ML_DOMAIN, ML_OPSET))
+        model = helper.make_model(graph, opset_imports=opsets, producer_name="wheeltapper", ir_version=IR_VERSION)
         helper.set_model_props(model, dict(metadata))
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString(deterministic=True))

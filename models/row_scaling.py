@@ -68,8 +68,12 @@ def fit_row_scaling(rows: TrainingRows, scale: Scale = "train") -> RowScaling:
         varies[channel] = values.max() > values.min() and std[channel] > TINIEST_STD
     if scale == "given":
         return RowScaling(np.zeros(rows.channels), np.ones(rows.channels), rows.typical, varies)
-    of_constant = np.where(mean != 0, np.abs(mean), 1.0) * CONSTANT_STD_SHARE
-    return RowScaling(mean, np.where(varies, std, of_constant), rows.typical, varies)
+    return RowScaling(mean, np.where(varies, std, still_step(mean)), rows.typical, varies)
+
+
+def still_step(level: np.ndarray) -> np.ndarray:
+    """[C] float64, raw units: what counts as a step of a channel that never moved from `level` [C]."""
+    return np.asarray(np.where(level != 0, np.abs(level), 1.0) * CONSTANT_STD_SHARE)
 
 
 def recency_weights(window: int, half_life: float) -> np.ndarray:

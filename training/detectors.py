@@ -105,6 +105,9 @@ DETECTORS = {
         seeded=False,
     ),
     "kmeans-ad": Detector("KMeansAD: distance to the nearest typical window", "training.kmeans_ad:train_kmeans_ad"),
+    "isolation-forest": Detector(
+        "isolation forest: how few random cuts set the row apart", "training.isolation_forest:train_isolation_forest"
+    ),
     "alora": Detector(
         "ALoRa, a low-rank attention transformer", "training.alora:train_alora", has_epochs=True, extra="training"
     ),

@@ -28,6 +28,8 @@ SETTINGS = {
     "pca": TrainOptions(settings={"window": "16"}),
     "l2-norm": TrainOptions(settings={"window": "16"}),
     "kmeans-ad": TrainOptions(),
+    "isolation-forest": TrainOptions(settings={"trees": "20", "samples": "128"}),
+    "vae-lstm": TrainOptions(window=72, epochs=4, settings={"l_win": "24", "hidden": "32", "code": "4"}),
     "rl-vae": TrainOptions(
         window=16,
         epochs=3,
