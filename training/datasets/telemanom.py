@@ -12,7 +12,7 @@ published results use all of them; column 0 alone is often the easier and always
 nothing that can be faulty.
 
 A row of `labeled_anomalies.csv` holds a channel's anomalous ranges, whose last row belongs to them, and for each its
-class, point or contextual. A channel with two rows (P-2) has the ranges of both; one without a row (T-10) is left out.
+class, point or contextual. A channel with two rows (P-2) has the ranges of both, joined where they overlap; one without a row (T-10) is left out.
 With every column, segments name channel 0: the labels are about the telemetry.
 """
 
@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +172,21 @@ def _read_labels(path: Path, spacecraft: str) -> dict[str, _Labelled]:
         if row["spacecraft"] != spacecraft:
             continue
         segments = _ranges(path, reader.line_num, row)
-        before = found.get(row["chan_id"])
-        if before is not None:
-            segments = tuple(sorted({*before.segments, *segments}, key=lambda part: part.start))
-        found[row["chan_id"]] = _Labelled(segments, int(row["num_values"]))
+        before = found.get(row["chan_id"], _Labelled((), 0))
+        found[row["chan_id"]] = _Labelled(_merged((*before.segments, *segments)), int(row["num_values"]))
     return found
+
+
+def _merged(segments: Iterable[LabelledSegment]) -> tuple[LabelledSegment, ...]:
+    """In time order, overlapping ones joined: 'contextual+point' where their classes differ."""
+    merged: list[LabelledSegment] = []
+    for segment in sorted(segments, key=lambda part: (part.start, part.stop)):
+        if merged and segment.start < merged[-1].stop:
+            last = merged.pop()
+            kind = "+".join(sorted({last.kind, segment.kind}))
+            segment = replace(last, stop=max(last.stop, segment.stop), kind=kind)
+        merged.append(segment)
+    return tuple(merged)
 
 
 def _ranges(path: Path, line: int, row: dict[str, Any]) -> tuple[LabelledSegment, ...]:
