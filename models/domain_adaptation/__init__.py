@@ -1,0 +1,1 @@
+"""Domain adaptation (DANN, MMD, CORAL) on a CNN-BiLSTM encoder; see README.md."""

@@ -1,0 +1,1 @@
+"""Adapting a detector to another machine or condition: domains, training, experiments."""
