@@ -14,19 +14,24 @@ from models.domain_adaptation.config import DomainAdaptationConfig
 SOURCE, TARGET = 0, 1
 DOMAINS = 2
 _GROUPS = 4
+_MOMENTUM = 0.1
+_VARIANCE_FLOOR = 1e-5
+_LEAST_REFERENCE = 4
 
 
 class DomainBatchNorm(nn.Module):
-    """Batch normalisation with the statistics of one domain and weights that both share.
+    """Batch normalisation with the statistics of what is normal in one domain, and weights that both share.
 
     Two domains in one batch, or one's statistics used for the other, are what makes plain batch normalisation evaluate a
-    network that was never trained. After Chang et al., CVPR 2019, and AdaBN (Li et al., 2016).
+    network that was never trained (after Chang et al., CVPR 2019, and AdaBN, Li et al., 2016). Statistics over normal
+    windows alone keep a domain with many anomalies comparable with one that has few.
 
     Args:
         width: channels.
 
     Attributes:
         domain: whose statistics are used and, in training, updated.
+        reference: in training, [B] bool: the windows that statistics are taken of; None takes all.
     """
 
     def __init__(self, width: int) -> None:
@@ -36,14 +41,23 @@ class DomainBatchNorm(nn.Module):
         self.register_buffer("mean", torch.zeros(DOMAINS, width))
         self.register_buffer("variance", torch.ones(DOMAINS, width))
         self.domain = TARGET
-        self.momentum = 0.1
+        self.reference: Tensor | None = None
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, width, T] of the one domain."""
-        mean, variance = self.get_buffer("mean"), self.get_buffer("variance")
-        return nn.functional.batch_norm(
-            features, mean[self.domain], variance[self.domain], self.weight, self.bias, self.training, self.momentum
-        )
+        mean, variance = self.get_buffer("mean")[self.domain], self.get_buffer("variance")[self.domain]
+        if self.training:
+            # One window or two would be normalised to nothing.
+            few = self.reference is None or int(self.reference.sum()) < _LEAST_REFERENCE
+            variance_now, mean_now = torch.var_mean(
+                features if few else features[self.reference], dim=(0, 2), correction=0
+            )
+            with torch.no_grad():
+                mean.lerp_(mean_now, _MOMENTUM)
+                variance.lerp_(variance_now, _MOMENTUM)
+            mean, variance = mean_now, variance_now
+        factor = self.weight * torch.rsqrt(variance + _VARIANCE_FLOOR)
+        return features * factor[:, None] + (self.bias - mean * factor)[:, None]
 
 
 class GradientReversal(torch.autograd.Function):
@@ -156,16 +170,20 @@ class DomainNetwork(nn.Module):
         return features, self.classifier(features)[:, 0], self.decoder(features)
 
     @contextmanager
-    def of_domain(self, domain: int) -> Iterator[None]:
-        """Normalise with the statistics of this domain inside the block; outside it is the target's."""
-        norms = [module for module in self.modules() if isinstance(module, DomainBatchNorm)]
+    def of_domain(self, domain: int, reference: Tensor | None = None) -> Iterator[None]:
+        """Normalise with the statistics of this domain inside the block; outside it is the target's.
+
+        Args:
+            reference: [B] bool, in training: the normal windows of the batch.
+        """
+        norms = [module for module in self.encoder.convolutions if isinstance(module, DomainBatchNorm)]
         for norm in norms:
-            norm.domain = domain
+            norm.domain, norm.reference = domain, reference
         try:
             yield
         finally:
             for norm in norms:
-                norm.domain = TARGET
+                norm.domain, norm.reference = TARGET, None
 
     @torch.no_grad()
     def estimate_statistics(self, rows: Tensor, domain: int, batch_size: int = 512) -> None:

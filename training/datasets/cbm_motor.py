@@ -12,6 +12,7 @@ For pairs of conditions a recording becomes rows of log band levels, one row a f
 
 from __future__ import annotations
 
+import itertools
 import re
 import zipfile
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class BandRows:
         columns = [
             np.log(power[:, _bins(low, high, self.frame)].mean(axis=1) + _FLOOR)
             for part in edges
-            for low, high in zip(part[:-1], part[1:], strict=True)
+            for low, high in itertools.pairwise(part)
         ]
         return np.concatenate(columns, axis=1).astype(np.float32)
 

@@ -57,6 +57,7 @@ def train_adapted(
     options: DomainAdaptationConfig | None = None,
     target_labels: np.ndarray | None = None,
     *,
+    scalers: tuple[Sequence[Scaler], Scaler] | None = None,
     seed: int = 0,
     budget_s: float | None = None,
     progress: bool = False,
@@ -70,6 +71,7 @@ def train_adapted(
         options: `method` in it gives way to the argument.
         target_labels: [n] of the target's windows, -1 where nobody knows. 'target-supervised' needs them; the aligning
             methods learn from those that are known (semi-supervised); 'source-only' and 'adanorm' look at none.
+        scalers: of the sources and of the target; None fits them to the windows that are handed over.
         seed: of weights, batches, dropout and augmentation.
         budget_s: training ends once it has taken that long.
         progress: show a bar.
@@ -80,7 +82,7 @@ def train_adapted(
     """
     config = replace(options or DomainAdaptationConfig(), method=method)
     _check(sources, target_unlabelled, config, target_labels)
-    return _Training(sources, target_unlabelled, config, target_labels, seed, budget_s, progress).run()
+    return _Training(sources, target_unlabelled, config, target_labels, scalers, seed, budget_s, progress).run()
 
 
 class _Training:
@@ -90,6 +92,7 @@ class _Training:
         target: WindowDomain,
         config: DomainAdaptationConfig,
         target_labels: np.ndarray | None,
+        scalers: tuple[Sequence[Scaler], Scaler] | None,
         seed: int,
         budget_s: float | None,
         progress: bool,
@@ -101,9 +104,10 @@ class _Training:
         self.aligns = config.method in ALIGNING
         self.supervised = config.method == "target-supervised"
         self.validation: tuple[Tensor, np.ndarray, Tensor] | None = None
+        given = None if scalers is None else (tuple(scalers[0]), scalers[1])
+        self.source_scalers, self.target_scaler = given or _scalers(sources, target, config)
         if config.selection == "unlabelled" and not self.supervised:
             sources, target, target_labels = self._hold_out(sources, target, target_labels)
-        self.source_scalers, self.target_scaler = _scalers(sources, target, config)
         self.target_rows = torch.as_tensor(self.target_scaler.apply(target.windows, INPUT_CLIP))
         known = np.full(len(target), UNLABELLED) if target_labels is None else np.asarray(target_labels)
         if self.supervised:
@@ -182,7 +186,7 @@ class _Training:
     def _labelled_loss(self) -> Tensor:
         index = self._draw(torch.arange(len(self.rows)), self.config.batch_size)
         rows, labels = self._augmented(self.rows[index]), self.targets[index]
-        with self.network.of_domain(self.labelled_domain):
+        with self.network.of_domain(self.labelled_domain, labels == NORMAL):
             features, logit, reconstruction = self.network(rows)
         self.source_features = features[labels == NORMAL] if self.config.presumed_normal < 1 else features
         # Only what is normal is to be reconstructed well: the error is part of the score.
@@ -199,17 +203,18 @@ class _Training:
         known = self._draw(self.known_target, max(1, int(_LABELLED_SHARE * config.batch_size)))
         n = len(index)
         rows = self._augmented(self.target_rows[torch.cat([index, known])])
-        with self.network.of_domain(TARGET):
+        normal = self.presumed[index] == NORMAL
+        reference = torch.cat([normal, torch.zeros(len(known), dtype=torch.bool)])
+        with self.network.of_domain(TARGET, reference):
             features, logit, reconstruction = self.network(rows)
-        normal = (self.presumed[index] == NORMAL).float()
         error = ((reconstruction[:n] - rows[:n]) ** 2).mean(dim=(1, 2))
-        loss = config.reconstruction * (error * normal).sum() / normal.sum().clamp(min=1)
+        loss = config.reconstruction * error[normal].sum() / normal.sum().clamp(min=1)
         if len(known):
             loss = loss + _cross_entropy(logit[n:], self.known_labels[known], self.positive_weight)
         if not adapting:
             return loss
         strength = schedule((progress - config.warm_up) / (1 - config.warm_up))
-        loss = loss + self._alignment(features[:n][normal > 0], config.domain_weight * strength)
+        loss = loss + self._alignment(features[:n][normal], config.domain_weight * strength)
         if config.pseudo_weight > 0:
             sure = self.presumed[index] != UNLABELLED
             presumed = self.presumed[index].float()
@@ -284,7 +289,6 @@ class _Training:
         labelled = target if target_labels is None else replace(target, labels=np.asarray(target_labels, dtype=np.int8))
         kept, held_out = split_in_time(labelled, VALIDATION_SHARE)
         first = [part[0] for part in parts]
-        source_scalers, target_scaler = _scalers(first, kept, self.config)
         held = [part[1] for part in parts]
         labels = np.concatenate([part.labels for part in held])
         if min((labels == NORMAL).sum(), (labels == ANOMALOUS).sum(), len(held_out)) < 2:
@@ -293,9 +297,9 @@ class _Training:
                 f"{(labels == ANOMALOUS).sum()} anomalous windows, expected 2 of each to select by; set selection=last"
             )
         self.validation = (
-            _scaled(held, source_scalers),
+            _scaled(held, self.source_scalers),
             labels,
-            torch.as_tensor(target_scaler.apply(held_out.windows, INPUT_CLIP)),
+            torch.as_tensor(self.target_scaler.apply(held_out.windows, INPUT_CLIP)),
         )
         return first, kept.unlabelled(), None if target_labels is None else kept.labels
 
@@ -317,18 +321,22 @@ class _Training:
 
     def _finished(self, step: int, selected: int, cut: bool) -> AdaptedModel:
         network, config = self.network.eval(), self.config
-        if not self.supervised:
-            network.estimate_statistics(self.rows, SOURCE)
+        normal = self.rows[self.normal_source]
         if config.method == "source-only":
+            network.estimate_statistics(normal, SOURCE)
             network.share_statistics()
-            reference = self.rows[self.normal_source]
+            reference = normal
+        elif self.supervised:
+            network.estimate_statistics(normal, TARGET)
+            reference = normal
         else:
-            network.estimate_statistics(self.target_rows, TARGET)
-            reference = self.target_rows
-            if config.presumed_normal < 1:
-                order = torch.argsort(self._presuming_scores(), stable=True)
-                reference = reference[order[: self._presumed_count(len(order))]]
-        network.eval()
+            network.estimate_statistics(normal, SOURCE)
+            if not self.aligns:
+                network.estimate_statistics(self.target_rows, TARGET)
+            self._presume()
+            reference = self.target_rows[self.presumed == NORMAL]
+            network.estimate_statistics(reference, TARGET)
+            network.eval()
         median, spread, by_channel = _error_statistics(network, reference, min(config.label_rows, config.window))
         return AdaptedModel(
             config=config,
