@@ -1,0 +1,54 @@
+"""Which detector is trained when nobody says, and that every choice can be trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.helpers.machines import make_series, normal_rows
+from training.auto import RULES, SeriesFacts, choose
+from training.detectors import DETECTORS, TrainOptions, train_detector
+
+MANY = SeriesFacts(channels=38, train_rows=20_000, sampling_interval_s=60.0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "detector", "settings"),
+    [
+        (MANY, "range-bands", {}),
+        (replace(MANY, channels=8), "range-bands", {"preset": "sustained"}),
+        (replace(MANY, channels=1), "kmeans-ad", {}),
+        (replace(MANY, train_rows=300), "range-bands", {"window": "120", "scored_rows": "40"}),
+    ],
+)
+def test_the_kind_of_data_decides(facts: SeriesFacts, detector: str, settings: dict[str, str]) -> None:
+    choice = choose(facts)
+    assert (choice.detector, dict(choice.settings)) == (detector, settings)
+    assert choice.reason.startswith(f"{facts.channels} channel")
+    assert str(facts.train_rows) in choice.reason
+
+
+def test_every_rule_names_a_detector_and_a_reason() -> None:
+    assert all(rule.detector in DETECTORS and rule.reason for rule in RULES)
+
+
+def test_the_last_rule_fits_everything() -> None:
+    assert RULES[-1].applies(SeriesFacts(0, 0, 0.0))
+
+
+def test_constant_channels_do_not_count() -> None:
+    rows = normal_rows(2000, 20)
+    rows[:, 1:] = 4.0
+    assert SeriesFacts.of(make_series(rows)) == SeriesFacts(1, 2000, 60.0)
+    assert choose(make_series(rows)).detector == "kmeans-ad"
+
+
+@pytest.mark.parametrize("rows", [60, 480])
+def test_what_is_chosen_for_little_history_can_be_trained(rows: int) -> None:
+    series = make_series(np.abs(normal_rows(rows, 3)))
+    choice = choose(series)
+    fitted, scores = train_detector(choice.detector, series, TrainOptions(settings=choice.settings))
+    assert fitted.detector == "range-bands"
+    assert len(scores.score) > 0
