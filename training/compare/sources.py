@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schemas.errors import InputError
-from training.datasets import registry
-from training.datasets.registry import DATASETS, WITHOUT_FOLDER, list_entities
+from training.datasets.registry import DATASETS, WITHOUT_FOLDER, dataset_folder, dataset_info, list_entities
 
 ALL = "all"
 # Sets that are whatever a person puts there, or made up: part of a run only when they are named.
@@ -22,7 +21,7 @@ class Source:
 
     Attributes:
         dataset: its name in the registry.
-        folder: its own folder; None where it has none, or where the environment names it.
+        folder: its own folder; None where it needs none.
         entities: those that take part, in order.
         scaled_over_test: as published, its values are scaled over train and test part together.
     """
@@ -33,8 +32,12 @@ class Source:
     scaled_over_test: bool = False
 
 
-def find_sources(datasets: Sequence[str], data: Path | None, entities: Sequence[str] = ()) -> tuple[Source, ...]:
-    """The data sets by name, or all that are found; of these the entities asked for.
+def find_sources(
+    datasets: Sequence[str], data: Path | None, entities: Sequence[str] = ()
+) -> tuple[tuple[Source, ...], list[str]]:
+    """The data sets by name, or all that are found (views of another one left out); of these the entities asked for.
+
+    Also returns what to say of data sets that are there but cannot be listed, one line each.
 
     Args:
         datasets: names, or 'all'.
@@ -47,17 +50,18 @@ def find_sources(datasets: Sequence[str], data: Path | None, entities: Sequence[
     if ALL in datasets:
         if len(datasets) > 1:
             raise InputError(f"--dataset {' '.join(datasets)}: 'all' stands alone; leave the others out")
-        sources = tuple(_everything(data))
+        every, notes = _everything(data)
+        sources = tuple(every)
         if not sources:
             raise InputError(
-                f"no data set found {f'in {data}' if data else 'by $' + registry.DATA_VARIABLE}; expected folders named "
+                f"no data set found {f'in {data}' if data else 'by $' + DATA_VARIABLE}; expected folders named "
                 f"{', '.join(sorted(set(DATASETS) - _ONLY_BY_NAME))}: correct --data"
             )
     else:
-        names = tuple(dict.fromkeys(datasets))
+        names, notes = tuple(dict.fromkeys(datasets)), []
         sources = tuple(_named(name, data, several=len(names) > 1) for name in names)
     if not entities:
-        return sources
+        return sources, notes
     missing = [name for name in entities if not any(name in source.entities for source in sources)]
     if missing:
         known = ", ".join(name for source in sources for name in source.entities[:20])
@@ -65,50 +69,34 @@ def find_sources(datasets: Sequence[str], data: Path | None, entities: Sequence[
             f"--entities: no {', '.join(missing)} in {', '.join(s.dataset for s in sources)}; there are {known}"
         )
     chosen = (replace(s, entities=tuple(name for name in s.entities if name in entities)) for s in sources)
-    return tuple(source for source in chosen if source.entities)
+    return tuple(source for source in chosen if source.entities), notes
 
 
 def _named(name: str, data: Path | None, *, several: bool) -> Source:
+    info = dataset_info(name)
     folder = data
-    if data is not None and several and name not in WITHOUT_FOLDER:
-        folder = data / name
-    # The registry resolves $WHEELTAPPER_DATA and says what is wrong with a folder.
-    return Source(name, folder, _once(list_entities(name, folder)), _scaled_over_test(name))
+    if several and data is not None and name not in WITHOUT_FOLDER:
+        # Where there is none, the registry says what it expected.
+        folder = dataset_folder(name, data) or data / info.folders[0]
+    entities = list_entities(name, folder)
+    if folder is None and name not in WITHOUT_FOLDER:
+        folder = dataset_folder(name, Path(os.environ[DATA_VARIABLE]).expanduser())
+    return _source(name, folder, entities)
 
 
-def _everything(data: Path | None) -> Iterator[Source]:
-    if data is not None and not data.is_dir():
-        raise InputError(f"{data} is no folder; --data takes the folder that holds smd/, nab/ and the like")
-    finder = getattr(registry, "found", None)
-    if finder is not None:
-        for found in finder(data):
-            if found.name not in _ONLY_BY_NAME:
-                yield Source(found.name, found.folder, _once(found.entities), _scaled_over_test(found.name))
-        return
-    for name in DATASETS:
-        if name in _ONLY_BY_NAME:
+def _everything(data: Path | None) -> tuple[list[Source], list[str]]:
+    """Every data set once, and one line for each that is there but cannot be listed."""
+    sources, notes = [], []
+    for seen in found(data, counted=False):
+        if seen.name in _ONLY_BY_NAME or dataset_info(seen.name).variant_of:
             continue
-        try:
-            yield _named(name, data, several=True)
-        except InputError:
-            continue
+        notes += [f"{seen.name} is left out: {error}" for error in seen.errors]
+        if seen.entities:
+            sources.append(_source(seen.name, seen.folder, seen.entities))
+    return sources, notes
 
 
-def _once(entities: Sequence[str]) -> tuple[str, ...]:
-    """Without 'all', where a loader offers its files one by one and joined: nothing is to count twice."""
-    single = tuple(name for name in entities if name.rpartition("/")[2] != ALL)
-    return single or tuple(entities)
-
-
-def _scaled_over_test(name: str) -> bool:
-    info = getattr(registry, "dataset_info", None)
-    if info is not None:
-        return bool(info(name).scaled_over_test)
-    return name == "smd"
-
-
-def folder_of(source: Source) -> Path | None:
-    """Where its files are; None where it has none."""
-    if source.dataset in WITHOUT_FOLDER:
-        return None
-    return source.folder or Path(os.environ[registry.DATA_VARIABLE]) / source.dataset
+def _source(name: str, folder: Path | None, entities: Sequence[str]) -> Source:
+    # Without 'all', where a loader offers its files one by one and joined: nothing is to count twice.
+    single = tuple(entity for entity in entities if entity.rpartition("/")[2] != ALL)
+    return Source(name, folder, single or tuple(entities), dataset_info(name).scaled_over_test)
