@@ -122,6 +122,7 @@ DETECTORS = {
         "training.rl_vae.fit:train_rl_vae",
         has_epochs=True,
         extra="training",
+        learns_from_labels=True,
     ),
 }
 
