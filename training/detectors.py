@@ -108,6 +108,12 @@ DETECTORS = {
     "isolation-forest": Detector(
         "isolation forest: how few random cuts set the row apart", "training.isolation_forest:train_isolation_forest"
     ),
+    "paano": Detector(
+        "PaAno: distance of a patch's embedding to a memory of normal ones",
+        "training.paano:train_paano",
+        has_epochs=True,
+        extra="training",
+    ),
     "alora": Detector(
         "ALoRa, a low-rank attention transformer", "training.alora:train_alora", has_epochs=True, extra="training"
     ),

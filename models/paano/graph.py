@@ -1,0 +1,64 @@
+"""PaAno under the graph contract: raw windows in; score, contribution, expected and embedding out.
+
+One matrix product and a top-k find the nearest remembered patches. 1 - cosine would lose most digits of a small
+distance, so the nearest are gathered and the distance is half the squared difference of unit vectors, which is the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.paano.config import PaanoConfig
+from models.paano.memory import Memory, profile_of
+from models.paano.network import PaanoNetwork, encoder_input, unit
+from models.standardised import StandardisedGraph
+
+OUTPUTS = ("score", "contribution", "expected", "embedding")
+# A patch that is remembered itself differs by rounding alone: below that, nothing can be told apart.
+LEAST_SCORE = 1e-6
+# Added to each channel's unlikeness, which is usually 1: without any, all share the blame.
+EVEN_BLAME = 1e-3
+
+
+class PaanoGraph(StandardisedGraph):
+    """forward(window [N, T, C] float32, raw units) -> (score [N], contribution [N, C], expected [N, C], embedding [N, D]).
+
+    A missing value (NaN) is read as the channel's mean.
+
+    Args:
+        network: trained.
+        mean, scale: [C], of the train part; `scale` above 0.
+    """
+
+    def __init__(
+        self, network: PaanoNetwork, config: PaanoConfig, mean: np.ndarray, scale: np.ndarray, memory: Memory
+    ) -> None:
+        super().__init__(mean, scale, config.input_clip)
+        self.blocks = network.blocks
+        self.normalise = config.normalise
+        self.neighbours = min(config.neighbours, len(memory.embedding))
+        self.pieces = memory.profile.shape[2]
+        self.register_buffer("bank", memory.embedding)
+        self.register_buffer("profile", memory.profile)
+        self.register_buffer("last", memory.last)
+        self.register_buffer("usual", memory.usual)
+        self.eval()
+
+    def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        rows = self.standardise(window)
+        # As PaanoNetwork.forward, without the heads that only training needs.
+        embedding = unit(torch.mean(self.blocks(encoder_input(rows, self.normalise)), dim=2))
+        order = torch.topk(embedding @ self.bank.T, self.neighbours, dim=1).indices  # [N, k]
+        difference = self.bank[order] - embedding[:, None]
+        score = torch.clamp(torch.mean(torch.sum(difference * difference, dim=2), dim=1) / 2, min=LEAST_SCORE)
+        nearest = order[:, 0]
+        unlike = torch.mean((profile_of(rows, self.normalise, self.pieces) - self.profile[nearest]) ** 2, dim=2)
+        unlike = unlike / self.usual
+        if self.normalise == "both":
+            channels = unlike.shape[1] // 2
+            unlike = unlike[:, :channels] + unlike[:, channels:]
+        unlike = unlike + EVEN_BLAME
+        share = unlike / torch.sum(unlike, dim=1, keepdim=True)
+        return score, share * score[:, None], self.last[nearest], embedding
