@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from models.domain_adaptation.config import DomainAdaptationConfig
 from schemas.errors import InputError
 from training.datasets.cbm_motor import LOADS_LB, SPEEDS_RPM, BandRows, Recording, recordings
-from training.domain_adaptation.domains import WindowDomain
+from training.datasets.registry import load_series
+from training.datasets.tep import COMPACT, FAULT_FROM_ROW
+from training.datasets.two_domains import TARGET_SHIFT, make_domain
+from training.domain_adaptation.domains import WindowDomain, joined
+from training.domain_adaptation.windows import window_labels
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,31 @@ class Pair:
     test: WindowDomain
     vus_buffer: int
 
+    @property
+    def window(self) -> int:
+        return self.test.windows.shape[1]
+
+
+GROUPS = ("generated", "smd", "motor speed", "motor load", "tep")
+# Measured with few steps on small batches: at these sizes the training loss has settled.
+_FAST = DomainAdaptationConfig(iterations=200, batch_size=32)
+SETTINGS = {
+    "generated": _FAST,
+    "smd": _FAST,
+    "motor speed": replace(_FAST, window=16, pool=2),
+    "motor load": replace(_FAST, window=16, pool=2),
+    "tep": replace(_FAST, window=16, pool=2),
+}
+
+STRIDE = 16
+MADE_ROWS = 12_000
+# A target's recording up to here is for adaptation, the rest for judgement.
+CUT = 0.5
+# Machines of one group, the number of anomalous windows of which lets both halves be judged.
+SMD_PAIRS = (("1-6", "1-3"), ("1-3", "1-6"), ("2-1", "2-4"), ("2-4", "2-1"))
+# Fault of the source's run, fault of the target's.
+TEP_PAIRS = (("01", "02"), ("04", "11"), ("08", "13"), ("10", "14"))
+TEP_WINDOW, TEP_STRIDE = 16, 2
 
 MOTOR_WINDOW = 16
 # Half of each second is for training, half for judgement, with 40 ms between them that belong to neither.
@@ -44,6 +74,103 @@ MOTOR_CUT_SAMPLES, MOTOR_GAP_SAMPLES = 9_600, 800
 # A machine is well most of the time, but these recordings are of one healthy and twelve faulty states. All windows of the
 # healthy state and few of the faulty ones, evenly spread over each recording, make a quarter of the windows anomalous.
 MOTOR_ANOMALOUS_SHARE = 0.25
+
+
+def pairs_of(group: str, data: Path | None, seed: int = 0) -> list[Pair]:
+    """The pairs of a group.
+
+    Args:
+        data: folder of data set folders; not needed for 'generated'.
+        seed: of generated data.
+
+    Raises:
+        InputError: no such group, or data that is not there.
+    """
+    if group == "generated":
+        return generated_pairs(seed)
+    if group not in GROUPS:
+        raise InputError(f"no group of pairs '{group}'; expected one of {', '.join(GROUPS)}")
+    if data is None:
+        raise InputError(f"{group} needs the folder of data set folders; give --data DIR")
+    if group == "smd":
+        return smd_pairs(data / "smd")
+    if group == "tep":
+        return tep_pairs(data / "tep")
+    return motor_pairs(data / "cbm_motor", group)
+
+
+def generated_pairs(seed: int = 0) -> list[Pair]:
+    """The same process with another gain, offset, noise and speed; and with a trend on top."""
+    window = SETTINGS["generated"].window
+    source = make_domain(MADE_ROWS, seed=seed)
+    found = []
+    for name, shift in (("shifted", TARGET_SHIFT), ("shifted, with trend", replace(TARGET_SHIFT, trend=1.0))):
+        made = make_domain(2 * MADE_ROWS, shift, seed=seed + 1000)
+        target, test = _halves(name, made.values, made.labels, window)
+        sources = (_domain("made", source.values, source.labels, np.arange(window - 1, MADE_ROWS, STRIDE), window),)
+        found.append(Pair("generated", f"made > {name}", sources, target, test, vus_buffer=4))
+    return found
+
+
+def smd_pairs(data: Path) -> list[Pair]:
+    """Machine to machine. The source is all of one machine's test part, the target's two halves those of another's."""
+    window, found = SETTINGS["smd"].window, []
+    for one, other in SMD_PAIRS:
+        source, target = (load_series("smd", data, f"machine-{name}") for name in (one, other))
+        assert source.test_labels is not None
+        assert target.test_labels is not None
+        ends = np.arange(window - 1, len(source.test), STRIDE)
+        adapt, test = _halves(other, target.test, target.test_labels, window)
+        sources = (_domain(one, source.test, source.test_labels, ends, window),)
+        found.append(Pair("smd", f"{one} > {other}", sources, adapt, test, vus_buffer=100 // STRIDE))
+    return found
+
+
+def tep_pairs(data: Path) -> list[Pair]:
+    """Run to run: source, the normal and one faulty test run; target, the normal and another fault's training run, judged
+    on that fault's test run. A quarter of the windows to adapt on is faulty.
+    """
+    path = data / COMPACT
+    if not path.is_file():
+        raise InputError(f"{path} is missing; expected the runs of TEP in one file")
+    with np.load(path, allow_pickle=False) as arrays:
+        runs = {name: arrays[name].astype(np.float32) for name in arrays.files}
+    found = []
+    for one, other in TEP_PAIRS:
+        normal, faulty, test = runs["d00"], runs[f"d{other}"], runs[f"d{other}_te"]
+        ends = np.arange(TEP_WINDOW - 1, len(normal), TEP_STRIDE)
+        # The fault of a training run begins with its first row.
+        strange = np.linspace(TEP_WINDOW - 1, len(faulty) - 1, len(ends) // 3).astype(np.int64)
+        target = joined(
+            other,
+            [
+                _domain(other, normal, np.zeros(len(normal)), ends, TEP_WINDOW),
+                _domain(other, faulty, np.ones(len(faulty)), strange, TEP_WINDOW),
+            ],
+        )
+        sources = joined(one, [_tep_run(runs["d00_te"], False), _tep_run(runs[f"d{one}_te"], True)])
+        found.append(
+            Pair("tep", f"fault {one} > fault {other}", (sources,), target, _tep_run(test, True), vus_buffer=8)
+        )
+    return found
+
+
+def _tep_run(rows: np.ndarray, faulty: bool) -> WindowDomain:
+    labels = np.zeros(len(rows), dtype=np.uint8)
+    labels[FAULT_FROM_ROW:] = faulty
+    return _domain("run", rows, labels, np.arange(TEP_WINDOW - 1, len(rows), TEP_STRIDE), TEP_WINDOW)
+
+
+def _halves(name: str, rows: np.ndarray, labels: np.ndarray, window: int) -> tuple[WindowDomain, WindowDomain]:
+    cut = int(len(rows) * CUT)
+    early, late = np.arange(window - 1, cut, STRIDE), np.arange(cut + window - 1, len(rows), STRIDE)
+    return _domain(name, rows, labels, early, window), _domain(name, rows, labels, late, window)
+
+
+def _domain(name: str, rows: np.ndarray, labels: np.ndarray, ends: np.ndarray, window: int) -> WindowDomain:
+    """Windows that end at `ends`, by the labels of their last rows."""
+    windows = rows[ends[:, None] + np.arange(1 - window, 1)].astype(np.float32)
+    return WindowDomain(name, windows, window_labels(labels, ends, _FAST.label_rows), order=ends)
 
 
 def motor_pairs(data: Path, group: str) -> list[Pair]:
