@@ -130,6 +130,13 @@ DETECTORS = {
         extra="training",
         learns_from_labels=True,
     ),
+    "domain-adaptation": Detector(
+        "DANN, MMD or CORAL: what other machines, or disturbances, teach about this one",
+        "training.domain_adaptation.detector:train_domain_adaptation",
+        has_epochs=True,
+        extra="training",
+        learns_from_labels=True,
+    ),
 }
 
 
