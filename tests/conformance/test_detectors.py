@@ -61,6 +61,10 @@ SETTINGS = {
         epochs=1,
         settings={"preset": "small", "width": "12", "layers": "1", "heads": "2", "windows_per_epoch": "1024"},
     ),
+    "domain-adaptation": TrainOptions(
+        window=16,
+        settings={"iterations": "40", "channels": "8", "hidden": "8", "latent": "16", "batch_size": "32"},
+    ),
 }
 
 # (detector, promise) -> why it cannot keep it. The promises are the words given to `promised` in the tests.
