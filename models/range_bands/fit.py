@@ -64,8 +64,9 @@ class RangeBands:
     """Fitted range bands; a `models.fitted.FittedDetector`. Not to be changed once fitted.
 
     Attributes:
-        minimum: [C] float64, least value in training, raw units.
-        gain: [C] float64, 1 / (max - min), or `CONSTANT_GAIN`: u = clip((x - minimum) * gain, clip_low, clip_high).
+        minimum: [C] float64, least value in training, raw units; 0 where values are taken as they come.
+        gain: [C] float64, 1 / (max - min), or `CONSTANT_GAIN`; 1 where values are taken as they come:
+            u = clip((x - minimum) * gain, clip_low, clip_high).
         clip_low, clip_high: [C] float64.
         average: [C] float64, mean of training, raw units: where the graph's float32 arithmetic is centred.
         typical: [C] float64, raw units: stands for NaN.
@@ -134,13 +135,13 @@ def fit_range_bands(
     """
     settings = settings or RangeBandSettings()
     rows = training_rows(runs, at_least=2 * settings.window, detector=DETECTOR)
-    columns = [_scaled_column(rows, channel, settings.clip) for channel in range(rows.channels)]
+    columns = [_scaled_column(rows, channel, settings) for channel in range(rows.channels)]
     minimum, gain, clip_low, clip_high, average = (
         np.array([getattr(column, name) for column in columns])
         for name in ("minimum", "gain", "clip_low", "clip_high", "average")
     )
     bands = _stack([_fit_bands(column.scaled, settings) for column in columns])
-    varies = gain != CONSTANT_GAIN
+    varies = np.array([column.varies for column in columns])
     with_residual = settings.residual_view and int(varies.sum()) >= RESIDUAL_MIN_CHANNELS
     residual = _fit_residual([column.scaled for column in columns], settings) if with_residual else None
     names = list(channels) if channels is not None else [f"channel {index}" for index in range(rows.channels)]
@@ -188,21 +189,26 @@ class _Column:
     clip_low: float
     clip_high: float
     average: float
+    varies: bool
     scaled: list[np.ndarray]
     """u of each run, float32: for large training sets, half the memory."""
 
 
-def _scaled_column(rows: TrainingRows, channel: int, clip: float) -> _Column:
+def _scaled_column(rows: TrainingRows, channel: int, settings: RangeBandSettings) -> _Column:
     runs = rows.column(channel)
     minimum = min(float(run.min()) for run in runs)
     span = max(float(run.max()) for run in runs) - minimum
-    if span > TINIEST_RANGE:
+    varies = span > TINIEST_RANGE
+    clip = settings.clip
+    if settings.scale == "given":
+        minimum, gain, clip_low, clip_high = 0.0, 1.0, -clip, 1.0 + clip
+    elif varies:
         gain, clip_low, clip_high = 1.0 / span, -clip, 1.0 + clip
     else:
         gain, clip_low, clip_high = CONSTANT_GAIN, -1.0, 1.0
     average = sum(float(run.sum()) for run in runs) / rows.rows
     scaled = [((run - minimum) * gain).astype(np.float32) for run in runs]
-    return _Column(minimum, gain, clip_low, clip_high, average, scaled)
+    return _Column(minimum, gain, clip_low, clip_high, average, varies, scaled)
 
 
 def _fit_bands(runs: list[np.ndarray], settings: RangeBandSettings) -> Bands:

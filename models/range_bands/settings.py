@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from models.row_scaling import Scale
 from schemas.errors import InputError
 
 # Faults that come and go against faults that stay: how much of an excess counts once it is no longer news.
@@ -34,6 +35,8 @@ class RangeBandSettings:
         down: weight of an excess below the band (1: as above it; .5 suits servers, where idle is no fault).
         residual_view: False leaves the second view out (half the cost).
         lag: rows between the scored row and the window's last; the score then sees what came after.
+        scale: 'train' takes each channel's range of training as its unit; 'given' takes values as they come, for data
+            that its publisher has scaled to the range 0 .. 1.
     """
 
     window: int = 192
@@ -52,6 +55,7 @@ class RangeBandSettings:
     down: float = 1.0
     residual_view: bool = True
     lag: int = 0
+    scale: Scale = "train"
 
     def __post_init__(self) -> None:
         """

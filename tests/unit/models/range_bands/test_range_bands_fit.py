@@ -7,6 +7,7 @@ import pytest
 
 from models.range_bands import PRESETS, RangeBandSettings, fit_range_bands
 from models.range_bands.fit import CONSTANT_GAIN, moving_baseline
+from schemas.bundle.graph import Graph
 from schemas.errors import InputError
 from tests.helpers.machines import normal_rows
 
@@ -139,3 +140,21 @@ def test_warns_of_lasting_faults_by_the_preset() -> None:
     assert PRESETS == {"events": 0.1, "sustained": 0.5}
     assert any("128 rows (2.13 h)" in warning for warning in events.warnings)
     assert not any("lasts longer" in warning for warning in everything.warnings)
+
+
+def test_values_can_be_taken_as_their_publisher_scaled_them() -> None:
+    # Given channels that use half of the range 0 .. 1 in training, and one that never moves
+    rows = (0.25 + 0.5 * np.random.default_rng(0).random((800, 4))).astype(np.float32)
+    rows[:, 3] = 0.5
+    given = fit_range_bands([rows], RangeBandSettings(window=48, scored_rows=16, scale="given"))
+    # Then the publisher's range is the unit, not that of training
+    np.testing.assert_array_equal(given.minimum, 0)
+    np.testing.assert_array_equal(given.gain, 1)
+    assert given.parameters["scale"] == "given"
+    # And a constant channel is still named as one
+    assert any("constant in training" in warning and "channel 3" in warning for warning in given.warnings)
+    graph = Graph(given.onnx_bytes(), device="cpu")
+    windows = np.stack([rows[:48], rows[:48]])
+    windows[1, -8:, 0] = 3.0
+    score = graph.run(windows).score
+    assert score[1] > 10 * score[0]
