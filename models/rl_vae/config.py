@@ -63,7 +63,7 @@ class RlVaeConfig:
     gradient_steps: int = 20
     walk: int = 2
     walkers: int = 256
-    q_batch: int = 128
+    q_batch: int = 64
     q_learning_rate: float = 1e-3
     target_every: int = 20
     replay: int = 50_000
@@ -71,9 +71,9 @@ class RlVaeConfig:
     epsilon_end: float = 0.1
     flag_dropout: float = 0.5
     reward_anomaly: float = 5.0
-    lambda_start: float = 1.0
+    lambda_start: float = 0.5
     lambda_least: float = 0.05
-    lambda_most: float = 2.0
+    lambda_most: float = 0.5
     lambda_rate: float = 0.05
     reward_target: float = 0.8
     spread: int = 200

@@ -20,6 +20,8 @@ from models.standardised import StandardisedGraph
 OUTPUTS = ("score", "contribution", "expected", "embedding")
 # A deviation below that share of a channel's own standard deviation is noise of rounding, not spread.
 LEAST_SPREAD = 0.05
+# Of squared residuals, in squared standard deviations: what is smaller is all the same, and so is what is larger.
+LEAST_SURPRISE, LARGEST_SURPRISE, SURPRISE_SCALE = 1e-3, 1e2, 4.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class RlVaeGraph(StandardisedGraph):
         error = window_error(residual, measured)
         score = self.beta * _z(error, self.error_moments)
         if self.kind != "vae":
-            values = self.q_network(states(rows, residual, self.vae.clip))
+            values = self.q_network(states(residual))
             advantage = torch.clamp(
                 _z(values[:, 1] - values[:, 0], self.advantage_moments), -self.advantage_clip, self.advantage_clip
             )
@@ -98,25 +100,25 @@ def window_error(residual: Tensor, measured: Tensor) -> Tensor:
     return torch.sqrt((residual**2).sum(dim=(1, 2)) / count)
 
 
-def states(rows: Tensor, residual: Tensor, clip: float, flags: Tensor | None = None) -> Tensor:
-    """[N, W, 2 C + 2]: what the Q-network sees.
+def states(residual: Tensor, flags: Tensor | None = None) -> Tensor:
+    """[N, W, C + 2]: what the Q-network sees: how well the VAE explains each row, channel by channel; not the values.
 
-    Each row's z-scores, what the VAE makes of them (squared residuals on a logarithmic scale), their mean over channels, and
-    the flag column: earlier actions, 0 in the stream.
+    Few labels cannot tell which levels of a day are faults, and a network that sees levels learns those of the labelled days.
 
     Args:
-        rows, residual: [N, W, C] z-scores.
-        clip: of z-scores.
-        flags: [N, W] 0 or 1; None is all 0.
+        residual: [N, W, C] z-scores.
+        flags: [N, W] 0 or 1, earlier actions; None is all 0, as in the stream.
     """
-    surprise = torch.log1p(torch.clamp(residual**2, max=clip**2))
-    mean = torch.log1p(torch.clamp(residual**2, max=clip**2).mean(dim=2, keepdim=True))
+    squared = torch.clamp(residual**2, max=LARGEST_SURPRISE)
+    surprise = torch.log(squared + LEAST_SURPRISE)
+    mean = torch.log(squared.mean(dim=2, keepdim=True) + LEAST_SURPRISE)
     column = torch.zeros_like(mean) if flags is None else flags[:, :, None]
-    return torch.cat([torch.clamp(rows, -clip, clip), surprise, mean, column], dim=2)
+    # About -1 to 1: the logarithm of a residual of one deviation is 0.
+    return torch.cat([surprise / SURPRISE_SCALE, mean / SURPRISE_SCALE, column], dim=2)
 
 
 def state_features(channels: int) -> int:
-    return 2 * channels + 2
+    return channels + 2
 
 
 def _z(values: Tensor, moments: Moments) -> Tensor:

@@ -17,12 +17,21 @@ from models.rl_vae.qnetwork import QNetwork
 from models.rl_vae.vae import Vae
 from training.labels import ANOMALOUS, NORMAL
 from training.rl_vae.pool import UNKNOWN, LabelPool
-from training.rl_vae.queries import first_queries, least_certain, spread_labels
+from training.rl_vae.queries import first_queries, least_certain, spread_indices, spread_labels
 from training.rl_vae.replay import Replay
-from training.rl_vae.rewards import Exploration, IntrinsicWeight, Surprise, extrinsic_rewards, total_rewards
+from training.rl_vae.rewards import (
+    LEAST_ERROR,
+    Exploration,
+    IntrinsicWeight,
+    Surprise,
+    extrinsic_rewards,
+    total_rewards,
+)
 from training.rl_vae.windows import NOTHING_FOLLOWS, WindowBank, joined
 
 GRADIENT_CLIP = 5.0
+# Strong, because labels are few.
+WEIGHT_DECAY = 0.1
 # Share of the budget that is spent before the Q-network knows anything, at the forest's advice.
 WARM_UP_SHARE = 0.3
 _BATCH = 512
@@ -41,21 +50,31 @@ class AgentHistory:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the VAE makes of windows: latent [m, L] and error [m], float32."""
+    """What the VAE makes of windows, float32.
+
+    Attributes:
+        latent: [m, L].
+        error: [m], root mean square.
+        peaks: [m, 3], mean square of the window, of its last row, and of the last row's worst channel.
+    """
 
     latent: np.ndarray
     error: np.ndarray
+    peaks: np.ndarray
 
 
 def look(vae: Vae, bank: WindowBank) -> Seen:
-    latent, errors = [], []
+    latent, errors, peaks = [], [], []
     with torch.no_grad():
         for part in np.array_split(np.arange(len(bank)), max(1, -(-len(bank) // _BATCH))):
             rows = bank.take(part)
             output = vae(rows)
+            squared = (rows - output.reconstruction) ** 2
+            last = squared[:, -1]
             latent.append(output.mu.numpy())
             errors.append(window_error(rows - output.reconstruction, torch.ones_like(rows)).numpy())
-    return Seen(np.concatenate(latent), np.concatenate(errors))
+            peaks.append(torch.stack([squared.mean(dim=(1, 2)), last.mean(dim=1), last.amax(dim=1)], dim=1).numpy())
+    return Seen(np.concatenate(latent), np.concatenate(errors), np.concatenate(peaks))
 
 
 def advantages(vae: Vae, q_network: QNetwork, bank: WindowBank) -> np.ndarray:
@@ -75,11 +94,11 @@ class Agent:
         vae: trained; not changed.
         normal: windows of the train part: known to be normal, for nothing.
         pool: where labels are.
-        surprise: of the VAE's error.
+        errors: of the VAE on normal windows that it was not trained on.
     """
 
     def __init__(
-        self, vae: Vae, config: RlVaeConfig, normal: WindowBank, pool: LabelPool, surprise: Surprise, seed: int
+        self, vae: Vae, config: RlVaeConfig, normal: WindowBank, pool: LabelPool, errors: np.ndarray, seed: int
     ) -> None:
         self.vae, self.config, self.pool, self.seed = vae, config, pool, seed
         self.bank = joined([normal, pool.bank])
@@ -88,14 +107,19 @@ class Agent:
         torch.manual_seed(seed)
         self.q_network = QNetwork(config, state_features(self.bank.rows.shape[1]))
         self.target = copy.deepcopy(self.q_network)
-        self.optimizer = torch.optim.Adam(self.q_network.parameters(), lr=config.q_learning_rate)
+        self.optimizer = torch.optim.AdamW(
+            self.q_network.parameters(), lr=config.q_learning_rate, weight_decay=WEIGHT_DECAY
+        )
         self.seen = look(vae, self.bank)
-        self.surprise = surprise(self.seen.error)
+        # A real pool is nearly all normal and later than the train part: with it, a machine that has drifted is no surprise.
+        usual = np.concatenate([errors, self.seen.error[self.first :]]) if pool.mostly_normal else errors
+        self.surprise = Surprise.of(usual)(self.seen.error)
         self.replay = Replay(config.replay, config.window)
         self.weight = IntrinsicWeight(
             config.lambda_start, config.lambda_least, config.lambda_most, config.lambda_rate, config.reward_target
         )
         self.believed = np.full(len(self.bank), UNKNOWN, dtype=np.int8)
+        self.told = np.zeros(len(self.bank), dtype=bool)
         self.steps = 0
         self.gradient_steps = 0
         self.history = AgentHistory()
@@ -127,8 +151,7 @@ class Agent:
         """The first labels: there is no policy yet that could be uncertain."""
         count = min(self.pool.left, max(2, round(WARM_UP_SHARE * self.pool.left)))
         if count > 0:
-            latent, error = self.seen.latent[self.first :], self.seen.error[self.first :]
-            features = np.concatenate([latent, np.log(error + 1e-6)[:, None]], axis=1)
+            features = np.concatenate([self.seen.latent, np.log(self.seen.peaks + LEAST_ERROR)], axis=1)[self.first :]
             self.pool.buy(first_queries(features, count, self.config.pool_limit, self.config.window, self.seed))
 
     def buy(self, episode: int) -> None:
@@ -136,12 +159,15 @@ class Agent:
         rounds_left = max(2 * self.config.episodes // 3 - episode, 1)
         count = -(-self.pool.left // rounds_left)
         if count > 0:
-            advantage = advantages(self.vae, self.q_network, self.pool.bank)
+            looked_at = spread_indices(len(self.pool), self.config.pool_limit)
+            advantage = np.full(len(self.pool), np.inf, dtype=np.float32)
+            advantage[looked_at] = advantages(self.vae, self.q_network, self.pool.bank.subset(looked_at))
             self.pool.buy(least_certain(advantage, self.pool.known, count, self.config.window))
 
     def believe(self) -> None:
         """What the agent takes for true: the train part is normal, labels are right, and what they spread to."""
         self.believed[: self.first] = NORMAL
+        self.told = np.concatenate([np.ones(self.first, dtype=bool), self.pool.known != UNKNOWN])
         pooled = self.pool.known.copy()
         windows, labels = spread_labels(
             self.seen.latent[self.first :],
@@ -185,9 +211,9 @@ class Agent:
         """One gradient step on transitions drawn at random; the loss."""
         index, flags, _ = self.replay.draw(self.config.q_batch, self.random)
         flags[self.random.random(len(index)) < self.config.flag_dropout] = False
-        rewards = total_rewards(
-            extrinsic_rewards(self.believed[index], self.config.reward_anomaly), self.surprise[index], self.weight.value
-        )
+        hint = np.where(self.told[index], 0.0, self.surprise[index])
+        extrinsic = extrinsic_rewards(self.believed[index], self.config.reward_anomaly)
+        rewards = total_rewards(extrinsic, hint, self.weight.value)
         wanted = self.targets(index, flags, rewards)
         values = self.q_network(_states(self.vae, self.bank.take(index), _tensor(flags)))
         loss = nn.functional.smooth_l1_loss(values, wanted)
@@ -230,7 +256,7 @@ class Agent:
 def _states(vae: Vae, rows: Tensor, flags: Tensor | None) -> Tensor:
     with torch.no_grad():
         residual = rows - vae(rows).reconstruction
-    return states(rows, residual, vae.clip, flags)
+    return states(residual, flags)
 
 
 def _tensor(flags: np.ndarray) -> Tensor:

@@ -25,7 +25,6 @@ from training.prepared import PreparedSeries, prepare
 from training.progress import working
 from training.rl_vae.agent import Agent, AgentHistory, advantages, look
 from training.rl_vae.pool import LabelPool
-from training.rl_vae.rewards import Surprise
 from training.rl_vae.sources import choose_pool
 from training.rl_vae.windows import WindowBank, bank_of_runs
 from training.torch_detector import TorchDetector, chosen_settings, held_out_scores, training_parameters
@@ -119,7 +118,7 @@ def train_agent(
     prepared, vae = trained.prepared, trained.vae
     held_out = bank_of_runs(prepared.rows, _spread(prepared.held_out_ends, STANDARD_WINDOWS), config.window)
     errors = look(vae, held_out).error
-    agent = Agent(vae, config, normal_windows(prepared), pool, Surprise.of(errors), seed)
+    agent = Agent(vae, config, normal_windows(prepared), pool, errors, seed)
     with working(f"rl-vae {prepared.series.entity}: learning from labels", show=trained.trainer.progress):
         q_network = agent.train(budget_s=budget_s)
     standards = standards_of(vae, q_network, held_out, errors)

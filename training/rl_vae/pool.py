@@ -29,6 +29,7 @@ class LabelPool:
         budget: labels that may be bought in all.
         known: [m] int8, `NORMAL`, `ANOMALOUS` or `UNKNOWN`; given at the start: labels that cost nothing.
         bought: indices in the order of buying.
+        mostly_normal: False for a pool that holds as many anomalies as its maker liked.
         origin: where the labels come from, for the manifest.
 
     Raises:
@@ -41,6 +42,7 @@ class LabelPool:
     origin: str
     known: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
     bought: list[int] = field(default_factory=list)
+    mostly_normal: bool = True
 
     def __post_init__(self) -> None:
         if self.budget < 0:
@@ -82,15 +84,17 @@ class LabelPool:
         """The same windows with nothing bought; shares no state with this one."""
         known = self.known.copy()
         known[np.array(self.bought, dtype=np.int64)] = UNKNOWN
-        return LabelPool(self.bank, self.oracle, self.budget, self.origin, known)
+        return LabelPool(self.bank, self.oracle, self.budget, self.origin, known, mostly_normal=self.mostly_normal)
 
 
-def pool_of_labels(bank: WindowBank, labels: np.ndarray, budget: int, origin: str) -> LabelPool:
+def pool_of_labels(
+    bank: WindowBank, labels: np.ndarray, budget: int, origin: str, *, mostly_normal: bool = True
+) -> LabelPool:
     """A pool over windows whose labels lie ready, e.g. of a labelled series; they are seen only when bought."""
     hidden = np.asarray(labels).astype(np.int8)
     if len(hidden) != len(bank):
         raise InputError(f"{len(hidden)} labels of {len(bank)} windows, expected one each")
-    return LabelPool(bank, lambda index: hidden[index], budget, origin)
+    return LabelPool(bank, lambda index: hidden[index], budget, origin, mostly_normal=mostly_normal)
 
 
 def pool_of_known(bank: WindowBank, labels: np.ndarray, origin: str) -> LabelPool:
@@ -99,4 +103,4 @@ def pool_of_known(bank: WindowBank, labels: np.ndarray, origin: str) -> LabelPoo
     def sold_out(index: np.ndarray) -> np.ndarray:
         raise InputError(f"{len(index)} labels wanted of a pool that has none to sell")
 
-    return LabelPool(bank, sold_out, 0, origin, np.asarray(labels).astype(np.int8))
+    return LabelPool(bank, sold_out, 0, origin, np.asarray(labels).astype(np.int8), mostly_normal=False)

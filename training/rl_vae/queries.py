@@ -21,7 +21,7 @@ def first_queries(features: np.ndarray, count: int, limit: int, apart: int, seed
     """
     from sklearn.ensemble import IsolationForest
 
-    looked_at = _spread_indices(len(features), limit)
+    looked_at = spread_indices(len(features), limit)
     forest = IsolationForest(n_estimators=FOREST_TREES, random_state=seed).fit(features[looked_at])
     ranked = looked_at[np.argsort(forest.score_samples(features[looked_at]), kind="stable")]
     strange = spread_out(ranked, count - count // 2, apart)
@@ -100,5 +100,6 @@ def spread_labels(
     return others[best], (anomalous[best] > 0.5).astype(np.int8)
 
 
-def _spread_indices(count: int, limit: int) -> np.ndarray:
+def spread_indices(count: int, limit: int) -> np.ndarray:
+    """At most `limit` of 0 .. count - 1, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64))

@@ -1,9 +1,11 @@
 """What the agent is paid, and the schedules of what it is paid for.
 
-R(a) = R1(y, a) [known labels only] + lambda * g * (2 a - 1),   g = clip((e - median) / IQR, -1, 3)
+R(a) = R1(y, a) [known labels only] + lambda * g * (2 a - 1),   g = clip((log e - median) / IQR, -1, 3)
 
 R1: normal called normal +1, called anomalous -1; anomaly found +r, missed -r. e is the VAE's error, median and IQR are of
-normal windows: a window that the VAE finds strange pays for being called so, one that it finds ordinary costs.
+windows that are normal or nearly all so: a window that the VAE finds strange pays for being called so, one that it finds
+ordinary costs. The logarithm, because errors spread over decades. Where a person has said what the window is, g is 0: a
+hint must not outvote the truth.
 """
 
 from __future__ import annotations
@@ -16,23 +18,25 @@ from training.labels import ANOMALOUS
 from training.rl_vae.pool import UNKNOWN
 
 SURPRISE_LEAST, SURPRISE_MOST = -1.0, 3.0
+LEAST_ERROR, LEAST_SPREAD = 1e-6, 1e-3
 
 
 @dataclass(frozen=True)
 class Surprise:
-    """g as a function of the VAE's error, by its median and interquartile range over normal windows."""
+    """g as a function of the VAE's error, by median and interquartile range of its logarithm over usual windows."""
 
     median: float
     spread: float
 
     @classmethod
     def of(cls, normal_errors: np.ndarray) -> Surprise:
-        low, median, high = np.percentile(normal_errors, [25, 50, 75])
-        return cls(float(median), float(max(high - low, 1e-3 * max(abs(median), 1e-6))))
+        low, median, high = np.percentile(np.log(normal_errors + LEAST_ERROR), [25, 50, 75])
+        return cls(float(median), float(max(high - low, LEAST_SPREAD)))
 
     def __call__(self, errors: np.ndarray) -> np.ndarray:
         """[n] errors to [n] float32 in [-1, 3]."""
-        return np.clip((errors - self.median) / self.spread, SURPRISE_LEAST, SURPRISE_MOST).astype(np.float32)
+        scaled = (np.log(errors + LEAST_ERROR) - self.median) / self.spread
+        return np.clip(scaled, SURPRISE_LEAST, SURPRISE_MOST).astype(np.float32)
 
 
 def extrinsic_rewards(labels: np.ndarray, reward_anomaly: float) -> np.ndarray:

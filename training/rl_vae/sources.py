@@ -42,7 +42,7 @@ def choose_pool(
     bank = joined([bank_of_windows(windows), made.bank])
     count = len(labels)
     known = np.concatenate([labels, made.known])
-    pool = LabelPool(bank, lambda index: made.oracle(index - count), made.budget, f"{origin}; {made.origin}", known)
+    pool = LabelPool(bank, lambda index: made.oracle(index - count), made.budget, f"{origin}; {made.origin}", known, mostly_normal=False)
     return pool, (
         f"none of the {count} labelled windows is {missing[0]}: disturbed normal windows were learned from as well",
     )
@@ -55,7 +55,8 @@ def self_made_pool(prepared: PreparedSeries, config: RlVaeConfig, seed: int) -> 
     normal = bank_of_runs(prepared.rows, prepared.train_ends[chosen], config.window)
     windows, labels = disturbed_pool(normal.take(np.arange(len(normal))).numpy(), prepared.moving, random)
     budget = config.label_budget or max(2, round(SELF_MADE_SHARE * len(windows)))
-    return pool_of_labels(bank_of_windows(windows), labels, budget, f"{len(windows)} windows, half of them disturbed")
+    origin = f"{len(windows)} windows, half of them disturbed"
+    return pool_of_labels(bank_of_windows(windows), labels, budget, origin, mostly_normal=False)
 
 
 def series_pool(
