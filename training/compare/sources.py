@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schemas.errors import InputError
-from training.datasets.registry import DATASETS, WITHOUT_FOLDER, dataset_folder, dataset_info, list_entities
+from training.datasets.registry import (
+    DATA_VARIABLE,
+    DATASETS,
+    WITHOUT_FOLDER,
+    dataset_folder,
+    dataset_info,
+    found,
+    list_entities,
+)
 
 ALL = "all"
 # Sets that are whatever a person puts there, or made up: part of a run only when they are named.
