@@ -23,6 +23,8 @@ class PaanoConfig:
         memory: patches of the train part that are remembered at most.
         memory_candidates: patches that these are chosen from at most, evenly spaced.
         neighbours: remembered patches whose distances are averaged.
+        input_weight: of the plain difference to the patch remembered as nearest, beside that of the embeddings; 0 is the
+            paper, whose bounded distance hardly tells how far out of range a value is.
         margin: of the triplet loss.
         radius: rows that a patch and its positive may lie apart at most.
         pretext_weight: of the pretext loss in the first step; it falls to 0 over `pretext_share` of the training.
@@ -40,6 +42,7 @@ class PaanoConfig:
     memory: int = 2000
     memory_candidates: int = 8000
     neighbours: int = 3
+    input_weight: float = 0.1
     margin: float = 0.5
     radius: int = 2
     pretext_weight: float = 1.0
@@ -58,7 +61,7 @@ class PaanoConfig:
         ):
             if getattr(self, name) < least:
                 raise InputError(f"PaAno's {name} is {getattr(self, name)}, expected at least {least}")
-        if not self.input_clip > 0 or not self.margin > 0:
+        if not self.input_clip > 0 or not self.margin > 0 or self.input_weight < 0:
             raise InputError(f"PaAno's input_clip is {self.input_clip} and margin {self.margin}, expected both above 0")
         if not 0 <= self.pretext_share <= 1 or self.pretext_weight < 0:
             raise InputError(

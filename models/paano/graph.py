@@ -17,7 +17,7 @@ from models.standardised import StandardisedGraph
 
 OUTPUTS = ("score", "contribution", "expected", "embedding")
 # A patch that is remembered itself differs by rounding alone: below that, nothing can be told apart.
-LEAST_SCORE = 1e-6
+LEAST_DISTANCE = 1e-6
 # Added to each channel's unlikeness, which is usually 1: without any, all share the blame.
 EVEN_BLAME = 1e-3
 
@@ -40,6 +40,8 @@ class PaanoGraph(StandardisedGraph):
         self.normalise = config.normalise
         self.neighbours = min(config.neighbours, len(memory.embedding))
         self.pieces = memory.profile.shape[2]
+        self.input_weight = config.input_weight
+        self.usual_distance = max(memory.usual_distance, LEAST_DISTANCE)
         self.register_buffer("bank", memory.embedding)
         self.register_buffer("profile", memory.profile)
         self.register_buffer("last", memory.last)
@@ -51,14 +53,25 @@ class PaanoGraph(StandardisedGraph):
         # As PaanoNetwork.forward, without the heads that only training needs.
         embedding = unit(torch.mean(self.blocks(encoder_input(rows, self.normalise)), dim=2))
         order = torch.topk(embedding @ self.bank.T, self.neighbours, dim=1).indices  # [N, k]
-        difference = self.bank[order] - embedding[:, None]
-        score = torch.clamp(torch.mean(torch.sum(difference * difference, dim=2), dim=1) / 2, min=LEAST_SCORE)
         nearest = order[:, 0]
-        unlike = torch.mean((profile_of(rows, self.normalise, self.pieces) - self.profile[nearest]) ** 2, dim=2)
-        unlike = unlike / self.usual
-        if self.normalise == "both":
-            channels = unlike.shape[1] // 2
-            unlike = unlike[:, :channels] + unlike[:, channels:]
-        unlike = unlike + EVEN_BLAME
-        share = unlike / torch.sum(unlike, dim=1, keepdim=True)
-        return score, share * score[:, None], self.last[nearest], embedding
+        distance = self.distance(embedding, order)
+        unlike = self.unlike(rows, nearest)
+        score = distance / self.usual_distance + self.input_weight * torch.mean(unlike, dim=1)
+        share = unlike + EVEN_BLAME
+        contribution = share / torch.sum(share, dim=1, keepdim=True) * score[:, None]
+        return score, contribution, self.last[nearest], embedding
+
+    def distance(self, embedding: Tensor, order: Tensor) -> Tensor:
+        """[N, D] unit vectors and [N, k] remembered patches to the mean of 1 - cosine, [N]."""
+        difference = self.bank[order] - embedding[:, None]
+        distance = torch.mean(torch.sum(difference * difference, dim=2), dim=1) / 2
+        return torch.clamp(distance, min=LEAST_DISTANCE)
+
+    def unlike(self, rows: Tensor, nearest: Tensor) -> Tensor:
+        """[N, T, C] z-scores against the patch remembered as nearest [N]: [N, C], usually 1."""
+        squared = torch.mean((profile_of(rows, self.normalise, self.pieces) - self.profile[nearest]) ** 2, dim=2)
+        unlike = squared / self.usual
+        if self.normalise != "both":
+            return unlike
+        channels = unlike.shape[1] // 2
+        return (unlike[:, :channels] + unlike[:, channels:]) / 2

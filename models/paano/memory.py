@@ -27,12 +27,14 @@ class Memory:
         profile: [M, F, S] float32, what the encoder sees of each patch, averaged over S pieces; see `profile_of`.
         last: [M, C] float32, last row of each patch, raw units.
         usual: [F] float32, mean squared difference of profiles between a normal patch and the one nearest to it.
+        usual_distance: mean of 1 - cosine between the two.
     """
 
     embedding: Tensor
     profile: Tensor
     last: Tensor
     usual: Tensor
+    usual_distance: float
 
 
 def build_memory(
@@ -60,12 +62,14 @@ def build_memory(
             others[:] = True
             rank = min(1, len(chosen) - 1)
         bank = embedding[chosen]
-        nearest = [
+        found = [
             torch.topk(part @ bank.T, rank + 1, dim=1).indices[:, rank] for part in embedding[others].split(_BATCH)
         ]
-        usual = torch.mean((profile[others] - profile[chosen][torch.cat(nearest)]) ** 2, dim=(0, 2))
+        nearest = torch.cat(found)
+        distance = float(torch.mean(torch.sum((embedding[others] - bank[nearest]) ** 2, dim=1))) / 2
+        usual = torch.mean((profile[others] - profile[chosen][nearest]) ** 2, dim=(0, 2))
         usual = torch.clamp(usual, min=max(float(usual.mean()) * LEAST_USUAL_SHARE, LEAST_USUAL))
-    return Memory(bank, profile[chosen], raw_last[chosen], usual)
+    return Memory(bank, profile[chosen], raw_last[chosen], usual, distance)
 
 
 def chosen_members(embedding: Tensor, most: int, seed: int) -> Tensor:
