@@ -14,11 +14,13 @@ import numpy as np
 from models.range_bands import RangeBandSettings
 from models.training_rows import moving_channels
 from training.calibration import BLOCKS
+from training.datasets.registry import DATASETS, dataset_info
 from training.datasets.series import SensorSeries
 from training.detectors import DETECTORS
 
 # What stands in a detector's place on the command line.
 AUTO = "auto"
+ANY_KIND = "any"
 # Up to so many channels there is little to compare a channel with, and the process is often one whose faults stay.
 FEW_CHANNELS = 12
 # Range bands with their default window need twice the window, in four fifths of the rows.
@@ -35,16 +37,23 @@ class SeriesFacts:
         channels: those that move in the train part; constant ones say nothing about a kind of data.
         train_rows: rows to learn from.
         sampling_interval_s: seconds between rows.
+        kind: of data, where the data set is known ('servers', 'process plant', ..; see `training.datasets.catalogue`).
     """
 
     channels: int
     train_rows: int
     sampling_interval_s: float
+    kind: str = ANY_KIND
 
     @classmethod
     def of(cls, series: SensorSeries) -> SeriesFacts:
         moving = int(np.count_nonzero(moving_channels(series.train)))
-        return cls(moving, len(series.train), float(series.sampling_interval_s))
+        return cls(moving, len(series.train), float(series.sampling_interval_s), kind_of(series.dataset))
+
+
+def kind_of(dataset: str) -> str:
+    """The kind of data of a data set by name; 'any' where nobody knows."""
+    return dataset_info(dataset).kind if dataset in DATASETS else ANY_KIND
 
 
 @dataclass(frozen=True)

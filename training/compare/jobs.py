@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from training.compare.contenders import Contender
 from training.compare.fingerprints import code_fingerprint, digest, files_signature
-from training.compare.sources import Source, folder_of
+from training.compare.sources import Source
 from training.detectors import detector_entry
 
 # Raised when what a record holds, or how it is measured, changes.
@@ -66,8 +66,7 @@ def facts_jobs(sources: Sequence[Source]) -> list[Job]:
     """One for each entity; depends on the files as they lie there."""
     jobs = []
     for source in sources:
-        folder = folder_of(source)
-        files = files_signature(folder) if folder is not None else ""
+        files = files_signature(source.folder) if source.folder is not None else ""
         key = digest([RECORDS, source.dataset, files, code_fingerprint("training.floors")])
         jobs += [Job("facts", source.dataset, source.folder, entity, key) for entity in source.entities]
     return jobs

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.auto import AUTO
+from training.auto import AUTO, kind_of
 from training.compare.contenders import Contender
 from training.compare.document import Block, Bullets, Command, Document, Fold, Heading, Paragraph, Picture
 from training.compare.figures import critical_difference_diagram, score_plot
@@ -103,7 +103,7 @@ def _about(facts: Mapping[Place, Mapping[str, Any]], dataset: str) -> str:
         return "No series of it could be read."
     labelled = sum(bool(values["events"]) for values in mine)
     return (
-        f"{_count(len(mine), 'entity', 'entities')}, {_span(v['channels'] for v in mine)} channels, "
+        f"Kind of data: {kind_of(dataset)}. {_count(len(mine), 'entity', 'entities')}, {_span(v['channels'] for v in mine)} channels, "
         f"{_span(v['train_rows'] for v in mine)} train rows and {_span(v['test_rows'] for v in mine)} test rows, one every "
         f"{_span(v['sampling_interval_s'] for v in mine)} s; {sum(len(v['events']) for v in mine)} labelled events on "
         f"{_count(labelled, 'entity', 'entities')}."

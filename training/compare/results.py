@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from training.auto import AUTO, SeriesFacts, choose
+from training.auto import AUTO, SeriesFacts, choose, kind_of
 from training.compare.contenders import Contender
 from training.compare.store import Record
 
@@ -51,7 +51,8 @@ def auto_choices(facts: Mapping[Place, Mapping[str, Any]]) -> dict[Place, tuple[
     """What `train auto` would pick for each entity, and why."""
     chosen = {}
     for place, values in facts.items():
-        choice = choose(SeriesFacts(values["moving_channels"], values["train_rows"], values["sampling_interval_s"]))
+        known = (values["moving_channels"], values["train_rows"], values["sampling_interval_s"])
+        choice = choose(SeriesFacts(*known, kind=kind_of(place[0])))
         chosen[place] = (Contender.of(choice.detector, choice.settings), choice.reason)
     return chosen
 

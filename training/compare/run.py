@@ -42,7 +42,7 @@ class CompareOptions:
         stride: rows between scored windows of the test part.
         device: for trained networks.
         retry_errors: do jobs again that did not succeed.
-        command: what the person typed, for the report.
+        command: what the person typed, for the report; notes: further lines for it.
     """
 
     out: Path
@@ -56,6 +56,7 @@ class CompareOptions:
     device: str = "cpu"
     retry_errors: bool = False
     command: str = "wheeltapper compare"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """
@@ -208,6 +209,7 @@ def _notes(records: Sequence[Record], options: CompareOptions) -> list[str]:
         f"{len(detectors)} trainings; seeds {', '.join(map(str, seeds)) or 'none'}; budget for one training: {budget or 'none'}, "
         f"which cut {cut}.",
         f"All jobs together took {hours:.2f} hours of one process with one thread.",
+        *options.notes,
         f"{datetime.now(UTC):%Y-%m-%d}, {_versions()}, Python {platform.python_version()}, {platform.machine()}.",
     ]
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,7 +119,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if not arguments.dataset:
         raise InputError(f"--dataset is missing; give 'all' or some of {', '.join(DATASETS)}")
-    sources = find_sources(arguments.dataset, arguments.data, arguments.entities)
+    sources, notes = find_sources(arguments.dataset, arguments.data, arguments.entities)
+    for note in notes:
+        print(note, file=sys.stderr)
+    options = replace(options, notes=tuple(notes))
     try:
         found = compare(sources, options, watch=console_watch)
     except KeyboardInterrupt:

@@ -154,7 +154,7 @@ def test_what_is_finished_survives_an_interruption(data: Path, tmp_path: Path) -
         yield Interrupting()
 
     options = CompareOptions(tmp_path, parse_contenders(["l2-norm"])[0], auto=False, leak=False)
-    sources = find_sources(["smd"], data, MACHINES[:2])
+    sources = find_sources(["smd"], data, MACHINES[:2])[0]
     with pytest.raises(KeyboardInterrupt):
         compare(sources, options, watch=watch, execute=read_but_do_not_train)
     # When the same is run again, then only the rest is done
@@ -171,7 +171,7 @@ def test_data_that_changed_is_judged_again(data: Path, tmp_path: Path) -> None:
     options = CompareOptions(tmp_path / "out", parse_contenders(["l2-norm"])[0], auto=False, leak=False)
 
     def judged() -> int:
-        return compare(find_sources(["smd"], copy), options, execute=read_but_do_not_train).done
+        return compare(find_sources(["smd"], copy)[0], options, execute=read_but_do_not_train).done
 
     assert judged() == 3
     # The same bytes under another time: read again, but nothing is trained
@@ -188,7 +188,7 @@ def test_data_that_changed_is_judged_again(data: Path, tmp_path: Path) -> None:
 def test_a_series_that_cannot_be_read_is_a_row_too(tmp_path: Path) -> None:
     (tmp_path / "machine-1-1.npz").write_bytes(b"no archive")
     options = CompareOptions(tmp_path / "out", parse_contenders(["pca"])[0])
-    found = compare(find_sources(["smd"], tmp_path), options)
+    found = compare(find_sources(["smd"], tmp_path)[0], options)
     assert [(row["detector"], row["vus_pr"]) for row in found.rows] == [("pca", None)]
     assert "cannot be read" in found.rows[0]["error"]
 
@@ -216,6 +216,23 @@ def test_auto_is_trained_once_where_its_choice_takes_part_anyway() -> None:
     # Where it is another detector it is trained too
     other = parse_contenders(["l2-norm"])[0][0]
     assert ("b", "l2-norm", 0) in labels(dict.fromkeys(facts, other))
+
+
+def test_all_is_every_data_set_below_the_folder(data: Path) -> None:
+    # Given a folder of data sets: one that is whole, one that holds nothing of what it should
+    broken = data.parent / "hai"
+    broken.mkdir(exist_ok=True)
+    sources, notes = find_sources(["all"], data.parent)
+    assert [(source.dataset, source.folder, source.entities) for source in sources] == [("smd", data, MACHINES)]
+    assert sources[0].scaled_over_test
+    assert len(notes) == 1
+    assert notes[0].startswith("hai is left out: ")
+    # Several by name are looked for in the folder of folders, too; what needs no files needs none
+    named, _ = find_sources(["smd", "simulated"], data.parent, ["machine-1-1", "pump-1"])
+    assert [(source.dataset, source.entities) for source in named] == [
+        ("smd", ("machine-1-1",)),
+        ("simulated", ("pump-1",)),
+    ]
 
 
 def test_data_sets_take_turns() -> None:
