@@ -16,10 +16,10 @@ OUTPUTS = ("score", "contribution", "expected", "embedding")
 class DomainAdaptationGraph(StandardisedGraph):
     """forward(window [N, W, F] float32, raw units) -> (score [N], contribution [N, F], expected [N, F], embedding [N, D]).
 
-    score = alpha sigmoid(logit) + (1 - alpha) max(e - m, 0) / s, e = mean squared reconstruction error of the last k
-    rows, m its median and s its 99th percentile less the median over the target's presumed normal windows. The second
+    score = alpha sigmoid(logit) + (1 - alpha) max(e - m, 0) / s, e = mean over the last k rows and over channels of
+    the squared reconstruction error divided by what is usual of that channel; m its median and s its 99th percentile less the median over the target's presumed normal windows. The second
     part has no upper end: a window far outside of everything keeps counting where the first part is saturated.
-    contribution = the same error by channel over the channel's usual error. A missing value (NaN) is read as the
+    contribution = the same by channel. A missing value (NaN) is read as the
     channel's mean and takes no part in the error.
 
     Args:
@@ -56,8 +56,8 @@ class DomainAdaptationGraph(StandardisedGraph):
         last, measured = rows[:, -self.rows :], (~torch.isnan(window[:, -self.rows :])).float()
         squared = (last - reconstruction[:, -self.rows :]) ** 2 * measured
         seen = measured.sum(dim=1)  # [N, F]
-        error = squared.sum(dim=(1, 2)) / seen.sum(dim=1).clamp(min=1.0)
+        contribution = squared.sum(dim=1) / seen.clamp(min=1.0) / self.get_buffer("channel_error")
+        error = (contribution * seen).sum(dim=1) / seen.sum(dim=1).clamp(min=1.0)
         beyond = torch.relu(error - self.get_buffer("error_median")) / self.get_buffer("error_spread")
         score = self.alpha * torch.sigmoid(logit) + (1 - self.alpha) * beyond
-        contribution = squared.sum(dim=1) / seen.clamp(min=1.0) / self.get_buffer("channel_error")
         return score, contribution, self.to_raw(reconstruction[:, -1]), features

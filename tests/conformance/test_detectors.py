@@ -63,7 +63,7 @@ SETTINGS = {
     ),
     "domain-adaptation": TrainOptions(
         window=16,
-        settings={"iterations": "40", "channels": "8", "hidden": "8", "latent": "16", "batch_size": "32"},
+        settings={"iterations": "60", "channels": "8", "hidden": "8", "latent": "16", "batch_size": "32"},
     ),
 }
 

@@ -44,6 +44,8 @@ VALIDATION_SHARE = 0.2
 _LEAST_WINDOWS = 8
 _EVALUATION_BATCH = 512
 _FINAL_LEARNING_RATE = 1e-6
+# A channel that is always right, as a constant one is, counts no more than so exact.
+_ERROR_FLOOR = 0.05
 # How often, as a share of the training, the windows presumed normal are chosen anew.
 _PRESUME_EVERY = 0.05
 # A batch's labelled windows of the target, as a share of the batch.
@@ -254,19 +256,14 @@ class _Training:
 
     def _presuming_scores(self) -> Tensor:
         """[n] of the target's windows, as the graph scores them; the error's scale is that of the windows presumed normal."""
-        alpha, last = self.config.alpha, min(self.config.label_rows, self.config.window)
-        logits, errors = [], []
         self.network.eval()
-        with torch.no_grad(), self.network.of_domain(TARGET):
-            for part in self.target_rows.split(_EVALUATION_BATCH):
-                _, logit, reconstruction = self.network(part)
-                logits.append(logit)
-                errors.append(((reconstruction - part)[:, -last:] ** 2).mean(dim=(1, 2)))
+        logits, squared = _outputs(self.network, self.target_rows, self.config)
         self.network.train()
-        error, normal = torch.cat(errors), torch.cat(errors)[self.presumed == NORMAL]
-        median, high = normal.median(), normal.quantile(0.99)
-        beyond = torch.relu(error - median) / torch.maximum(high - median, 0.1 * median + 1e-6)
-        return alpha * torch.sigmoid(torch.cat(logits)) + (1 - alpha) * beyond
+        normal = self.presumed == NORMAL
+        error = (squared / usual_errors(squared[normal])).mean(dim=1)
+        median, spread = error_scale(error[normal])
+        beyond = torch.relu(error - median) / spread
+        return self.config.alpha * torch.sigmoid(logits) + (1 - self.config.alpha) * beyond
 
     def _draw(self, pool: Tensor, size: int) -> Tensor:
         """`size` of the pool, without repeats where it is large enough; none of an empty one."""
@@ -337,7 +334,9 @@ class _Training:
             reference = self.target_rows[self.presumed == NORMAL]
             network.estimate_statistics(reference, TARGET)
             network.eval()
-        median, spread, by_channel = _error_statistics(network, reference, min(config.label_rows, config.window))
+        _, squared = _outputs(network, reference, config)
+        by_channel = usual_errors(squared)
+        median, spread = error_scale((squared / by_channel).mean(dim=1))
         return AdaptedModel(
             config=config,
             network=network,
@@ -345,7 +344,7 @@ class _Training:
             target_scaler=self.target_scaler,
             error_median=median,
             error_spread=spread,
-            channel_error=by_channel,
+            channel_error=by_channel.numpy(),
             iterations=step,
             selected_at=selected,
             cut=cut,
@@ -409,15 +408,25 @@ def _cross_entropy(logit: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     return nn.functional.binary_cross_entropy_with_logits(logit, labels, pos_weight=weight)
 
 
-def _error_statistics(network: DomainNetwork, rows: Tensor, last: int) -> tuple[float, float, np.ndarray]:
-    """Median and (99th percentile - median) of the windows' errors, and the usual error by channel."""
+def _outputs(network: DomainNetwork, rows: Tensor, config: DomainAdaptationConfig) -> tuple[Tensor, Tensor]:
+    """Of [n, W, F] scaled rows of the target: logits [n], and squared errors of the last k rows by channel [n, F]."""
+    last = min(config.label_rows, config.window)
+    logits, squared = [], []
     with torch.no_grad(), network.of_domain(TARGET):
-        parts = [
-            ((network(part)[2] - part)[:, -last:] ** 2).mean(dim=1).numpy() for part in rows.split(_EVALUATION_BATCH)
-        ]
-    squared = np.concatenate(parts).astype(np.float64)  # [n, F]
-    errors = squared.mean(axis=1)
-    median = float(np.median(errors))
-    spread = max(float(np.quantile(errors, 0.99)) - median, 0.1 * median, 1e-6)
-    usual = squared.mean(axis=0)
-    return median, spread, np.maximum(usual, max(0.05 * float(usual.mean()), 1e-6)).astype(np.float32)
+        for part in rows.split(_EVALUATION_BATCH):
+            _, logit, reconstruction = network(part)
+            logits.append(logit)
+            squared.append(((reconstruction - part)[:, -last:] ** 2).mean(dim=1))
+    return torch.cat(logits), torch.cat(squared)
+
+
+def usual_errors(squared: Tensor) -> Tensor:
+    """[n, F] squared errors of normal windows -> [F], what is usual of each channel, above 0."""
+    usual = squared.mean(dim=0)
+    return torch.maximum(usual, (_ERROR_FLOOR * usual.mean()).clamp(min=1e-6))
+
+
+def error_scale(errors: Tensor) -> tuple[float, float]:
+    """Of [n] errors of normal windows: median, and 99th percentile less median, above 0."""
+    median = float(errors.median())
+    return median, max(float(errors.quantile(0.99)) - median, 0.1 * median, 1e-6)
