@@ -37,7 +37,10 @@ class TorchDetector:
         prepared: the rows that it was trained on.
         history: of its training, where the shared trainer did it.
         parity: largest relative difference between the ONNX graph and torch, by output; None until exported.
+        export: how the graph becomes ONNX.
     """
+
+    export = staticmethod(export_onnx)
 
     def __init__(
         self,
@@ -68,7 +71,7 @@ class TorchDetector:
     def onnx_bytes(self) -> bytes:
         """The graph, proven to agree with torch."""
         if self._onnx is None:
-            model = export_onnx(self.graph, self.window, self.prepared.channels, self.outputs)
+            model = self.export(self.graph, self.window, self.prepared.channels, self.outputs)
             held_out = WindowSource(self.prepared.filled, self.prepared.held_out_ends, self.window)
             windows = torch.cat(list(held_out.batches(SCORING_BATCH, at_most=PARITY_WINDOWS))).numpy()
             self.parity = prove_parity(self.graph, model, windows)

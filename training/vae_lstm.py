@@ -20,6 +20,7 @@ from schemas.errors import InputError
 from training.calibration import CalibrationScores, every_nth
 from training.datasets.series import SensorSeries
 from training.detectors import TrainOptions
+from training.export_torch import export_onnx_traced
 from training.prepared import prepare
 from training.torch_detector import (
     SCORING_BATCH,
@@ -70,6 +71,7 @@ class VaeLstmDetector(TorchDetector):
 
     graph: VaeLstmGraph
     history: TrainingHistory
+    export = staticmethod(export_onnx_traced)
 
     @property
     def warm_up(self) -> int:
@@ -152,7 +154,7 @@ def fit_vae_lstm(series: SensorSeries, options: VaeLstmOptions) -> VaeLstmDetect
     )
     predictor_history = train_predictor(predictor, vae, prepared, config, predictor_trainer)
     kept.remove()
-    graph = VaeLstmGraph(vae, predictor, config, prepared.mean, prepared.scale)
+    graph = VaeLstmGraph(vae.encoder, vae.decoder, predictor, config, prepared.mean, prepared.scale)
     held_out = WindowSource(prepared.filled, prepared.held_out_ends, config.window)
     errors = graph.set_scales(held_out.batches(SCORING_BATCH, at_most=SCALE_WINDOWS))
     return VaeLstmDetector(

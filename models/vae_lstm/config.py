@@ -7,7 +7,7 @@ from typing import Literal
 
 from schemas.errors import InputError
 
-Score = Literal["window", "sequence"]
+Score = Literal["recent", "window", "sequence"]
 
 WINDOW_LENGTHS = (24, 48, 144)
 # The width of the published networks; their other widths are shares of it.
@@ -26,8 +26,10 @@ class VaeLstmConfig:
         code: numbers that a short window is compressed to.
         hidden: width of the widest layers; 512 is the published network, less shrinks all its layers alike.
         recon_weight: weight of the squared error against the KL divergence. 25 is what the authors' code comes to; the
-            Gaussian likelihood with their deviation of 0.1 asks for 50.
-        score: 'window' = error of the last short window; 'sequence' = of all short windows but the first, as published.
+            Gaussian likelihood with their deviation of 0.1 asks for 50. The error is a sum over rows and channels, so many
+            channels want less.
+        score: 'recent' = error of the last short window, later rows weighing more; 'window' = of all its rows alike;
+            'sequence' = of all short windows but the first, as published.
         lstm_epochs, lstm_batch_size, lstm_learning_rate, lstm_learning_rate_decay, lstm_patience: of the LSTM's training.
         validation_share: last part of the train part, in time, that neither network sees.
         input_clip: standardised inputs are cut to +-this.
@@ -42,7 +44,7 @@ class VaeLstmConfig:
     code: int = 6
     hidden: int = PUBLISHED_HIDDEN
     recon_weight: float = 25.0
-    score: Score = "window"
+    score: Score = "recent"
     lstm_epochs: int = 20
     lstm_batch_size: int = 32
     lstm_learning_rate: float = 2e-4
@@ -91,6 +93,7 @@ PRESETS: dict[str, VaeLstmConfig] = {
         l_seq=5,
         code=16,
         hidden=128,
+        recon_weight=1.0,
         lstm_epochs=15,
         lstm_batch_size=128,
         lstm_learning_rate=2e-3,

@@ -15,7 +15,7 @@ from torch import Tensor
 from models.standardised import StandardisedGraph
 from models.vae_lstm.config import VaeLstmConfig
 from models.vae_lstm.predictor import CodePredictor
-from models.vae_lstm.vae import VariationalAutoencoder
+from models.vae_lstm.vae import Decoder, Encoder
 
 OUTPUTS = ("score", "contribution", "expected", "embedding")
 # Raw score 1.0 is what one in a hundred held-out windows reaches, with the LSTM and without.
@@ -34,28 +34,37 @@ class VaeLstmGraph(StandardisedGraph):
     `full_scale` and `short_scale`. Contributions are the channels' parts of the score and sum to it. A missing value is read
     as the channel's mean and takes no part in an error.
 
+    With `score='recent'` a row weighs (1 - a)^age, a = 2 / (l_win + 1): the moving average that smooths such errors over
+    l_win rows, inside one window.
+
     Args:
-        vae, predictor: trained.
+        encoder, decoder, predictor: trained.
         mean, scale: [C], of the train part; `scale` above 0.
     """
 
     full_scale: Tensor
     short_scale: Tensor
+    weights: Tensor
 
     def __init__(
         self,
-        vae: VariationalAutoencoder,
+        encoder: Encoder,
+        decoder: Decoder,
         predictor: CodePredictor,
         config: VaeLstmConfig,
         mean: np.ndarray,
         scale: np.ndarray,
     ) -> None:
         super().__init__(mean, scale, config.input_clip)
-        self.encoder, self.decoder, self.predictor = vae.encoder, vae.decoder, predictor
+        self.config = config
+        self.encoder, self.decoder, self.predictor = encoder, decoder, predictor
         self.l_win, self.l_seq, self.code = config.l_win, config.l_seq, config.code
         self.channels = len(mean)
         # The first short window that is scored.
-        self.first = config.l_seq - 1 if config.score == "window" else 1
+        self.first = 1 if config.score == "sequence" else config.l_seq - 1
+        age = torch.arange(config.l_win * (config.l_seq - self.first)).flip(0)
+        keep = 1 - 2 / (config.l_win + 1) if config.score == "recent" else 1.0
+        self.register_buffer("weights", keep ** age[:, None].float())  # [scored rows, 1]
         self.register_buffer("full_scale", torch.ones(()))
         self.register_buffer("short_scale", torch.ones(()))
         self.eval()
@@ -83,8 +92,9 @@ class VaeLstmGraph(StandardisedGraph):
         predicted = predicted.reshape(-1, (self.l_seq - self.first) * self.l_win, self.channels)
         reconstruction = self.decoder(codes[:, -1])
         start = self.first * self.l_win
-        full = mean_by_channel((rows[:, start:] - predicted) ** 2, measured[:, start:])
-        short = mean_by_channel((rows[:, -self.l_win :] - reconstruction) ** 2, measured[:, -self.l_win :])
+        weights = measured[:, start:] * self.weights
+        full = mean_by_channel((rows[:, start:] - predicted) ** 2, weights)
+        short = mean_by_channel((rows[:, -self.l_win :] - reconstruction) ** 2, weights[:, -self.l_win :])
         return codes, full, short, predicted, reconstruction
 
     def set_scales(self, batches: Iterable[Tensor]) -> tuple[float, float]:
@@ -96,6 +106,7 @@ class VaeLstmGraph(StandardisedGraph):
         return float(full.mean()), float(short.mean())
 
 
-def mean_by_channel(squares: Tensor, measured: Tensor) -> Tensor:
-    """[N, n, C] to [N, C]: each channel's part of the mean over all measured values."""
-    return (squares * measured).sum(dim=1) / torch.clamp(measured.sum(dim=(1, 2)), min=1.0)[:, None]
+def mean_by_channel(squares: Tensor, weights: Tensor) -> Tensor:
+    """[N, n, C] to [N, C]: each channel's part of the weighted mean over all values; 0 where all weights are."""
+    total = weights.sum(dim=(1, 2))[:, None]
+    return (squares * weights).sum(dim=1) / torch.where(total > 0, total, torch.ones_like(total))
