@@ -32,7 +32,6 @@ COMMANDS = {
     "worker": "score machines from Kafka, raise alerts and localizations",
     "alerts": "show alerts from Kafka",
     "label": "answer what workers ask about windows they are unsure of",
-    "label": "answer what workers ask about windows they are unsure of",
 }
 
 
