@@ -2,7 +2,7 @@
 #
 #   make setup          .venv with the exact versions of constraints.txt
 #   make demo           broker, training, live alerts, summary and plot; DEMO="--option ..." passes options on
-#   make test           lint, types and every test; TESTS="tests/unit -k window" picks some
+#   make test           lint, types and every test; TESTS="tests/unit -k window" picks some, TESTS="-n 0" takes one process
 #   make lint           ruff and mypy alone
 #   make bench          measure against other frameworks on a real Kafka; BENCH="--option ..." passes options on
 #   make clean          caches and build products; `make distclean` takes the virtual environments too
@@ -17,6 +17,8 @@ PYTHON ?= $(shell for candidate in python3.11 python3.12 python3.13 python3 pyth
 	$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$candidate && break; done)
 PIP_INSTALL := -m pip install --disable-pip-version-check --no-input
 TESTS ?=
+# More than there are cores: many tests wait for a broker.
+TEST_PROCESSES ?= 4
 DEMO ?=
 BENCH ?=
 
@@ -34,7 +36,7 @@ demo: $(VENV)/.ready
 	@$(BIN)/wheeltapper demo $(DEMO)
 
 test: lint
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -8,11 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.distribution import deal
+
 # Started in the background of a script, Ctrl-C is ignored, and so it would be by every process that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Several test processes share the processor: more than one thread in each would only wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Several processes get the tests in another order than one."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = deal(items)
 
 
 @pytest.fixture(scope="session")

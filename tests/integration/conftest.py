@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from deploy.broker import EmbeddedBroker, find_binary
 from schemas.errors import InputError
+from tests.helpers.shared import folder_of_this_run, shared
 from tests.integration.kafka_tools import Broker, KafkaNode, free_port_pair, why_no_kafka
 from tests.integration.secure_kafka import SecureKafka
 
 _numbers = itertools.count(1)
 _STORE_PASSWORD = "of-a-store-that-lives-as-long-as-the-tests"
+# Administrator, worker, stranger.
+_USERS = (("admin", "admin-secret"), ("worker", "worker-secret"), ("stranger", "stranger-secret"))
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +32,13 @@ def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         find_binary()
     except InputError as error:
         pytest.skip(str(error))
-    with EmbeddedBroker(log_file=tmp_path_factory.mktemp("tansu") / "broker.log") as broker:
+    with shared(folder_of_this_run(tmp_path_factory), "tansu", _embedded_broker) as address:
+        yield address
+
+
+@contextmanager
+def _embedded_broker(folder: Path) -> Iterator[str]:
+    with EmbeddedBroker(log_file=folder / "broker.log") as broker:
         yield broker.client_address
 
 
@@ -37,7 +48,13 @@ def real_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     reason = why_no_kafka()
     if reason:
         pytest.skip(reason)
-    node = KafkaNode(tmp_path_factory.mktemp("kafka"))
+    with shared(folder_of_this_run(tmp_path_factory), "kafka", _kafka) as address:
+        yield address
+
+
+@contextmanager
+def _kafka(folder: Path) -> Iterator[str]:
+    node = KafkaNode(folder / "node")
     try:
         yield node.start()
     finally:
@@ -69,7 +86,7 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 def topics_prefix(request: pytest.FixtureRequest) -> str:
     """A topic prefix that no other test of this run uses."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:60]
-    return f"{name}-{next(_numbers)}."
+    return f"{name}-{os.environ.get('PYTEST_XDIST_WORKER', 'gw')}-{next(_numbers)}."
 
 
 @pytest.fixture(scope="session")
@@ -78,10 +95,17 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKaf
     reason = why_no_kafka() or (None if shutil.which("keytool") else "needs keytool, which comes with Java")
     if reason:
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("secure-kafka")
+    with shared(folder_of_this_run(tmp_path_factory), "secure-kafka", _secure_kafka) as line:
+        address, ca_file = line.split(" ", 1)
+        yield SecureKafka(address, Path(ca_file), *_USERS)
+
+
+@contextmanager
+def _secure_kafka(folder: Path) -> Iterator[str]:
+    """Its address and the PEM file of its authority."""
     keystore, truststore, ca_file = _make_stores(folder)
-    admin, user, stranger = ("admin", "admin-secret"), ("worker", "worker-secret"), ("stranger", "stranger-secret")
-    users = " ".join(f'user_{name}="{password}"' for name, password in (admin, user, stranger))
+    admin = _USERS[0]
+    users = " ".join(f'user_{name}="{password}"' for name, password in _USERS)
     port = free_port_pair()
     node = KafkaNode(
         folder / "node",
@@ -106,7 +130,7 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKaf
         port=port,
     )
     try:
-        yield SecureKafka(node.start(), ca_file, admin, user, stranger)
+        yield f"{node.start()} {ca_file}"
     finally:
         node.kill()
 
