@@ -15,14 +15,15 @@ import torch
 from models.paano.config import PaanoConfig
 from models.paano.graph import OUTPUTS, PaanoGraph
 from models.paano.loss import PaanoObjective, span
-from models.paano.memory import build_memory
+from models.paano.memory import Memory, build_memory, usual_differences
 from models.paano.network import PaanoNetwork
+from schemas.errors import InputError
 from training.calibration import CalibrationScores, bounded_sample, contiguous_runs, every_nth
 from training.datasets.series import SensorSeries
 from training.detectors import TrainOptions
 from training.prepared import MINIMUM_WINDOWS, VALIDATION_SHARE, PreparedSeries, prepare, window_ends
 from training.progress import working
-from training.torch_detector import SCORING_BATCH, TorchDetector, chosen_settings, held_out_scores, training_parameters
+from training.torch_detector import SCORING_BATCH, TorchDetector, chosen_settings, held_out_pieces, training_parameters
 from training.trainer import TrainerOptions, WindowSource, fingerprint, train_network
 
 # More steps than these change little; the loss is flat after a few dozen.
@@ -38,6 +39,8 @@ TRAINER = TrainerOptions(
 SHORTER_WINDOWS = (32, 16)
 # Share of a budget that the encoder may take; embedding the memory and the held-out part takes the rest.
 TRAINING_SHARE_OF_BUDGET = 0.6
+# Held-out patches that say what is usual.
+USUAL_PATCHES = 2000
 
 
 def train_paano(series: SensorSeries, options: TrainOptions) -> tuple[TorchDetector, CalibrationScores]:
@@ -51,8 +54,8 @@ def train_paano(series: SensorSeries, options: TrainOptions) -> tuple[TorchDetec
         config = replace(config, window=fitting_window(len(series.train), config.window))
     if trainer.budget_s is not None:
         trainer = replace(trainer, budget_s=TRAINING_SHARE_OF_BUDGET * trainer.budget_s)
-    detector = fit_paano(series, config, trainer)
-    return detector, every_nth(held_out_scores(detector, progress=options.progress), options.stride)
+    detector, scores = fit_paano(series, config, trainer)
+    return detector, every_nth(scores, options.stride)
 
 
 def fitting_window(rows: int, default: int) -> int:
@@ -62,8 +65,13 @@ def fitting_window(rows: int, default: int) -> int:
     return max(fitting, default=min(default, SHORTER_WINDOWS[-1]))
 
 
-def fit_paano(series: SensorSeries, config: PaanoConfig, trainer: TrainerOptions) -> TorchDetector:
-    """Train on the first part of `series.train` and remember patches of it.
+def fit_paano(
+    series: SensorSeries, config: PaanoConfig, trainer: TrainerOptions
+) -> tuple[TorchDetector, CalibrationScores]:
+    """Train on the first part of `series.train`; score the rest with a memory of the first; then remember both.
+
+    The alarm level comes from scores that know nothing of the patches that they judge; the bundle knows all of them, so
+    that a short history is not made shorter.
 
     Raises:
         InputError: as `train_paano`.
@@ -83,24 +91,20 @@ def fit_paano(series: SensorSeries, config: PaanoConfig, trainer: TrainerOptions
         title=f"paano {series.entity}",
     )
     with working(f"paano {series.entity}: remembering patches", show=trainer.progress):
-        ends = prepared.train_ends[bounded_sample(len(prepared.train_ends), config.memory_candidates)]
-        candidates = WindowSource(prepared.rows, ends, config.window)
-        memory = build_memory(
-            network,
-            lambda: candidates.batches(SCORING_BATCH),
-            torch.as_tensor(prepared.filled[ends]),
-            most=config.memory,
-            seed=trainer.seed,
-        )
-    encoder = sum(parameter.numel() for parameter in network.blocks.parameters())
-    return TorchDetector(
+        memory = _memory(network, config, prepared, prepared.train_ends, trainer.seed)
+        held_out = WindowSource(prepared.rows, prepared.held_out_ends, config.window)
+        usual = usual_differences(network, memory, held_out.batches(SCORING_BATCH, at_most=USUAL_PATCHES))
+        scores = _held_out_scores(PaanoGraph(network, config, prepared.mean, prepared.scale, memory, usual), prepared)
+        everything = np.concatenate([prepared.train_ends, prepared.held_out_ends])
+        memory = _memory(network, config, prepared, everything, trainer.seed)
+    detector = TorchDetector(
         "paano",
-        PaanoGraph(network, config, prepared.mean, prepared.scale, memory),
+        PaanoGraph(network, config, prepared.mean, prepared.scale, memory, usual),
         prepared,
         OUTPUTS,
         parameters={
             **asdict(config),
-            "encoder_parameters": encoder,
+            "encoder_parameters": sum(parameter.numel() for parameter in network.blocks.parameters()),
             "remembered": len(memory.embedding),
             **training_parameters(trainer, history),
         },
@@ -110,6 +114,41 @@ def fit_paano(series: SensorSeries, config: PaanoConfig, trainer: TrainerOptions
         ),
         history=history,
     )
+    return detector, scores
+
+
+def _memory(
+    network: PaanoNetwork, config: PaanoConfig, prepared: PreparedSeries, ends: np.ndarray, seed: int
+) -> Memory:
+    ends = ends[bounded_sample(len(ends), config.memory_candidates)]
+    candidates = WindowSource(prepared.rows, ends, config.window)
+    return build_memory(
+        network,
+        lambda: candidates.batches(SCORING_BATCH),
+        torch.as_tensor(prepared.filled[ends]),
+        most=config.memory,
+        seed=seed,
+    )
+
+
+def _held_out_scores(graph: PaanoGraph, prepared: PreparedSeries) -> CalibrationScores:
+    """By torch: this graph has half of the memory and is never exported."""
+    series = prepared.series
+    ends = np.concatenate(
+        [
+            np.arange(piece.start + prepared.window - 1, piece.stop)
+            for piece in held_out_pieces(prepared.held_out_ends, prepared.window)
+        ]
+    )
+    windows = WindowSource(prepared.filled, ends, prepared.window)
+    with torch.no_grad():
+        scores = [graph(part)[0] for part in windows.batches(SCORING_BATCH)]
+    return CalibrationScores(
+        score=torch.cat(scores).numpy().astype(np.float64),
+        time=series.train_ts[ends],
+        interval_s=series.sampling_interval_s,
+        origin=f"last {prepared.validation_share:.0%} of the train part, against a memory of the rest",
+    )
 
 
 def _samples(prepared: PreparedSeries, rows: int) -> tuple[WindowSource, WindowSource]:
@@ -118,6 +157,11 @@ def _samples(prepared: PreparedSeries, rows: int) -> tuple[WindowSource, WindowS
     runs = contiguous_runs(series.train_ts, series.sampling_interval_s)
     split = int(len(series.train) * (1 - prepared.validation_share))
     training = _source(prepared, window_ends(runs, rows, 0, split), rows)
+    if not len(training):
+        raise InputError(
+            f"{series.dataset} {series.entity}: no stretch of the train part without a gap is as long as the {rows} rows that "
+            "two patches of paano need; give more rows or a smaller --window"
+        )
     held_out = window_ends(runs, rows, split, len(series.train))
     return training, _source(prepared, held_out, rows) if len(held_out) else training
 

@@ -42,7 +42,7 @@ class PaanoConfig:
     memory: int = 2000
     memory_candidates: int = 8000
     neighbours: int = 3
-    input_weight: float = 0.1
+    input_weight: float = 1.0
     margin: float = 0.5
     radius: int = 2
     pretext_weight: float = 1.0

@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 
 from models.paano.config import PaanoConfig
-from models.paano.memory import Memory, profile_of
+from models.paano.memory import LEAST_DISTANCE, Memory, Usual, profile_of
 from models.paano.network import PaanoNetwork, encoder_input, unit
 from models.standardised import StandardisedGraph
 
 OUTPUTS = ("score", "contribution", "expected", "embedding")
-# A patch that is remembered itself differs by rounding alone: below that, nothing can be told apart.
-LEAST_DISTANCE = 1e-6
 # Added to each channel's unlikeness, which is usually 1: without any, all share the blame.
 EVEN_BLAME = 1e-3
 
@@ -30,22 +28,29 @@ class PaanoGraph(StandardisedGraph):
     Args:
         network: trained.
         mean, scale: [C], of the train part; `scale` above 0.
+        memory: of normal patches. usual: how far others lie from it.
     """
 
     def __init__(
-        self, network: PaanoNetwork, config: PaanoConfig, mean: np.ndarray, scale: np.ndarray, memory: Memory
+        self,
+        network: PaanoNetwork,
+        config: PaanoConfig,
+        mean: np.ndarray,
+        scale: np.ndarray,
+        memory: Memory,
+        usual: Usual,
     ) -> None:
         super().__init__(mean, scale, config.input_clip)
         self.blocks = network.blocks
         self.normalise = config.normalise
         self.neighbours = min(config.neighbours, len(memory.embedding))
-        self.pieces = memory.profile.shape[2]
+        self.pieces = memory.profile.shape[1]
         self.input_weight = config.input_weight
-        self.usual_distance = max(memory.usual_distance, LEAST_DISTANCE)
+        self.usual_distance = usual.distance
         self.register_buffer("bank", memory.embedding)
         self.register_buffer("profile", memory.profile)
         self.register_buffer("last", memory.last)
-        self.register_buffer("usual", memory.usual)
+        self.register_buffer("usual", usual.difference)
         self.eval()
 
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -69,9 +74,5 @@ class PaanoGraph(StandardisedGraph):
 
     def unlike(self, rows: Tensor, nearest: Tensor) -> Tensor:
         """[N, T, C] z-scores against the patch remembered as nearest [N]: [N, C], usually 1."""
-        squared = torch.mean((profile_of(rows, self.normalise, self.pieces) - self.profile[nearest]) ** 2, dim=2)
-        unlike = squared / self.usual
-        if self.normalise != "both":
-            return unlike
-        channels = unlike.shape[1] // 2
-        return (unlike[:, :channels] + unlike[:, channels:]) / 2
+        squared = (profile_of(rows, self.pieces) - self.profile[nearest]) ** 2
+        return torch.mean(squared, dim=1) / self.usual

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.paano.network import PaanoNetwork, encoder_input, unit
+from models.paano.network import PaanoNetwork, unit
 
 # Pieces of equal length that a patch is averaged over for blame, at most, and float32 values that these may take.
 SEGMENTS = 8
 PROFILE_VALUES = 4_000_000
 # Least usual difference of a channel, as a share of the mean over channels, and in itself.
 LEAST_USUAL_SHARE, LEAST_USUAL = 0.05, 1e-3
-_BATCH = 1024
+# A patch that is remembered itself differs by rounding alone: below that, nothing can be told apart.
+LEAST_DISTANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,26 @@ class Memory:
     """
     Attributes:
         embedding: [M, D] float32, unit length.
-        profile: [M, F, S] float32, what the encoder sees of each patch, averaged over S pieces; see `profile_of`.
+        profile: [M, S, C] float32, z-scores of each patch, averaged over S pieces of it.
         last: [M, C] float32, last row of each patch, raw units.
-        usual: [F] float32, mean squared difference of profiles between a normal patch and the one nearest to it.
-        usual_distance: mean of 1 - cosine between the two.
     """
 
     embedding: Tensor
     profile: Tensor
     last: Tensor
-    usual: Tensor
-    usual_distance: float
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What scores and blame are measured in: how far normal patches that are not remembered lie from those that are.
+
+    Attributes:
+        difference: [C] float32, mean squared difference of profiles to the patch remembered as nearest.
+        distance: mean of 1 - cosine to it.
+    """
+
+    difference: Tensor
+    distance: float
 
 
 def build_memory(
@@ -52,24 +62,25 @@ def build_memory(
     with torch.no_grad():
         embedding = torch.cat([unit(network(part)) for part in batches()])
         chosen = chosen_members(embedding, most, seed)
-        pieces = segments(network.window, len(chosen) * network.inputs)
-        profile = torch.cat([profile_of(part, network.normalise, pieces) for part in batches()])
-        others = torch.ones(len(embedding), dtype=torch.bool)
-        others[chosen] = False
-        # A remembered patch is nearest to itself: where all are, the second nearest says what is usual.
-        rank = 0
-        if not others.any():
-            others[:] = True
-            rank = min(1, len(chosen) - 1)
-        bank = embedding[chosen]
-        found = [
-            torch.topk(part @ bank.T, rank + 1, dim=1).indices[:, rank] for part in embedding[others].split(_BATCH)
-        ]
-        nearest = torch.cat(found)
-        distance = float(torch.mean(torch.sum((embedding[others] - bank[nearest]) ** 2, dim=1))) / 2
-        usual = torch.mean((profile[others] - profile[chosen][nearest]) ** 2, dim=(0, 2))
-        usual = torch.clamp(usual, min=max(float(usual.mean()) * LEAST_USUAL_SHARE, LEAST_USUAL))
-    return Memory(bank, profile[chosen], raw_last[chosen], usual, distance)
+        pieces = segments(network.window, len(chosen) * raw_last.shape[1])
+        profile = torch.cat([profile_of(part, pieces) for part in batches()])
+    return Memory(embedding[chosen], profile[chosen], raw_last[chosen])
+
+
+def usual_differences(network: PaanoNetwork, memory: Memory, batches: Iterable[Tensor]) -> Usual:
+    """Means over normal patches that the memory has not seen, [B, T, C] z-scores each."""
+    network.eval()
+    differences, distances = [], []
+    with torch.no_grad():
+        for rows in batches:
+            embedding = unit(network(rows))
+            nearest = torch.argmax(embedding @ memory.embedding.T, dim=1)
+            distances.append(torch.sum((embedding - memory.embedding[nearest]) ** 2, dim=1) / 2)
+            profile = profile_of(rows, memory.profile.shape[1])
+            differences.append(torch.mean((profile - memory.profile[nearest]) ** 2, dim=1))
+    difference = torch.cat(differences).mean(dim=0)
+    least = max(float(difference.mean()) * LEAST_USUAL_SHARE, LEAST_USUAL)
+    return Usual(torch.clamp(difference, min=least), max(float(torch.cat(distances).mean()), LEAST_DISTANCE))
 
 
 def chosen_members(embedding: Tensor, most: int, seed: int) -> Tensor:
@@ -91,7 +102,6 @@ def segments(window: int, values: int) -> int:
     return max(count for count in range(1, limit + 1) if window % count == 0)
 
 
-def profile_of(rows: Tensor, normalise: str, pieces: int) -> Tensor:
-    """[N, T, C] z-scores -> [N, F, S], F = C, or 2 C where the encoder sees shapes and levels."""
-    seen = encoder_input(rows, normalise)
-    return seen.reshape(seen.shape[0], seen.shape[1], pieces, seen.shape[2] // pieces).mean(dim=3)
+def profile_of(rows: Tensor, pieces: int) -> Tensor:
+    """[N, T, C] z-scores -> [N, S, C]: averages over S pieces of equal length."""
+    return rows.reshape(rows.shape[0], pieces, rows.shape[1] // pieces, rows.shape[2]).mean(dim=2)

@@ -26,9 +26,8 @@ class PaanoNetwork(nn.Module):
         super().__init__()
         self.normalise = config.normalise
         self.window = config.window
-        self.inputs = channels * (2 if config.normalise == "both" else 1)
         width = config.width
-        widths = (self.inputs, width, 2 * width, width, max(width // 2, 2))
+        widths = (channels * (2 if config.normalise == "both" else 1), width, 2 * width, width, max(width // 2, 2))
         self.blocks = nn.Sequential(
             *(
                 nn.Sequential(
