@@ -40,7 +40,7 @@ class PaanoConfig:
     width: int = 128
     normalise: Normalise = "train"
     memory: int = 2000
-    memory_candidates: int = 8000
+    memory_candidates: int = 5000
     neighbours: int = 3
     input_weight: float = 1.0
     margin: float = 0.5
