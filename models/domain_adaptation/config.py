@@ -40,9 +40,7 @@ class DomainAdaptationConfig:
         jitter, scaling: augmentation: noise of that many standard deviations, then a factor N(1, scaling) by channel.
         presumed_normal: share of the target's windows, those of lowest score, that take part in alignment and set its
             reference; the source's part is its normal windows. 1 aligns everything with everything.
-        pseudo_weight: weight of the cross entropy on target windows whose label the network is sure of (the
-            highest and the lowest scores by `presumed_normal`); 0 leaves it out.
-        warm_up: share of the iterations before presumed labels are used.
+        warm_up: share of the iterations before windows are presumed normal and alignment begins.
         selection: 'last' keeps the weights of the last step; 'unlabelled' those of the best of ten checkpoints by
             AUC-PR on held-out source windows less the discrepancy of held-out source and target features.
         alpha: share of the classifier in the score; the rest is the normalised reconstruction error.
@@ -72,7 +70,6 @@ class DomainAdaptationConfig:
     jitter: float = 0.03
     scaling: float = 0.1
     presumed_normal: float = 0.8
-    pseudo_weight: float = 0.0
     warm_up: float = 0.3
     selection: Selection = "last"
     alpha: float = 0.7

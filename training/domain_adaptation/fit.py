@@ -31,17 +31,14 @@ from training.domain_adaptation.domains import (
     UNLABELLED,
     Scaler,
     WindowDomain,
-    fit_scaler,
-    given_scaler,
-    joined,
     split_in_time,
 )
+from training.domain_adaptation.inputs import check_inputs, fit_scalers, scaled_rows
 from training.metrics.ranking import auc_pr
 from training.progress import epochs_progress
 
 CHECKPOINTS = 10
 VALIDATION_SHARE = 0.2
-_LEAST_WINDOWS = 8
 _EVALUATION_BATCH = 512
 _FINAL_LEARNING_RATE = 1e-6
 # A channel that is always right, as a constant one is, counts no more than so exact.
@@ -83,7 +80,7 @@ def train_adapted(
             not finite.
     """
     config = replace(options or DomainAdaptationConfig(), method=method)
-    _check(sources, target_unlabelled, config, target_labels)
+    check_inputs(sources, target_unlabelled, config, target_labels)
     return _Training(sources, target_unlabelled, config, target_labels, scalers, seed, budget_s, progress).run()
 
 
@@ -107,7 +104,7 @@ class _Training:
         self.supervised = config.method == "target-supervised"
         self.validation: tuple[Tensor, np.ndarray, Tensor] | None = None
         given = None if scalers is None else (tuple(scalers[0]), scalers[1])
-        self.source_scalers, self.target_scaler = given or _scalers(sources, target, config)
+        self.source_scalers, self.target_scaler = given or fit_scalers(sources, target, config)
         if config.selection == "unlabelled" and not self.supervised:
             sources, target, target_labels = self._hold_out(sources, target, target_labels)
         self.target_rows = torch.as_tensor(self.target_scaler.apply(target.windows, INPUT_CLIP))
@@ -115,7 +112,7 @@ class _Training:
         if self.supervised:
             self.rows, self.labels = self.target_rows[known != UNLABELLED], known[known != UNLABELLED]
         else:
-            self.rows = _scaled(sources, self.source_scalers)
+            self.rows = scaled_rows(sources, self.source_scalers)
             self.labels = np.concatenate([source.labels for source in sources])
             self.rows, self.labels = self.rows[self.labels != UNLABELLED], self.labels[self.labels != UNLABELLED]
         self.labelled_domain = TARGET if self.supervised else SOURCE
@@ -126,8 +123,7 @@ class _Training:
         self.known_target = torch.as_tensor(np.flatnonzero(known != UNLABELLED) if use_labels else np.zeros(0, int))
         self.known_labels = torch.as_tensor(known, dtype=torch.float32)
         # Until the first choice every window of the target is presumed normal.
-        self.presumed = torch.zeros(len(self.target_rows), dtype=torch.int64)
-        self.presumed_weight = torch.tensor(1.0)
+        self.presumed_normal = torch.ones(len(self.target_rows), dtype=torch.bool)
         self.adapting_since: int | None = None
         self.network = DomainNetwork(self.rows.shape[2], config)
         self.optimizer = torch.optim.Adam(
@@ -205,7 +201,7 @@ class _Training:
         known = self._draw(self.known_target, max(1, int(_LABELLED_SHARE * config.batch_size)))
         n = len(index)
         rows = self._augmented(self.target_rows[torch.cat([index, known])])
-        normal = self.presumed[index] == NORMAL
+        normal = self.presumed_normal[index]
         reference = torch.cat([normal, torch.zeros(len(known), dtype=torch.bool)])
         with self.network.of_domain(TARGET, reference):
             features, logit, reconstruction = self.network(rows)
@@ -216,14 +212,7 @@ class _Training:
         if not adapting:
             return loss
         strength = schedule((progress - config.warm_up) / (1 - config.warm_up))
-        loss = loss + self._alignment(features[:n][normal], config.domain_weight * strength)
-        if config.pseudo_weight > 0:
-            sure = self.presumed[index] != UNLABELLED
-            presumed = self.presumed[index].float()
-            loss = loss + config.pseudo_weight * strength * _cross_entropy(
-                logit[:n][sure], presumed[sure], self.presumed_weight
-            )
-        return loss
+        return loss + self._alignment(features[:n][normal], config.domain_weight * strength)
 
     def _alignment(self, target: Tensor, strength: float) -> Tensor:
         """The domain loss of the batch's normal source features and `target` [m, D]; 0 where either is too few."""
@@ -237,29 +226,21 @@ class _Training:
         return strength * distance(source, target)
 
     def _presume(self) -> None:
-        """Choose, by the score, the target's windows that are taken for normal and those taken for anomalous."""
+        """Choose, by the score, the target's windows that are taken for normal."""
         if self.config.presumed_normal >= 1:
             return
         order = torch.argsort(self._presuming_scores(), stable=True)
-        normal = self._presumed_count(len(order))
-        # The windows next to the border are taken for neither.
-        strange = len(order) - max(1, (len(order) - normal) // 2)
-        self.presumed[order[:normal]] = NORMAL
-        self.presumed[order[normal:strange]] = UNLABELLED
-        self.presumed[order[strange:]] = ANOMALOUS
+        self.presumed_normal[:] = False
+        self.presumed_normal[order[: max(2, int(len(order) * self.config.presumed_normal))]] = True
         # What somebody has labelled needs no presumption.
-        self.presumed[self.known_target] = self.known_labels[self.known_target].to(torch.int64)
-        self.presumed_weight = positive_weight(self.presumed[self.presumed != UNLABELLED])
-
-    def _presumed_count(self, windows: int) -> int:
-        return max(2, int(windows * self.config.presumed_normal))
+        self.presumed_normal[self.known_target] = self.known_labels[self.known_target] == NORMAL
 
     def _presuming_scores(self) -> Tensor:
         """[n] of the target's windows, as the graph scores them; the error's scale is that of the windows presumed normal."""
         self.network.eval()
         logits, squared = _outputs(self.network, self.target_rows, self.config)
         self.network.train()
-        normal = self.presumed == NORMAL
+        normal = self.presumed_normal
         error = (squared / usual_errors(squared[normal])).mean(dim=1)
         median, spread = error_scale(error[normal])
         beyond = torch.relu(error - median) / spread
@@ -294,7 +275,7 @@ class _Training:
                 f"{(labels == ANOMALOUS).sum()} anomalous windows, expected 2 of each to select by; set selection=last"
             )
         self.validation = (
-            _scaled(held, self.source_scalers),
+            scaled_rows(held, self.source_scalers),
             labels,
             torch.as_tensor(self.target_scaler.apply(held_out.windows, INPUT_CLIP)),
         )
@@ -331,7 +312,7 @@ class _Training:
             if not self.aligns:
                 network.estimate_statistics(self.target_rows, TARGET)
             self._presume()
-            reference = self.target_rows[self.presumed == NORMAL]
+            reference = self.target_rows[self.presumed_normal]
             network.estimate_statistics(reference, TARGET)
             network.eval()
         _, squared = _outputs(network, reference, config)
@@ -350,58 +331,6 @@ class _Training:
             cut=cut,
             checkpoints=tuple(self.checkpoints),
         )
-
-
-def _check(
-    sources: Sequence[WindowDomain],
-    target: WindowDomain,
-    config: DomainAdaptationConfig,
-    target_labels: np.ndarray | None,
-) -> None:
-    if (target.labels != UNLABELLED).any():
-        raise InputError(
-            f"{target.name}: {int((target.labels != UNLABELLED).sum())} windows of the target carry labels, expected none; "
-            "take them off (unlabelled()) and hand over those that may be used as target_labels"
-        )
-    if target_labels is not None and len(target_labels) != len(target):
-        raise InputError(
-            f"{target.name}: {len(target_labels)} target labels for {len(target)} windows, expected as many"
-        )
-    if len(target) < _LEAST_WINDOWS:
-        raise InputError(f"{target.name}: {len(target)} windows, expected at least {_LEAST_WINDOWS}")
-    if config.method == "target-supervised":
-        labels, name = (np.zeros(0) if target_labels is None else np.asarray(target_labels)), target.name
-    else:
-        if not sources:
-            raise InputError(f"{target.name}: no source, expected at least one; only 'target-supervised' needs none")
-        labels, name = np.concatenate([source.labels for source in sources]), sources[0].name
-        for source in sources:
-            if source.windows.shape[1:] != target.windows.shape[1:]:
-                raise InputError(
-                    f"windows of {source.name} are {source.windows.shape[1:]} (rows, channels) and of {target.name} "
-                    f"{target.windows.shape[1:]}, expected the same"
-                )
-    for label, word in ((NORMAL, "normal"), (ANOMALOUS, "anomalous")):
-        if not (labels == label).any():
-            raise InputError(f"{name}: no {word} window among its labels, expected some of both kinds to learn from")
-
-
-def _scalers(
-    sources: Sequence[WindowDomain], target: WindowDomain, config: DomainAdaptationConfig
-) -> tuple[tuple[Scaler, ...], Scaler]:
-    """One scaler a domain; 'source-only' knows one scaler, that of all sources together, and nothing of the target."""
-    if config.scale == "given":
-        given = given_scaler(target.windows.shape[2])
-        return (given,) * max(len(sources), 1), given
-    if config.method == "source-only":
-        common = fit_scaler(joined("sources", sources).windows)
-        return (common,) * len(sources), common
-    return tuple(fit_scaler(source.windows) for source in sources), fit_scaler(target.windows)
-
-
-def _scaled(domains: Sequence[WindowDomain], scalers: Sequence[Scaler]) -> Tensor:
-    parts = [scaler.apply(domain.windows, INPUT_CLIP) for domain, scaler in zip(domains, scalers, strict=True)]
-    return torch.as_tensor(np.concatenate(parts))
 
 
 def _cross_entropy(logit: Tensor, labels: Tensor, weight: Tensor) -> Tensor:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.domain_adaptation.config import PRESETS, DomainAdaptationConfig
+from models.domain_adaptation.config import PRESETS, DomainAdaptationConfig, Norm
 from models.domain_adaptation.network import SOURCE, TARGET, DomainBatchNorm, DomainNetwork, Encoder, GradientReversal
 from schemas.errors import InputError
 
 TINY = DomainAdaptationConfig(window=16, channels=4, hidden=3, latent=8, pool=2, dropout=0.5)
 
 
-@pytest.mark.parametrize("pool", [1, 2, 4])
-def test_outputs_have_the_stated_shapes(pool: int) -> None:
+@pytest.mark.parametrize(("pool", "norm"), [(1, "domain"), (2, "group"), (4, "domain")])
+def test_outputs_have_the_stated_shapes(pool: int, norm: Norm) -> None:
     network = DomainNetwork(
-        5, DomainAdaptationConfig(window=16, channels=4, hidden=3, layers=2, latent=8, pool=pool)
+        5, DomainAdaptationConfig(window=16, channels=4, hidden=3, layers=2, latent=8, pool=pool, norm=norm)
     ).eval()
     features, logit, reconstruction = network(torch.randn(3, 16, 5))
     assert features.shape == (3, 8)

@@ -116,7 +116,7 @@ def test_alignment_takes_presumed_normal_windows_alone() -> None:
     training._target_loss(progress=0.9, adapting=True)
     # then a fifth of them, those that score highest, is left out, and these are the strange ones
     assert [len(part) for part in aligned] == [int((~strange).sum())]
-    assert not (training.presumed[strange] == 0).any()
+    assert not training.presumed_normal[strange].any()
 
 
 def test_known_labels_of_the_target_are_learnt_from_by_the_aligning_methods() -> None:
