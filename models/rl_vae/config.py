@@ -21,10 +21,10 @@ class RlVaeConfig:
         input_clip: z-scores are cut there, so that no finite reading overflows float32.
         network_clip: z-scores are cut there on their way into both networks, which know nothing of larger ones; the error is
             taken against the uncut values.
-        score: 'both' = z(Q1 - Q0) + beta * z(VAE error); 'vae' and 'q' are its ablations.
-        beta: weight of the VAE's error.
+        score: 'both': log score = log(VAE error) + z(Q1 - Q0) / beta; 'vae' and 'q' are its ablations.
+        beta: weight of the VAE's error against the Q-network.
         advantage_clip: z(Q1 - Q0) is cut to +- that many deviations, so that no wild extrapolation of the Q-network can hide
-            a window that the VAE finds gross.
+            a window that the VAE finds gross: the factor is exp(+-advantage_clip / beta) at most.
         label_budget: labels that may be bought in all, from whatever oracle there is; None is 1 % of the pool.
         gamma: discount. Windows follow each other whatever the agent does, so little is gained by looking ahead.
         episodes: passes over the labelled windows; with each, labels are bought and `gradient_steps` steps are made.
@@ -40,6 +40,7 @@ class RlVaeConfig:
         lambda_start, lambda_least, lambda_most, lambda_rate: of the intrinsic reward's weight.
         reward_target: share of the largest mean reward at which the intrinsic reward starts to lose weight.
         spread: windows that LabelSpreading may label in a round; 0 leaves it out.
+        spread_worth: reward of such a label, as share of that of a bought one.
         neighbours: k of its graph.
         pool_limit: windows that isolation forest and LabelSpreading look at.
         scale: 'train' standardises by the train part, 'given' takes values as they come (see `training.prepared`).
@@ -55,8 +56,8 @@ class RlVaeConfig:
     input_clip: float = 1000.0
     network_clip: float = 10.0
     score: Score = "both"
-    beta: float = 1.0
-    advantage_clip: float = 10.0
+    beta: float = 2.0
+    advantage_clip: float = 3.0
     label_budget: int | None = None
     gamma: float = 0.5
     episodes: int = 25
@@ -76,7 +77,8 @@ class RlVaeConfig:
     lambda_most: float = 0.5
     lambda_rate: float = 0.05
     reward_target: float = 0.8
-    spread: int = 200
+    spread: int = 100
+    spread_worth: float = 0.25
     neighbours: int = 10
     pool_limit: int = 5000
     scale: Literal["train", "given"] = "train"
@@ -100,16 +102,14 @@ class RlVaeConfig:
         ):
             if getattr(self, name) < least:
                 raise InputError(f"RL-VAE's {name} is {getattr(self, name)}, expected at least {least}")
-        for name in ("gamma", "flag_dropout", "epsilon_start", "epsilon_end", "reward_target"):
+        for name in ("gamma", "flag_dropout", "epsilon_start", "epsilon_end", "reward_target", "spread_worth"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"RL-VAE's {name} is {getattr(self, name)}, expected 0 to 1")
         if self.gamma == 1:
             raise InputError("RL-VAE's gamma is 1, expected below 1: a run of windows has no end to sum up to")
-        for name in ("input_clip", "network_clip", "advantage_clip", "q_learning_rate", "reward_anomaly"):
+        for name in ("input_clip", "network_clip", "advantage_clip", "q_learning_rate", "reward_anomaly", "beta"):
             if not getattr(self, name) > 0:
                 raise InputError(f"RL-VAE's {name} is {getattr(self, name)}, expected above 0")
-        if self.beta < 0 or (self.beta == 0 and self.score == "both"):
-            raise InputError(f"RL-VAE's beta is {self.beta}, expected above 0; without the VAE's error: score=q")
         if self.label_budget is not None and self.label_budget < 2:
             raise InputError(f"RL-VAE's label_budget is {self.label_budget}, expected at least 2 or none")
         if self.epsilon_end > self.epsilon_start:

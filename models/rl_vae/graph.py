@@ -1,7 +1,10 @@
 """RL-VAE under the graph contract: raw windows in; score, contribution, expected and embedding out.
 
-score = clip(z(Q1 - Q0)) + beta * z(e), e = root mean squared error of the VAE; both z by normal windows that no network was
-trained on. The flag column is always 0 here, so that a window's score depends on nothing but the window.
+log score = log(e / median e) + clip(z(Q1 - Q0)) / beta
+
+e is the VAE's error; median and z are by normal windows that no network was trained on. The labels move a window up or down,
+by a bounded factor; what the VAE finds gross stays gross. The flag column is always 0 here, so that a window's score depends
+on nothing but the window.
 """
 
 from __future__ import annotations
@@ -20,16 +23,9 @@ from models.standardised import StandardisedGraph
 OUTPUTS = ("score", "contribution", "expected", "embedding")
 # A deviation below that share of a channel's own standard deviation is noise of rounding, not spread.
 LEAST_SPREAD = 0.05
+LEAST_SQUARE = 1e-6
 # Of squared residuals, in squared standard deviations: what is smaller is all the same, and so is what is larger.
 LEAST_SURPRISE, LARGEST_SURPRISE, SURPRISE_SCALE = 1e-3, 1e2, 4.0
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Center and spread of a number over normal windows; z = (x - center) / spread."""
-
-    center: float = 0.0
-    spread: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,12 +33,14 @@ class Standards:
     """What normal windows give, by calibration windows.
 
     Attributes:
-        error, advantage: of the VAE's error and of Q1 - Q0.
+        error: median of the VAE's error.
+        advantage_mean, advantage_spread: of Q1 - Q0.
         channel: [C], standard deviation of the last row's residual, z-scores; empty takes 1 for all.
     """
 
-    error: Moments = Moments()
-    advantage: Moments = Moments()
+    error: float = 1.0
+    advantage_mean: float = 0.0
+    advantage_spread: float = 1.0
     channel: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
@@ -72,7 +70,8 @@ class RlVaeGraph(StandardisedGraph):
         super().__init__(mean, scale, config.input_clip)
         self.vae, self.q_network = vae, q_network
         self.kind, self.beta, self.advantage_clip = config.score, config.beta, config.advantage_clip
-        self.error_moments, self.advantage_moments = standards.error, standards.advantage
+        self.usual_error = standards.error
+        self.advantage_mean, self.advantage_spread = standards.advantage_mean, standards.advantage_spread
         spread = standards.channel if len(standards.channel) else np.ones(len(mean))
         self.register_buffer("channel", torch.as_tensor(np.maximum(spread, LEAST_SPREAD), dtype=torch.float32))
         self.eval()
@@ -82,22 +81,29 @@ class RlVaeGraph(StandardisedGraph):
         measured = (~torch.isnan(window)).float()
         output = self.vae(rows)
         residual = (rows - output.reconstruction) * measured
-        error = window_error(residual, measured)
-        score = self.beta * _z(error, self.error_moments)
+        score = window_error(residual, measured) / self.usual_error
         if self.kind != "vae":
             values = self.q_network(states(residual))
-            advantage = torch.clamp(
-                _z(values[:, 1] - values[:, 0], self.advantage_moments), -self.advantage_clip, self.advantage_clip
-            )
-            score = advantage if self.kind == "q" else advantage + score
+            advantage = (values[:, 1] - values[:, 0] - self.advantage_mean) / self.advantage_spread
+            factor = torch.exp(torch.clamp(advantage, -self.advantage_clip, self.advantage_clip) / self.beta)
+            score = factor if self.kind == "q" else score * factor
         contribution = (residual[:, -1] / self.channel) ** 2
         return score, contribution, self.to_raw(output.reconstruction[:, -1]), output.mu
 
 
 def window_error(residual: Tensor, measured: Tensor) -> Tensor:
-    """[N]: root of the mean squared residual over the window's measured values; residual, measured [N, W, C]."""
-    count = torch.clamp(measured.sum(dim=(1, 2)), min=1.0)
-    return torch.sqrt((residual**2).sum(dim=(1, 2)) / count)
+    """[N]: geometric mean of the root mean squared residuals of the window and of its last row, measured values only.
+
+    The window's is steady, the last row's is sharp, and the score is the last row's.
+
+    Args:
+        residual, measured: [N, W, C].
+    """
+    squared = residual**2
+    window = squared.sum(dim=(1, 2)) / torch.clamp(measured.sum(dim=(1, 2)), min=1.0)
+    last = squared[:, -1].sum(dim=1) / torch.clamp(measured[:, -1].sum(dim=1), min=1.0)
+    # Never quite 0: a row without any measured value still belongs to its window.
+    return ((window + LEAST_SQUARE) * (last + LEAST_SQUARE)) ** 0.25
 
 
 def states(residual: Tensor, flags: Tensor | None = None) -> Tensor:
@@ -119,7 +125,3 @@ def states(residual: Tensor, flags: Tensor | None = None) -> Tensor:
 
 def state_features(channels: int) -> int:
     return channels + 2
-
-
-def _z(values: Tensor, moments: Moments) -> Tensor:
-    return (values - moments.center) / moments.spread

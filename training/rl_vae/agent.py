@@ -54,7 +54,7 @@ class Seen:
 
     Attributes:
         latent: [m, L].
-        error: [m], root mean square.
+        error: [m], see `window_error`.
         peaks: [m, 3], mean square of the window, of its last row, and of the last row's worst channel.
     """
 
@@ -213,6 +213,7 @@ class Agent:
         flags[self.random.random(len(index)) < self.config.flag_dropout] = False
         hint = np.where(self.told[index], 0.0, self.surprise[index])
         extrinsic = extrinsic_rewards(self.believed[index], self.config.reward_anomaly)
+        extrinsic[~self.told[index]] *= self.config.spread_worth
         rewards = total_rewards(extrinsic, hint, self.weight.value)
         wanted = self.targets(index, flags, rewards)
         values = self.q_network(_states(self.vae, self.bank.take(index), _tensor(flags)))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from models.rl_vae.config import RlVaeConfig
-from models.rl_vae.graph import OUTPUTS, Moments, RlVaeGraph, Standards
+from models.rl_vae.graph import OUTPUTS, RlVaeGraph, Standards
 from models.rl_vae.qnetwork import QNetwork
 from models.rl_vae.vae import Vae, vae_loss
 from training.calibration import CalibrationScores, every_nth
@@ -151,12 +151,13 @@ def standards_of(vae: Vae, q_network: QNetwork, normal: WindowBank, errors: np.n
         for part in np.array_split(np.arange(len(normal)), max(1, len(normal) // 512)):
             rows = normal.take(part)
             residuals.append((rows - vae(rows).reconstruction)[:, -1].numpy())
-    return Standards(_moments(errors), _moments(advantage), np.concatenate(residuals).std(axis=0))
-
-
-def _moments(values: np.ndarray) -> Moments:
-    wide = values.astype(np.float64)
-    return Moments(float(wide.mean()), float(max(wide.std(), 1e-3 * abs(wide.mean()), 1e-6)))
+    wide = advantage.astype(np.float64)
+    return Standards(
+        error=float(np.median(errors)),
+        advantage_mean=float(wide.mean()),
+        advantage_spread=float(max(wide.std(), 1e-3 * abs(wide.mean()), 1e-6)),
+        channel=np.concatenate(residuals).std(axis=0),
+    )
 
 
 def _spread(ends: np.ndarray, at_most: int) -> np.ndarray:
@@ -177,7 +178,8 @@ def _parameters(
         "lambda_by_episode": [round(value, 4) for value in history.weight],
         "epsilon_by_episode": [round(value, 4) for value in history.epsilon],
         "q_loss_by_episode": [round(value, 6) for value in history.loss],
-        "error_center": standards.error.center,
-        "error_spread": standards.error.spread,
+        "usual_error": standards.error,
+        "advantage_mean": standards.advantage_mean,
+        "advantage_spread": standards.advantage_spread,
         "cut_by_budget": trained.history.cut or history.cut,
     }

@@ -42,7 +42,14 @@ def choose_pool(
     bank = joined([bank_of_windows(windows), made.bank])
     count = len(labels)
     known = np.concatenate([labels, made.known])
-    pool = LabelPool(bank, lambda index: made.oracle(index - count), made.budget, f"{origin}; {made.origin}", known, mostly_normal=False)
+    pool = LabelPool(
+        bank,
+        lambda index: made.oracle(index - count),
+        made.budget,
+        f"{origin}; {made.origin}",
+        known,
+        mostly_normal=False,
+    )
     return pool, (
         f"none of the {count} labelled windows is {missing[0]}: disturbed normal windows were learned from as well",
     )
