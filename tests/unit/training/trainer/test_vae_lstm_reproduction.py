@@ -9,7 +9,15 @@ import pytest
 
 from schemas.errors import InputError
 from training.reproduce import ReproduceOptions
-from training.reproduce.vae_lstm import SERIES, best_f1, random_f1, reproduce, sequence_labels, test_parts
+from training.reproduce.vae_lstm import (
+    SERIES,
+    best_f1,
+    nab_earned,
+    random_f1,
+    reproduce,
+    sequence_labels,
+    test_parts,
+)
 
 parts_of = test_parts
 del test_parts  # pytest would take it for a test
@@ -56,11 +64,29 @@ def test_bug_2_both_test_parts_of_machine_temp_are_scored(data_root: Path) -> No
     first, second = parts["machine_temp, part 1"], parts["machine_temp, part 2"]
     assert (first.marked.tolist(), second.marked.tolist()) == ([2410, 3987], [841, 4016])
     assert (len(first.series.test), len(second.series.test), len(first.series.train)) == (5000, 7195, 10500)
+    # NAB's probation is the first 750 rows of the whole series: elsewhere they are train rows
+    assert [part.probation for part in parts.values()] == [0, 0, 0, 750, 0, 0]
     # Both are judged by NAB's windows: two in each, which hold the marked rows.
     for part in (first, second):
         assert part.series.test_labels is not None
         assert len(part.series.segments) == 2
         assert part.series.test_labels[part.marked].all()
+
+
+def test_alarms_earn_by_their_first_row(data_root: Path) -> None:
+    if not (data_root / "nab" / "vae_lstm").is_dir():
+        pytest.skip("needs nab/vae_lstm, the authors' splits")
+    # given the second part of machine_temp, and alarms from the first row of each window on
+    part = parts_of(data_root / "nab", "machine_temp")[1]
+    calibrated = np.zeros(len(part.series.test))
+    assert nab_earned(part, calibrated) == -2
+    for start, stop in part.windows:
+        calibrated[start:stop] = 2.0
+    # then all is earned; and less where one begins late
+    assert nab_earned(part, calibrated) == pytest.approx(2.0)
+    start, stop = part.windows[0]
+    calibrated[start : (start + stop) // 2] = 0.0
+    assert 1.5 < nab_earned(part, calibrated) < 1.95
 
 
 def test_missing_data_is_named(tmp_path: Path) -> None:
