@@ -23,7 +23,7 @@ class AdaptedModel:
         network: in evaluation mode, on the CPU.
         source_scalers: one of each source, in order.
         target_scaler: kept in the graph; scores do not depend on anything outside of it.
-        error_median, error_spread, channel_error: see `models.domain_adaptation.graph`.
+        error_median, error_spread, channel_weight, channel_error: see `models.domain_adaptation.graph`.
         iterations: steps taken.
         selected_at: step whose weights were kept.
         cut: True where the budget ended training.
@@ -36,6 +36,7 @@ class AdaptedModel:
     target_scaler: Scaler
     error_median: float
     error_spread: float
+    channel_weight: np.ndarray
     channel_error: np.ndarray
     iterations: int
     selected_at: int
@@ -50,6 +51,7 @@ class AdaptedModel:
             self.target_scaler.deviation,
             self.error_median,
             self.error_spread,
+            self.channel_weight,
             self.channel_error,
         )
 

@@ -41,8 +41,10 @@ CHECKPOINTS = 10
 VALIDATION_SHARE = 0.2
 _EVALUATION_BATCH = 512
 _FINAL_LEARNING_RATE = 1e-6
-# A channel that is always right, as a constant one is, counts no more than so exact.
+# Blame is in units of a channel's usual error, but of no less than that share of all channels'.
 _ERROR_FLOOR = 0.05
+# What a channel counts for that never moved: that it moves at all is strange, however few raw units it moves by.
+_CONSTANT_WEIGHT = 20.0
 # How often, as a share of the training, the windows presumed normal are chosen anew.
 _PRESUME_EVERY = 0.05
 # A batch's labelled windows of the target, as a share of the batch.
@@ -241,7 +243,7 @@ class _Training:
         logits, squared = _outputs(self.network, self.target_rows, self.config)
         self.network.train()
         normal = self.presumed_normal
-        error = (squared / usual_errors(squared[normal])).mean(dim=1)
+        error = (squared * channel_weights(self.target_rows)).mean(dim=1)
         median, spread = error_scale(error[normal])
         beyond = torch.relu(error - median) / spread
         return self.config.alpha * torch.sigmoid(logits) + (1 - self.config.alpha) * beyond
@@ -316,8 +318,8 @@ class _Training:
             network.estimate_statistics(reference, TARGET)
             network.eval()
         _, squared = _outputs(network, reference, config)
-        by_channel = usual_errors(squared)
-        median, spread = error_scale((squared / by_channel).mean(dim=1))
+        weights = channel_weights(reference)
+        median, spread = error_scale((squared * weights).mean(dim=1))
         return AdaptedModel(
             config=config,
             network=network,
@@ -325,7 +327,8 @@ class _Training:
             target_scaler=self.target_scaler,
             error_median=median,
             error_spread=spread,
-            channel_error=by_channel.numpy(),
+            channel_weight=weights.numpy(),
+            channel_error=usual_errors(squared).numpy(),
             iterations=step,
             selected_at=selected,
             cut=cut,
@@ -353,6 +356,12 @@ def usual_errors(squared: Tensor) -> Tensor:
     """[n, F] squared errors of normal windows -> [F], what is usual of each channel, above 0."""
     usual = squared.mean(dim=0)
     return torch.maximum(usual, (_ERROR_FLOOR * usual.mean()).clamp(min=1e-6))
+
+
+def channel_weights(rows: Tensor) -> Tensor:
+    """[n, W, F] scaled rows -> [F], what the squared error of each channel counts for."""
+    moving = (rows.amax(dim=(0, 1)) - rows.amin(dim=(0, 1))) > 1e-3
+    return torch.where(moving, 1.0, _CONSTANT_WEIGHT)
 
 
 def error_scale(errors: Tensor) -> tuple[float, float]:

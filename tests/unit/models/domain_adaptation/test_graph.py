@@ -16,7 +16,14 @@ def graph(error_median: float = 0.5, error_spread: float = 0.25) -> DomainAdapta
     torch.manual_seed(0)
     network = DomainNetwork(3, CONFIG).eval()
     return DomainAdaptationGraph(
-        network, CONFIG, np.array([10, 0, -5.0]), np.array([2, 1, 4.0]), error_median, error_spread, np.ones(3)
+        network,
+        CONFIG,
+        np.array([10, 0, -5.0]),
+        np.array([2, 1, 4.0]),
+        error_median,
+        error_spread,
+        np.array([1, 1, 20.0]),
+        np.array([1, 2, 1.0]),
     )
 
 
@@ -28,9 +35,9 @@ def test_score_is_the_classifier_s_share_and_the_error_beyond_the_usual() -> Non
     features = module.encoder(rows)
     reconstruction = module.decoder(features)
     squared = (rows - reconstruction)[:, -4:] ** 2
-    beyond = ((squared.mean(dim=(1, 2)) - 0.5) / 0.25).clamp(min=0)
+    beyond = (((squared * torch.tensor([1, 1, 20.0])).mean(dim=(1, 2)) - 0.5) / 0.25).clamp(min=0)
     torch.testing.assert_close(score, 0.7 * torch.sigmoid(module.classifier(features)[:, 0]) + 0.3 * beyond)
-    torch.testing.assert_close(contribution, squared.mean(dim=1))
+    torch.testing.assert_close(contribution, squared.mean(dim=1) / torch.tensor([1, 2, 1.0]))
     torch.testing.assert_close(
         expected, reconstruction[:, -1] * torch.tensor([2, 1, 4.0]) + torch.tensor([10, 0, -5.0])
     )
@@ -67,5 +74,6 @@ def test_discriminator_stays_at_home() -> None:
         "decoder",
         "error_median",
         "error_spread",
+        "channel_weight",
         "channel_error",
     }
