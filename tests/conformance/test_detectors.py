@@ -32,7 +32,7 @@ SETTINGS = {
     "range-bands": TrainOptions(settings={"window": "48", "scored_rows": "16"}),
     "pca": TrainOptions(settings={"window": "16"}),
     "l2-norm": TrainOptions(settings={"window": "16"}),
-    "kmeans-ad": TrainOptions(),
+    "kmeans-ad": TrainOptions(settings={"window": "16", "clusters": "12"}),
     "paano": TrainOptions(
         window=16,
         epochs=1,
@@ -43,6 +43,7 @@ SETTINGS = {
         window=48,
         epochs=6,
         settings={
+            "l_win": "24",
             "hidden": "128",
             "code": "8",
             "batch_size": "64",
@@ -58,8 +59,15 @@ SETTINGS = {
     ),
     "alora": TrainOptions(
         window=6,
-        epochs=1,
-        settings={"preset": "small", "width": "12", "layers": "1", "heads": "2", "windows_per_epoch": "1024"},
+        epochs=2,
+        settings={
+            "preset": "small",
+            "width": "36",
+            "layers": "1",
+            "heads": "2",
+            "windows_per_epoch": "1024",
+            "learning_rate": "1e-2",
+        },
     ),
     "domain-adaptation": TrainOptions(
         window=16,
@@ -68,7 +76,11 @@ SETTINGS = {
 }
 
 # (detector, promise) -> why it cannot keep it. The promises are the words given to `promised` in the tests.
-EXCEPTIONS: dict[tuple[str, str], str] = {}
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("alora", "the disturbed channel is blamed"): (
+        "its paper's localization shares blame among channels that the network relates, which two epochs do not teach it"
+    ),
+}
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -1,0 +1,80 @@
+"""The battery of `test_detectors.py` on machines that are out of the ordinary."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conformance.test_detectors import SETTINGS, promised, trained
+from tests.conformance.trained import CHANNELS, Trained, is_network
+from tests.conformance.trained import trained as trained_with
+from tests.helpers.machines import normal_rows, windows_of
+from training.bundle_writer import write_bundle
+from training.export_check import probe_windows
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def test_constant_channel_is_silent_until_it_moves(name: str) -> None:
+    detector = trained(name, "rough")
+    window = windows_of(detector.series.train[300 : 300 + detector.fitted.window], detector.fitted.window)
+    moved = window.copy()
+    moved[0, -4:, -1] += 5.0
+    before, after = detector.graph().run(window), detector.graph().run(moved)
+    assert np.isfinite(before.score).all()
+    with promised(name, "a constant channel that moves is seen"):
+        assert after.score[0] > 3 * before.score[0]
+        assert after.contribution[0].argmax() == CHANNELS - 1
+
+
+def test_missing_training_values_are_no_obstacle(name: str) -> None:
+    detector = trained(name, "rough")
+    assert np.isfinite(detector.series.train).mean() < 1
+    assert np.isfinite(detector.scores.score).all()
+    clean = normal_rows(300, CHANNELS, seed=CHANNELS)
+    assert np.isfinite(detector.graph().run(windows_of(clean, detector.fitted.window)).score).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5, 6])
+def test_few_channels(name: str, channels: int) -> None:
+    if is_network(name) and channels > 1:
+        return  # what is special about a network is one channel; others choose groups of channels
+    detector = trained(name, "1 channel" if channels == 1 else f"{channels} channels")
+    output = detector.graph().run(probe_windows(detector.series.train, detector.fitted.window))
+    assert output.contribution.shape == (8, channels)
+    assert output.score[[4, 5, 7]].min() > output.score[:4].max()
+
+
+def test_many_channels(name: str, tmp_path: Path) -> None:
+    detector = trained(name, "500 channels")
+    written = write_bundle(detector.fitted, detector.series, tmp_path / "b", scores=detector.scores, torchscript=False)
+    assert len(written.manifest.channels) == 500
+    assert sum(map(len, written.files.values())) < 60e6
+
+
+def published(name: str) -> Trained:
+    """Fitted to values as they were published, and given no time where it is trained step by step."""
+    options = replace(SETTINGS[name], settings={**SETTINGS[name].settings, "scale": "given"})
+    if is_network(name):
+        options = replace(options, epochs=100_000, budget_s=0.05)
+    return trained_with(name, options, "published")
+
+
+def test_values_are_taken_as_given_where_asked_for(name: str) -> None:
+    detector = published(name)
+    assert detector.fitted.parameters["scale"] == "given"
+    assert np.isfinite(detector.scores.score).all()
+
+
+def test_a_budget_ends_the_training(name: str) -> None:
+    if not is_network(name):
+        return  # fitted in one pass
+    # Given epochs for days, when a twentieth of a second is all there is: then it ends, and says so
+    started = time.process_time()
+    parameters = published(name).fitted.parameters
+    assert time.process_time() - started < 120
+    assert parameters["cut_by_budget"] is True
