@@ -34,8 +34,8 @@ ABSENT_FROM_A_WORKER = (
     "training",
     "models",
 )
-# Range bands and PCA are fitted where there is neither torch nor scipy.
-EDGE_DETECTORS = ("range_bands", "pca")
+# These are fitted where there is neither torch nor scipy.
+EDGE_DETECTORS = ("range_bands", "pca", "l2_norm")
 
 
 def python_files(room: str) -> list[Path]:
