@@ -262,9 +262,8 @@ def settings_for(threshold: str, **others: Any) -> Settings:
     )
 
 
-@pytest.mark.parametrize("threshold", ["fixed", "spot"])
-@pytest.mark.parametrize("bundles", ["stride 3", "lag 2", "two rules"])
-@settings(REPEATABLE, max_examples=15)
+@pytest.mark.parametrize(("bundles", "threshold"), [("stride 3", "fixed"), ("lag 2", "spot"), ("two rules", "spot")])
+@settings(REPEATABLE, max_examples=12)
 @given(seed=st.integers(0, 10_000), plan=plans, batches=batch_sizes, messy=st.booleans())
 def test_grouping_changes_no_question(
     open_routes: OpenRoutes,
@@ -310,7 +309,7 @@ def test_no_window_of_a_stretch_was_nearer(open_routes: OpenRoutes, seed: int) -
 
 @pytest.mark.parametrize("transactional", [True, False])
 @pytest.mark.parametrize("bundles", ["lag 2", "two rules"])
-@settings(REPEATABLE, max_examples=15)
+@settings(REPEATABLE, max_examples=12)
 @given(seed=st.integers(0, 10_000), history=lives, plan=small_messages, messy=st.booleans())
 def test_kills_change_no_question(
     open_routes: OpenRoutes,
