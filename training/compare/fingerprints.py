@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 _ROOMS = ("training", "models", "schemas")
 # Lists of what else there is, loaders (what they read is hashed itself) and displays: they change no result.
 _WITHOUT_EFFECT = ("training.detectors", "training.datasets", "training.progress", "training.compare", "training.plots")
+_ABOUT_OTHER_DATA = ("training.datasets.catalogue", "training.datasets.registry", "training.datasets.found")
 # Every result is made by these.
 _JUDGE = ("training.evaluation", "training.bundle_writer")
 
@@ -61,19 +62,25 @@ def code_fingerprint(module: str) -> str:
     return digest({name: _meaning(name) for name in sorted(_reached((module, *_JUDGE)))})
 
 
-def _reached(modules: Iterable[str]) -> set[str]:
+@cache
+def loader_fingerprint(module: str) -> str:
+    """Of the module that reads a data set, and what it reads with: another reading of the same files is other data."""
+    return digest({name: _meaning(name) for name in sorted(_reached((module,), without=_ABOUT_OTHER_DATA))})
+
+
+def _reached(modules: Iterable[str], without: Sequence[str] = _WITHOUT_EFFECT) -> set[str]:
     waiting, seen = list(modules), set[str]()
     while waiting:
         name = waiting.pop()
-        if name in seen or _left_out(name) or _file(name) is None:
+        if name in seen or _left_out(name, without) or _file(name) is None:
             continue
         seen.add(name)
         waiting += _imports(name)
     return seen
 
 
-def _left_out(name: str) -> bool:
-    return any(name == other or name.startswith(other + ".") for other in _WITHOUT_EFFECT)
+def _left_out(name: str, without: Sequence[str]) -> bool:
+    return any(name == other or name.startswith(other + ".") for other in without)
 
 
 @cache

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from training.compare.contenders import Contender
-from training.compare.fingerprints import code_fingerprint, digest, files_signature
+from training.compare.fingerprints import code_fingerprint, digest, files_signature, loader_fingerprint
 from training.compare.sources import Source
+from training.datasets.registry import dataset_info
 from training.detectors import detector_entry
 
 # Raised when what a record holds, or how it is measured, changes.
@@ -63,11 +64,12 @@ class Job:
 
 
 def facts_jobs(sources: Sequence[Source]) -> list[Job]:
-    """One for each entity; depends on the files as they lie there."""
+    """One for each entity; depends on the files as they lie there, and on what reads them."""
     jobs = []
     for source in sources:
         files = files_signature(source.folder) if source.folder is not None else ""
-        key = digest([RECORDS, source.dataset, files, code_fingerprint("training.floors")])
+        loader = dataset_info(source.dataset).loader.partition(":")[0]
+        key = digest([RECORDS, source.dataset, files, loader_fingerprint(loader)])
         jobs += [Job("facts", source.dataset, source.folder, entity, key) for entity in source.entities]
     return jobs
 

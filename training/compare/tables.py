@@ -106,7 +106,7 @@ def alarm_table(summary: Summary, dataset: str) -> Grid:
 
 def entity_table(summary: Summary, dataset: str) -> Grid:
     """VUS-PR entity by entity."""
-    names = [name for name in _ordered(summary, dataset) if name != AUTO]
+    names = _without_copies(summary, dataset)
     tables = {name: summary.per_entity(dataset, name, "vus_pr") for name in names}
     entities = [entity for entity in summary.entities(dataset) if any(entity in table for table in tables.values())]
     rows: list[list[Cell]] = []
@@ -121,7 +121,7 @@ def entity_table(summary: Summary, dataset: str) -> Grid:
     note = f"{without} more without a value: nothing is labelled there, or nothing ran." if without else ""
     return Grid(
         f"{dataset}: VUS-PR by entity",
-        ["entity", *map(shown_name, names)],
+        ["entity", *(_named(summary, dataset, name) for name in names)],
         rows,
         note=note,
         strong=frozenset(strong),
@@ -138,9 +138,7 @@ def localization_table(summary: Summary, dataset: str) -> Grid | None:
         ("ips_100", "IPS@100"),
         ("ips_150", "IPS@150"),
     )
-    names = [
-        name for name in _ordered(summary, dataset) if name != AUTO and summary.mean(dataset, name, "hit_rate_100")
-    ]
+    names = [name for name in _without_copies(summary, dataset) if summary.mean(dataset, name, "hit_rate_100")]
     if not names:
         return None
     means = {(name, metric): summary.mean(dataset, name, metric) for name in names for metric, _ in metrics}
@@ -148,7 +146,10 @@ def localization_table(summary: Summary, dataset: str) -> Grid | None:
     return Grid(
         f"{dataset}: whom it blames",
         ["detector", *(heading for _, heading in metrics)],
-        [[special.get(name, shown_name(name)), *(_mean_text(means[name, m]) for m, _ in metrics)] for name in names],
+        [
+            [special.get(name, _named(summary, dataset, name)), *(_mean_text(means[name, m]) for m, _ in metrics)]
+            for name in names
+        ],
         note="Contributions of the channels against those named at fault; random: channels in a random order.",
         strong=_best_cells(
             names, [[found.value if (found := means[name, m]) else None for name in names] for m, _ in metrics]
@@ -165,13 +166,13 @@ def cost_table(summary: Summary, dataset: str) -> Grid:
         ("windows_per_second", "windows/s", "{:,.0f}".format),
         ("bundle_bytes", "bundle [kB]", lambda value: f"{value / 1e3:,.0f}"),
     )
-    names = [name for name in _ordered(summary, dataset) if not is_floor(name) and name != AUTO]
+    names = [name for name in _without_copies(summary, dataset) if not is_floor(name)]
 
     def cells(name: str) -> list[Cell]:
         means = [summary.mean(dataset, name, metric) for metric, _, _ in columns]
         cut = sum(bool(row["cut"]) for row in summary.runs(dataset, name))
         shown = [show(m.value) if m else None for m, (_, _, show) in zip(means, columns, strict=True)]
-        return [shown_name(name), *shown, cut]
+        return [_named(summary, dataset, name), *shown, cut]
 
     return Grid(
         f"{dataset}: what it costs",
@@ -190,12 +191,15 @@ def flattering_table(summary: Summary, dataset: str) -> Grid:
         ("affiliation_f1", "affiliation F1"),
         ("affiliation_f1_random_floor", "random flags"),
     )
-    names = [name for name in _ordered(summary, dataset) if not is_floor(name) and name != AUTO]
+    names = [name for name in _without_copies(summary, dataset) if not is_floor(name)]
     return Grid(
         f"{dataset}: F1 scores that flatter, beside what as many random flags reach",
         ["detector", *(heading for _, heading in columns)],
         [
-            [shown_name(name), *(_mean_text(summary.mean(dataset, name, metric)) for metric, _ in columns)]
+            [
+                _named(summary, dataset, name),
+                *(_mean_text(summary.mean(dataset, name, metric)) for metric, _ in columns),
+            ]
             for name in names
         ],
     )
@@ -228,6 +232,13 @@ def _ordered(summary: Summary, dataset: str) -> list[str]:
     means = {name: summary.mean(dataset, name, "vus_pr") for name in summary.detectors(dataset)}
     names = [name for name in means if name != FLOOR_PREFIX.rstrip(":") + "s"]
     return sorted(names, key=lambda name: -(found.value if (found := means[name]) else -1.0))
+
+
+def _without_copies(summary: Summary, dataset: str) -> list[str]:
+    """Without 'auto', where every detector that it chose has a row of its own."""
+    names = _ordered(summary, dataset)
+    chosen = {row["chosen"] for row in summary.runs(dataset, AUTO)}
+    return [name for name in names if name != AUTO or not chosen <= set(names)]
 
 
 def _best_first(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.machines import make_series, normal_rows
 from training.compare import fingerprints
-from training.compare.fingerprints import code_fingerprint, files_signature, series_sha256
+from training.compare.fingerprints import code_fingerprint, files_signature, loader_fingerprint, series_sha256
 from training.datasets.series import LabelledSegment
 
 
@@ -47,6 +47,13 @@ def test_a_detector_depends_on_its_own_room_and_on_no_other() -> None:
     assert {"training.pca", "models.pca.fit", "training.cross_fit"} <= reached
     assert not any(name.startswith(("models.alora", "training.compare", "training.datasets")) for name in reached)
     assert code_fingerprint("training.pca") != code_fingerprint("training.range_bands")
+
+
+def test_a_data_set_depends_on_what_reads_it_and_on_no_other_loader() -> None:
+    reached = fingerprints._reached(("training.datasets.smd",), without=fingerprints._ABOUT_OTHER_DATA)
+    assert {"training.datasets.smd", "training.datasets.tables"} <= reached
+    assert not reached & {"training.datasets.nab", "training.datasets.catalogue"}
+    assert loader_fingerprint("training.datasets.smd") != loader_fingerprint("training.datasets.skab")
 
 
 def test_comments_and_docstrings_do_not_count_but_code_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,9 @@ def test_each_entity_has_its_row(summary: Summary) -> None:
     assert [cells[0] for cells in grid.rows] == ["m1", "m2"]
     assert "auto" not in grid.columns
     assert grid.rows[1][list(grid.columns).index("bad")] is None
+    # What auto chose is shown where it has no row of its own
+    alone = entity_table(Summary([row for row in ROWS if row["detector"] != "bad"]), "smd")
+    assert "auto (bad)" in alone.columns
 
 
 def test_trouble_is_listed_with_its_reason(summary: Summary) -> None:
