@@ -79,6 +79,7 @@ class Loop:
 
 def truth_of(series: SensorSeries, request: LabelRequest) -> int:
     """1 where the judged row lies in a fault."""
+    assert series.test_labels is not None
     return int(series.test_labels[np.searchsorted(series.test_ts, request.time)])
 
 
