@@ -56,8 +56,8 @@ class RlVaeConfig:
     input_clip: float = 1000.0
     network_clip: float = 10.0
     score: Score = "both"
-    beta: float = 2.0
-    advantage_clip: float = 3.0
+    beta: float = 3.0
+    advantage_clip: float = 6.0
     label_budget: int | None = None
     gamma: float = 0.5
     episodes: int = 25

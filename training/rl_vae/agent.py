@@ -20,6 +20,7 @@ from training.rl_vae.pool import UNKNOWN, LabelPool
 from training.rl_vae.queries import first_queries, least_certain, spread_indices, spread_labels
 from training.rl_vae.replay import Replay
 from training.rl_vae.rewards import (
+    EXPLORING_SHARE,
     LEAST_ERROR,
     Exploration,
     IntrinsicWeight,
@@ -33,7 +34,9 @@ GRADIENT_CLIP = 5.0
 # Strong, because labels are few.
 WEIGHT_DECAY = 0.1
 # Share of the budget that is spent before the Q-network knows anything, at the forest's advice.
-WARM_UP_SHARE = 0.3
+WARM_UP_SHARE = 0.5
+# Windows that states are standardised by.
+STATE_WINDOWS = 2000
 _BATCH = 512
 
 
@@ -106,6 +109,10 @@ class Agent:
         self.random = np.random.default_rng(seed)
         torch.manual_seed(seed)
         self.q_network = QNetwork(config, state_features(self.bank.rows.shape[1]))
+        # A real pool is later than the train part: what has become usual there is to look usual.
+        sample = spread_indices(len(self.bank) if pool.mostly_normal else self.first, STATE_WINDOWS)
+        self.q_network.standardise(_states(vae, self.bank.take(sample), None))
+        self.q_network.eval()
         self.target = copy.deepcopy(self.q_network)
         self.optimizer = torch.optim.AdamW(
             self.q_network.parameters(), lr=config.q_learning_rate, weight_decay=WEIGHT_DECAY
@@ -136,7 +143,7 @@ class Agent:
             epsilon = exploration(episode)
             self.walk(epsilon)
             loss = float(np.mean([self.learn() for _ in range(config.gradient_steps)]))
-            self.update_weight()
+            self.update_weight((episode + 1) / (EXPLORING_SHARE * config.episodes))
             self.history.loss.append(loss)
             self.history.weight.append(self.weight.value)
             self.history.epsilon.append(epsilon)
@@ -145,13 +152,13 @@ class Agent:
             if budget_s is not None and time.monotonic() - started >= budget_s and episode + 1 < config.episodes:
                 self.history.cut = True
                 break
-        return self.q_network.eval()
+        return self.q_network
 
     def warm_up(self) -> None:
         """The first labels: there is no policy yet that could be uncertain."""
         count = min(self.pool.left, max(2, round(WARM_UP_SHARE * self.pool.left)))
         if count > 0:
-            features = np.concatenate([self.seen.latent, np.log(self.seen.peaks + LEAST_ERROR)], axis=1)[self.first :]
+            features = np.log(self.seen.peaks[self.first :] + LEAST_ERROR)
             self.pool.buy(first_queries(features, count, self.config.pool_limit, self.config.window, self.seed))
 
     def buy(self, episode: int) -> None:
@@ -183,10 +190,14 @@ class Agent:
     def walk(self, epsilon: float) -> None:
         """From every window that the pool's labels tell of and from some others, a few rows forward."""
         config = self.config
-        told = self.first + np.flatnonzero(self.believed[self.first :] != UNKNOWN)
-        told = told[self.random.permutation(len(told))[: 2 * config.walkers]]
-        others = self.random.integers(0, len(self.bank), config.walkers)
-        index = np.concatenate([told, others])
+        pooled = self.believed[self.first :]
+        # Both classes as often, however rare one is among the labels.
+        told = [
+            self.first + self.random.choice(members, config.walkers // 2)
+            for members in (np.flatnonzero(pooled == NORMAL), np.flatnonzero(pooled == ANOMALOUS))
+            if len(members)
+        ]
+        index = np.concatenate([*told, self.random.integers(0, len(self.bank), config.walkers)])
         flags = np.zeros((len(index), config.window), dtype=bool)
         for _ in range(config.walk):
             actions = self.act(index, flags, epsilon)
@@ -216,7 +227,9 @@ class Agent:
         extrinsic[~self.told[index]] *= self.config.spread_worth
         rewards = total_rewards(extrinsic, hint, self.weight.value)
         wanted = self.targets(index, flags, rewards)
+        self.q_network.train()
         values = self.q_network(_states(self.vae, self.bank.take(index), _tensor(flags)))
+        self.q_network.eval()
         loss = nn.functional.smooth_l1_loss(values, wanted)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -244,14 +257,15 @@ class Agent:
         wanted[torch.from_numpy(going_on)] += self.config.gamma * best
         return wanted
 
-    def update_weight(self) -> None:
+    def update_weight(self, done: float) -> None:
         """lambda, by what the greedy policy earns on the labels that were given or bought."""
         told = self.first + np.flatnonzero(self.pool.known != UNKNOWN)
         told = told[self.random.permutation(len(told))[:_BATCH]]
+        known = self.pool.known[told - self.first]
+        actions = np.zeros(0, dtype=np.int64)
         if len(told):
             actions = self.act(told, np.zeros((len(told), self.config.window), dtype=bool), 0.0)
-            known = self.pool.known[told - self.first]
-            self.weight.update(extrinsic_rewards(known, self.config.reward_anomaly), actions)
+        self.weight.update(extrinsic_rewards(known, self.config.reward_anomaly), actions, done)
 
 
 def _states(vae: Vae, rows: Tensor, flags: Tensor | None) -> Tensor:

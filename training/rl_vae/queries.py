@@ -8,10 +8,12 @@ from training.labels import ANOMALOUS
 from training.rl_vae.pool import UNKNOWN
 
 FOREST_TREES = 100
+# The train part shows what is ordinary for nothing: only every fifth of the first labels is spent on it.
+USUAL_EVERY = 5
 
 
 def first_queries(features: np.ndarray, count: int, limit: int, apart: int, seed: int) -> np.ndarray:
-    """Windows to begin with: half the most, half the least isolated, by an isolation forest.
+    """Windows to begin with: most of them the most isolated, some the least, by an isolation forest.
 
     Args:
         features: [m, F] of the pool's windows.
@@ -24,8 +26,9 @@ def first_queries(features: np.ndarray, count: int, limit: int, apart: int, seed
     looked_at = spread_indices(len(features), limit)
     forest = IsolationForest(n_estimators=FOREST_TREES, random_state=seed).fit(features[looked_at])
     ranked = looked_at[np.argsort(forest.score_samples(features[looked_at]), kind="stable")]
-    strange = spread_out(ranked, count - count // 2, apart)
-    return np.concatenate([strange, spread_out(ranked[::-1], count // 2, apart, near=strange)])
+    ordinary = count // USUAL_EVERY
+    strange = spread_out(ranked, count - ordinary, apart)
+    return np.concatenate([strange, spread_out(ranked[::-1], ordinary, apart, near=strange)])
 
 
 def least_certain(advantage: np.ndarray, known: np.ndarray, count: int, apart: int) -> np.ndarray:

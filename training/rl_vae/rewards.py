@@ -19,6 +19,8 @@ from training.rl_vae.pool import UNKNOWN
 
 SURPRISE_LEAST, SURPRISE_MOST = -1.0, 3.0
 LEAST_ERROR, LEAST_SPREAD = 1e-6, 1e-3
+# Of a run: exploration ends there, and the intrinsic reward is down to its least.
+EXPLORING_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,11 @@ def total_rewards(extrinsic: np.ndarray, surprise: np.ndarray, weight: float) ->
 
 @dataclass
 class IntrinsicWeight:
-    """lambda <- clip(lambda + rate * (target - mean reward of a step), least, most).
+    """lambda <- clip(lambda + rate * (target - mean reward of a step), least, ceiling).
 
     It is the mean, not the sum, so that the rate does not depend on how many windows an episode has. The target is a share of
-    the largest mean reward that the episode's labels allow: once the agent earns more, lambda falls.
+    the largest mean reward that the labels allow: once the agent earns more, lambda falls. The ceiling falls from `most` to
+    `least` over the run, as labels come in: the VAE's word is in the score already, the last word here is the labels'.
     """
 
     value: float
@@ -64,14 +67,17 @@ class IntrinsicWeight:
     rate: float
     target_share: float
 
-    def update(self, extrinsic: np.ndarray, actions: np.ndarray) -> float:
+    def update(self, extrinsic: np.ndarray, actions: np.ndarray, done: float = 0.0) -> float:
         """Args:
         extrinsic: [n, 2], of the steps with a known label. actions: [n], what the policy does.
+        done: share of the run that lies behind, 0 to 1.
         """
         if len(extrinsic):
             earned = float(extrinsic[np.arange(len(actions)), actions].mean())
             target = self.target_share * float(extrinsic.max(axis=1).mean())
-            self.value = float(np.clip(self.value + self.rate * (target - earned), self.least, self.most))
+            self.value += self.rate * (target - earned)
+        ceiling = self.most + (self.least - self.most) * min(max(done, 0.0), 1.0)
+        self.value = float(np.clip(self.value, self.least, ceiling))
         return self.value
 
 
@@ -82,7 +88,7 @@ class Exploration:
     start: float
     end: float
     steps: int
-    share: float = 0.8
+    share: float = EXPLORING_SHARE
 
     def __call__(self, step: int) -> float:
         done = min(step / max(self.share * self.steps, 1.0), 1.0)
