@@ -7,7 +7,7 @@ measured comparisons (`wheeltapper compare`, docs/results.md); whoever changes a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,6 +23,11 @@ AUTO = "auto"
 ANY_KIND = "any"
 # Up to so many channels there is little to compare a channel with, and the process is often one whose faults stay.
 FEW_CHANNELS = 12
+# Kinds whose channels obey one physics and whose faults last.
+PLANTS = frozenset({"process plant", "water plant", "control system"})
+COUPLED_CHANNELS = 12
+# Cross-fitted windows of 20 rows still leave enough to compare with.
+LEAST_ROWS_OF_KMEANS = 200
 # Range bands with their default window need twice the window, in four fifths of the rows.
 _WINDOW = RangeBandSettings().window
 _ROWS_OF_DEFAULT_WINDOW = -(-2 * _WINDOW * BLOCKS // (BLOCKS - 1))
@@ -49,6 +54,10 @@ class SeriesFacts:
     def of(cls, series: SensorSeries) -> SeriesFacts:
         moving = int(np.count_nonzero(moving_channels(series.train)))
         return cls(moving, len(series.train), float(series.sampling_interval_s), kind_of(series.dataset))
+
+
+KINDS = tuple(sorted({ANY_KIND, *(dataset_info(name).kind for name in DATASETS)}))
+"""Kinds of data that a person may name."""
 
 
 def kind_of(dataset: str) -> str:
@@ -98,10 +107,26 @@ def _shorter_window(facts: SeriesFacts) -> Mapping[str, str]:
 
 RULES: tuple[Rule, ...] = (
     Rule(
+        lambda facts: facts.kind in PLANTS and facts.channels >= COUPLED_CHANNELS,
+        "pca",
+        "in a plant the channels are coupled by physics, faults break the coupling and stay, and PCA error found most of them "
+        "in comparison",
+    ),
+    Rule(
+        lambda facts: facts.train_rows < _ROWS_OF_DEFAULT_WINDOW and facts.train_rows >= LEAST_ROWS_OF_KMEANS,
+        "kmeans-ad",
+        f"too short for range bands and their window of {_WINDOW} rows; KMeansAD needs 20 rows to compare a window",
+    ),
+    Rule(
         lambda facts: facts.train_rows < _ROWS_OF_DEFAULT_WINDOW,
         "range-bands",
         f"too short for the default window of {_WINDOW} rows, so range bands look at as many as the history allows",
         _shorter_window,
+    ),
+    Rule(
+        lambda facts: facts.channels <= 1 and facts.kind == "cloud services",
+        "range-bands",
+        "metrics of a service fail by leaving their range more often than by a strange shape inside of it",
     ),
     Rule(
         lambda facts: facts.channels <= 1,
@@ -109,7 +134,7 @@ RULES: tuple[Rule, ...] = (
         "a fault of a single channel is more often a strange shape than a value out of range, and KMeansAD compares shapes",
     ),
     Rule(
-        lambda facts: facts.channels < FEW_CHANNELS,
+        lambda facts: facts.channels < FEW_CHANNELS and facts.kind not in ("servers", "spacecraft telemetry"),
         "range-bands",
         f"with fewer than {FEW_CHANNELS} channels faults tend to last, so an excess counts on after it is no longer new",
         lambda facts: {"preset": "sustained"},
@@ -122,12 +147,19 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def choose(facts: SeriesFacts | SensorSeries) -> Choice:
-    """The detector for a series and its settings, by the first rule that fits."""
+def choose(facts: SeriesFacts | SensorSeries, kind: str | None = None) -> Choice:
+    """The detector for a series and its settings, by the first rule that fits.
+
+    Args:
+        kind: of data, where a person knows it better than the data set's name does.
+    """
     if isinstance(facts, SensorSeries):
         facts = SeriesFacts.of(facts)
+    if kind is not None:
+        facts = replace(facts, kind=kind)
     rule = next(rule for rule in RULES if rule.applies(facts) and rule.detector in DETECTORS)
     channels = "1 channel that moves" if facts.channels == 1 else f"{facts.channels} channels that move"
+    known = "" if facts.kind == ANY_KIND else f"{facts.kind}, "
     return Choice(
-        rule.detector, rule.settings(facts), f"{channels}, {facts.train_rows} rows to learn from: {rule.reason}"
+        rule.detector, rule.settings(facts), f"{known}{channels}, {facts.train_rows} rows to learn from: {rule.reason}"
     )

@@ -51,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window", type=int, metavar="ROWS", help="rows that a score looks at (default: the detector's)"
     )
+    parser.add_argument(
+        "--kind",
+        metavar="KIND",
+        help="with auto: the kind of data where its name does not say it, e.g. 'process plant' or 'servers' (default: the "
+        "data set's)",
+    )
     add_bundle_arguments(parser)
     add_label_arguments(parser)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for trained networks")
@@ -117,9 +123,10 @@ def run(arguments: argparse.Namespace) -> int:
     check_rate(arguments.false_alarms_per_day)
     check_place(arguments.out)
     series, reason = None, None
+    check_kind(arguments)
     if arguments.detector == AUTO:
         series = load_series(arguments.dataset, arguments.data, arguments.entity)
-        choice = choose(series)
+        choice = choose(series, arguments.kind)
         # What a person sets goes before what the rule would.
         chosen = {} if arguments.window else choice.settings
         arguments.detector, settings, reason = choice.detector, {**chosen, **settings}, choice.reason
@@ -162,6 +169,21 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print_summary(bundle, fitted, series, scores, time.perf_counter() - started)
     return 0
+
+
+def check_kind(arguments: argparse.Namespace) -> None:
+    """
+    Raises:
+        InputError: no such kind, or one given to a detector that was chosen by name.
+    """
+    from training.auto import AUTO, KINDS
+
+    if arguments.kind is None:
+        return
+    if arguments.detector != AUTO:
+        raise InputError(f"--kind only helps auto to choose, the detector is {arguments.detector}; leave it out")
+    if arguments.kind not in KINDS:
+        raise InputError(f"--kind is '{arguments.kind}', expected one of {', '.join(KINDS)}")
 
 
 def check_rate(false_alarms_per_day: float) -> None:

@@ -20,13 +20,21 @@ MANY = SeriesFacts(channels=38, train_rows=20_000, sampling_interval_s=60.0)
         (MANY, "range-bands", {}),
         (replace(MANY, channels=8), "range-bands", {"preset": "sustained"}),
         (replace(MANY, channels=1), "kmeans-ad", {}),
-        (replace(MANY, train_rows=300), "range-bands", {"window": "120", "scored_rows": "40"}),
+        (replace(MANY, channels=1, kind="cloud services"), "range-bands", {}),
+        (replace(MANY, channels=1, kind="spacecraft telemetry"), "kmeans-ad", {}),
+        (replace(MANY, channels=8, kind="spacecraft telemetry"), "range-bands", {}),
+        (replace(MANY, kind="process plant"), "pca", {}),
+        (replace(MANY, kind="water plant", train_rows=300), "pca", {}),
+        (replace(MANY, kind="water plant", channels=3), "range-bands", {"preset": "sustained"}),
+        (replace(MANY, train_rows=300), "kmeans-ad", {}),
+        (replace(MANY, train_rows=150), "range-bands", {"window": "60", "scored_rows": "20"}),
     ],
 )
 def test_the_kind_of_data_decides(facts: SeriesFacts, detector: str, settings: dict[str, str]) -> None:
     choice = choose(facts)
     assert (choice.detector, dict(choice.settings)) == (detector, settings)
-    assert choice.reason.startswith(f"{facts.channels} channel")
+    assert f"{facts.channels} channel" in choice.reason
+    assert (facts.kind in choice.reason) == (facts.kind != "any")
     assert str(facts.train_rows) in choice.reason
 
 
@@ -50,5 +58,11 @@ def test_what_is_chosen_for_little_history_can_be_trained(rows: int) -> None:
     series = make_series(np.abs(normal_rows(rows, 3)))
     choice = choose(series)
     fitted, scores = train_detector(choice.detector, series, TrainOptions(settings=choice.settings))
-    assert fitted.detector == "range-bands"
+    assert fitted.detector == choice.detector
     assert len(scores.score) > 0
+
+
+def test_a_person_may_know_the_kind_better_than_the_name_does() -> None:
+    series = make_series(normal_rows(2000, 20))
+    assert choose(series).detector == "range-bands"
+    assert choose(series, "process plant").detector == "pca"
