@@ -88,7 +88,8 @@ def held_out_scores(detector: TorchDetector, *, progress: bool = False) -> Calib
     prepared, series = detector.prepared, detector.prepared.series
     name = f"{detector.detector} {series.entity}"
     with working(f"{name}: exporting the graph", show=progress):
-        graph = Graph(detector.onnx_bytes(), name=detector.detector, device="cpu", threads=0)
+        # As many threads as torch may use: one in a process that runs beside others.
+        graph = Graph(detector.onnx_bytes(), name=detector.detector, device="cpu", threads=torch.get_num_threads())
     with working(f"{name}: scoring held-out windows", show=progress):
         parts = [
             score_rows(
