@@ -31,7 +31,7 @@ TRAINER = TrainerOptions(
     epochs=2,
     windows_per_epoch=2048,
     batch_size=128,
-    learning_rate=1e-3,
+    learning_rate=3e-4,
     learning_rate_decay=0.7,
     validation_windows=512,
 )

@@ -38,7 +38,7 @@ class PaanoConfig:
 
     window: int = 64
     width: int = 128
-    normalise: Normalise = "train"
+    normalise: Normalise = "both"
     memory: int = 2000
     memory_candidates: int = 5000
     neighbours: int = 3
