@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -60,13 +62,22 @@ def test_intrinsic_weight_stays_in_its_range() -> None:
     assert (falling.value, rising.value) == (0.05, 2.0)
 
 
+def test_intrinsic_weight_ends_at_its_least_however_little_is_earned() -> None:
+    # The authors' lambda has one sign in one script and the other in the next; here the labels have the last word.
+    rising = weight()
+    extrinsic = extrinsic_rewards(np.array([1]), 5.0)
+    values = [rising.update(extrinsic, np.array([0]), done) for done in np.linspace(0.1, 1.2, 12)]
+    assert max(values) > 1.0
+    assert values[-1] == pytest.approx(0.05)
+
+
 def test_epsilon_really_decays_within_the_run() -> None:
     # The authors' schedule is 500,000 steps long, their run 3,000.
     exploration = Exploration(1.0, 0.1, steps=25)
     values = [exploration(step) for step in range(25)]
     assert values[0] == 1.0
     assert values[-1] == pytest.approx(0.1)
-    assert all(later <= earlier for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(values))
     assert exploration(10) == pytest.approx(0.55)
 
 
