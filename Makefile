@@ -36,7 +36,7 @@ demo: $(VENV)/.ready
 	@$(BIN)/wheeltapper demo $(DEMO)
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(TESTS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
