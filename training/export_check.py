@@ -23,6 +23,8 @@ EXPECTED_FLOOR = 0.2
 SIZED_OVER_WINDOWS = ("score", "expected", "embedding")
 # A score far below the largest of the tried windows is compared with that share of it.
 SCORE_FLOOR = 1e-3
+# The same for a contribution: what is blamed for next to nothing is the rounding of float32.
+CONTRIBUTION_FLOOR = 1e-3
 SMALL_BATCHES = (1, 2, 3)
 # float32 values of the largest batch tried: 128 MB, several of which a graph holds at a time.
 _LARGEST_BATCH_VALUES = 2**25
@@ -184,6 +186,10 @@ def differences(
         scale = np.maximum(np.maximum(np.abs(other), _typical_size(name, other)), 1e-30)
         if usual is not None and name in SIZED_OVER_WINDOWS:
             scale = np.maximum(scale, _typical_size(name, usual[name].astype(np.float64)))
+        if name == "contribution":
+            # With one channel, nothing else in the window says how large a contribution usually is.
+            largest = np.abs(other if usual is None else usual[name]).max(initial=0.0)
+            scale = np.maximum(scale, CONTRIBUTION_FLOOR * largest)
         difference = np.abs(value - other) / scale
         result[name] = float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0.0))
     return result

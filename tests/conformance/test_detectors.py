@@ -80,6 +80,9 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("alora", "the disturbed channel is blamed"): (
         "its paper's localization shares blame among channels that the network relates, which two epochs do not teach it"
     ),
+    ("rl-vae", "a constant channel that moves triples the score"): (
+        "its Q-network multiplies the error of its VAE by a bounded factor, which may be below 1"
+    ),
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
