@@ -22,7 +22,9 @@ class RlVaeConfig:
         network_clip: z-scores are cut there on their way into both networks, which know nothing of larger ones; the error is
             taken against the uncut values.
         score: 'both': log score = log(VAE error) + z(Q1 - Q0) / beta; 'vae' and 'q' are its ablations.
-        beta: weight of the VAE's error against the Q-network.
+        beta: weight of the VAE's error against a Q-network that has learned from many labels.
+        trust_labels: labels of the rarer class at which the Q-network counts half: beta is multiplied by
+            1 + trust_labels / labels. Three known faults of one kind say little of the next one.
         advantage_clip: z(Q1 - Q0) is cut to +- that many deviations, so that no wild extrapolation of the Q-network can hide
             a window that the VAE finds gross: the factor is exp(+-advantage_clip / beta) at most.
         label_budget: labels that may be bought in all, from whatever oracle there is; None is 1 % of the pool.
@@ -57,6 +59,7 @@ class RlVaeConfig:
     network_clip: float = 10.0
     score: Score = "both"
     beta: float = 3.0
+    trust_labels: float = 10.0
     advantage_clip: float = 6.0
     label_budget: int | None = None
     gamma: float = 0.5
@@ -110,6 +113,8 @@ class RlVaeConfig:
         for name in ("input_clip", "network_clip", "advantage_clip", "q_learning_rate", "reward_anomaly", "beta"):
             if not getattr(self, name) > 0:
                 raise InputError(f"RL-VAE's {name} is {getattr(self, name)}, expected above 0")
+        if self.trust_labels < 0:
+            raise InputError(f"RL-VAE's trust_labels is {self.trust_labels}, expected 0 or more")
         if self.label_budget is not None and self.label_budget < 2:
             raise InputError(f"RL-VAE's label_budget is {self.label_budget}, expected at least 2 or none")
         if self.epsilon_end > self.epsilon_start:

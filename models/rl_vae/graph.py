@@ -1,10 +1,10 @@
 """RL-VAE under the graph contract: raw windows in; score, contribution, expected and embedding out.
 
-log score = log(e / median e) + clip(z(Q1 - Q0)) / beta
+log score = log(e / median e) + trust * clip(z(Q1 - Q0)) / beta
 
-e is the VAE's error; median and z are by normal windows that no network was trained on. The labels move a window up or down,
-by a bounded factor; what the VAE finds gross stays gross. The flag column is always 0 here, so that a window's score depends
-on nothing but the window.
+e is the VAE's error; median and z are by normal windows that no network was trained on. The labels move a window up or down
+by a bounded factor, the smaller the fewer they are; what the VAE finds gross stays gross. The flag column is always 0 here,
+so that a window's score depends on nothing but the window.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ class Standards:
     Attributes:
         error: median of the VAE's error.
         advantage_mean, advantage_spread: of Q1 - Q0.
+        trust: 0 to 1, how much the Q-network's labels let it say; 0 leaves the VAE alone.
         channel: [C], standard deviation of the last row's residual, z-scores; empty takes 1 for all.
     """
 
     error: float = 1.0
     advantage_mean: float = 0.0
     advantage_spread: float = 1.0
+    trust: float = 1.0
     channel: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
@@ -69,7 +71,8 @@ class RlVaeGraph(StandardisedGraph):
     ) -> None:
         super().__init__(mean, scale, config.input_clip)
         self.vae, self.q_network = vae, q_network
-        self.kind, self.beta, self.advantage_clip = config.score, config.beta, config.advantage_clip
+        self.kind, self.advantage_clip = config.score, config.advantage_clip
+        self.weight = standards.trust / config.beta
         self.usual_error = standards.error
         self.advantage_mean, self.advantage_spread = standards.advantage_mean, standards.advantage_spread
         spread = standards.channel if len(standards.channel) else np.ones(len(mean))
@@ -85,7 +88,7 @@ class RlVaeGraph(StandardisedGraph):
         if self.kind != "vae":
             values = self.q_network(states(residual))
             advantage = (values[:, 1] - values[:, 0] - self.advantage_mean) / self.advantage_spread
-            factor = torch.exp(torch.clamp(advantage, -self.advantage_clip, self.advantage_clip) / self.beta)
+            factor = torch.exp(torch.clamp(advantage, -self.advantage_clip, self.advantage_clip) * self.weight)
             score = factor if self.kind == "q" else score * factor
         contribution = (residual[:, -1] / self.channel) ** 2
         return score, contribution, self.to_raw(output.reconstruction[:, -1]), output.mu

@@ -35,6 +35,8 @@ GRADIENT_CLIP = 5.0
 WEIGHT_DECAY = 0.1
 # Share of the budget that is spent before the Q-network knows anything, at the forest's advice.
 WARM_UP_SHARE = 0.5
+# Bought windows are a third of a window's length apart.
+APART_SHARE = 3
 # Windows that states are standardised by.
 STATE_WINDOWS = 2000
 _BATCH = 512
@@ -154,12 +156,18 @@ class Agent:
                 break
         return self.q_network
 
+    @property
+    def apart(self) -> int:
+        """Windows between two bought ones: less than a window's length, as faults are short, but no close neighbours."""
+        return max(1, self.config.window // APART_SHARE)
+
     def warm_up(self) -> None:
         """The first labels: there is no policy yet that could be uncertain."""
         count = min(self.pool.left, max(2, round(WARM_UP_SHARE * self.pool.left)))
         if count > 0:
             features = np.log(self.seen.peaks[self.first :] + LEAST_ERROR)
-            self.pool.buy(first_queries(features, count, self.config.pool_limit, self.config.window, self.seed))
+            error = self.seen.error[self.first :]
+            self.pool.buy(first_queries(features, error, count, self.config.pool_limit, self.apart, self.seed))
 
     def buy(self, episode: int) -> None:
         """What is left of the budget, in equal parts over the first two thirds of the episodes."""
@@ -169,7 +177,7 @@ class Agent:
             looked_at = spread_indices(len(self.pool), self.config.pool_limit)
             advantage = np.full(len(self.pool), np.inf, dtype=np.float32)
             advantage[looked_at] = advantages(self.vae, self.q_network, self.pool.bank.subset(looked_at))
-            self.pool.buy(least_certain(advantage, self.pool.known, count, self.config.window))
+            self.pool.buy(least_certain(advantage, self.pool.known, count, self.apart))
 
     def believe(self) -> None:
         """What the agent takes for true: the train part is normal, labels are right, and what they spread to."""

@@ -21,6 +21,7 @@ from models.rl_vae.vae import Vae, vae_loss
 from training.calibration import CalibrationScores, every_nth
 from training.datasets.series import SensorSeries
 from training.detectors import TrainOptions
+from training.labels import ANOMALOUS, NORMAL
 from training.prepared import PreparedSeries, prepare
 from training.progress import working
 from training.rl_vae.agent import Agent, AgentHistory, advantages, look
@@ -121,7 +122,8 @@ def train_agent(
     agent = Agent(vae, config, normal_windows(prepared), pool, errors, seed)
     with working(f"rl-vae {prepared.series.entity}: learning from labels", show=trained.trainer.progress):
         q_network = agent.train(budget_s=budget_s)
-    standards = standards_of(vae, q_network, held_out, errors)
+    trust = label_trust(pool, config.trust_labels)
+    standards = standards_of(vae, q_network, held_out, errors, trust)
     return TorchDetector(
         "rl-vae",
         RlVaeGraph(vae, q_network, config, prepared.mean, prepared.scale, standards),
@@ -143,7 +145,13 @@ def normal_windows(prepared: PreparedSeries) -> WindowBank:
     return bank_of_runs(prepared.rows, ends, prepared.window)
 
 
-def standards_of(vae: Vae, q_network: QNetwork, normal: WindowBank, errors: np.ndarray) -> Standards:
+def label_trust(pool: LabelPool, half_at: float) -> float:
+    """n / (n + half_at), n labels of the rarer class among those known; 0 where a class is unknown."""
+    rarer = min(int(np.count_nonzero(pool.known == label)) for label in (NORMAL, ANOMALOUS))
+    return rarer / (rarer + half_at) if rarer else 0.0
+
+
+def standards_of(vae: Vae, q_network: QNetwork, normal: WindowBank, errors: np.ndarray, trust: float) -> Standards:
     """What is usual, by windows that no network was trained on."""
     advantage = advantages(vae, q_network, normal)
     residuals = []
@@ -156,6 +164,7 @@ def standards_of(vae: Vae, q_network: QNetwork, normal: WindowBank, errors: np.n
         error=float(np.median(errors)),
         advantage_mean=float(wide.mean()),
         advantage_spread=float(max(wide.std(), 1e-3 * abs(wide.mean()), 1e-6)),
+        trust=trust,
         channel=np.concatenate(residuals).std(axis=0),
     )
 
@@ -179,6 +188,7 @@ def _parameters(
         "epsilon_by_episode": [round(value, 4) for value in history.epsilon],
         "q_loss_by_episode": [round(value, 6) for value in history.loss],
         "usual_error": standards.error,
+        "label_trust": standards.trust,
         "advantage_mean": standards.advantage_mean,
         "advantage_spread": standards.advantage_spread,
         "cut_by_budget": trained.history.cut or history.cut,

@@ -30,6 +30,7 @@ class LabelPool:
         known: [m] int8, `NORMAL`, `ANOMALOUS` or `UNKNOWN`; given at the start: labels that cost nothing.
         bought: indices in the order of buying.
         mostly_normal: False for a pool that holds as many anomalies as its maker liked.
+        made_up: True where its anomalies are disturbances, no faults that happened.
         origin: where the labels come from, for the manifest.
 
     Raises:
@@ -43,6 +44,7 @@ class LabelPool:
     known: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
     bought: list[int] = field(default_factory=list)
     mostly_normal: bool = True
+    made_up: bool = False
 
     def __post_init__(self) -> None:
         if self.budget < 0:
@@ -84,17 +86,25 @@ class LabelPool:
         """The same windows with nothing bought; shares no state with this one."""
         known = self.known.copy()
         known[np.array(self.bought, dtype=np.int64)] = UNKNOWN
-        return LabelPool(self.bank, self.oracle, self.budget, self.origin, known, mostly_normal=self.mostly_normal)
+        return LabelPool(
+            self.bank,
+            self.oracle,
+            self.budget,
+            self.origin,
+            known,
+            mostly_normal=self.mostly_normal,
+            made_up=self.made_up,
+        )
 
 
 def pool_of_labels(
-    bank: WindowBank, labels: np.ndarray, budget: int, origin: str, *, mostly_normal: bool = True
+    bank: WindowBank, labels: np.ndarray, budget: int, origin: str, *, made_up: bool = False
 ) -> LabelPool:
     """A pool over windows whose labels lie ready, e.g. of a labelled series; they are seen only when bought."""
     hidden = np.asarray(labels).astype(np.int8)
     if len(hidden) != len(bank):
         raise InputError(f"{len(hidden)} labels of {len(bank)} windows, expected one each")
-    return LabelPool(bank, lambda index: hidden[index], budget, origin, mostly_normal=mostly_normal)
+    return LabelPool(bank, lambda index: hidden[index], budget, origin, mostly_normal=not made_up, made_up=made_up)
 
 
 def pool_of_known(bank: WindowBank, labels: np.ndarray, origin: str) -> LabelPool:

@@ -12,11 +12,13 @@ FOREST_TREES = 100
 USUAL_EVERY = 5
 
 
-def first_queries(features: np.ndarray, count: int, limit: int, apart: int, seed: int) -> np.ndarray:
-    """Windows to begin with: most of them the most isolated, some the least, by an isolation forest.
+def first_queries(features: np.ndarray, error: np.ndarray, count: int, limit: int, apart: int, seed: int) -> np.ndarray:
+    """Windows to begin with: most of them the most isolated of those with an error above the median, some the least isolated.
+
+    Isolation alone would spend labels on windows that the VAE explains unusually well.
 
     Args:
-        features: [m, F] of the pool's windows.
+        features, error: [m, F] and [m] of the pool's windows.
         count: wanted.
         limit: windows that the forest looks at, spread over the pool.
         apart: windows between two chosen ones, where there are enough (see `spread_out`).
@@ -27,7 +29,8 @@ def first_queries(features: np.ndarray, count: int, limit: int, apart: int, seed
     forest = IsolationForest(n_estimators=FOREST_TREES, random_state=seed).fit(features[looked_at])
     ranked = looked_at[np.argsort(forest.score_samples(features[looked_at]), kind="stable")]
     ordinary = count // USUAL_EVERY
-    strange = spread_out(ranked, count - ordinary, apart)
+    above = error[ranked] >= np.median(error)
+    strange = spread_out(np.concatenate([ranked[above], ranked[~above]]), count - ordinary, apart)
     return np.concatenate([strange, spread_out(ranked[::-1], ordinary, apart, near=strange)])
 
 

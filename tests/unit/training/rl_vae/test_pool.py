@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import InputError
+from training.rl_vae.fit import label_trust
 from training.rl_vae.pool import UNKNOWN, pool_of_known, pool_of_labels
 from training.rl_vae.queries import first_queries, least_certain, spread_labels, spread_out
 from training.rl_vae.synthetic import DISTURBANCES, disturbed_pool
@@ -95,7 +96,11 @@ def test_isolation_forest_buys_the_strangest_first() -> None:
     random = np.random.default_rng(0)
     features = random.standard_normal((400, 3))
     features[123] += 50
-    assert first_queries(features, 6, limit=1000, apart=5, seed=0)[0] == 123
+    features[300] -= 50
+    # and of two windows that stand apart, the one that the VAE explains worse than most
+    found = first_queries(features, features[:, 0], 6, limit=1000, apart=5, seed=0)
+    assert found[0] == 123
+    assert 300 not in found
 
 
 def test_labels_spread_to_neighbours_in_latent_space() -> None:
@@ -154,3 +159,19 @@ def test_each_kind_of_fault_is_visible_in_one_channel(disturb) -> None:  # type:
     still = np.zeros((25, 1), dtype=np.float32)
     found = disturb(still.copy(), np.random.default_rng(0))
     assert np.abs(found[-1]).max() > 0.5
+
+
+def test_trust_grows_with_the_rarer_class_and_made_up_faults_earn_little() -> None:
+    bank = numbered_bank()
+    labels = np.arange(len(bank)) % 4 == 0
+    pool = pool_of_labels(bank, labels, 40, "test")
+    # nothing known, or one class only: the VAE alone
+    assert label_trust(pool, 10.0) == 0
+    pool.buy(np.array([1, 2, 3]))
+    assert label_trust(pool, 10.0) == 0
+    # all of 40 known, 10 of them faults
+    pool.buy(np.arange(len(bank)))
+    assert label_trust(pool, 10.0) == 0.5
+    made_up = pool_of_labels(bank, labels, 40, "test", made_up=True)
+    made_up.buy(np.arange(len(bank)))
+    assert label_trust(made_up, 10.0) < 0.2
