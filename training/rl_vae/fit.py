@@ -43,6 +43,7 @@ TRAINER = TrainerOptions(
 )
 # Share of a time budget that the VAE may use; the Q-network's loop gets what is left, less some for export and scoring.
 VAE_SHARE, LOOP_SHARE = 0.4, 0.8
+MADE_UP_TRUST = 0.1
 # Windows of the train part that the agent walks through, and held-out ones that standards are taken from.
 NORMAL_WINDOWS, STANDARD_WINDOWS = 6000, 6000
 
@@ -146,7 +147,12 @@ def normal_windows(prepared: PreparedSeries) -> WindowBank:
 
 
 def label_trust(pool: LabelPool, half_at: float) -> float:
-    """n / (n + half_at), n labels of the rarer class among those known; 0 where a class is unknown."""
+    """n / (n + half_at), n labels of the rarer class among those known; 0 where a class is unknown.
+
+    However many, faults that were made up earn little: what they look like was this program's guess.
+    """
+    if pool.made_up:
+        return MADE_UP_TRUST
     rarer = min(int(np.count_nonzero(pool.known == label)) for label in (NORMAL, ANOMALOUS))
     return rarer / (rarer + half_at) if rarer else 0.0
 

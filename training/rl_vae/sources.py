@@ -49,6 +49,7 @@ def choose_pool(
         f"{origin}; {made.origin}",
         known,
         mostly_normal=False,
+        made_up=True,
     )
     return pool, (
         f"none of the {count} labelled windows is {missing[0]}: disturbed normal windows were learned from as well",
@@ -63,7 +64,7 @@ def self_made_pool(prepared: PreparedSeries, config: RlVaeConfig, seed: int) -> 
     windows, labels = disturbed_pool(normal.take(np.arange(len(normal))).numpy(), prepared.moving, random)
     budget = config.label_budget or max(2, round(SELF_MADE_SHARE * len(windows)))
     origin = f"{len(windows)} windows, half of them disturbed"
-    return pool_of_labels(bank_of_windows(windows), labels, budget, origin, mostly_normal=False)
+    return pool_of_labels(bank_of_windows(windows), labels, budget, origin, made_up=True)
 
 
 def series_pool(
