@@ -26,8 +26,8 @@ FEW_CHANNELS = 12
 # Kinds whose channels obey one physics and whose faults last.
 PLANTS = frozenset({"process plant", "water plant", "control system"})
 COUPLED_CHANNELS = 12
-# Cross-fitted windows of 20 rows still leave enough to compare with.
-LEAST_ROWS_OF_KMEANS = 200
+# Its window is at most 64 rows, and every cross-fit needs twice that.
+LEAST_ROWS_OF_KMEANS = 160
 # Range bands with their default window need twice the window, in four fifths of the rows.
 _WINDOW = RangeBandSettings().window
 _ROWS_OF_DEFAULT_WINDOW = -(-2 * _WINDOW * BLOCKS // (BLOCKS - 1))
@@ -115,7 +115,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         lambda facts: facts.train_rows < _ROWS_OF_DEFAULT_WINDOW and facts.train_rows >= LEAST_ROWS_OF_KMEANS,
         "kmeans-ad",
-        f"too short for range bands and their window of {_WINDOW} rows; KMeansAD needs 20 rows to compare a window",
+        f"too short for range bands and their window of {_WINDOW} rows; KMeansAD compares shorter ones",
     ),
     Rule(
         lambda facts: facts.train_rows < _ROWS_OF_DEFAULT_WINDOW,
@@ -124,17 +124,17 @@ RULES: tuple[Rule, ...] = (
         _shorter_window,
     ),
     Rule(
-        lambda facts: facts.channels <= 1 and facts.kind == "cloud services",
-        "range-bands",
-        "metrics of a service fail by leaving their range more often than by a strange shape inside of it",
-    ),
-    Rule(
         lambda facts: facts.channels <= 1,
         "kmeans-ad",
         "a fault of a single channel is more often a strange shape than a value out of range, and KMeansAD compares shapes",
     ),
     Rule(
-        lambda facts: facts.channels < FEW_CHANNELS and facts.kind not in ("servers", "spacecraft telemetry"),
+        lambda facts: facts.kind == "spacecraft telemetry",
+        "kmeans-ad",
+        "one measured channel among commands: its faults are strange shapes, and KMeansAD was first or close to it there",
+    ),
+    Rule(
+        lambda facts: facts.channels < FEW_CHANNELS and facts.kind != "servers",
         "range-bands",
         f"with fewer than {FEW_CHANNELS} channels faults tend to last, so an excess counts on after it is no longer new",
         lambda facts: {"preset": "sustained"},

@@ -20,9 +20,10 @@ MANY = SeriesFacts(channels=38, train_rows=20_000, sampling_interval_s=60.0)
         (MANY, "range-bands", {}),
         (replace(MANY, channels=8), "range-bands", {"preset": "sustained"}),
         (replace(MANY, channels=1), "kmeans-ad", {}),
-        (replace(MANY, channels=1, kind="cloud services"), "range-bands", {}),
+        (replace(MANY, channels=1, kind="cloud services"), "kmeans-ad", {}),
         (replace(MANY, channels=1, kind="spacecraft telemetry"), "kmeans-ad", {}),
-        (replace(MANY, channels=8, kind="spacecraft telemetry"), "range-bands", {}),
+        (replace(MANY, channels=8, kind="spacecraft telemetry"), "kmeans-ad", {}),
+        (replace(MANY, channels=8, kind="servers"), "range-bands", {}),
         (replace(MANY, kind="process plant"), "pca", {}),
         (replace(MANY, kind="water plant", train_rows=300), "pca", {}),
         (replace(MANY, kind="water plant", channels=3), "range-bands", {"preset": "sustained"}),
@@ -53,7 +54,7 @@ def test_constant_channels_do_not_count() -> None:
     assert choose(make_series(rows)).detector == "kmeans-ad"
 
 
-@pytest.mark.parametrize("rows", [60, 480])
+@pytest.mark.parametrize("rows", [60, 160, 480])
 def test_what_is_chosen_for_little_history_can_be_trained(rows: int) -> None:
     series = make_series(np.abs(normal_rows(rows, 3)))
     choice = choose(series)
