@@ -22,9 +22,8 @@ class RlVaeConfig:
         network_clip: z-scores are cut there on their way into both networks, which know nothing of larger ones; the error is
             taken against the uncut values.
         score: 'both': log score = log(VAE error) + z(Q1 - Q0) / beta; 'vae' and 'q' are its ablations.
-        beta: weight of the VAE's error against a Q-network that has learned from many labels.
-        trust_labels: labels of the rarer class at which the Q-network counts half: beta is multiplied by
-            1 + trust_labels / labels. Three known faults of one kind say little of the next one.
+        beta: weight of the VAE's error against the Q-network; None chooses it by cross-checking the labels that were bought,
+            and leaves the VAE alone where they do not help (see `training.rl_vae.evidence`).
         advantage_clip: z(Q1 - Q0) is cut to +- that many deviations, so that no wild extrapolation of the Q-network can hide
             a window that the VAE finds gross: the factor is exp(+-advantage_clip / beta) at most.
         label_budget: labels that may be bought in all, from whatever oracle there is; None is 1 % of the pool.
@@ -58,8 +57,7 @@ class RlVaeConfig:
     input_clip: float = 1000.0
     network_clip: float = 10.0
     score: Score = "both"
-    beta: float = 3.0
-    trust_labels: float = 10.0
+    beta: float | None = None
     advantage_clip: float = 6.0
     label_budget: int | None = None
     gamma: float = 0.5
@@ -110,11 +108,11 @@ class RlVaeConfig:
                 raise InputError(f"RL-VAE's {name} is {getattr(self, name)}, expected 0 to 1")
         if self.gamma == 1:
             raise InputError("RL-VAE's gamma is 1, expected below 1: a run of windows has no end to sum up to")
-        for name in ("input_clip", "network_clip", "advantage_clip", "q_learning_rate", "reward_anomaly", "beta"):
+        for name in ("input_clip", "network_clip", "advantage_clip", "q_learning_rate", "reward_anomaly"):
             if not getattr(self, name) > 0:
                 raise InputError(f"RL-VAE's {name} is {getattr(self, name)}, expected above 0")
-        if self.trust_labels < 0:
-            raise InputError(f"RL-VAE's trust_labels is {self.trust_labels}, expected 0 or more")
+        if self.beta is not None and not self.beta > 0:
+            raise InputError(f"RL-VAE's beta is {self.beta}, expected above 0 or none")
         if self.label_budget is not None and self.label_budget < 2:
             raise InputError(f"RL-VAE's label_budget is {self.label_budget}, expected at least 2 or none")
         if self.epsilon_end > self.epsilon_start:

@@ -1,9 +1,9 @@
 """RL-VAE under the graph contract: raw windows in; score, contribution, expected and embedding out.
 
-log score = log(e / median e) + trust * clip(z(Q1 - Q0)) / beta
+log score = log(e / median e) + clip(z(Q1 - Q0)) / beta
 
 e is the VAE's error; median and z are by normal windows that no network was trained on. The labels move a window up or down
-by a bounded factor, the smaller the fewer they are; what the VAE finds gross stays gross. The flag column is always 0 here,
+by a bounded factor, as far as they have proven to help; what the VAE finds gross stays gross. The flag column is always 0 here,
 so that a window's score depends on nothing but the window.
 """
 
@@ -24,6 +24,7 @@ OUTPUTS = ("score", "contribution", "expected", "embedding")
 # A deviation below that share of a channel's own standard deviation is noise of rounding, not spread.
 LEAST_SPREAD = 0.05
 LEAST_SQUARE = 1e-6
+ALONE_WEIGHT = 1 / 3
 # Of squared residuals, in squared standard deviations: what is smaller is all the same, and so is what is larger.
 LEAST_SURPRISE, LARGEST_SURPRISE, SURPRISE_SCALE = 1e-3, 1e2, 4.0
 
@@ -35,14 +36,14 @@ class Standards:
     Attributes:
         error: median of the VAE's error.
         advantage_mean, advantage_spread: of Q1 - Q0.
-        trust: 0 to 1, how much the Q-network's labels let it say; 0 leaves the VAE alone.
+        weight: 1 / beta; 0 leaves the VAE alone.
         channel: [C], standard deviation of the last row's residual, z-scores; empty takes 1 for all.
     """
 
     error: float = 1.0
     advantage_mean: float = 0.0
     advantage_spread: float = 1.0
-    trust: float = 1.0
+    weight: float = 1 / 3
     channel: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
@@ -72,7 +73,8 @@ class RlVaeGraph(StandardisedGraph):
         super().__init__(mean, scale, config.input_clip)
         self.vae, self.q_network = vae, q_network
         self.kind, self.advantage_clip = config.score, config.advantage_clip
-        self.weight = standards.trust / config.beta
+        # Alone, it is shown as if the labels had proven all that they can.
+        self.weight = ALONE_WEIGHT if config.score == "q" else standards.weight
         self.usual_error = standards.error
         self.advantage_mean, self.advantage_spread = standards.advantage_mean, standards.advantage_spread
         spread = standards.channel if len(standards.channel) else np.ones(len(mean))

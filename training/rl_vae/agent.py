@@ -87,7 +87,7 @@ def advantages(vae: Vae, q_network: QNetwork, bank: WindowBank) -> np.ndarray:
     found = []
     with torch.no_grad():
         for part in np.array_split(np.arange(len(bank)), max(1, -(-len(bank) // _BATCH))):
-            values = q_network(_states(vae, bank.take(part), None))
+            values = q_network(states_of(vae, bank.take(part), None))
             found.append((values[:, 1] - values[:, 0]).numpy())
     return np.concatenate(found)
 
@@ -113,7 +113,7 @@ class Agent:
         self.q_network = QNetwork(config, state_features(self.bank.rows.shape[1]))
         # A real pool is later than the train part: what has become usual there is to look usual.
         sample = spread_indices(len(self.bank) if pool.mostly_normal else self.first, STATE_WINDOWS)
-        self.q_network.standardise(_states(vae, self.bank.take(sample), None))
+        self.q_network.standardise(states_of(vae, self.bank.take(sample), None))
         self.q_network.eval()
         self.target = copy.deepcopy(self.q_network)
         self.optimizer = torch.optim.AdamW(
@@ -221,7 +221,7 @@ class Agent:
     def act(self, index: np.ndarray, flags: np.ndarray, epsilon: float) -> np.ndarray:
         """[b] actions: greedy, but for a share epsilon of random ones."""
         with torch.no_grad():
-            values = self.q_network(_states(self.vae, self.bank.take(index), _tensor(flags)))
+            values = self.q_network(states_of(self.vae, self.bank.take(index), _tensor(flags)))
         greedy = values.argmax(dim=1).numpy()
         random = self.random.integers(0, 2, len(index))
         return np.asarray(np.where(self.random.random(len(index)) < epsilon, random, greedy), dtype=np.int64)
@@ -236,7 +236,7 @@ class Agent:
         rewards = total_rewards(extrinsic, hint, self.weight.value)
         wanted = self.targets(index, flags, rewards)
         self.q_network.train()
-        values = self.q_network(_states(self.vae, self.bank.take(index), _tensor(flags)))
+        values = self.q_network(states_of(self.vae, self.bank.take(index), _tensor(flags)))
         self.q_network.eval()
         loss = nn.functional.smooth_l1_loss(values, wanted)
         self.optimizer.zero_grad(set_to_none=True)
@@ -259,7 +259,7 @@ class Agent:
         last = np.repeat([False, True], len(going_on))[:, None]
         following = np.concatenate([np.tile(flags[going_on, 1:], (2, 1)), last], axis=1)
         with torch.no_grad():
-            features = _states(self.vae, rows, None).repeat(2, 1, 1)
+            features = states_of(self.vae, rows, None).repeat(2, 1, 1)
             features[:, :, -1] = _tensor(following)
             best = self.target(features).max(dim=1).values.reshape(2, -1).T
         wanted[torch.from_numpy(going_on)] += self.config.gamma * best
@@ -276,7 +276,8 @@ class Agent:
         self.weight.update(extrinsic_rewards(known, self.config.reward_anomaly), actions, done)
 
 
-def _states(vae: Vae, rows: Tensor, flags: Tensor | None) -> Tensor:
+def states_of(vae: Vae, rows: Tensor, flags: Tensor | None = None) -> Tensor:
+    """States of [b, W, C] windows; see `models.rl_vae.graph.states`."""
     with torch.no_grad():
         residual = rows - vae(rows).reconstruction
     return states(residual, flags)

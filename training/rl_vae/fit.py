@@ -21,10 +21,10 @@ from models.rl_vae.vae import Vae, vae_loss
 from training.calibration import CalibrationScores, every_nth
 from training.datasets.series import SensorSeries
 from training.detectors import TrainOptions
-from training.labels import ANOMALOUS, NORMAL
 from training.prepared import PreparedSeries, prepare
 from training.progress import working
 from training.rl_vae.agent import Agent, AgentHistory, advantages, look
+from training.rl_vae.evidence import Evidence, cross_check
 from training.rl_vae.pool import LabelPool
 from training.rl_vae.sources import choose_pool
 from training.rl_vae.windows import WindowBank, bank_of_runs
@@ -43,7 +43,6 @@ TRAINER = TrainerOptions(
 )
 # Share of a time budget that the VAE may use; the Q-network's loop gets what is left, less some for export and scoring.
 VAE_SHARE, LOOP_SHARE = 0.4, 0.8
-MADE_UP_TRUST = 0.1
 # Windows of the train part that the agent walks through, and held-out ones that standards are taken from.
 NORMAL_WINDOWS, STANDARD_WINDOWS = 6000, 6000
 
@@ -120,17 +119,19 @@ def train_agent(
     prepared, vae = trained.prepared, trained.vae
     held_out = bank_of_runs(prepared.rows, _spread(prepared.held_out_ends, STANDARD_WINDOWS), config.window)
     errors = look(vae, held_out).error
-    agent = Agent(vae, config, normal_windows(prepared), pool, errors, seed)
+    normal = normal_windows(prepared)
+    agent = Agent(vae, config, normal, pool, errors, seed)
     with working(f"rl-vae {prepared.series.entity}: learning from labels", show=trained.trainer.progress):
         q_network = agent.train(budget_s=budget_s)
-    trust = label_trust(pool, config.trust_labels)
-    standards = standards_of(vae, q_network, held_out, errors, trust)
+    evidence = cross_check(vae, pool, normal, held_out, config.advantage_clip)
+    weight = evidence.weight if config.beta is None else 1 / config.beta
+    standards = standards_of(vae, q_network, held_out, errors, weight)
     return TorchDetector(
         "rl-vae",
         RlVaeGraph(vae, q_network, config, prepared.mean, prepared.scale, standards),
         prepared,
         OUTPUTS,
-        parameters=_parameters(trained, config, pool, agent.history, standards),
+        parameters=_parameters(trained, config, pool, agent.history, standards, evidence),
         warnings=(*prepared.constant_warnings(), *warnings),
         history=trained.history,
     )
@@ -146,18 +147,7 @@ def normal_windows(prepared: PreparedSeries) -> WindowBank:
     return bank_of_runs(prepared.rows, ends, prepared.window)
 
 
-def label_trust(pool: LabelPool, half_at: float) -> float:
-    """n / (n + half_at), n labels of the rarer class among those known; 0 where a class is unknown.
-
-    However many, faults that were made up earn little: what they look like was this program's guess.
-    """
-    if pool.made_up:
-        return MADE_UP_TRUST
-    rarer = min(int(np.count_nonzero(pool.known == label)) for label in (NORMAL, ANOMALOUS))
-    return rarer / (rarer + half_at) if rarer else 0.0
-
-
-def standards_of(vae: Vae, q_network: QNetwork, normal: WindowBank, errors: np.ndarray, trust: float) -> Standards:
+def standards_of(vae: Vae, q_network: QNetwork, normal: WindowBank, errors: np.ndarray, weight: float) -> Standards:
     """What is usual, by windows that no network was trained on."""
     advantage = advantages(vae, q_network, normal)
     residuals = []
@@ -170,7 +160,7 @@ def standards_of(vae: Vae, q_network: QNetwork, normal: WindowBank, errors: np.n
         error=float(np.median(errors)),
         advantage_mean=float(wide.mean()),
         advantage_spread=float(max(wide.std(), 1e-3 * abs(wide.mean()), 1e-6)),
-        trust=trust,
+        weight=weight,
         channel=np.concatenate(residuals).std(axis=0),
     )
 
@@ -180,7 +170,12 @@ def _spread(ends: np.ndarray, at_most: int) -> np.ndarray:
 
 
 def _parameters(
-    trained: TrainedVae, config: RlVaeConfig, pool: LabelPool, history: AgentHistory, standards: Standards
+    trained: TrainedVae,
+    config: RlVaeConfig,
+    pool: LabelPool,
+    history: AgentHistory,
+    standards: Standards,
+    evidence: Evidence,
 ) -> dict[str, Any]:
     return {
         **asdict(config),
@@ -194,7 +189,8 @@ def _parameters(
         "epsilon_by_episode": [round(value, 4) for value in history.epsilon],
         "q_loss_by_episode": [round(value, 6) for value in history.loss],
         "usual_error": standards.error,
-        "label_trust": standards.trust,
+        "label_weight": standards.weight,
+        "cross_check": {f"{weight:.3f}": round(gain, 4) for weight, gain in evidence.gains.items()},
         "advantage_mean": standards.advantage_mean,
         "advantage_spread": standards.advantage_spread,
         "cut_by_budget": trained.history.cut or history.cut,

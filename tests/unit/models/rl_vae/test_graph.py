@@ -12,7 +12,7 @@ from models.rl_vae.qnetwork import QNetwork
 from models.rl_vae.vae import LOG_VARIANCE_LIMIT, Vae, VaeOutput, vae_loss
 from schemas.errors import InputError
 
-CONFIG = RlVaeConfig(window=8, hidden=16, latent=3, q_hidden=4)
+CONFIG = RlVaeConfig(window=8, hidden=16, latent=3, q_hidden=4, beta=3.0)
 CHANNELS = 5
 
 

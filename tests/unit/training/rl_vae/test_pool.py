@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from schemas.errors import InputError
-from training.rl_vae.fit import label_trust
 from training.rl_vae.pool import UNKNOWN, pool_of_known, pool_of_labels
 from training.rl_vae.queries import first_queries, least_certain, spread_labels, spread_out
 from training.rl_vae.synthetic import DISTURBANCES, disturbed_pool
@@ -159,19 +158,3 @@ def test_each_kind_of_fault_is_visible_in_one_channel(disturb) -> None:  # type:
     still = np.zeros((25, 1), dtype=np.float32)
     found = disturb(still.copy(), np.random.default_rng(0))
     assert np.abs(found[-1]).max() > 0.5
-
-
-def test_trust_grows_with_the_rarer_class_and_made_up_faults_earn_little() -> None:
-    bank = numbered_bank()
-    labels = np.arange(len(bank)) % 4 == 0
-    pool = pool_of_labels(bank, labels, 40, "test")
-    # nothing known, or one class only: the VAE alone
-    assert label_trust(pool, 10.0) == 0
-    pool.buy(np.array([1, 2, 3]))
-    assert label_trust(pool, 10.0) == 0
-    # all of 40 known, 10 of them faults
-    pool.buy(np.arange(len(bank)))
-    assert label_trust(pool, 10.0) == 0.5
-    made_up = pool_of_labels(bank, labels, 40, "test", made_up=True)
-    made_up.buy(np.arange(len(bank)))
-    assert label_trust(made_up, 10.0) < 0.2
