@@ -1,7 +1,7 @@
 """How tests are dealt out to the processes of `pytest -n N --dist loadscope --no-loadscope-reorder`.
 
 Tests of one file share fixtures and caches, so they stay together; of the conformance battery, the tests of one detector.
-Those with a broker or killed workers mostly wait: they are dealt one by one, the longest first, in between those that compute.
+Those with a broker or killed workers mostly wait: they are dealt one by one, in between those that compute.
 
 (The mark `xdist_group` would say it too, but pytest-xdist 3.8 loses it under pytest 9.2.)
 """
@@ -40,14 +40,18 @@ def group_of(nodeid: str) -> str:
 
 def deal(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     """The items in the order in which they should be handed out, group after group."""
-    waiting, computing = {}, {}
-    for item in sorted(items, key=lambda item: item.get_closest_marker("slow") is None):
+    slow, waiting, computing = {}, {}, {}
+    for item in items:
         group = group_of(item.nodeid)
-        (waiting if group == item.nodeid else computing).setdefault(group, []).append(item)
-    return _interleaved(list(waiting.values()), list(computing.values()))
+        kind = computing if group != item.nodeid else slow if item.get_closest_marker("slow") else waiting
+        kind.setdefault(group, []).append(item)
+    # Each kind evenly over the run, so that not all that is heavy comes at once, but nothing long near its end.
+    return _interleaved((list(slow.values()), 0.6), (list(waiting.values()), 1.0), (list(computing.values()), 0.9))
 
 
-def _interleaved(first: list[list[pytest.Item]], second: list[list[pytest.Item]]) -> list[pytest.Item]:
-    """Both lists spread evenly over the result, each in its order."""
-    places = [((index + 0.5) / len(part), group) for part in (first, second) for index, group in enumerate(part)]
+def _interleaved(*parts: tuple[list[list[pytest.Item]], float]) -> list[pytest.Item]:
+    """Lists of groups, each spread evenly from the beginning to that share of the result, in its order."""
+    places = [
+        ((index + 0.5) / len(groups) * share, group) for groups, share in parts for index, group in enumerate(groups)
+    ]
     return [item for _, group in sorted(places, key=lambda entry: entry[0]) for item in group]

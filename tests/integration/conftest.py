@@ -16,7 +16,7 @@ import pytest
 from deploy.broker import EmbeddedBroker, find_binary
 from schemas.errors import InputError
 from tests.helpers.shared import folder_of_this_run, shared
-from tests.integration.kafka_tools import Broker, KafkaNode, free_port_pair, why_no_kafka
+from tests.integration.kafka_tools import PATIENT, Broker, KafkaNode, await_brokers, free_port_pair, why_no_kafka
 from tests.integration.secure_kafka import SecureKafka
 
 _numbers = itertools.count(1)
@@ -54,9 +54,11 @@ def real_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextmanager
 def _kafka(folder: Path) -> Iterator[str]:
-    node = KafkaNode(folder / "node")
+    node = KafkaNode(folder / "node", PATIENT)
     try:
-        yield node.start()
+        address = node.start()
+        await_brokers(Broker(address, "kafka", supports_transactions=True))
+        yield address
     finally:
         node.kill()
 
@@ -126,11 +128,14 @@ def _secure_kafka(folder: Path) -> Iterator[str]:
             f"ssl.truststore.password={_STORE_PASSWORD}",
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             f"super.users=User:{admin[0]};User:ANONYMOUS",
+            *PATIENT,
         ],
         port=port,
     )
     try:
-        yield f"{node.start()} {ca_file}"
+        address = node.start()
+        await_brokers(SecureKafka(address, ca_file, *_USERS).as_user(admin))
+        yield f"{address} {ca_file}"
     finally:
         node.kill()
 

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
@@ -24,6 +24,9 @@ from confluent_kafka.admin import (
 from schemas.topics import TOPICS, topic_name
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# Of a Kafka that several test processes share: on a busy machine it may be late with its heartbeat, and must not count
+# itself as lost for that. (One that is killed and started again could not register so long.)
+PATIENT = ("broker.session.timeout.ms=60000",)
 # The largest message of any test is 20 MB; replicas must be able to fetch what producers may send.
 LARGEST_MESSAGE = 32 * 1024 * 1024
 
@@ -118,6 +121,18 @@ class KafkaNode:
         """kill -9, as a power cut would; nothing happens if it does not run."""
         if (self._folder / "pid").is_file():
             subprocess.run([str(self._script), "kill", str(self._folder)], capture_output=True, timeout=60)
+
+
+def await_brokers(broker: Broker, timeout_s: float = 60.0) -> None:
+    """Until a Kafka that listens also works: a new one tells its clients for a while that it has no brokers."""
+    admin = AdminClient(broker.client())
+    deadline = time.monotonic() + timeout_s
+    while True:
+        with suppress(KafkaException):
+            if admin.list_topics(timeout=5).brokers:
+                return
+        assert time.monotonic() < deadline, f"{broker.address}: has no brokers after {timeout_s:g} s"
+        time.sleep(0.1)
 
 
 def create_topics(broker: Broker, prefix: str, partitions: int = 4) -> None:
