@@ -35,7 +35,8 @@ from wheeltapper.kafka_admin import connect, create_topics
 from wheeltapper.run_summary import RuleSummary, summarise
 from wheeltapper.topic_reader import read_topic
 
-# The worker has everything when its input stays quiet that long; joining its group takes the embedded broker 3 s.
+# The worker has everything when it handles nothing for that long once the replay has ended; joining its group anew takes
+# the embedded broker 3 s.
 IDLE_S = 5.0
 READY_TIMEOUT_S = 120.0
 # A small network and few passes: enough to see it work, in well under a minute.
@@ -131,7 +132,7 @@ class Demo:
         environment = {**os.environ, "WHEELTAPPER_WORKER__COMMIT_INTERVAL_MS": "200"}
         worker_command = [
             *_wheeltapper("worker"), *common, "--group", settings.kafka.group, "--runner", self._arguments.runner,
-            "--http-port", str(port), "--until-idle", str(IDLE_S), "--bundle", *map(str, bundles),
+            "--http-port", str(port), "--bundle", *map(str, bundles),
         ]  # fmt: skip
         log = self._out / "worker.log"
         log.unlink(missing_ok=True)
@@ -144,7 +145,7 @@ class Demo:
                 ChildProcess(self._replay_command(common, source), log_file=self._out / "replay.log")
             )
             alerts: list[AlertEvent] = []
-            polled = time.monotonic()
+            polled = busy = time.monotonic()
             for received in reader.follow():
                 if received is not None and received.alert is not None:
                     alerts.append(received.alert)
@@ -154,12 +155,22 @@ class Demo:
                         break
                     if time.monotonic() - polled > 0.5:
                         polled = time.monotonic()
-                        self._metrics.update(read_metrics(port))
+                        if self._update_metrics(port) or replay.is_running:
+                            busy = polled
+                        elif polled - busy > IDLE_S:
+                            os.kill(worker.pid, signal.SIGTERM)
             if worker.wait(0) != 0:
                 raise InputError(f"the worker ended with code {worker.wait(0)}; see {log}")
             if replay.wait(0) != 0:
                 raise InputError(f"the replay ended with code {replay.wait(0)}; see {self._out / 'replay.log'}")
         return alerts
+
+    def _update_metrics(self, port: int) -> bool:
+        """Whether the worker has handled something since the last call, as far as it tells."""
+        found = read_metrics(port)
+        before = self._metrics.get("wheeltapper_messages_total")
+        self._metrics.update(found)
+        return not found or self._metrics.get("wheeltapper_messages_total") != before
 
     def _replay_command(self, common: list[str], source: Source) -> list[str]:
         series = load_series(source.dataset, source.folder, source.entity)
