@@ -22,6 +22,8 @@ from training.metrics.ranking import auc_pr, auc_roc, vus_by_ranks
 
 METRICS = ("auc_pr", "auroc", "vus_pr")
 _FOLDS = 2
+# A smaller gap is noise, and a share of it says nothing.
+_LEAST_GAP = 0.01
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def proxy_a_distance(source: np.ndarray, target: np.ndarray, seed: int = 0) -> f
 def gap_closed(outcomes: Sequence[Outcome], method: str, metric: str) -> float | None:
     """(method - source-only) / (target-supervised - source-only), of means over pairs and seeds; None without a gap."""
     low, high, reached = (mean_of(outcomes, name, metric) for name in ("source-only", "target-supervised", method))
-    return (reached - low) / (high - low) if high - low > 1e-3 else None
+    return (reached - low) / (high - low) if high - low > _LEAST_GAP else None
 
 
 def mean_of(outcomes: Sequence[Outcome], method: str, metric: str) -> float:
