@@ -149,6 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint_folder=checkpoints,
         progress=True,
         settings=settings,
+        related=lambda name: load_series(arguments.dataset, arguments.data, name),
     )
     if series is None:
         series = load_series(arguments.dataset, arguments.data, arguments.entity)

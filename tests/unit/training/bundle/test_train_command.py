@@ -127,3 +127,28 @@ def test_alora_without_torch_says_what_to_install(data: Path, tmp_path: Path) ->
     done = run_without(("torch",), ["train", "alora", *options(data, tmp_path / "b")])
     assert done.returncode == 2
     assert "needs torch, which is not installed: pip install 'wheeltapper[training]'" in done.stderr
+
+
+def test_another_machine_of_the_data_set_can_be_the_source(data: Path, tmp_path: Path) -> None:
+    # given a second machine with labelled faults in its test part
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "machine-1-1.npz").write_bytes((data / "machine-1-1.npz").read_bytes())
+    rows = normal_rows(3000, 38, seed=3)
+    labels = np.zeros(1000, np.uint8)
+    for start in range(100, 1000, 200):
+        labels[start : start + 40] = 1
+        rows[2000 + start : 2040 + start, :5] *= 3
+    np.savez(folder / "machine-1-2.npz", train=rows[:2000], test=rows[2000:], test_label=labels)
+    small = ["iterations=20", "channels=8", "hidden=8", "latent=16", "batch_size=32"]
+    sets = [word for text in ("sources=machine-1-2", *small) for word in ("--set", text)]
+    # when a detector is adapted from it
+    arguments = [*options(folder, tmp_path / "b"), "--window", "16", "--no-torchscript", *sets]
+    code = main(["train", "domain-adaptation", *arguments])
+    # then the bundle says where it learned
+    assert code == 0
+    warnings = open_bundle(tmp_path / "b").manifest.warnings
+    assert any("faults are those of machine-1-2" in warning for warning in warnings)
+    # and a machine that is not there is one line
+    sets[1] = "sources=machine-9-9"
+    assert main(["train", "domain-adaptation", *options(folder, tmp_path / "c"), "--window", "16", *sets]) == 2
