@@ -25,11 +25,12 @@ from yarl import URL
 
 from schemas.errors import InputError
 from stream.engine import Engine
-from stream.kafka_client import broker_answers
+from stream.kafka_client import broker_answers, group_answers
 from stream.kafka_errors import PublishError, refusal, refusal_of
 from stream.records import PartitionBatch
 from stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
 from stream.runners.repeated_lines import thin_out
+from stream.runners.stopping import StallClock
 from stream.settings import KafkaSettings, Settings
 
 log = structlog.get_logger(__name__)
@@ -73,7 +74,8 @@ class FaustRunner:
         self._generation = -1
         """Of the consumer group, once its partitions have been restored; -1 while there is none."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
-        self._last_message = self._broker_asked_at = self._broker_missed_at = time.monotonic()
+        self._last_message = time.monotonic()
+        self._stall = StallClock(settings.worker.stall_timeout_s)
         self.is_stuck = False
         """True where Faust did not stop in time: its threads then keep the process alive."""
         self._folder = tempfile.TemporaryDirectory(prefix="wheeltapper-faust-")
@@ -227,26 +229,28 @@ class FaustRunner:
             if behind is False:
                 self._engine.progressed_at = time.monotonic()
                 idle_s = time.monotonic() - self._last_message
-                if self._until_idle_s is not None and idle_s >= self._until_idle_s and await self._broker_answers():
+                if (
+                    self._until_idle_s is not None
+                    and idle_s >= self._until_idle_s
+                    and await self._asked(broker_answers)
+                ):
                     return
-            elif behind and await self._is_stalled():
+            elif behind is None:
+                self._stall.excuse()
+            elif await self._is_stalled():
                 self._failure = TimeoutError(
                     "rows are waiting but none was handled for "
                     f"{self._settings.worker.stall_timeout_s:g} s (worker.stall_timeout_s)"
                 )
 
     async def _is_stalled(self) -> bool:
-        """Whether nothing has come of waiting rows for too long, not counting while the broker was away."""
-        allowed_s = self._settings.worker.stall_timeout_s
-        silent_s = time.monotonic() - self._engine.progressed_at
-        if silent_s > allowed_s / 2 and time.monotonic() - self._broker_asked_at > allowed_s / 10:
-            if not await self._broker_answers():
-                self._broker_missed_at = time.monotonic()
-            self._broker_asked_at = time.monotonic()
-        return time.monotonic() - max(self._engine.progressed_at, self._broker_missed_at) > allowed_s
+        progressed_at = self._engine.progressed_at
+        if self._stall.should_ask(progressed_at) and not await self._asked(group_answers):
+            self._stall.excuse()
+        return self._stall.is_stalled(progressed_at)
 
-    async def _broker_answers(self) -> bool:
-        return await asyncio.get_running_loop().run_in_executor(None, broker_answers, self._settings.kafka)
+    async def _asked(self, question: Callable[[KafkaSettings], bool]) -> bool:
+        return await asyncio.get_running_loop().run_in_executor(None, question, self._settings.kafka)
 
     def _behind(self) -> bool | None:
         """Whether rows wait, here or in the broker; None where that is not known, as while the broker is away."""
