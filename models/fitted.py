@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -35,3 +36,13 @@ class FittedDetector(Protocol):
     def torchscript_bytes(self) -> bytes | None:
         """The same graph as TorchScript: forward(window) -> dict or tuple in contract order; None without torch."""
         ...
+
+
+def where_torch_is(build: Callable[[], bytes]) -> bytes | None:
+    """What `build` gives, which imports torch itself; None where torch is not installed."""
+    try:
+        return build()
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return None

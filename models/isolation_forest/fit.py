@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from models.fitted import where_torch_is
 from models.isolation_forest.trees import Trees, average_depth, grow
 from models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling, recency_weights, still_step
 from models.training_rows import training_rows
@@ -119,13 +120,13 @@ class IsolationForest:
 
     def torchscript_bytes(self) -> bytes | None:
         """The same graph for libtorch; None where torch is not installed."""
-        try:
+
+        def build() -> bytes:
             from models.isolation_forest.torchscript import build_torchscript
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            return None
-        return build_torchscript(self)
+
+            return build_torchscript(self)
+
+        return where_torch_is(build)
 
 
 def fit_isolation_forest(

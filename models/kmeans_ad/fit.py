@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from models.fitted import where_torch_is
 from models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling
 from models.training_rows import TrainingRows, training_rows
 from schemas.errors import InputError
@@ -105,13 +106,13 @@ class KMeansAD:
 
     def torchscript_bytes(self) -> bytes | None:
         """The same graph for libtorch; None where torch is not installed."""
-        try:
+
+        def build() -> bytes:
             from models.kmeans_ad.torchscript import build_torchscript
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            return None
-        return build_torchscript(self)
+
+            return build_torchscript(self)
+
+        return where_torch_is(build)
 
 
 def fit_kmeans_ad(

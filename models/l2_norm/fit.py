@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from models.fitted import where_torch_is
 from models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling, recency_weights
 from models.training_rows import training_rows
 from schemas.errors import InputError
@@ -85,13 +86,13 @@ class L2Norm:
 
     def torchscript_bytes(self) -> bytes | None:
         """The same graph for libtorch; None where torch is not installed."""
-        try:
+
+        def build() -> bytes:
             from models.l2_norm.torchscript import build_torchscript
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            return None
-        return build_torchscript(self)
+
+            return build_torchscript(self)
+
+        return where_torch_is(build)
 
 
 def fit_l2_norm(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from models.fitted import where_torch_is
 from models.range_bands.settings import RESIDUAL_MIN_CHANNELS, RangeBandSettings
 from models.training_rows import TrainingRows, training_rows
 
@@ -107,13 +108,13 @@ class RangeBands:
 
     def torchscript_bytes(self) -> bytes | None:
         """The same graph for libtorch; None where torch is not installed."""
-        try:
+
+        def build() -> bytes:
             from models.range_bands.torchscript import build_torchscript
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            return None
-        return build_torchscript(self)
+
+            return build_torchscript(self)
+
+        return where_torch_is(build)
 
 
 def fit_range_bands(

@@ -24,6 +24,8 @@ class RlVaeConfig:
         score: 'both': log score = log(VAE error) + z(Q1 - Q0) / beta; 'vae' and 'q' are its ablations.
         beta: weight of the VAE's error against the Q-network; None chooses it by cross-checking the labels that were bought,
             and leaves the VAE alone where they do not help (see `training.rl_vae.evidence`).
+        trust: 'labels' takes a channel's error as far as labelled normal windows trust it (see
+            `training.rl_vae.channel_trust`); 'all' takes every channel as it is.
         advantage_clip: z(Q1 - Q0) is cut to +- that many deviations, so that no wild extrapolation of the Q-network can hide
             a window that the VAE finds gross: the factor is exp(+-advantage_clip / beta) at most.
         label_budget: labels that may be bought in all, from whatever oracle there is; None is 1 % of the pool.
@@ -58,6 +60,7 @@ class RlVaeConfig:
     network_clip: float = 10.0
     score: Score = "both"
     beta: float | None = None
+    trust: Literal["labels", "all"] = "labels"
     advantage_clip: float = 6.0
     label_budget: int | None = None
     gamma: float = 0.5

@@ -2,7 +2,7 @@
 
 log score = log(e / median e) + clip(z(Q1 - Q0)) / beta
 
-e is the VAE's error; median and z are by normal windows that no network was trained on. The labels move a window up or down
+e is the VAE's error, of each channel as much as labelled normal windows trust it; median and z are by normal windows that no network was trained on. The labels move a window up or down
 by a bounded factor, as far as they have proven to help; what the VAE finds gross stays gross. The flag column is always 0 here,
 so that a window's score depends on nothing but the window.
 """
@@ -38,6 +38,7 @@ class Standards:
         advantage_mean, advantage_spread: of Q1 - Q0.
         weight: 1 / beta; 0 leaves the VAE alone.
         channel: [C], standard deviation of the last row's residual, z-scores; empty takes 1 for all.
+        trust: [C], share of a channel's squared residual that counts, above 0 up to 1; empty takes 1 for all.
     """
 
     error: float = 1.0
@@ -45,6 +46,7 @@ class Standards:
     advantage_spread: float = 1.0
     weight: float = 1 / 3
     channel: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    trust: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 class RlVaeGraph(StandardisedGraph):
@@ -60,6 +62,7 @@ class RlVaeGraph(StandardisedGraph):
     """
 
     channel: Tensor
+    trust: Tensor
 
     def __init__(
         self,
@@ -79,6 +82,8 @@ class RlVaeGraph(StandardisedGraph):
         self.advantage_mean, self.advantage_spread = standards.advantage_mean, standards.advantage_spread
         spread = standards.channel if len(standards.channel) else np.ones(len(mean))
         self.register_buffer("channel", torch.as_tensor(np.maximum(spread, LEAST_SPREAD), dtype=torch.float32))
+        trust = standards.trust if len(standards.trust) else np.ones(len(mean))
+        self.register_buffer("trust", torch.as_tensor(trust, dtype=torch.float32))
         self.eval()
 
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -86,25 +91,27 @@ class RlVaeGraph(StandardisedGraph):
         measured = (~torch.isnan(window)).float()
         output = self.vae(rows)
         residual = (rows - output.reconstruction) * measured
-        score = window_error(residual, measured) / self.usual_error
+        trust = torch.ones_like(self.trust) if self.kind == "vae" else self.trust
+        score = window_error(residual, measured, trust) / self.usual_error
         if self.kind != "vae":
             values = self.q_network(states(residual))
             advantage = (values[:, 1] - values[:, 0] - self.advantage_mean) / self.advantage_spread
             factor = torch.exp(torch.clamp(advantage, -self.advantage_clip, self.advantage_clip) * self.weight)
             score = factor if self.kind == "q" else score * factor
-        contribution = (residual[:, -1] / self.channel) ** 2
+        contribution = trust * (residual[:, -1] / self.channel) ** 2
         return score, contribution, self.to_raw(output.reconstruction[:, -1]), output.mu
 
 
-def window_error(residual: Tensor, measured: Tensor) -> Tensor:
+def window_error(residual: Tensor, measured: Tensor, trust: Tensor) -> Tensor:
     """[N]: geometric mean of the root mean squared residuals of the window and of its last row, measured values only.
 
     The window's is steady, the last row's is sharp, and the score is the last row's.
 
     Args:
         residual, measured: [N, W, C].
+        trust: [C], weights of the squared residuals.
     """
-    squared = residual**2
+    squared = trust * residual**2
     window = squared.sum(dim=(1, 2)) / torch.clamp(measured.sum(dim=(1, 2)), min=1.0)
     last = squared[:, -1].sum(dim=1) / torch.clamp(measured[:, -1].sum(dim=1), min=1.0)
     # Never quite 0: a row without any measured value still belongs to its window.

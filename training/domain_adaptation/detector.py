@@ -15,13 +15,13 @@ from schemas.errors import InputError
 from training.calibration import CalibrationScores, bounded_sample, contiguous_runs, every_nth
 from training.datasets.series import SensorSeries
 from training.detectors import TrainOptions
+from training.disturbances import disturbed_pool
 from training.domain_adaptation.adapted import AdaptedModel
 from training.domain_adaptation.domains import UNLABELLED, Scaler, WindowDomain
 from training.domain_adaptation.fit import train_adapted
 from training.domain_adaptation.windows import window_labels
 from training.options import with_settings
 from training.prepared import PreparedSeries, prepare, scaling, window_ends
-from training.rl_vae.synthetic import disturbed_pool
 from training.torch_detector import TorchDetector, held_out_scores
 
 NAME = "domain-adaptation"

@@ -68,7 +68,12 @@ class Seen:
     peaks: np.ndarray
 
 
-def look(vae: Vae, bank: WindowBank) -> Seen:
+def look(vae: Vae, bank: WindowBank, trust: np.ndarray | None = None) -> Seen:
+    """
+    Args:
+        trust: [C], weights of the channels in the error; None is 1 for all.
+    """
+    weights = torch.ones(bank.rows.shape[1]) if trust is None else torch.from_numpy(trust)
     latent, errors, peaks = [], [], []
     with torch.no_grad():
         for part in np.array_split(np.arange(len(bank)), max(1, -(-len(bank) // _BATCH))):
@@ -77,7 +82,7 @@ def look(vae: Vae, bank: WindowBank) -> Seen:
             squared = (rows - output.reconstruction) ** 2
             last = squared[:, -1]
             latent.append(output.mu.numpy())
-            errors.append(window_error(rows - output.reconstruction, torch.ones_like(rows)).numpy())
+            errors.append(window_error(rows - output.reconstruction, torch.ones_like(rows), weights).numpy())
             peaks.append(torch.stack([squared.mean(dim=(1, 2)), last.mean(dim=1), last.amax(dim=1)], dim=1).numpy())
     return Seen(np.concatenate(latent), np.concatenate(errors), np.concatenate(peaks))
 

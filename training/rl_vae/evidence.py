@@ -48,13 +48,16 @@ class Evidence:
     gains: dict[float, float] = field(default_factory=dict)
 
 
-def cross_check(vae: Vae, pool: LabelPool, normal: WindowBank, held_out: WindowBank, clip: float) -> Evidence:
+def cross_check(
+    vae: Vae, pool: LabelPool, normal: WindowBank, held_out: WindowBank, clip: float, trust: np.ndarray | None = None
+) -> Evidence:
     """Choose the weight of the advantage.
 
     Args:
         normal: windows of the train part that the stand-in learns from.
         held_out: windows of the train part that faults are ranked among where the pool has too few for that.
         clip: of the advantage, deviations.
+        trust: [C], weights of the channels in the VAE's error.
     """
     known = np.flatnonzero(pool.known != UNKNOWN)
     anomalous = np.flatnonzero(pool.known == ANOMALOUS)
@@ -68,7 +71,8 @@ def cross_check(vae: Vae, pool: LabelPool, normal: WindowBank, held_out: WindowB
     quiet = held_out.subset(spread_indices(len(held_out), 1 if len(background) >= LEAST_BACKGROUND else NORMAL_WINDOWS))
     learnt = _summary(vae, normal.subset(spread_indices(len(normal), NORMAL_WINDOWS)))
     sold, rest = _summary(vae, pool.bank.subset(chosen)), _summary(vae, quiet)
-    log_error = np.log(np.concatenate([look(vae, pool.bank.subset(chosen)).error, look(vae, quiet).error]))
+    errors = [look(vae, bank, trust).error for bank in (pool.bank.subset(chosen), quiet)]
+    log_error = np.log(np.concatenate(errors))
     everything = np.concatenate([sold, rest])
     usual = np.concatenate([np.searchsorted(chosen, background), np.arange(len(chosen), len(everything))])
     found: dict[float, list[float]] = {weight: [] for weight in WEIGHTS}

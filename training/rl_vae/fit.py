@@ -24,6 +24,7 @@ from training.detectors import TrainOptions
 from training.prepared import PreparedSeries, prepare
 from training.progress import working
 from training.rl_vae.agent import Agent, AgentHistory, advantages, look
+from training.rl_vae.channel_trust import channel_trust
 from training.rl_vae.evidence import Evidence, cross_check
 from training.rl_vae.pool import LabelPool
 from training.rl_vae.sources import choose_pool
@@ -123,9 +124,10 @@ def train_agent(
     agent = Agent(vae, config, normal, pool, errors, seed)
     with working(f"rl-vae {prepared.series.entity}: learning from labels", show=trained.trainer.progress):
         q_network = agent.train(budget_s=budget_s)
-    evidence = cross_check(vae, pool, normal, held_out, config.advantage_clip)
+    trust = channel_trust(vae, pool, held_out) if config.trust == "labels" else None
+    evidence = cross_check(vae, pool, normal, held_out, config.advantage_clip, trust)
     weight = evidence.weight if config.beta is None else 1 / config.beta
-    standards = standards_of(vae, q_network, held_out, errors, weight)
+    standards = standards_of(vae, q_network, held_out, weight, trust)
     return TorchDetector(
         "rl-vae",
         RlVaeGraph(vae, q_network, config, prepared.mean, prepared.scale, standards),
@@ -147,7 +149,9 @@ def normal_windows(prepared: PreparedSeries) -> WindowBank:
     return bank_of_runs(prepared.rows, ends, prepared.window)
 
 
-def standards_of(vae: Vae, q_network: QNetwork, normal: WindowBank, errors: np.ndarray, weight: float) -> Standards:
+def standards_of(
+    vae: Vae, q_network: QNetwork, normal: WindowBank, weight: float, trust: np.ndarray | None
+) -> Standards:
     """What is usual, by windows that no network was trained on."""
     advantage = advantages(vae, q_network, normal)
     residuals = []
@@ -157,11 +161,12 @@ def standards_of(vae: Vae, q_network: QNetwork, normal: WindowBank, errors: np.n
             residuals.append((rows - vae(rows).reconstruction)[:, -1].numpy())
     wide = advantage.astype(np.float64)
     return Standards(
-        error=float(np.median(errors)),
+        error=float(np.median(look(vae, normal, trust).error)),
         advantage_mean=float(wide.mean()),
         advantage_spread=float(max(wide.std(), 1e-3 * abs(wide.mean()), 1e-6)),
         weight=weight,
         channel=np.concatenate(residuals).std(axis=0),
+        trust=np.zeros(0, np.float32) if trust is None else trust,
     )
 
 
@@ -189,6 +194,7 @@ def _parameters(
         "epsilon_by_episode": [round(value, 4) for value in history.epsilon],
         "q_loss_by_episode": [round(value, 6) for value in history.loss],
         "usual_error": standards.error,
+        "channel_trust": [round(float(value), 4) for value in standards.trust],
         "label_weight": standards.weight,
         "cross_check": {f"{weight:.3f}": round(gain, 4) for weight, gain in evidence.gains.items()},
         "advantage_mean": standards.advantage_mean,

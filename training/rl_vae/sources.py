@@ -6,10 +6,10 @@ import numpy as np
 
 from models.rl_vae.config import RlVaeConfig
 from schemas.errors import InputError
+from training.disturbances import disturbed_pool
 from training.labels import ANOMALOUS, NORMAL, LabelledWindows
 from training.prepared import PreparedSeries
 from training.rl_vae.pool import LabelPool, pool_of_known, pool_of_labels
-from training.rl_vae.synthetic import disturbed_pool
 from training.rl_vae.windows import WindowBank, bank_of_runs, bank_of_windows, joined
 
 # Of the pool that is made here: as many windows, of which that share may be bought. They cost nobody anything.

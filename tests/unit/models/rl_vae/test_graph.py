@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ CONFIG = RlVaeConfig(window=8, hidden=16, latent=3, q_hidden=4, beta=3.0)
 CHANNELS = 5
 
 
-def made_graph(config: RlVaeConfig = CONFIG, **standards: float) -> RlVaeGraph:
+def made_graph(config: RlVaeConfig = CONFIG, **standards: Any) -> RlVaeGraph:
     torch.manual_seed(0)
     vae, q_network = Vae(config, CHANNELS), QNetwork(config, state_features(CHANNELS))
     mean, scale = np.arange(CHANNELS, dtype=np.float32), np.full(CHANNELS, 2.0, np.float32)
@@ -124,7 +126,27 @@ def test_error_is_the_geometric_mean_of_window_and_last_row() -> None:
     residual = torch.zeros(1, 4, 2)
     residual[0, -1] = 4.0
     # mean squares: window 4, last row 16; (4 * 16) ** (1/4)
-    assert float(window_error(residual, torch.ones_like(residual))) == pytest.approx(64**0.25, rel=1e-4)
+    measured, alike = torch.ones_like(residual), torch.ones(2)
+    assert float(window_error(residual, measured, alike)) == pytest.approx(64**0.25, rel=1e-4)
+    # trusting one of the two channels half: window 3, last row 12
+    assert float(window_error(residual, measured, torch.tensor([1.0, 0.5]))) == pytest.approx(36**0.25, rel=1e-4)
+
+
+@torch.no_grad()
+def test_a_channel_without_trust_moves_neither_score_nor_contribution() -> None:
+    # given a graph that trusts all channels but the second, and one that trusts all
+    doubtful = made_graph(trust=np.array([1, 1e-9, 1, 1, 1], np.float32), weight=0.0)
+    trusting = made_graph(weight=0.0)
+    # when that channel's last value is far off
+    usual = normal_windows(1)
+    moved = usual.clone()
+    moved[0, -1, 1] += 500
+    # then the one says nothing and the other does; the VAE alone knows no labels, so no trust
+    assert float(doubtful(moved)[0]) < 1.5 * float(doubtful(usual)[0])
+    assert float(trusting(moved)[0]) > 5 * float(trusting(usual)[0])
+    assert int(trusting(moved)[1].argmax()) == 1 != int(doubtful(moved)[1].argmax())
+    doubtful.kind = "vae"
+    assert float(doubtful(moved)[0]) > 5 * float(doubtful(usual)[0])
 
 
 def test_state_holds_residuals_not_values_and_flags_in_the_last_column() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from schemas.errors import InputError
+from training.disturbances import DISTURBANCES, disturbed_pool
 from training.rl_vae.pool import UNKNOWN, pool_of_known, pool_of_labels
 from training.rl_vae.queries import first_queries, least_certain, spread_labels, spread_out
-from training.rl_vae.synthetic import DISTURBANCES, disturbed_pool
 from training.rl_vae.windows import NOTHING_FOLLOWS, bank_of_runs, bank_of_windows, joined
 
 
