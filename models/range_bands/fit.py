@@ -18,7 +18,7 @@ from models.range_bands.settings import RESIDUAL_MIN_CHANNELS, RangeBandSettings
 from models.training_rows import TrainingRows, training_rows
 
 DETECTOR = "range-bands"
-VERSION = 1
+VERSION = 2
 
 # A channel that never moved in training is measured by this gain instead: any change is a full step.
 CONSTANT_GAIN = 1e6

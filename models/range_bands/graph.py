@@ -10,7 +10,9 @@ For a window x [W, C] and the last K of its rows:
     s = (v / (1 + v / cap))^2                          saturates at cap^2
     contribution = sum over rows of w_i s_i            w_i ~ 0.5^(|K - 1 - lag - i| / h_score), sum 1
 
-and the same for r = (z - center)(I - V V') in place of u, its contributions added with the residual weight.
+and the same for r = (z - center)(I - V V') in place of u, its contributions added with the residual weight. A channel
+inside of its bands contributes 0 by that; inside * clip((x - median) / (max - min), -clip, clip)^2 of the scored row is
+added, which says in what order such channels stand.
 
 How it is arranged, and why:
 - float32 keeps about 7 digits. A channel that lives at 10,000 +- 1 would lose four of them to `x * gain - offset`, so a
@@ -19,7 +21,7 @@ How it is arranged, and why:
   projection, 1 / std and 1 / scale are one matrix, used on 2 K rows instead of W.
 - max(u - high, low - u, 0) = relu(|u - middle| - half width): fewer passes.
 - Per-channel constants are repeated over a group of rows (see `rows_per_group`).
-- NaN becomes the channel's median of training: it scores 0 and its `expected` is that median.
+- NaN becomes the channel's median of training: by itself it scores 0, and its `expected` is that median.
 """
 
 from __future__ import annotations
@@ -177,8 +179,10 @@ def build_graph(fitted: RangeBands) -> bytes:
         part = _view(graph, fitted, residual, residual_changes, second.view, None, weight=settings.residual_weight)
         contribution = graph.node("Add", contribution, part)
 
-    score = graph.node("ReduceSum", contribution, graph.integers([1]), keepdims=0)
     last = graph.reshape(graph.slice(wide.unfold(filled), scored, scored + 1, 1), (-1, width))
+    if settings.inside > 0:
+        contribution = graph.node("Add", contribution, _inside(graph, fitted, last, constants))
+    score = graph.node("ReduceSum", contribution, graph.integers([1]), keepdims=0)
     expected = graph.node(
         "Min", graph.node("Max", last, graph.constant(constants.low_raw)), graph.constant(constants.high_raw)
     )
@@ -262,6 +266,18 @@ def _view(
     squared = tall.unfold(graph.node("Mul", saturated, saturated))
     weights = row_weights(settings.scored_rows, settings.score_half_life, settings.lag) * settings.cap**2 * weight
     return graph.reshape(graph.node("MatMul", graph.constant(weights[None, :]), squared), (-1, fitted.channels))
+
+
+def _inside(graph: GraphBuilder, fitted: RangeBands, last: str, constants: GraphConstants) -> str:
+    """[N, C] from the scored row: next to nothing, but in order."""
+    settings = fitted.settings
+    distance = graph.node(
+        "Mul", graph.node("Sub", last, graph.constant(constants.typical)), graph.constant(constants.gain)
+    )
+    clipped = graph.node(
+        "Min", graph.node("Max", distance, graph.constant(-settings.clip)), graph.constant(settings.clip)
+    )
+    return graph.node("Mul", graph.node("Mul", clipped, clipped), graph.constant(settings.inside))
 
 
 def _excess(graph: GraphBuilder, tall: _Repeated, tensor: str, middle: np.ndarray, half_width: np.ndarray) -> str:

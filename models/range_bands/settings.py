@@ -32,6 +32,8 @@ class RangeBandSettings:
         clip: scaled values are cut at -clip and 1 + clip, standardised ones at -clip and clip.
         components: k, removed for the residual view.
         residual_weight: of the second view.
+        inside: weight of the squared distance from the median, in ranges of training: so small that it ranks channels and
+            windows that are inside of their bands, and no others.
         down: weight of an excess below the band (1: as above it; .5 suits servers, where idle is no fault).
         residual_view: False leaves the second view out (half the cost).
         lag: rows between the scored row and the window's last; the score then sees what came after.
@@ -52,6 +54,7 @@ class RangeBandSettings:
     clip: float = 10.0
     components: int = 5
     residual_weight: float = 0.3
+    inside: float = 5e-4
     down: float = 1.0
     residual_view: bool = True
     lag: int = 0
@@ -69,7 +72,7 @@ class RangeBandSettings:
         for name in ("range_quantile", "change_quantile"):
             if not 0 <= getattr(self, name) < 0.5:
                 raise InputError(f"range-bands: {name} is {getattr(self, name)}, expected 0 <= {name} < 0.5")
-        for name in ("leak", "down", "residual_weight", "excess_weight"):
+        for name in ("leak", "down", "inside", "residual_weight", "excess_weight"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"range-bands: {name} is {getattr(self, name)}, expected 0 or more")
         if not 1 <= self.scored_rows < self.window:

@@ -27,6 +27,8 @@ class RangeBandsTwin(torch.nn.Module):
         self.scored: int = settings.window - 1 - settings.lag
         self.leak: float = settings.leak
         self.down: float = settings.down
+        self.inside: float = settings.inside
+        self.clip: float = settings.clip
         self.cap: float = settings.cap
         self.residual_weight: float = settings.residual_weight
         self.has_residual: bool = second is not None
@@ -66,6 +68,8 @@ class RangeBandsTwin(torch.nn.Module):
             residual_changes = torch.matmul(torch.matmul(self.change, clipped), self.matrix)
             part = self.view(residual, residual_changes, self.second, torch.ones_like(self.inverse_scale))
             contribution = contribution + self.residual_weight * part
+        distance = torch.clamp((filled[:, self.scored] - self.typical) * self.gain, -self.clip, self.clip)
+        contribution = contribution + self.inside * distance * distance
         expected = torch.minimum(torch.maximum(filled[:, self.scored], self.low_raw), self.high_raw)
         embedding = torch.cat(
             [values[:, self.place] + self.offset, changes[:, self.place], torch.log1p(contribution)], dim=1

@@ -27,6 +27,8 @@ def formulas(fitted: RangeBands, window: np.ndarray) -> dict[str, np.ndarray]:
         z = np.clip((u - r.mean) / r.std, -s.clip, s.clip)
         contribution = contribution + s.residual_weight * view((z - r.center) @ r.projector, r.bands, s)
     row = s.window - 1 - s.lag
+    distance = np.clip((x[row] - fitted.typical) * fitted.gain, -s.clip, s.clip)
+    contribution = contribution + s.inside * distance**2
     expected = fitted.minimum + np.clip(u[row], fitted.bands.low, fitted.bands.high) / fitted.gain
     embedding = np.concatenate([u[row], u[row] - average(u, row, s), np.log(1 + contribution)])
     return {"score": contribution.sum(), "contribution": contribution, "expected": expected, "embedding": embedding}
@@ -77,6 +79,7 @@ VARIANTS = {
     "default": (SMALL, 8),
     "sustained": (replace(SMALL, leak=0.5), 8),
     "no leak": (replace(SMALL, leak=0.0), 8),
+    "bands alone": (replace(SMALL, inside=0.0), 8),
     "drops count half": (replace(SMALL, down=0.5), 8),
     "one view": (replace(SMALL, residual_view=False), 8),
     "few channels": (SMALL, 4),
