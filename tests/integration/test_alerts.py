@@ -15,7 +15,8 @@ from confluent_kafka.admin import AclOperation
 from schemas.codec import encode_message
 from schemas.events import AlertEvent, ChannelShare
 from schemas.topics import topic_name
-from tests.integration.kafka_tools import Broker, create_topics, produce, run_command
+from tests.integration.kafka_tools import Broker, create_topics, produce
+from tests.integration.processes import run_command
 from tests.integration.secure_kafka import SecureKafka
 
 pytestmark = pytest.mark.integration

@@ -17,7 +17,8 @@ from confluent_kafka.admin import AdminClient
 from deploy.broker import EmbeddedBroker
 from schemas.errors import InputError
 from schemas.topics import EMBEDDED_CLUSTER_ID
-from tests.integration.kafka_tools import Broker, consume_all, create_topic, produce, run_command
+from tests.integration.kafka_tools import Broker, consume_all, create_topic, produce
+from tests.integration.processes import run_command
 
 pytestmark = pytest.mark.integration
 

@@ -19,7 +19,8 @@ import pytest
 from schemas.codec import CONTENT_TYPES, encode_sensor_block
 from schemas.events import LabelRequest
 from schemas.sensor_block import SensorBlock
-from tests.integration.kafka_tools import Broker, consume_all, create_topics, produce, run_worker
+from tests.integration.kafka_tools import Broker, consume_all, create_topics, produce
+from tests.integration.processes import run_worker
 from training.bundle_writer import write_bundle
 from training.datasets.series import SensorSeries
 from training.datasets.simulated import DAY, simulate

@@ -15,7 +15,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from schemas.clock import micros_from_iso
 from schemas.codec import CONTENT_TYPES, decode_sensor_block
 from schemas.sensor_block import SensorBlock
-from tests.integration.kafka_tools import Broker, consume_all, create_topic, run_command
+from tests.integration.kafka_tools import Broker, consume_all, create_topic
+from tests.integration.processes import run_command
 from training.datasets.registry import load_series
 
 pytestmark = pytest.mark.integration

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka.admin import AclOperation
 
 from tests.helpers.plant import make_plant, messages_of
-from tests.integration.kafka_tools import WorkerProcess
+from tests.integration.processes import WorkerProcess
 from tests.integration.secure_kafka import SecureKafka
 from tests.integration.worker_tools import (
     RUNNERS,

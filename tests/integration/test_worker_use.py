@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.helpers.plant import Message, Plant, make_plant, messages_of
-from tests.integration.kafka_tools import Broker, create_topic, run_command
+from tests.integration.kafka_tools import Broker, create_topic
+from tests.integration.processes import run_command
 from tests.integration.worker_tools import (
     RECIPE,
     RUNNERS,

@@ -21,17 +21,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.helpers.plant import Expected, Message, Plant, expect
-from tests.integration.kafka_tools import (
-    Broker,
-    Record,
-    WorkerProcess,
-    consume_all,
-    create_topic,
-    create_topics,
-    produce,
-    run_worker,
-    start_worker,
-)
+from tests.integration.kafka_tools import Broker, Record, consume_all, create_topic, create_topics, produce
+from tests.integration.processes import WorkerProcess, run_worker, start_worker
 from tests.unit.stream.bundles import Recipe, write_bundle
 
 RUNNERS = ("faust", "direct")

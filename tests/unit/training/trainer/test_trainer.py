@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from schemas.errors import InputError
-from training.trainer import TrainerOptions, WindowSource, fingerprint, resolve_device, train_network
+from training.device import resolve_device
+from training.trainer import TrainerOptions, WindowSource, fingerprint, train_network
 
 OPTIONS = TrainerOptions(
     epochs=3, batch_size=16, learning_rate=1e-2, windows_per_epoch=100, progress=False, device="cpu"
