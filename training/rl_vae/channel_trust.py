@@ -32,10 +32,10 @@ def channel_trust(vae: Vae, pool: LabelPool, held_out: WindowBank) -> np.ndarray
         held_out: windows of the train part that the VAE was not trained on.
 
     Returns:
-        None where no label tells of later normal operation: none is known, or the pool is the train part itself, disturbed.
+        None where no label tells of later normal operation; windows of the train part that were disturbed do not.
     """
-    normal = np.flatnonzero(pool.known == NORMAL)
-    if pool.made_up or not len(normal):
+    normal = np.flatnonzero(pool.known[: pool.judged] == NORMAL)
+    if not len(normal):
         return None
     beside = held_out.subset(spread_indices(len(held_out), max(len(normal), LEAST_HELD_OUT)))
     squares = np.concatenate([_mean_squares(vae, pool.bank.subset(normal)), _mean_squares(vae, beside)])

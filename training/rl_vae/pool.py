@@ -32,6 +32,8 @@ class LabelPool:
         mostly_normal: False for a pool that holds as many anomalies as its maker liked.
         made_up: True where its anomalies are disturbances, no faults that happened.
         origin: where the labels come from, for the manifest.
+        judged: windows at the beginning of the bank that are as they were measured, after the train part; None is all of
+            them, or none where `made_up`.
 
     Raises:
         InputError: a budget below 0, or labels that are not as many as the windows.
@@ -45,10 +47,13 @@ class LabelPool:
     bought: list[int] = field(default_factory=list)
     mostly_normal: bool = True
     made_up: bool = False
+    judged: int | None = None
 
     def __post_init__(self) -> None:
         if self.budget < 0:
             raise InputError(f"label budget is {self.budget}, expected 0 or more")
+        if self.judged is None:
+            self.judged = 0 if self.made_up else len(self.bank)
         if not len(self.known):
             self.known = np.full(len(self.bank), UNKNOWN, dtype=np.int8)
         if len(self.known) != len(self.bank):
@@ -94,6 +99,7 @@ class LabelPool:
             known,
             mostly_normal=self.mostly_normal,
             made_up=self.made_up,
+            judged=self.judged,
         )
 
 

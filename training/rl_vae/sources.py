@@ -50,6 +50,7 @@ def choose_pool(
         known,
         mostly_normal=False,
         made_up=True,
+        judged=count,
     )
     return pool, (
         f"none of the {count} labelled windows is {missing[0]}: disturbed normal windows were learned from as well",

@@ -9,10 +9,11 @@ import pytest
 
 from models.rl_vae.config import RlVaeConfig
 from tests.helpers.machines import make_series, normal_rows
+from training.labels import LabelledWindows
 from training.rl_vae.channel_trust import channel_trust
 from training.rl_vae.fit import TrainedVae, train_vae
 from training.rl_vae.pool import LabelPool
-from training.rl_vae.sources import self_made_pool, series_pool
+from training.rl_vae.sources import choose_pool, self_made_pool, series_pool
 from training.rl_vae.windows import WindowBank, bank_of_runs
 from training.trainer import TrainerOptions
 
@@ -77,6 +78,21 @@ def test_a_handful_of_labels_moves_little() -> None:
     assert few is not None
     assert many is not None
     assert few[DRIFTED] > 2 * many[DRIFTED]
+
+
+def test_an_operator_who_only_ever_says_normal_is_heard() -> None:
+    # given 60 windows after the drift that an operator called normal, and no fault that was ever labelled
+    later = later_rows(faults=False)
+    windows = later.bank.take(np.arange(0, 600, 10)).numpy()
+    raw = (windows * trained().prepared.scale + trained().prepared.mean).astype(np.float32)
+    answers = LabelledWindows(raw, np.zeros(len(raw), np.uint8), np.arange(len(raw)))
+    # when the missing faults are made up
+    pool, warnings = choose_pool(trained().prepared, CONFIG, answers, seed=0)
+    assert "none of the 60 labelled windows is anomalous" in warnings[0]
+    # then the drifted channel is trusted less all the same
+    trust = channel_trust(trained().vae, pool, held_out())
+    assert trust is not None
+    assert trust[DRIFTED] < np.delete(trust, DRIFTED).min() / 3
 
 
 @pytest.mark.parametrize("bought", ["made up", "nothing"])
