@@ -5,6 +5,9 @@ cross-checked: known anomalies are put into groups, one group a fault; a stand-i
 the very states, learns from all labels but those of one group; and that group's windows are ranked among the presumed normal
 ones by log e + w * clip(z) for several weights w. The best weight is taken; where none is clearly better than 0, the VAE's
 error stands alone. Nothing but the pool and the train part is looked at.
+
+An operator's pool has no windows that one could presume normal: there a part of those called normal is held back with each group,
+and the group is ranked among them. Windows of the train part would not do: whatever tells later from earlier would pass for skill.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ MOST_GROUPS = 5
 # Windows of one fault are no farther apart than that many window lengths; so near to a known one, others are no normal ones.
 GROUP_GAP, SHADOW = 4, 2.5
 NORMAL_WINDOWS, LEAST_BACKGROUND = 2000, 200
+# Of windows that an operator judged: with fewer normal ones nothing can be cross-checked, with fewer faults it would be luck.
+LEAST_CALLED_NORMAL, LEAST_CALLED_ANOMALOUS = 20, 8
 LEAST_SHARE = 0.002
 INVERSE_PENALTY = 0.01
 
@@ -66,7 +71,9 @@ def cross_check(
         return Evidence(UNPROVEN_WEIGHT if len(anomalous) else 0.0)
     reach = round(SHADOW * pool.bank.window) if pool.mostly_normal else 0
     chosen = np.union1d(known, spread_indices(len(pool), NORMAL_WINDOWS)) if pool.mostly_normal else known
-    background = chosen[~near(chosen, anomalous, reach)] if pool.mostly_normal else chosen[:0]
+    background = chosen[~near(chosen, anomalous, max(reach, 1))]
+    if not pool.mostly_normal and (len(background) < LEAST_CALLED_NORMAL or len(anomalous) < LEAST_CALLED_ANOMALOUS):
+        return Evidence(UNPROVEN_WEIGHT)
     # Rows of the pool where there are enough: all are later than the train part, and that must not pass for a fault.
     quiet = held_out.subset(spread_indices(len(held_out), 1 if len(background) >= LEAST_BACKGROUND else NORMAL_WINDOWS))
     learnt = _summary(vae, normal.subset(spread_indices(len(normal), NORMAL_WINDOWS)))
@@ -79,6 +86,10 @@ def cross_check(
     for group in range(groups.max() + 1):
         held_back = anomalous[groups == group]
         kept = known[~near(known, held_back, max(reach, 1))]
+        if not pool.mostly_normal:
+            called_normal = background[np.arange(len(background)) % (groups.max() + 1) == group]
+            usual = np.searchsorted(chosen, called_normal)
+            kept = np.setdiff1d(kept, called_normal)
         if not (pool.known[kept] == ANOMALOUS).any():
             continue
         advantage = _stand_in(sold[np.searchsorted(chosen, kept)], pool.known[kept] == ANOMALOUS, learnt, everything)
@@ -90,7 +101,11 @@ def cross_check(
             found[weight] += (-np.log(above + LEAST_SHARE)).tolist()
     gains = {weight: float(np.mean(values) - np.mean(found[0.0])) for weight, values in found.items() if values}
     best = max(gains, key=lambda weight: gains[weight], default=0.0)
-    return Evidence(best if gains.get(best, 0.0) >= LEAST_GAIN else 0.0, gains)
+    least = LEAST_GAIN
+    if not pool.mostly_normal and gains:
+        # A few faults among a few normal windows: what is less than its own standard error is an accident.
+        least = max(least, float(np.std(np.subtract(found[best], found[0.0])) / np.sqrt(len(found[best]))))
+    return Evidence(best if gains.get(best, 0.0) >= least else 0.0, gains)
 
 
 def fault_groups(anomalous: np.ndarray, pool: LabelPool, gap: int) -> np.ndarray:

@@ -97,6 +97,33 @@ def test_an_operators_windows_are_cross_checked_too() -> None:
     assert evidence.weight > 0
 
 
+def test_an_operators_few_faults_or_few_normal_windows_prove_nothing() -> None:
+    pool = pool_with_faults((3,))
+    known = np.flatnonzero(pool.known >= 0)
+    anomalous, normal = known[pool.known[known] == 1], known[pool.known[known] == 0]
+    for judged in (np.sort(np.concatenate([anomalous[:7], normal])), np.sort(np.concatenate([anomalous, normal[:19]]))):
+        windows = bank_of_windows(pool.bank.take(judged).numpy())
+        assert checked(pool_of_known(windows, pool.known[judged], "operator")).weight == UNPROVEN_WEIGHT
+
+
+def test_what_tells_later_from_earlier_is_no_skill_of_an_operators_labels() -> None:
+    # given windows after a drift, of which an operator called a dozen drawn at random faulty: labels that teach nothing
+    rows = normal_rows(3200, CHANNELS, seed=7)[1600:]
+    rows[:, 2] += 4 * trained().prepared.scale[2]
+    later = series_pool(
+        trained().prepared, rows, np.zeros(len(rows), np.uint8), np.arange(CONFIG.window - 1, len(rows)), 0, "test"
+    )
+    chosen = np.arange(0, 1500, 12)
+    windows = bank_of_windows(later.bank.take(chosen).numpy())
+    weights = []
+    for seed in range(4):
+        labels = np.zeros(len(chosen), dtype=np.uint8)
+        labels[np.random.default_rng(seed).choice(len(chosen), 12, replace=False)] = 1
+        weights.append(checked(pool_of_known(windows, labels, "operator")).weight)
+    # then hardly any weight is given to them: beside the train part they would all have looked proven
+    assert np.mean([weight > 0 for weight in weights]) < 0.5
+
+
 def test_neighbouring_windows_of_one_fault_are_one_group() -> None:
     bank = bank_of_runs(np.zeros((1000, 1), np.float32), np.arange(7, 1000), 8)
     pool = pool_of_labels(bank, np.zeros(len(bank)), 10, "test")
