@@ -11,8 +11,8 @@ For a window x [W, C] and the last K of its rows:
     contribution = sum over rows of w_i s_i            w_i ~ 0.5^(|K - 1 - lag - i| / h_score), sum 1
 
 and the same for r = (z - center)(I - V V') in place of u, its contributions added with the residual weight. A channel
-inside of its bands contributes 0 by that; inside * clip((x - median) / (max - min), -clip, clip)^2 of the scored row is
-added, which says in what order such channels stand.
+inside of its bands contributes 0 by that; where there are several channels, inside * clip((x - median) / (max - min), -clip,
+clip)^2 of the scored row is added, which says in what order such channels stand.
 
 How it is arranged, and why:
 - float32 keeps about 7 digits. A channel that lives at 10,000 +- 1 would lose four of them to `x * gain - offset`, so a
@@ -45,6 +45,7 @@ class GraphConstants:
         clip_low, clip_high: [C], bounds of (x - anchor) * gain.
         change: [K, W], D.
         weights: [K], sum 1.
+        inside: of the settings; 0 for a single channel, which has nobody beside it to be ranked with.
         low_raw, high_raw: [C] the band in raw units, for `expected`.
         first: the view of the channels. second: of the residual, or None.
     """
@@ -57,6 +58,7 @@ class GraphConstants:
     clip_high: np.ndarray
     change: np.ndarray
     weights: np.ndarray
+    inside: float
     low_raw: np.ndarray
     high_raw: np.ndarray
     first: ViewConstants
@@ -119,6 +121,7 @@ def graph_constants(fitted: RangeBands) -> GraphConstants:
         clip_high=_float32(fitted.clip_high - offset),
         change=_float32(change_matrix(settings.window, settings.scored_rows, settings.baseline_half_life)),
         weights=_float32(row_weights(settings.scored_rows, settings.score_half_life, settings.lag)),
+        inside=settings.inside if fitted.channels > 1 else 0.0,
         low_raw=_float32(fitted.minimum + bands.low / fitted.gain),
         high_raw=_float32(fitted.minimum + bands.high / fitted.gain),
         first=ViewConstants(
@@ -180,7 +183,7 @@ def build_graph(fitted: RangeBands) -> bytes:
         contribution = graph.node("Add", contribution, part)
 
     last = graph.reshape(graph.slice(wide.unfold(filled), scored, scored + 1, 1), (-1, width))
-    if settings.inside > 0:
+    if constants.inside > 0:
         contribution = graph.node("Add", contribution, _inside(graph, fitted, last, constants))
     score = graph.node("ReduceSum", contribution, graph.integers([1]), keepdims=0)
     expected = graph.node(
@@ -277,7 +280,7 @@ def _inside(graph: GraphBuilder, fitted: RangeBands, last: str, constants: Graph
     clipped = graph.node(
         "Min", graph.node("Max", distance, graph.constant(-settings.clip)), graph.constant(settings.clip)
     )
-    return graph.node("Mul", graph.node("Mul", clipped, clipped), graph.constant(settings.inside))
+    return graph.node("Mul", graph.node("Mul", clipped, clipped), graph.constant(constants.inside))
 
 
 def _excess(graph: GraphBuilder, tall: _Repeated, tensor: str, middle: np.ndarray, half_width: np.ndarray) -> str:

@@ -33,7 +33,7 @@ class RangeBandSettings:
         components: k, removed for the residual view.
         residual_weight: of the second view.
         inside: weight of the squared distance from the median, in ranges of training: so small that it ranks channels and
-            windows that are inside of their bands, and no others.
+            windows that are inside of their bands, and no others. A single channel goes without.
         down: weight of an excess below the band (1: as above it; .5 suits servers, where idle is no fault).
         residual_view: False leaves the second view out (half the cost).
         lag: rows between the scored row and the window's last; the score then sees what came after.

@@ -27,7 +27,7 @@ class RangeBandsTwin(torch.nn.Module):
         self.scored: int = settings.window - 1 - settings.lag
         self.leak: float = settings.leak
         self.down: float = settings.down
-        self.inside: float = settings.inside
+        self.inside: float = constants.inside
         self.clip: float = settings.clip
         self.cap: float = settings.cap
         self.residual_weight: float = settings.residual_weight
