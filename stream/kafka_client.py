@@ -1,4 +1,4 @@
-"""What every confluent-kafka client of the worker is made with, and whether a broker is there for it."""
+"""What every confluent-kafka client of the worker is made with, and whether a broker is there at all."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import time
 from typing import Any
 
 import structlog
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from stream.kafka_errors import refusal
 from stream.settings import KafkaSettings, confluent_config
 
 log = structlog.get_logger(__name__)
@@ -31,19 +30,6 @@ def broker_answers(kafka: KafkaSettings) -> bool:
         AdminClient(client_config(kafka)).list_topics(timeout=ANSWER_TIMEOUT_S)
     except KafkaException:
         return False
-    return True
-
-
-def group_answers(kafka: KafkaSettings) -> bool:
-    """False while no broker looks after the worker's group: one that is starting tells its name long before it does that."""
-    admin = AdminClient(client_config(kafka))
-    asked = admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(kafka.group)], request_timeout=ANSWER_TIMEOUT_S
-    )
-    try:
-        asked[kafka.group].result()
-    except KafkaException as error:
-        return refusal(error) is not None
     return True
 
 

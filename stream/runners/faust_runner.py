@@ -25,7 +25,7 @@ from yarl import URL
 
 from schemas.errors import InputError
 from stream.engine import Engine
-from stream.kafka_client import broker_answers, group_answers
+from stream.kafka_client import broker_answers
 from stream.kafka_errors import PublishError, refusal, refusal_of
 from stream.records import PartitionBatch
 from stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
@@ -229,11 +229,7 @@ class FaustRunner:
             if behind is False:
                 self._engine.progressed_at = time.monotonic()
                 idle_s = time.monotonic() - self._last_message
-                if (
-                    self._until_idle_s is not None
-                    and idle_s >= self._until_idle_s
-                    and await self._asked(broker_answers)
-                ):
+                if self._until_idle_s is not None and idle_s >= self._until_idle_s and await self._broker_answers():
                     return
             elif behind is None:
                 self._stall.excuse()
@@ -245,12 +241,12 @@ class FaustRunner:
 
     async def _is_stalled(self) -> bool:
         progressed_at = self._engine.progressed_at
-        if self._stall.should_ask(progressed_at) and not await self._asked(group_answers):
+        if self._stall.should_ask(progressed_at) and not await self._broker_answers():
             self._stall.excuse()
         return self._stall.is_stalled(progressed_at)
 
-    async def _asked(self, question: Callable[[KafkaSettings], bool]) -> bool:
-        return await asyncio.get_running_loop().run_in_executor(None, question, self._settings.kafka)
+    async def _broker_answers(self) -> bool:
+        return await asyncio.get_running_loop().run_in_executor(None, broker_answers, self._settings.kafka)
 
     def _behind(self) -> bool | None:
         """Whether rows wait, here or in the broker; None where that is not known, as while the broker is away."""
