@@ -22,7 +22,7 @@ from tests.integration.worker_tools import (
 )
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.kafka, pytest.mark.slow]
-AWAY_S = 10.0
+AWAY_S = 22.0
 
 
 def test_both_runners_survive_and_lose_nothing(own_kafka: KafkaNode, topics_prefix: str, tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_both_runners_survive_and_lose_nothing(own_kafka: KafkaNode, topics_pref
     ports = (free_port(), free_port())
     config = tmp_path / "worker.toml"
     # An outage longer than the time after which a worker that makes no progress would end itself.
-    config.write_text(f'[topics]\nsensors = "{faust.sensors}"\n[worker]\nstall_timeout_s = 12.0\n')
+    config.write_text(f'[topics]\nsensors = "{faust.sensors}"\n[worker]\nstall_timeout_s = 20.0\n')
     with (
         faust.start(config=config, options=("--http-port", str(ports[0]))) as one,
         direct.start(config=config, options=("--http-port", str(ports[1]))) as other,
