@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,7 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     topic = _existing_topic(arguments.topic, settings)
     sender = Sender(topic, settings, arguments.encoding)
-    signal.signal(signal.SIGTERM, _as_keyboard_interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, sender.ask_to_stop)
     started = time.monotonic()
     try:
         with _progress(len(block), block.machine) as advance:
@@ -131,6 +131,7 @@ class Sender:
         self._encoding = encoding
         self._headers: list[tuple[str, str | bytes | None]] = [("content-type", CONTENT_TYPES[encoding].encode())]
         self._failure: KafkaError | None = None
+        self._stopping = False
         self._producer: Producer = producer(settings, error_cb=self._on_error)
 
     def replay(self, block: SensorBlock, rows_per_message: int, speed: float, advance: Callable[[int], None]) -> None:
@@ -138,9 +139,11 @@ class Sender:
 
         Raises:
             InputError: the broker refuses a message.
+            KeyboardInterrupt: it was asked to stop; what `rows` counts has been handed over, and no more.
         """
         begin = time.monotonic()
         for first in range(0, len(block), rows_per_message):
+            self._look_around()
             rows = slice(first, min(first + rows_per_message, len(block)))
             message = SensorBlock(block.machine, block.ts[rows], block.channels, block.values[rows])
             if speed > 0:
@@ -153,10 +156,15 @@ class Sender:
 
         Raises:
             InputError: some of it was not.
+            KeyboardInterrupt: it was asked to stop.
         """
         while self._producer.flush(1.0):
-            self._raise_failure()
+            self._look_around()
         self._raise_failure()
+
+    def ask_to_stop(self, _number: int, _frame: object) -> None:
+        """A signal's handler. An interrupt right away might come between handing a message over and counting it."""
+        self._stopping = True
 
     def stop(self) -> int:
         """Give what is queued a moment to go out; messages that did not."""
@@ -173,7 +181,7 @@ class Sender:
                 break
             except BufferError:  # the local queue is full: the broker is slower than we are
                 self._producer.poll(0.1)
-                self._raise_failure()
+                self._look_around()
         self._producer.poll(0)
         self._raise_failure()
         self.rows += len(message)
@@ -182,7 +190,12 @@ class Sender:
     def _wait_until(self, due: float) -> None:
         while (left := due - time.monotonic()) > 0:
             self._producer.poll(min(left, 0.5))
-            self._raise_failure()
+            self._look_around()
+
+    def _look_around(self) -> None:
+        if self._stopping:
+            raise KeyboardInterrupt
+        self._raise_failure()
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None and self._failure is None:
@@ -292,7 +305,3 @@ class _Bar:
 
 def _unsent(messages: int) -> str:
     return f", {messages} messages of them not delivered" if messages else ""
-
-
-def _as_keyboard_interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
