@@ -6,8 +6,8 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,13 +96,11 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     topic = _existing_topic(arguments.topic, settings)
     sender = Sender(topic, settings, arguments.encoding)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, sender.ask_to_stop)
     started = time.monotonic()
     try:
-        with _progress(len(block), block.machine) as advance:
+        with _signals_ask(sender), _progress(len(block), block.machine) as advance:
             sender.replay(block, arguments.rows_per_message, arguments.speed, advance)
-        sender.finish()
+            sender.finish()
     except KeyboardInterrupt:
         left = sender.stop()
         print(f"stopped: {sender.rows} of {len(block)} rows sent to {topic} as {block.machine}" + _unsent(left))
@@ -217,6 +215,20 @@ class Sender:
         }.get(self._failure.code(), "see the broker's log")
         self._producer.purge()
         raise InputError(f"a message to {self._topic} was not taken ({self._failure.str()}); {advice}")
+
+
+@contextmanager
+def _signals_ask(sender: Sender) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask the sender to stop; a signal that was ignored before, as in a script's background, stays so."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, sender.ask_to_stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check(arguments: argparse.Namespace) -> None:
