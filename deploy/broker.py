@@ -22,9 +22,9 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from deploy.child_process import ChildProcess
-from schemas.errors import InputError
-from schemas.topics import EMBEDDED_CLUSTER_ID
+from wheeltapper.deploy.child_process import ChildProcess
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.topics import EMBEDDED_CLUSTER_ID
 
 ALTERNATIVES = (
     "use an Apache Kafka with --brokers HOST:PORT, or start one with 'docker compose -f deploy/compose.yaml up kafka'"

@@ -30,7 +30,7 @@ class FittedDetector(Protocol):
     warnings: tuple[str, ...]
 
     def onnx_bytes(self) -> bytes:
-        """The graph under the contract of `schemas.bundle.graph`, opset >= 17."""
+        """The graph under the contract of `wheeltapper.schemas.bundle.graph`, opset >= 17."""
         ...
 
     def torchscript_bytes(self) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Writes an ONNX graph under the contract of `schemas.bundle.graph` node by node; needs numpy and onnx, no torch."""
+"""Writes an ONNX graph under the contract of `wheeltapper.schemas.bundle.graph` node by node; needs numpy and onnx, no torch."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.training_rows import TrainingRows
+from wheeltapper.models.training_rows import TrainingRows
 
 Scale = Literal["train", "given"]
 """'train': by mean and standard deviation of the train part. 'given': values are taken as they come."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.onnx_builder import GraphBuilder, rows_per_group
-from models.row_scaling import RowScaling
+from wheeltapper.models.onnx_builder import GraphBuilder, rows_per_group
+from wheeltapper.models.row_scaling import RowScaling
 
 
 def standardise(graph: GraphBuilder, scaling: RowScaling, clip: float) -> str:

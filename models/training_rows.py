@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 
 @dataclass(frozen=True)

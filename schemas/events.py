@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.clock import MAX_MICROS, MIN_MICROS
+from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
 
 Micros = Annotated[int, Field(ge=MIN_MICROS, le=MAX_MICROS)]
 """Event time; the bounds are those of its text form, so that printing a message never fails."""

@@ -1,4 +1,4 @@
-"""Writes the JSON Schemas of all messages and of the bundle's manifest: `python -m schemas.generate`.
+"""Writes the JSON Schemas of all messages and of the bundle's manifest: `python -m wheeltapper.schemas.generate`.
 
 The types in Python are the source; a test fails where a file differs. The Avro schemas are kept by hand, because they
 say what no Python type does (what an older reader makes of a new enum symbol); a test holds them to the same types.
@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from schemas.bundle.manifest import Manifest
-from schemas.codec import MAX_CHANNELS, MAX_ROWS
-from schemas.codec.checks import MAX_NAME_LENGTH
-from schemas.events import ActiveModel, AlertEvent, Label, LabelRequest, Localization, Micros, ScoreBlock
+from wheeltapper.schemas.bundle.manifest import Manifest
+from wheeltapper.schemas.codec import MAX_CHANNELS, MAX_ROWS
+from wheeltapper.schemas.codec.checks import MAX_NAME_LENGTH
+from wheeltapper.schemas.events import ActiveModel, AlertEvent, Label, LabelRequest, Localization, Micros, ScoreBlock
 
 JSON_SCHEMA_FOLDER = Path(__file__).parent / "jsonschema"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

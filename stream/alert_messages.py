@@ -7,12 +7,12 @@ import math
 import numpy as np
 import orjson
 
-from schemas.events import AlertEvent, ChannelShare, Localization
-from stream.alerts import EventKind, RuleState, alert_id, severity_of
-from stream.records import Output
-from stream.routes import Rule
-from stream.scoring import ScoredWindows
-from stream.settings import ScoringSettings
+from wheeltapper.schemas.events import AlertEvent, ChannelShare, Localization
+from wheeltapper.stream.alerts import EventKind, RuleState, alert_id, severity_of
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.routes import Rule
+from wheeltapper.stream.scoring import ScoredWindows
+from wheeltapper.stream.settings import ScoringSettings
 
 JSON_HEADERS = (("content-type", b"application/json"),)
 

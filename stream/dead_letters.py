@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from schemas.errors import DecodeError
-from schemas.events import DeadLetterHeader as Header
-from stream.records import Output, PartitionBatch
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import DeadLetterHeader as Header
+from wheeltapper.stream.records import Output, PartitionBatch
 
 # Headers must not outgrow the message; the detail is for a person.
 MAX_DETAIL = 500

@@ -1,7 +1,7 @@
 """Messages of the input topic to rows of machines; what cannot be read becomes a dead letter.
 
 One-row JSON is the busiest case and has a path of its own: rows are only collected while the batch is read, and become
-one array a machine at its end. Everything else, and whatever looks odd, goes the careful way through `schemas.codec`.
+one array a machine at its end. Everything else, and whatever looks odd, goes the careful way through `wheeltapper.schemas.codec`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import orjson
 
-from schemas.clock import MAX_MICROS, MIN_MICROS
-from schemas.codec import MAX_PARSED_BYTES, decode_sensor_block, sniff_encoding
-from schemas.codec.checks import MAX_NAME_LENGTH, shown
-from schemas.errors import DecodeError
-from schemas.events import DeadLetterReason as Reason
-from schemas.sensor_block import SensorBlock
-from stream.dead_letters import dead_letter
-from stream.field_mapping import FieldMapping, micros_of, text_of, to_float32
-from stream.records import Headers, Output, PartitionBatch
-from stream.routes import Route, Routes
-from stream.settings import InputSettings
+from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
+from wheeltapper.schemas.codec import MAX_PARSED_BYTES, decode_sensor_block, sniff_encoding
+from wheeltapper.schemas.codec.checks import MAX_NAME_LENGTH, shown
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import DeadLetterReason as Reason
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.dead_letters import dead_letter
+from wheeltapper.stream.field_mapping import FieldMapping, micros_of, text_of, to_float32
+from wheeltapper.stream.records import Headers, Output, PartitionBatch
+from wheeltapper.stream.routes import Route, Routes
+from wheeltapper.stream.settings import InputSettings
 
 # Caches that senders can fill with made-up names are emptied at this size.
 MAX_CACHED = 10_000

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from stream.pipeline import Pipeline
-from stream.publisher import Publisher
-from stream.records import Output, PartitionBatch
-from stream.routes import Routes
-from stream.settings import Settings
-from stream.state import progress_record
-from stream.state_reader import StateReader
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.publisher import Publisher
+from wheeltapper.stream.records import Output, PartitionBatch
+from wheeltapper.stream.routes import Routes
+from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.state import progress_record
+from wheeltapper.stream.state_reader import StateReader
 
 log = structlog.get_logger(__name__)
 

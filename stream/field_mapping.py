@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import orjson
 
-from schemas.clock import MAX_MICROS, MIN_MICROS, micros_from_iso
-from schemas.codec import MAX_PARSED_BYTES
-from schemas.codec.checks import shown
-from schemas.codec.encoding import BYTE_ORDER_MARK, WIRE_MAGIC, WIRE_PREFIX_BYTES
-from schemas.codec.fields import block_from_fields
-from schemas.errors import DecodeError
-from schemas.events import DeadLetterReason as Reason
-from schemas.sensor_block import SensorBlock
-from stream.settings import InputSettings
+from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS, micros_from_iso
+from wheeltapper.schemas.codec import MAX_PARSED_BYTES
+from wheeltapper.schemas.codec.checks import shown
+from wheeltapper.schemas.codec.encoding import BYTE_ORDER_MARK, WIRE_MAGIC, WIRE_PREFIX_BYTES
+from wheeltapper.schemas.codec.fields import block_from_fields
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import DeadLetterReason as Reason
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.settings import InputSettings
 
 MICROS_PER = {"auto": 1, "us": 1, "ms": 1_000, "s": 1_000_000}
 

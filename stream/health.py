@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from schemas.errors import InputError
-from stream.engine import Engine
-from stream.settings import WorkerSettings
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.engine import Engine
+from wheeltapper.stream.settings import WorkerSettings
 
 
 class WorkerStatus:

@@ -9,7 +9,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from stream.settings import KafkaSettings, confluent_config
+from wheeltapper.stream.settings import KafkaSettings, confluent_config
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-from stream.settings import WorkerSettings
+from wheeltapper.stream.settings import WorkerSettings
 
 # Libraries that narrate, and from where on they matter. Faust warns of each rebalance, as a matter of course.
 NARRATORS = {"faust": logging.ERROR, "mode": logging.ERROR, "aiokafka": logging.WARNING, "asyncio": logging.WARNING}

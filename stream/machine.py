@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream.alerts import RuleState
-from stream.routes import Route
+from wheeltapper.stream.alerts import RuleState
+from wheeltapper.stream.routes import Route
 
 
 @dataclass(frozen=True, slots=True)

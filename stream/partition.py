@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import structlog
 
-from stream.machine import Machine
-from stream.records import Output
-from stream.routes import Route, Routes
-from stream.settings import StateSettings
-from stream.state import PROGRESS, SnapshotError, machine_snapshot, read_progress, restore_machine, snapshot_header
+from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.routes import Route, Routes
+from wheeltapper.stream.settings import StateSettings
+from wheeltapper.stream.state import (
+    PROGRESS,
+    SnapshotError,
+    machine_snapshot,
+    read_progress,
+    restore_machine,
+    snapshot_header,
+)
 
 log = structlog.get_logger(__name__)
 

@@ -10,20 +10,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stream.alert_messages import AlertMessages
-from stream.alerts import AlertLifecycle
-from stream.counters import Counters, count
-from stream.decoding import Decoder, MachineRows
-from stream.label_requests import LabelRequests
-from stream.machine import Machine
-from stream.partition import PartitionState
-from stream.records import Output, PartitionBatch
-from stream.routes import Route, Routes, Rule
-from stream.rows import accept_rows
-from stream.scoring import BatchScorer, ScoredWindows
-from stream.segment import Segment
-from stream.settings import Settings
-from stream.thresholds import SECONDS_PER_DAY, SpotThreshold
+from wheeltapper.stream.alert_messages import AlertMessages
+from wheeltapper.stream.alerts import AlertLifecycle
+from wheeltapper.stream.counters import Counters, count
+from wheeltapper.stream.decoding import Decoder, MachineRows
+from wheeltapper.stream.label_requests import LabelRequests
+from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.partition import PartitionState
+from wheeltapper.stream.records import Output, PartitionBatch
+from wheeltapper.stream.routes import Route, Routes, Rule
+from wheeltapper.stream.rows import accept_rows
+from wheeltapper.stream.scoring import BatchScorer, ScoredWindows
+from wheeltapper.stream.segment import Segment
+from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.thresholds import SECONDS_PER_DAY, SpotThreshold
 
 
 class _RuleEngine:

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from stream.dead_letters import cut_to
-from stream.kafka_client import client_config
-from stream.kafka_errors import PublishError, kafka_error
-from stream.records import Output
-from stream.settings import Settings
+from wheeltapper.stream.dead_letters import cut_to
+from wheeltapper.stream.kafka_client import client_config
+from wheeltapper.stream.kafka_errors import PublishError, kafka_error
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.settings import Settings
 
 log = structlog.get_logger(__name__)
 

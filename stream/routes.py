@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.bundle import Bundle, Graph, Manifest, open_bundle
-from schemas.bundle.store import REFERENCE
-from schemas.errors import InputError
-from stream.settings import Settings
+from wheeltapper.schemas.bundle import Bundle, Graph, Manifest, open_bundle
+from wheeltapper.schemas.bundle.store import REFERENCE
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.settings import Settings
 
 LARGEST_SCORE = 1e9
 """Calibrated; 1.0 is the alarm level."""

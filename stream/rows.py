@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 
-from stream.counters import Counters
-from stream.decoding import MachineRows
-from stream.machine import Machine
-from stream.settings import WindowSettings
+from wheeltapper.stream.counters import Counters
+from wheeltapper.stream.decoding import MachineRows
+from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.settings import WindowSettings
 
 log = structlog.get_logger(__name__)
 

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from schemas.bundle import GraphOutput
-from stream.routes import Rule
+from wheeltapper.schemas.bundle import GraphOutput
+from wheeltapper.stream.routes import Rule
 
 
 class ScoredWindows:

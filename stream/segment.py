@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream.alerts import RuleState
-from stream.machine import Machine, SpannedRows
-from stream.partition import PartitionState
+from wheeltapper.stream.alerts import RuleState
+from wheeltapper.stream.machine import Machine, SpannedRows
+from wheeltapper.stream.partition import PartitionState
 
 
 @dataclass(frozen=True, slots=True)

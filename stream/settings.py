@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from schemas.errors import InputError
-from schemas.topics import topic_name
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.topics import topic_name
 
 ENVIRONMENT_PREFIX = "WHEELTAPPER_"
 # Variables of the same prefix that are not settings of the worker.

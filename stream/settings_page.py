@@ -1,11 +1,11 @@
-"""docs/settings.md, from the settings themselves: `python -m stream.settings_page > docs/settings.md`."""
+"""docs/settings.md, from the settings themselves: `python -m wheeltapper.stream.settings_page > docs/settings.md`."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stream.settings import ENVIRONMENT_PREFIX, Settings
+from wheeltapper.stream.settings import ENVIRONMENT_PREFIX, Settings
 
 HEAD = """# Settings of the worker
 
@@ -18,7 +18,7 @@ unknown key is an error that names the nearest known one. Every client takes its
     {prefix}THRESHOLD__METHOD=spot               # as a variable
     {prefix}INPUT__RENAME='{{"TT-101" = "temperature"}}'   # a table, as TOML
 
-This page is made by `python -m stream.settings_page > docs/settings.md`.
+This page is made by `python -m wheeltapper.stream.settings_page > docs/settings.md`.
 """
 
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import orjson
 
-from stream.alerts import Question, RuleState
-from stream.machine import Machine
-from stream.records import Output
-from stream.routes import Route
-from stream.thresholds import SpotState
+from wheeltapper.stream.alerts import Question, RuleState
+from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.routes import Route
+from wheeltapper.stream.thresholds import SpotState
 
 MAGIC = b"WTS1"
 CHECK = struct.Struct("<4sI")

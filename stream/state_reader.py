@@ -9,11 +9,11 @@ from typing import TypeVar
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from schemas.errors import InputError
-from stream.kafka_client import client_config
-from stream.kafka_errors import refusal
-from stream.settings import Settings
-from stream.state import PROGRESS, read_progress, snapshot_offset
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.kafka_client import client_config
+from wheeltapper.stream.kafka_errors import refusal
+from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.state import PROGRESS, read_progress, snapshot_offset
 
 log = structlog.get_logger(__name__)
 

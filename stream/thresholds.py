@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from schemas.bundle.tail import fit_tail
-from stream.settings import ThresholdSettings
+from wheeltapper.schemas.bundle.tail import fit_tail
+from wheeltapper.stream.settings import ThresholdSettings
 
 SECONDS_PER_DAY = 86_400.0
 

@@ -14,11 +14,11 @@ from typing import IO
 import structlog
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from schemas.errors import InputError
-from schemas.topics import EMBEDDED_CLUSTER_ID
-from stream.kafka_client import client_config
-from stream.kafka_errors import refusal
-from stream.settings import Settings
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.topics import EMBEDDED_CLUSTER_ID
+from wheeltapper.stream.kafka_client import client_config
+from wheeltapper.stream.kafka_errors import refusal
+from wheeltapper.stream.settings import Settings
 
 log = structlog.get_logger(__name__)
 

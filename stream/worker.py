@@ -17,14 +17,14 @@ import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from schemas.errors import InputError
-from stream.engine import Engine
-from stream.health import WorkerStatus, serve_health
-from stream.kafka_client import client_config
-from stream.publisher import Publisher
-from stream.routes import Routes, load_routes
-from stream.settings import Settings
-from stream.transactions import TransactionalId, broker_has_transactions
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.engine import Engine
+from wheeltapper.stream.health import WorkerStatus, serve_health
+from wheeltapper.stream.kafka_client import client_config
+from wheeltapper.stream.publisher import Publisher
+from wheeltapper.stream.routes import Routes, load_routes
+from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.transactions import TransactionalId, broker_has_transactions
 
 log = structlog.get_logger(__name__)
 
@@ -72,11 +72,11 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
         log.info("working", runner=runner, brokers=settings.kafka.brokers, topic=settings.topics.full_name("sensors"))
         # Imported late: each runner brings its own client.
         if runner == "direct":
-            from stream.runners.direct_runner import DirectRunner
+            from wheeltapper.stream.runners.direct_runner import DirectRunner
 
             DirectRunner(settings, open_engine, stop=stopping.is_set, until_idle_s=until_idle_s).run()
         else:
-            from stream.runners.faust_runner import FaustRunner
+            from wheeltapper.stream.runners.faust_runner import FaustRunner
 
             with _no_thread_left_behind():
                 faust = FaustRunner(settings, open_engine, stop=stopping.is_set, until_idle_s=until_idle_s)

@@ -10,11 +10,11 @@ from typing import Any, Self
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from schemas.codec import decode_message
-from schemas.errors import DecodeError, InputError
-from schemas.events import AlertEvent
-from stream.settings import Settings
 from wheeltapper.kafka_admin import REACH_TIMEOUT_S, client_config, connect
+from wheeltapper.schemas.codec import decode_message
+from wheeltapper.schemas.errors import DecodeError, InputError
+from wheeltapper.schemas.events import AlertEvent
+from wheeltapper.stream.settings import Settings
 
 # The end of the topic is a few fetches away; so long without a message means that the brokers are gone.
 STALL_TIMEOUT_S = 30.0

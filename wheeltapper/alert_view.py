@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from schemas.clock import iso_from_micros
-from schemas.events import AlertEvent, ChannelShare
+from wheeltapper.schemas.clock import iso_from_micros
+from wheeltapper.schemas.events import AlertEvent, ChannelShare
 
 # Channels named in a line; the message has more, `localizations` has all.
 CHANNELS_SHOWN = 3

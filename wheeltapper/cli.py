@@ -13,8 +13,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from schemas.errors import InputError
 from wheeltapper import __version__
+from wheeltapper.schemas.errors import InputError
 
 # Command -> one line for `wheeltapper --help`. The module of the same name in wheeltapper.commands does the work.
 COMMANDS = {

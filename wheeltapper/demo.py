@@ -19,21 +19,21 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from deploy.broker import EmbeddedBroker
-from deploy.child_process import ChildProcess
-from deploy.ports import free_port
-from schemas.codec import decode_message
-from schemas.errors import InputError
-from schemas.events import AlertEvent, ScoreBlock
-from stream.settings import Settings, load_settings
-from training.datasets.registry import DATA_VARIABLE, load_series
-from training.datasets.series import SensorSeries
-from training.fingerprint import rows_sha256
 from wheeltapper.alert_reader import AlertReader
 from wheeltapper.alert_view import duration, render
+from wheeltapper.deploy.broker import EmbeddedBroker
+from wheeltapper.deploy.child_process import ChildProcess
+from wheeltapper.deploy.ports import free_port
 from wheeltapper.kafka_admin import connect, create_topics
 from wheeltapper.run_summary import RuleSummary, summarise
+from wheeltapper.schemas.codec import decode_message
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.events import AlertEvent, ScoreBlock
+from wheeltapper.stream.settings import Settings, load_settings
 from wheeltapper.topic_reader import read_topic
+from wheeltapper.training.datasets.registry import DATA_VARIABLE, load_series
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.fitting.fingerprint import rows_sha256
 
 # The worker has everything when it handles nothing for that long once the replay has ended; joining its group anew takes
 # the embedded broker 3 s.
@@ -91,8 +91,8 @@ class Demo:
 
     def _bundle(self, detector: str, source: Source, series: SensorSeries) -> Path:
         """The detector's bundle: one of an earlier demo if it was trained on the same rows."""
-        from schemas.bundle import open_bundle
         from wheeltapper.cli import main
+        from wheeltapper.schemas.bundle import open_bundle
 
         path = self._out / "bundles" / f"{detector}-{series.entity}"
         if path.is_dir():
@@ -206,7 +206,7 @@ class Demo:
         )
 
     def _plot(self, settings: Settings, series: SensorSeries, events: list[AlertEvent]) -> None:
-        from training.plots import alert_spans, plot_run
+        from wheeltapper.training.judging.plots import alert_spans, plot_run
 
         for detector in self._arguments.detectors:
             blocks = [decode_message(ScoreBlock, value) for value in read_topic(settings, "scores")]

@@ -1,4 +1,4 @@
-"""Reaching a Kafka cluster from a command, and making and describing the topics of `schemas.topics` on it."""
+"""Reaching a Kafka cluster from a command, and making and describing the topics of `wheeltapper.schemas.topics` on it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
-from schemas.errors import InputError
-from schemas.topics import LABEL_REQUESTS, LABELS, MODELS, SCORES, SENSORS, STATE, TOPICS, TopicSpec
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.topics import LABEL_REQUESTS, LABELS, MODELS, SCORES, SENSORS, STATE, TOPICS, TopicSpec
 
 if TYPE_CHECKING:
-    from stream.settings import Settings
+    from wheeltapper.stream.settings import Settings
 
 DEFAULT_PARTITIONS = 8
 
@@ -91,9 +91,9 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     """File, environment, then `--brokers` and `--prefix`.
 
     Raises:
-        InputError: as `stream.settings.load_settings`.
+        InputError: as `wheeltapper.stream.settings.load_settings`.
     """
-    from stream.settings import load_settings
+    from wheeltapper.stream.settings import load_settings
 
     return load_settings(
         arguments.config,
@@ -104,7 +104,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
 
 def client_config(settings: Settings, **options: Any) -> dict[str, Any]:
     """A confluent-kafka client's configuration: how to reach the brokers, no chatter on stderr, and `options`."""
-    from stream.settings import confluent_config
+    from wheeltapper.stream.settings import confluent_config
 
     return {**confluent_config(settings.kafka), "logger": _SILENT, **options}
 
@@ -143,7 +143,7 @@ def connect(settings: Settings) -> AdminClient:
 
 
 def describe_topics(admin: AdminClient, settings: Settings) -> list[TopicState]:
-    """Every topic of `schemas.topics`, in its order, whether it exists or not.
+    """Every topic of `wheeltapper.schemas.topics`, in its order, whether it exists or not.
 
     Raises:
         InputError: the cluster refuses to tell.

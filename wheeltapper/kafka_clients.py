@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException, Producer
 
-from schemas.errors import InputError
-from schemas.topics import SENSORS_MAX_BYTES
 from wheeltapper.kafka_admin import client_config
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.topics import SENSORS_MAX_BYTES
 
 if TYPE_CHECKING:
-    from stream.settings import Settings
+    from wheeltapper.stream.settings import Settings
 
 
 def producer(settings: Settings, **options: Any) -> Producer:

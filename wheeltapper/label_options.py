@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from training.labels import Answer, LabelledWindows
+    from wheeltapper.training.fitting.labels import Answer, LabelledWindows
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def read_labels(arguments: argparse.Namespace, channels: tuple[str, ...], window
     """
     if not asks_for_labels(arguments):
         return None
-    from training.labels import ANOMALOUS, join, labelled_windows
+    from wheeltapper.training.fitting.labels import ANOMALOUS, join, labelled_windows
 
     answers = _answers(arguments)
     # Of a question that several sources answer, the last one counts: the topics, which are newest.
@@ -67,13 +67,13 @@ def read_labels(arguments: argparse.Namespace, channels: tuple[str, ...], window
 
 
 def _answers(arguments: argparse.Namespace) -> list[Answer]:
-    from training.label_files import read_answers
-    from training.labels import join
+    from wheeltapper.training.fitting.label_files import read_answers
+    from wheeltapper.training.fitting.labels import join
 
     answers = [answer for path in arguments.labels for answer in read_answers(path)]
     if arguments.labels_from:
-        from stream.settings import load_settings
         from wheeltapper.label_topics import read_questions
+        from wheeltapper.stream.settings import load_settings
 
         settings = load_settings(None, kafka={"brokers": arguments.labels_from})
         questions = read_questions(settings, machines=arguments.labels_machine)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
-from schemas.codec import CONTENT_TYPES, decode_message, encode_message
-from schemas.errors import DecodeError, InputError
-from schemas.events import Label, LabelRequest
-from schemas.topics import LABEL_REQUESTS, LABELS
-from stream.settings import Settings
 from wheeltapper.kafka_admin import connect
 from wheeltapper.kafka_clients import producer
+from wheeltapper.schemas.codec import CONTENT_TYPES, decode_message, encode_message
+from wheeltapper.schemas.errors import DecodeError, InputError
+from wheeltapper.schemas.events import Label, LabelRequest
+from wheeltapper.schemas.topics import LABEL_REQUESTS, LABELS
+from wheeltapper.stream.settings import Settings
 from wheeltapper.topic_reader import TopicRecord, read_records
 
 if TYPE_CHECKING:

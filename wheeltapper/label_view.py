@@ -9,9 +9,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from schemas.clock import iso_from_micros
-from schemas.events import LabelRequest
 from wheeltapper.alert_view import duration, number, printable, render_channel
+from wheeltapper.schemas.clock import iso_from_micros
+from wheeltapper.schemas.events import LabelRequest
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 PLAIN_BLOCKS = "_.-=+*#@"

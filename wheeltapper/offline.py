@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from schemas.codec import CONTENT_TYPES, encode_sensor_block
-from schemas.sensor_block import SensorBlock
-from stream.pipeline import Pipeline
-from stream.records import Output, PartitionBatch
-from stream.routes import Routes
-from stream.settings import Settings
+from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.records import Output, PartitionBatch
+from wheeltapper.stream.routes import Routes
+from wheeltapper.stream.settings import Settings
 
 if TYPE_CHECKING:
-    from training.datasets.series import SensorSeries
+    from wheeltapper.training.datasets.series import SensorSeries
 
 # Rows in one message, and messages handed over at a time: neither changes the result.
 ROWS_PER_MESSAGE = 64
@@ -47,7 +47,7 @@ def run_offline(pipeline: Pipeline, block: SensorBlock) -> Iterator[Output]:
 
 def open_pipeline(bundles: list[str], settings: Settings) -> Pipeline:
     """A pipeline as a worker would open it."""
-    from stream.routes import load_routes
+    from wheeltapper.stream.routes import load_routes
 
     routes: Routes = load_routes(bundles, settings)
     return Pipeline(routes, settings)

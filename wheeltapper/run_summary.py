@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schemas.events import AlertEvent
+from wheeltapper.schemas.events import AlertEvent
 
 if TYPE_CHECKING:
-    from training.datasets.series import LabelledSegment, SensorSeries
+    from wheeltapper.training.datasets.series import LabelledSegment, SensorSeries
 
 MICROS_PER_DAY = 86_400_000_000
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from schemas.errors import InputError
-from stream.settings import Settings
 from wheeltapper.kafka_admin import REACH_TIMEOUT_S, client_config
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.settings import Settings
 
 # The end is a few fetches away; so long without a message means that the brokers are gone.
 STALL_TIMEOUT_S = 30.0

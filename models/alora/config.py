@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 Padding = Literal["replicate", "causal", "circular"]
 Reduction = Literal["sum", "mean"]
@@ -19,7 +19,7 @@ WIDTH_LIMIT = 512
 
 @dataclass(frozen=True, slots=True)
 class AloraConfig:
-    """The detector's own settings; how it is trained is `training.alora.AloraOptions`.
+    """The detector's own settings; how it is trained is `wheeltapper.training.detectors.alora.train.AloraOptions`.
 
     Attributes:
         window: T, rows.
@@ -43,7 +43,7 @@ class AloraConfig:
         localization_top: k, how many contributions of a channel are kept; 0 keeps all.
         input_clip: standardised inputs are cut to +-this many standard deviations, so that no finite reading
             overflows float32. Far outside of what a train part of less than `input_clip` squared rows can contain.
-        scale: 'train' standardises by the train part, 'given' takes values as they come (see `training.prepared`).
+        scale: 'train' standardises by the train part, 'given' takes values as they come (see `wheeltapper.training.fitting.prepared`).
 
     Raises:
         InputError: a setting out of its range.

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.alora.config import WIDTH_LIMIT, Padding
-from models.training_rows import moving_channels
+from wheeltapper.models.alora.config import WIDTH_LIMIT, Padding
+from wheeltapper.models.training_rows import moving_channels
 
 KERNEL = 3
 # With one to five channels there are fewer pairs than that; each is then used several times, with its own scalars.

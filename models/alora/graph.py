@@ -1,6 +1,6 @@
 """ALoRa under the graph contract: raw windows in; score, contribution, expected and embedding out.
 
-Everything the score needs is inside: scaling, network, rank, localization. See `schemas.bundle.graph` for the contract.
+Everything the score needs is inside: scaling, network, rank, localization. See `wheeltapper.schemas.bundle.graph` for the contract.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.alora.config import AloraConfig
-from models.alora.localization import blame_matrix, contribution_matrix
-from models.alora.model import AloraNetwork
-from models.alora.rank import hard_levels, rank_above, smooth_levels
-from models.standardised import StandardisedGraph
+from wheeltapper.models.alora.config import AloraConfig
+from wheeltapper.models.alora.localization import blame_matrix, contribution_matrix
+from wheeltapper.models.alora.model import AloraNetwork
+from wheeltapper.models.alora.rank import hard_levels, rank_above, smooth_levels
+from wheeltapper.models.standardised import StandardisedGraph
 
 OUTPUTS = ("score", "contribution", "expected", "embedding")
 # Half of the embedding is what the encoder makes of the last row, half is the window's mean: LayerNorm over time

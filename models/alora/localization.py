@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.alora.config import Localization
-from models.alora.model import AloraNetwork
+from wheeltapper.models.alora.config import Localization
+from wheeltapper.models.alora.model import AloraNetwork
 
 
 def contribution_matrix(network: AloraNetwork) -> np.ndarray:

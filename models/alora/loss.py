@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.alora.config import AloraConfig
-from models.alora.model import AloraOutput
+from wheeltapper.models.alora.config import AloraConfig
+from wheeltapper.models.alora.model import AloraOutput
 
 
 def rank_penalty(attention: Tensor, *, skip: int = 1, gamma: float = 1.0) -> Tensor:

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.alora.config import AloraConfig
-from models.alora.embed import LightEmbedding
+from wheeltapper.models.alora.config import AloraConfig
+from wheeltapper.models.alora.embed import LightEmbedding
 
 
 class AloraOutput(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 Method = Literal["source-only", "adanorm", "dann", "mmd", "coral", "target-supervised"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -44,7 +44,7 @@ class DomainAdaptationConfig:
         selection: 'last' keeps the weights of the last step; 'unlabelled' those of the best of ten checkpoints by
             AUC-PR on held-out source windows less the discrepancy of held-out source and target features.
         alpha: share of the classifier in the score; the rest is the normalised reconstruction error.
-        scale: 'train' standardises by the data, 'given' takes values as they come (see `training.prepared`).
+        scale: 'train' standardises by the data, 'given' takes values as they come (see `wheeltapper.training.fitting.prepared`).
 
     Raises:
         InputError: a setting out of its range.

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.domain_adaptation.config import DomainAdaptationConfig
-from models.domain_adaptation.network import DomainNetwork
-from models.standardised import StandardisedGraph
+from wheeltapper.models.domain_adaptation.config import DomainAdaptationConfig
+from wheeltapper.models.domain_adaptation.network import DomainNetwork
+from wheeltapper.models.standardised import StandardisedGraph
 
 OUTPUTS = ("score", "contribution", "expected", "embedding")
 

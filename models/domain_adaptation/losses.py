@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from models.domain_adaptation.network import GradientReversal
+from wheeltapper.models.domain_adaptation.network import GradientReversal
 
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 POSITIVE_WEIGHT_LIMIT = 20.0

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.domain_adaptation.config import DomainAdaptationConfig
+from wheeltapper.models.domain_adaptation.config import DomainAdaptationConfig
 
 SOURCE, TARGET = 0, 1
 DOMAINS = 2

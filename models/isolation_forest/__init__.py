@@ -1,5 +1,5 @@
 """Isolation forest: how few random cuts set a row apart from the others."""
 
-from models.isolation_forest.fit import DETECTOR, ForestSettings, IsolationForest, fit_isolation_forest
+from wheeltapper.models.isolation_forest.fit import DETECTOR, ForestSettings, IsolationForest, fit_isolation_forest
 
 __all__ = ["DETECTOR", "ForestSettings", "IsolationForest", "fit_isolation_forest"]

@@ -29,11 +29,11 @@ from typing import Any
 
 import numpy as np
 
-from models.fitted import where_torch_is
-from models.isolation_forest.trees import Trees, average_depth, grow
-from models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling, recency_weights, still_step
-from models.training_rows import training_rows
-from schemas.errors import InputError
+from wheeltapper.models.fitted import where_torch_is
+from wheeltapper.models.isolation_forest.trees import Trees, average_depth, grow
+from wheeltapper.models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling, recency_weights, still_step
+from wheeltapper.models.training_rows import training_rows
+from wheeltapper.schemas.errors import InputError
 
 DETECTOR = "isolation-forest"
 VERSION = 1
@@ -80,7 +80,7 @@ class ForestSettings:
 
 @dataclass
 class IsolationForest:
-    """A grown forest; a `models.fitted.FittedDetector`. Not to be changed once fitted.
+    """A grown forest; a `wheeltapper.models.fitted.FittedDetector`. Not to be changed once fitted.
 
     Attributes:
         low, high: [C] float32, the range of training, raw units.
@@ -114,7 +114,7 @@ class IsolationForest:
 
     def onnx_bytes(self) -> bytes:
         """The graph; needs onnx."""
-        from models.isolation_forest.graph import build_graph
+        from wheeltapper.models.isolation_forest.graph import build_graph
 
         return build_graph(self)
 
@@ -122,7 +122,7 @@ class IsolationForest:
         """The same graph for libtorch; None where torch is not installed."""
 
         def build() -> bytes:
-            from models.isolation_forest.torchscript import build_torchscript
+            from wheeltapper.models.isolation_forest.torchscript import build_torchscript
 
             return build_torchscript(self)
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from models.isolation_forest.fit import IsolationForest
-from models.isolation_forest.trees import LEAF, Trees
-from models.onnx_builder import ML_DOMAIN, GraphBuilder
-from models.row_scaling_graph import standardise
+from wheeltapper.models.isolation_forest.fit import IsolationForest
+from wheeltapper.models.isolation_forest.trees import LEAF, Trees
+from wheeltapper.models.onnx_builder import ML_DOMAIN, GraphBuilder
+from wheeltapper.models.row_scaling_graph import standardise
 
 # Keeps 0 / 0 from NaN where no channel has shortened the path; depths are of the order of 10 cuts.
 LEAST_SHORTENED = 1e-6

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.isolation_forest.fit import IsolationForest
-from models.isolation_forest.graph import LEAST_SHORTENED
-from models.torchscript import script_bytes
+from wheeltapper.models.isolation_forest.fit import IsolationForest
+from wheeltapper.models.isolation_forest.graph import LEAST_SHORTENED
+from wheeltapper.models.torchscript import script_bytes
 
 
 def build_torchscript(fitted: IsolationForest) -> bytes:

@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models.fitted import where_torch_is
-from models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling
-from models.training_rows import TrainingRows, training_rows
-from schemas.errors import InputError
+from wheeltapper.models.fitted import where_torch_is
+from wheeltapper.models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling
+from wheeltapper.models.training_rows import TrainingRows, training_rows
+from wheeltapper.schemas.errors import InputError
 
 DETECTOR = "kmeans-ad"
 VERSION = 1
@@ -73,7 +73,7 @@ class KMeansSettings:
 
 @dataclass
 class KMeansAD:
-    """Fitted KMeansAD; a `models.fitted.FittedDetector`. Not to be changed once fitted.
+    """Fitted KMeansAD; a `wheeltapper.models.fitted.FittedDetector`. Not to be changed once fitted.
 
     Attributes:
         centroids: [K, W, C] float32, standardised units.
@@ -100,7 +100,7 @@ class KMeansAD:
 
     def onnx_bytes(self) -> bytes:
         """The graph; needs onnx."""
-        from models.kmeans_ad.graph import build_graph
+        from wheeltapper.models.kmeans_ad.graph import build_graph
 
         return build_graph(self)
 
@@ -108,7 +108,7 @@ class KMeansAD:
         """The same graph for libtorch; None where torch is not installed."""
 
         def build() -> bytes:
-            from models.kmeans_ad.torchscript import build_torchscript
+            from wheeltapper.models.kmeans_ad.torchscript import build_torchscript
 
             return build_torchscript(self)
 

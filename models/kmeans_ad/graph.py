@@ -11,9 +11,9 @@ import json
 
 import numpy as np
 
-from models.kmeans_ad.fit import LEAST_SHAPE_DEVIATION, KMeansAD
-from models.onnx_builder import GraphBuilder
-from models.row_scaling_graph import standardise
+from wheeltapper.models.kmeans_ad.fit import LEAST_SHAPE_DEVIATION, KMeansAD
+from wheeltapper.models.onnx_builder import GraphBuilder
+from wheeltapper.models.row_scaling_graph import standardise
 
 
 def build_graph(fitted: KMeansAD) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.kmeans_ad.fit import LEAST_SHAPE_DEVIATION, KMeansAD
-from models.torchscript import script_bytes
+from wheeltapper.models.kmeans_ad.fit import LEAST_SHAPE_DEVIATION, KMeansAD
+from wheeltapper.models.torchscript import script_bytes
 
 
 def build_torchscript(fitted: KMeansAD) -> bytes:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from models.fitted import where_torch_is
-from models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling, recency_weights
-from models.training_rows import training_rows
-from schemas.errors import InputError
+from wheeltapper.models.fitted import where_torch_is
+from wheeltapper.models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling, recency_weights
+from wheeltapper.models.training_rows import training_rows
+from wheeltapper.schemas.errors import InputError
 
 DETECTOR = "l2-norm"
 VERSION = 1
@@ -59,7 +59,7 @@ class L2NormSettings:
 
 @dataclass
 class L2Norm:
-    """Fitted L2 norm; a `models.fitted.FittedDetector`. Not to be changed once fitted."""
+    """Fitted L2 norm; a `wheeltapper.models.fitted.FittedDetector`. Not to be changed once fitted."""
 
     settings: L2NormSettings
     scaling: RowScaling
@@ -80,7 +80,7 @@ class L2Norm:
 
     def onnx_bytes(self) -> bytes:
         """The graph; needs onnx."""
-        from models.l2_norm.graph import build_graph
+        from wheeltapper.models.l2_norm.graph import build_graph
 
         return build_graph(self)
 
@@ -88,7 +88,7 @@ class L2Norm:
         """The same graph for libtorch; None where torch is not installed."""
 
         def build() -> bytes:
-            from models.l2_norm.torchscript import build_torchscript
+            from wheeltapper.models.l2_norm.torchscript import build_torchscript
 
             return build_torchscript(self)
 

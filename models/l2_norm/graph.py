@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from models.l2_norm.fit import L2Norm
-from models.onnx_builder import GraphBuilder
-from models.row_scaling_graph import standardise
+from wheeltapper.models.l2_norm.fit import L2Norm
+from wheeltapper.models.onnx_builder import GraphBuilder
+from wheeltapper.models.row_scaling_graph import standardise
 
 
 def build_graph(fitted: L2Norm) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.l2_norm.fit import L2Norm
-from models.torchscript import script_bytes
+from wheeltapper.models.l2_norm.fit import L2Norm
+from wheeltapper.models.torchscript import script_bytes
 
 
 def build_torchscript(fitted: L2Norm) -> bytes:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 Normalise = Literal["patch", "train", "both"]
 
 
 @dataclass(frozen=True, slots=True)
 class PaanoConfig:
-    """The detector's own settings; how it is trained is `training.paano`.
+    """The detector's own settings; how it is trained is `wheeltapper.training.detectors.paano.train`.
 
     Attributes:
         window: W, rows of a patch.
@@ -30,7 +30,7 @@ class PaanoConfig:
         pretext_weight: of the pretext loss in the first step; it falls to 0 over `pretext_share` of the training.
         pretext_share: of the training's steps.
         input_clip: standardised inputs are cut to +-this many standard deviations.
-        scale: 'train' standardises by the train part, 'given' takes values as they come (see `training.prepared`).
+        scale: 'train' standardises by the train part, 'given' takes values as they come (see `wheeltapper.training.fitting.prepared`).
 
     Raises:
         InputError: a setting out of its range.

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.paano.config import PaanoConfig
-from models.paano.memory import LEAST_DISTANCE, Memory, Usual, profile_of
-from models.paano.network import PaanoNetwork, encoder_input, unit
-from models.standardised import StandardisedGraph
+from wheeltapper.models.paano.config import PaanoConfig
+from wheeltapper.models.paano.memory import LEAST_DISTANCE, Memory, Usual, profile_of
+from wheeltapper.models.paano.network import PaanoNetwork, encoder_input, unit
+from wheeltapper.models.standardised import StandardisedGraph
 
 OUTPUTS = ("score", "contribution", "expected", "embedding")
 # Added to each channel's unlikeness, which is usually 1: without any, all share the blame.

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.paano.config import PaanoConfig
-from models.paano.network import PaanoNetwork, unit
+from wheeltapper.models.paano.config import PaanoConfig
+from wheeltapper.models.paano.network import PaanoNetwork, unit
 
 # Pairs that do not follow each other, for each one that does.
 UNRELATED = 5

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.paano.network import PaanoNetwork, unit
+from wheeltapper.models.paano.network import PaanoNetwork, unit
 
 # Pieces of equal length that a patch is averaged over for blame, at most, and float32 values that these may take.
 SEGMENTS = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.paano.config import PaanoConfig
+from wheeltapper.models.paano.config import PaanoConfig
 
 KERNELS = (7, 5, 3, 3)
 # Share of a channel's deviation in training below which a patch counts as still: noise is not blown up to unit size.

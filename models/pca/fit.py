@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from models.fitted import where_torch_is
-from models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling, recency_weights
-from models.training_rows import TrainingRows, training_rows
-from schemas.errors import InputError
+from wheeltapper.models.fitted import where_torch_is
+from wheeltapper.models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling, recency_weights
+from wheeltapper.models.training_rows import TrainingRows, training_rows
+from wheeltapper.schemas.errors import InputError
 
 DETECTOR = "pca"
 VERSION = 1
@@ -74,7 +74,7 @@ class PcaSettings:
 
 @dataclass
 class PcaError:
-    """Fitted PCA error; a `models.fitted.FittedDetector`. Not to be changed once fitted.
+    """Fitted PCA error; a `wheeltapper.models.fitted.FittedDetector`. Not to be changed once fitted.
 
     Attributes:
         scaling: of the rows, z = (x - mean) / std.
@@ -113,7 +113,7 @@ class PcaError:
 
     def onnx_bytes(self) -> bytes:
         """The graph; needs onnx."""
-        from models.pca.graph import build_graph
+        from wheeltapper.models.pca.graph import build_graph
 
         return build_graph(self)
 
@@ -121,7 +121,7 @@ class PcaError:
         """The same graph for libtorch; None where torch is not installed."""
 
         def build() -> bytes:
-            from models.pca.torchscript import build_torchscript
+            from wheeltapper.models.pca.torchscript import build_torchscript
 
             return build_torchscript(self)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from models.onnx_builder import GraphBuilder
-from models.pca.fit import PcaError
-from models.row_scaling_graph import standardise
+from wheeltapper.models.onnx_builder import GraphBuilder
+from wheeltapper.models.pca.fit import PcaError
+from wheeltapper.models.row_scaling_graph import standardise
 
 
 def build_graph(fitted: PcaError) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.pca.fit import PcaError
-from models.torchscript import script_bytes
+from wheeltapper.models.pca.fit import PcaError
+from wheeltapper.models.torchscript import script_bytes
 
 
 def build_torchscript(fitted: PcaError) -> bytes:

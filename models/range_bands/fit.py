@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from models.fitted import where_torch_is
-from models.range_bands.settings import RESIDUAL_MIN_CHANNELS, RangeBandSettings
-from models.training_rows import TrainingRows, training_rows
+from wheeltapper.models.fitted import where_torch_is
+from wheeltapper.models.range_bands.settings import RESIDUAL_MIN_CHANNELS, RangeBandSettings
+from wheeltapper.models.training_rows import TrainingRows, training_rows
 
 DETECTOR = "range-bands"
 VERSION = 2
@@ -62,7 +62,7 @@ class ResidualView:
 
 @dataclass
 class RangeBands:
-    """Fitted range bands; a `models.fitted.FittedDetector`. Not to be changed once fitted.
+    """Fitted range bands; a `wheeltapper.models.fitted.FittedDetector`. Not to be changed once fitted.
 
     Attributes:
         minimum: [C] float64, least value in training, raw units; 0 where values are taken as they come.
@@ -102,7 +102,7 @@ class RangeBands:
 
     def onnx_bytes(self) -> bytes:
         """The graph; needs onnx."""
-        from models.range_bands.graph import build_graph
+        from wheeltapper.models.range_bands.graph import build_graph
 
         return build_graph(self)
 
@@ -110,7 +110,7 @@ class RangeBands:
         """The same graph for libtorch; None where torch is not installed."""
 
         def build() -> bytes:
-            from models.range_bands.torchscript import build_torchscript
+            from wheeltapper.models.range_bands.torchscript import build_torchscript
 
             return build_torchscript(self)
 

@@ -31,8 +31,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.onnx_builder import GraphBuilder, rows_per_group
-from models.range_bands.fit import CONSTANT_GAIN, RangeBands
+from wheeltapper.models.onnx_builder import GraphBuilder, rows_per_group
+from wheeltapper.models.range_bands.fit import CONSTANT_GAIN, RangeBands
 
 
 @dataclass(frozen=True)

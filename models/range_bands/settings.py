@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from models.row_scaling import Scale
-from schemas.errors import InputError
+from wheeltapper.models.row_scaling import Scale
+from wheeltapper.schemas.errors import InputError
 
 # Faults that come and go against faults that stay: how much of an excess counts once it is no longer news.
 PRESETS = {"events": 0.1, "sustained": 0.5}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.range_bands.fit import RangeBands
-from models.range_bands.graph import ViewConstants, graph_constants
-from models.torchscript import script_bytes
+from wheeltapper.models.range_bands.fit import RangeBands
+from wheeltapper.models.range_bands.graph import ViewConstants, graph_constants
+from wheeltapper.models.torchscript import script_bytes
 
 
 def build_torchscript(fitted: RangeBands) -> bytes:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 Score = Literal["both", "vae", "q"]
 
 
 @dataclass(frozen=True, slots=True)
 class RlVaeConfig:
-    """The detector's own settings; how the VAE is trained is `training.trainer.TrainerOptions`.
+    """The detector's own settings; how the VAE is trained is `wheeltapper.training.fitting.trainer.TrainerOptions`.
 
     Attributes:
         window: W, rows.
@@ -23,9 +23,9 @@ class RlVaeConfig:
             taken against the uncut values.
         score: 'both': log score = log(VAE error) + z(Q1 - Q0) / beta; 'vae' and 'q' are its ablations.
         beta: weight of the VAE's error against the Q-network; None chooses it by cross-checking the labels that were bought,
-            and leaves the VAE alone where they do not help (see `training.rl_vae.evidence`).
+            and leaves the VAE alone where they do not help (see `wheeltapper.training.detectors.rl_vae.evidence`).
         trust: 'labels' takes a channel's error as far as labelled normal windows trust it (see
-            `training.rl_vae.channel_trust`); 'all' takes every channel as it is.
+            `wheeltapper.training.detectors.rl_vae.channel_trust`); 'all' takes every channel as it is.
         advantage_clip: z(Q1 - Q0) is cut to +- that many deviations, so that no wild extrapolation of the Q-network can hide
             a window that the VAE finds gross: the factor is exp(+-advantage_clip / beta) at most.
         label_budget: labels that may be bought in all, from whatever oracle there is; None is 1 % of the pool.
@@ -46,7 +46,7 @@ class RlVaeConfig:
         spread_worth: reward of such a label, as share of that of a bought one.
         neighbours: k of its graph.
         pool_limit: windows that isolation forest and LabelSpreading look at.
-        scale: 'train' standardises by the train part, 'given' takes values as they come (see `training.prepared`).
+        scale: 'train' standardises by the train part, 'given' takes values as they come (see `wheeltapper.training.fitting.prepared`).
 
     Raises:
         InputError: a setting out of its range.

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.rl_vae.config import RlVaeConfig
-from models.rl_vae.qnetwork import QNetwork
-from models.rl_vae.vae import Vae
-from models.standardised import StandardisedGraph
+from wheeltapper.models.rl_vae.config import RlVaeConfig
+from wheeltapper.models.rl_vae.qnetwork import QNetwork
+from wheeltapper.models.rl_vae.vae import Vae
+from wheeltapper.models.standardised import StandardisedGraph
 
 OUTPUTS = ("score", "contribution", "expected", "embedding")
 # A deviation below that share of a channel's own standard deviation is noise of rounding, not spread.

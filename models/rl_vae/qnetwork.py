@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.rl_vae.config import RlVaeConfig
+from wheeltapper.models.rl_vae.config import RlVaeConfig
 
 # Of states in deviations; what is farther off is all the same. A state that never moves gets this spread.
 STATE_CLIP = 5.0
@@ -14,7 +14,7 @@ CHANNEL_DROPOUT = 0.5
 
 
 class QNetwork(nn.Module):
-    """forward(states [N, W, F]) -> [N, 2]; F as of `models.rl_vae.graph.states`.
+    """forward(states [N, W, F]) -> [N, 2]; F as of `wheeltapper.models.rl_vae.graph.states`.
 
     Beside the LSTM there is a linear path from the window's mean and its last row: with few labels it is what generalises.
     """

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.rl_vae.config import RlVaeConfig
+from wheeltapper.models.rl_vae.config import RlVaeConfig
 
 LOG_VARIANCE_LIMIT = 10.0
 

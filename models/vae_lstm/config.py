@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 Score = Literal["recent", "window", "sequence"]
 
@@ -18,7 +18,7 @@ HIDDEN_STEPS = {24: 32, 48: 32, 144: 256}
 
 @dataclass(frozen=True, slots=True)
 class VaeLstmConfig:
-    """The detector's own settings; how the VAE is trained is `training.trainer.TrainerOptions`.
+    """The detector's own settings; how the VAE is trained is `wheeltapper.training.fitting.trainer.TrainerOptions`.
 
     Attributes:
         l_win: rows of the short window that becomes one code: 24, 48 or 144.
@@ -33,7 +33,7 @@ class VaeLstmConfig:
         lstm_epochs, lstm_batch_size, lstm_learning_rate, lstm_learning_rate_decay, lstm_patience: of the LSTM's training.
         validation_share: last part of the train part, in time, that neither network sees.
         input_clip: standardised inputs are cut to +-this.
-        scale: 'train' standardises by the train part, 'given' takes values as they come (see `training.prepared`).
+        scale: 'train' standardises by the train part, 'given' takes values as they come (see `wheeltapper.training.fitting.prepared`).
 
     Raises:
         InputError: a setting out of its range.

@@ -1,7 +1,7 @@
 """VAE-LSTM under the graph contract: raw windows in; score, contribution, expected and embedding out.
 
 Everything the score needs is inside: scaling, VAE, LSTM, the switch to the VAE alone while the history is short, and the
-two divisors that put both scores on one scale. See `schemas.bundle.graph` for the contract.
+two divisors that put both scores on one scale. See `wheeltapper.schemas.bundle.graph` for the contract.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.standardised import StandardisedGraph
-from models.vae_lstm.config import VaeLstmConfig
-from models.vae_lstm.predictor import CodePredictor
-from models.vae_lstm.vae import Decoder, Encoder
+from wheeltapper.models.standardised import StandardisedGraph
+from wheeltapper.models.vae_lstm.config import VaeLstmConfig
+from wheeltapper.models.vae_lstm.predictor import CodePredictor
+from wheeltapper.models.vae_lstm.vae import Decoder, Encoder
 
 OUTPUTS = ("score", "contribution", "expected", "embedding")
 # Raw score 1.0 is what one in a hundred held-out windows reaches, with the LSTM and without.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.vae_lstm.config import PUBLISHED_HIDDEN, VaeLstmConfig
+from wheeltapper.models.vae_lstm.config import PUBLISHED_HIDDEN, VaeLstmConfig
 
 SLOPE = 0.2
 # Of the code's deviation: softplus keeps a gradient where the published ReLU dies at exactly this value.

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 REQUIRED_OUTPUTS = ("score", "contribution")
 OPTIONAL_OUTPUTS = ("expected", "embedding")

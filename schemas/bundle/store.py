@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from schemas.bundle.graph import Graph
-from schemas.bundle.manifest import Manifest
-from schemas.errors import InputError
+from wheeltapper.schemas.bundle.graph import Graph
+from wheeltapper.schemas.bundle.manifest import Manifest
+from wheeltapper.schemas.errors import InputError
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"

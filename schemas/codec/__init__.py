@@ -4,8 +4,8 @@
     value = encode_sensor_block(block, "arrow")          send CONTENT_TYPES["arrow"] as the header `content-type`
     alert = decode_message(AlertEvent, value)            JSON or Avro
 
-Whatever the bytes are, a decoder returns a valid value or raises `schemas.errors.DecodeError`, in bounded time and
-memory. The limits are in `schemas.codec.checks`; docs/messages.md shows every message in every encoding.
+Whatever the bytes are, a decoder returns a valid value or raises `wheeltapper.schemas.errors.DecodeError`, in bounded time and
+memory. The limits are in `wheeltapper.schemas.codec.checks`; docs/messages.md shows every message in every encoding.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import TypeVar
 import numpy as np
 from pydantic import BaseModel
 
-from schemas.codec import arrow_codec, avro_codec, json_codec
-from schemas.codec.checks import MAX_CHANNELS, MAX_MESSAGE_BYTES, MAX_PARSED_BYTES, MAX_ROWS, MAX_VALUES
-from schemas.codec.encoding import CONTENT_TYPES, Encoding, sniff_encoding
-from schemas.errors import DecodeError
-from schemas.events import DeadLetterReason
-from schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.codec import arrow_codec, avro_codec, json_codec
+from wheeltapper.schemas.codec.checks import MAX_CHANNELS, MAX_MESSAGE_BYTES, MAX_PARSED_BYTES, MAX_ROWS, MAX_VALUES
+from wheeltapper.schemas.codec.encoding import CONTENT_TYPES, Encoding, sniff_encoding
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.schemas.sensor_block import SensorBlock
 
 __all__ = [
     "CONTENT_TYPES",
@@ -86,7 +86,7 @@ def encode_sensor_block(block: SensorBlock, encoding: Encoding) -> bytes:
 
 
 def decode_message(model_type: type[M], value: bytes | None, content_type: str | bytes | None = None) -> M:
-    """Read a message of `schemas.events` from JSON or Avro.
+    """Read a message of `wheeltapper.schemas.events` from JSON or Avro.
 
     Fields that the type does not know are ignored, so that a newer sender may add some.
 
@@ -106,7 +106,7 @@ def decode_message(model_type: type[M], value: bytes | None, content_type: str |
 
 
 def encode_message(message: BaseModel, encoding: Encoding = "json") -> bytes:
-    """Write a message of `schemas.events` as JSON or Avro.
+    """Write a message of `wheeltapper.schemas.events` as JSON or Avro.
 
     Raises:
         ValueError: another encoding.

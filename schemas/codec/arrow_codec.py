@@ -18,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from schemas.codec import checks
-from schemas.codec.arrow_layout import BatchLayout, Column, is_little_endian, read_layout
-from schemas.errors import DecodeError
-from schemas.events import DeadLetterReason
-from schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.codec import checks
+from wheeltapper.schemas.codec.arrow_layout import BatchLayout, Column, is_little_endian, read_layout
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.schemas.sensor_block import SensorBlock
 
 TIME_COLUMN = "ts"
 MACHINE_KEY = b"machine"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schemas.codec import checks
+from wheeltapper.schemas.codec import checks
 
 BATCH = "record batch"
 _KINDS = {1: "schema", 2: "dictionary batch", 3: BATCH, 4: "tensor", 5: "sparse tensor"}

@@ -21,20 +21,20 @@ import numpy as np
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from pydantic import BaseModel, ValidationError
 
-from schemas.codec import checks
-from schemas.codec.avro_schemas import (
+from wheeltapper.schemas.codec import checks
+from wheeltapper.schemas.codec.avro_schemas import (
     known_writers,
     schema_fingerprint,
     schema_name,
     writer_of,
     writer_schema,
 )
-from schemas.codec.encoding import CONTAINER_MAGIC, SINGLE_OBJECT_MAGIC, WIRE_MAGIC, WIRE_PREFIX_BYTES
-from schemas.codec.fields import block_from_fields, block_values
-from schemas.codec.json_codec import first_complaint
-from schemas.errors import DecodeError
-from schemas.events import DeadLetterReason
-from schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.codec.encoding import CONTAINER_MAGIC, SINGLE_OBJECT_MAGIC, WIRE_MAGIC, WIRE_PREFIX_BYTES
+from wheeltapper.schemas.codec.fields import block_from_fields, block_values
+from wheeltapper.schemas.codec.json_codec import first_complaint
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.schemas.sensor_block import SensorBlock
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -231,7 +231,7 @@ def _start(name: str) -> BytesIO:
 
 
 def decode_message(model_type: type[M], value: bytes) -> M:
-    """Read one of the models of `schemas.events`, in any of the forms above.
+    """Read one of the models of `wheeltapper.schemas.events`, in any of the forms above.
 
     Raises:
         DecodeError.
@@ -246,7 +246,7 @@ def decode_message(model_type: type[M], value: bytes) -> M:
 
 
 def encode_message(message: BaseModel) -> bytes:
-    """Write one of the models of `schemas.events` in single-object encoding."""
+    """Write one of the models of `wheeltapper.schemas.events` in single-object encoding."""
     name = schema_name(type(message))
     out = _start(name)
     schemaless_writer(out, writer_schema(name), message.model_dump())

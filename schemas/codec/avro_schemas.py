@@ -15,9 +15,9 @@ from fastavro import parse_schema
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 from pydantic import BaseModel
 
-from schemas.codec import checks
-from schemas.errors import DecodeError
-from schemas.events import (
+from wheeltapper.schemas.codec import checks
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import (
     ActiveModel,
     AlertEvent,
     DeadLetterReason,
@@ -26,7 +26,7 @@ from schemas.events import (
     Localization,
     ScoreBlock,
 )
-from schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.sensor_block import SensorBlock
 
 SCHEMAS_FOLDER = Path(__file__).resolve().parents[1]
 

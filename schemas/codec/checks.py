@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from schemas.clock import MAX_MICROS, MIN_MICROS, micros_from_iso
-from schemas.errors import DecodeError
-from schemas.events import DeadLetterReason
-from schemas.topics import SENSORS_MAX_BYTES
+from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS, micros_from_iso
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.schemas.topics import SENSORS_MAX_BYTES
 
 MAX_MESSAGE_BYTES = SENSORS_MAX_BYTES
 """Longest value that is read at all."""

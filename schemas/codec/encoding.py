@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from schemas.errors import DecodeError
-from schemas.events import DeadLetterReason
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import DeadLetterReason
 
 Encoding = Literal["json", "avro", "arrow"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from schemas.codec import checks
-from schemas.codec.checks import no_block, shown
-from schemas.errors import DecodeError
-from schemas.events import DeadLetterReason
-from schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.codec import checks
+from wheeltapper.schemas.codec.checks import no_block, shown
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.schemas.sensor_block import SensorBlock
 
 
 def block_from_fields(message: Any, machine: str | None) -> SensorBlock:

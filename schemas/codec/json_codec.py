@@ -14,12 +14,12 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from schemas.codec import checks
-from schemas.codec.encoding import BYTE_ORDER_MARK, WIRE_MAGIC, WIRE_PREFIX_BYTES
-from schemas.codec.fields import block_from_fields
-from schemas.errors import DecodeError
-from schemas.events import DeadLetterReason
-from schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.codec import checks
+from wheeltapper.schemas.codec.encoding import BYTE_ORDER_MARK, WIRE_MAGIC, WIRE_PREFIX_BYTES
+from wheeltapper.schemas.codec.fields import block_from_fields
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.schemas.sensor_block import SensorBlock
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -90,7 +90,7 @@ def _encode(block: SensorBlock, values: np.ndarray) -> bytes:
 
 
 def decode_message(model_type: type[M], value: bytes) -> M:
-    """Read one of the models of `schemas.events`.
+    """Read one of the models of `wheeltapper.schemas.events`.
 
     Raises:
         DecodeError.
@@ -110,5 +110,5 @@ def first_complaint(error: ValidationError) -> str:
 
 
 def encode_message(message: BaseModel) -> bytes:
-    """Write one of the models of `schemas.events`."""
+    """Write one of the models of `wheeltapper.schemas.events`."""
     return orjson.dumps(message.model_dump())

@@ -13,13 +13,13 @@ from collections.abc import Callable
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from schemas.errors import InputError
-from stream.engine import Engine
-from stream.kafka_client import broker_answers, client_config
-from stream.kafka_errors import PublishError, refusal
-from stream.records import PartitionBatch
-from stream.runners.stopping import IdleClock
-from stream.settings import Settings
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.engine import Engine
+from wheeltapper.stream.kafka_client import broker_answers, client_config
+from wheeltapper.stream.kafka_errors import PublishError, refusal
+from wheeltapper.stream.records import PartitionBatch
+from wheeltapper.stream.runners.stopping import IdleClock
+from wheeltapper.stream.settings import Settings
 
 log = structlog.get_logger(__name__)
 

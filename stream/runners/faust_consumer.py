@@ -23,8 +23,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from stream.kafka_errors import REFUSALS
-from stream.records import PartitionBatch
+from wheeltapper.stream.kafka_errors import REFUSALS
+from wheeltapper.stream.records import PartitionBatch
 
 log = structlog.get_logger(__name__)
 

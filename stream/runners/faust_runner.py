@@ -23,15 +23,15 @@ from faust.types import TP
 from faust.types.auth import SASLMechanism
 from yarl import URL
 
-from schemas.errors import InputError
-from stream.engine import Engine
-from stream.kafka_client import broker_answers
-from stream.kafka_errors import PublishError, refusal, refusal_of
-from stream.records import PartitionBatch
-from stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
-from stream.runners.repeated_lines import thin_out
-from stream.runners.stopping import StallClock
-from stream.settings import KafkaSettings, Settings
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.engine import Engine
+from wheeltapper.stream.kafka_client import broker_answers
+from wheeltapper.stream.kafka_errors import PublishError, refusal, refusal_of
+from wheeltapper.stream.records import PartitionBatch
+from wheeltapper.stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
+from wheeltapper.stream.runners.repeated_lines import thin_out
+from wheeltapper.stream.runners.stopping import StallClock
+from wheeltapper.stream.settings import KafkaSettings, Settings
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from workload import CHANNEL_NAMES, Workload
 
-from schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.sensor_block import SensorBlock
 
 Message = tuple[bytes, bytes, list[tuple[str, bytes]]]
 
@@ -31,7 +31,7 @@ def decimals(values: np.ndarray) -> np.ndarray:
 
 def arrow_blocks(workload: Workload, rows_per_machine: int, rows_per_message: int) -> Iterator[Message]:
     """Blocks of rows, machines in turn."""
-    from schemas.codec import encode_sensor_block
+    from wheeltapper.schemas.codec import encode_sensor_block
 
     headers = [("content-type", b"application/vnd.apache.arrow.stream")]
     for start in range(0, rows_per_machine, rows_per_message):

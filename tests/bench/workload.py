@@ -16,8 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
-from schemas.bundle import Calibration, Channel, Graph, Manifest, TensorSpec, TrainingData, write_bundle_folder
-from schemas.bundle.store import CALIBRATION, GOLDEN, MODEL, REFERENCE, sha256_of
+from wheeltapper.schemas.bundle import (
+    Calibration,
+    Channel,
+    Graph,
+    Manifest,
+    TensorSpec,
+    TrainingData,
+    write_bundle_folder,
+)
+from wheeltapper.schemas.bundle.store import CALIBRATION, GOLDEN, MODEL, REFERENCE, sha256_of
 
 CHANNELS = 38
 WINDOW = 64

@@ -17,15 +17,21 @@ import numpy as np
 import onnx
 import pytest
 
-from schemas.bundle import open_bundle
-from schemas.bundle.graph import GraphOutput
-from schemas.errors import InputError
 from tests.conformance.trained import CHANNELS, ROWS, Trained, fit
 from tests.conformance.trained import trained as trained_on
 from tests.helpers.machines import make_series, normal_rows, windows_of
-from training.bundle_writer import write_bundle
-from training.detectors import DETECTORS, TrainOptions, train_detector
-from training.export_check import RELATIVE_TOLERANCE, differences, open_for_check, outputs_by_name, probe_windows
+from wheeltapper.schemas.bundle import open_bundle
+from wheeltapper.schemas.bundle.graph import GraphOutput
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.detectors.registry import DETECTORS, TrainOptions, train_detector
+from wheeltapper.training.fitting.bundle_writer import write_bundle
+from wheeltapper.training.fitting.export_check import (
+    RELATIVE_TOLERANCE,
+    differences,
+    open_for_check,
+    outputs_by_name,
+    probe_windows,
+)
 
 # Detector -> options that make it small enough to be fitted many times.
 SETTINGS = {

@@ -13,8 +13,8 @@ from tests.conformance.test_detectors import SETTINGS, promised, trained
 from tests.conformance.trained import CHANNELS, Trained, is_network
 from tests.conformance.trained import trained as trained_with
 from tests.helpers.machines import normal_rows, windows_of
-from training.bundle_writer import write_bundle
-from training.export_check import probe_windows
+from wheeltapper.training.fitting.bundle_writer import write_bundle
+from wheeltapper.training.fitting.export_check import probe_windows
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from schemas.sensor_block import SensorBlock
-from stream.pipeline import Pipeline
-from stream.records import Output
-from stream.routes import Routes, load_routes
-from stream.settings import Settings, ThresholdSettings
 from tests.conformance.test_detectors import trained
 from tests.helpers.machines import normal_rows
 from tests.unit.stream.feeds import block_of, events_of, feed, message_of, parsed, row_by_row, scores_of
-from training.bundle_writer import write_bundle
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.routes import Routes, load_routes
+from wheeltapper.stream.settings import Settings, ThresholdSettings
+from wheeltapper.training.fitting.bundle_writer import write_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 SETTINGS = Settings(threshold=ThresholdSettings(clear_duration=3))

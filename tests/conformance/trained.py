@@ -19,12 +19,12 @@ from unittest import mock
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from models.fitted import FittedDetector
-from schemas.bundle import Graph
 from tests.helpers.machines import make_series, normal_rows
-from training.calibration import CalibrationScores
-from training.datasets.series import SensorSeries
-from training.detectors import DETECTORS, TrainOptions, train_detector
+from wheeltapper.models.fitted import FittedDetector
+from wheeltapper.schemas.bundle import Graph
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.detectors.registry import DETECTORS, TrainOptions, train_detector
+from wheeltapper.training.fitting.calibration import CalibrationScores
 
 CHANNELS = 9
 ROWS = 2000
@@ -109,7 +109,7 @@ def _one_export_of_equal_networks() -> Iterator[None]:
     """Equal means: the same TorchScript, which holds weights and constants."""
     import torch
 
-    from training.torch_detector import TorchDetector
+    from wheeltapper.training.fitting.torch_detector import TorchDetector
 
     export = TorchDetector.onnx_bytes
 

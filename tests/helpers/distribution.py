@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from training.detectors import DETECTORS
+from wheeltapper.training.detectors.registry import DETECTORS
 
 WAITING = ("tests/integration/", "tests/chaos/")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.datasets.clock import made_up_times
-from training.datasets.series import SensorSeries
+from wheeltapper.training.datasets.clock import made_up_times
+from wheeltapper.training.datasets.series import SensorSeries
 
 
 def normal_rows(rows: int, channels: int, *, seed: int = 0, offset: float = 0.0) -> np.ndarray:

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import orjson
 
-from schemas.codec import CONTENT_TYPES, encode_sensor_block
-from schemas.sensor_block import SensorBlock
-from stream.pipeline import Pipeline
-from stream.records import Output
-from stream.routes import load_routes
-from stream.settings import Settings
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.reference import Reference
 from wheeltapper.offline import run_offline
+from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.routes import load_routes
+from wheeltapper.stream.settings import Settings
 
 START_US = 1_700_000_000_000_000
 INTERVAL_US = 60_000_000

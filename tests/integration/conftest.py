@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.broker import EmbeddedBroker, find_binary
-from schemas.errors import InputError
 from tests.helpers.shared import folder_of_this_run, shared
 from tests.integration.kafka_tools import PATIENT, Broker, KafkaNode, await_brokers, free_port_pair, why_no_kafka
 from tests.integration.secure_kafka import SecureKafka
+from wheeltapper.deploy.broker import EmbeddedBroker, find_binary
+from wheeltapper.schemas.errors import InputError
 
 _numbers = itertools.count(1)
 _STORE_PASSWORD = "of-a-store-that-lives-as-long-as-the-tests"

@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
     NewTopic,
 )
 
-from schemas.topics import TOPICS, topic_name
+from wheeltapper.schemas.topics import TOPICS, topic_name
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Of a Kafka that several test processes share: on a busy machine it may be late with its heartbeat, and must not count

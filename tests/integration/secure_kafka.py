@@ -15,8 +15,8 @@ from confluent_kafka.admin import (
 )
 from confluent_kafka.admin import ResourceType as AclResource
 
-from schemas.topics import topic_name
 from tests.integration.kafka_tools import Broker
+from wheeltapper.schemas.topics import topic_name
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AclOperation
 
-from schemas.codec import encode_message
-from schemas.events import AlertEvent, ChannelShare
-from schemas.topics import topic_name
 from tests.integration.kafka_tools import Broker, create_topics, produce
 from tests.integration.processes import run_command
 from tests.integration.secure_kafka import SecureKafka
+from wheeltapper.schemas.codec import encode_message
+from wheeltapper.schemas.events import AlertEvent, ChannelShare
+from wheeltapper.schemas.topics import topic_name
 
 pytestmark = pytest.mark.integration
 

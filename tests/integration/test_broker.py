@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from deploy.broker import EmbeddedBroker
-from schemas.errors import InputError
-from schemas.topics import EMBEDDED_CLUSTER_ID
 from tests.integration.kafka_tools import Broker, consume_all, create_topic, produce
 from tests.integration.processes import run_command
+from wheeltapper.deploy.broker import EmbeddedBroker
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.topics import EMBEDDED_CLUSTER_ID
 
 pytestmark = pytest.mark.integration
 
@@ -108,7 +108,7 @@ def test_without_a_binary_the_alternatives_are_named() -> None:
 def test_a_broker_dies_with_its_owner_even_after_kill_9() -> None:
     # given a process that owns a broker
     script = (
-        "import time\nfrom deploy.broker import EmbeddedBroker\n"
+        "import time\nfrom wheeltapper.deploy.broker import EmbeddedBroker\n"
         "broker = EmbeddedBroker().start()\nprint(broker.pid, broker.address.port, flush=True)\ntime.sleep(600)\n"
     )
     owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

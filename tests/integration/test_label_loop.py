@@ -16,19 +16,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.codec import CONTENT_TYPES, encode_sensor_block
-from schemas.events import LabelRequest
-from schemas.sensor_block import SensorBlock
 from tests.integration.kafka_tools import Broker, consume_all, create_topics, produce
 from tests.integration.processes import run_worker
-from training.bundle_writer import write_bundle
-from training.datasets.series import SensorSeries
-from training.datasets.simulated import DAY, simulate
-from training.detectors import TrainOptions, train_detector
-from training.label_files import read_answers
-from training.labels import ANOMALOUS, LabelledWindows
 from wheeltapper.cli import main
 from wheeltapper.label_options import add_label_arguments, read_labels
+from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
+from wheeltapper.schemas.events import LabelRequest
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.datasets.simulated import DAY, simulate
+from wheeltapper.training.detectors.registry import TrainOptions, train_detector
+from wheeltapper.training.fitting.bundle_writer import write_bundle
+from wheeltapper.training.fitting.label_files import read_answers
+from wheeltapper.training.fitting.labels import ANOMALOUS, LabelledWindows
 
 pytestmark = pytest.mark.integration
 
@@ -163,7 +163,7 @@ def test_a_worker_asks_an_operator_answers_training_learns(
     }
 
     # when a detector that learns from labels is trained with them (its export is tested elsewhere, and takes its time)
-    monkeypatch.setattr("training.rl_vae.fit.held_out_scores", lambda *_, **__: scores)
+    monkeypatch.setattr("wheeltapper.training.detectors.rl_vae.train.held_out_scores", lambda *_, **__: scores)
     options = TrainOptions(labelled=labelled, window=labelled.windows.shape[1], settings=TINY_RL_VAE, epochs=1)
     learned, _ = train_detector("rl-vae", series, options)
     # then it knows all of them, and bought none

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from schemas.clock import micros_from_iso
-from schemas.codec import CONTENT_TYPES, decode_sensor_block
-from schemas.sensor_block import SensorBlock
 from tests.integration.kafka_tools import Broker, consume_all, create_topic
 from tests.integration.processes import run_command
-from training.datasets.registry import load_series
+from wheeltapper.schemas.clock import micros_from_iso
+from wheeltapper.schemas.codec import CONTENT_TYPES, decode_sensor_block
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.training.datasets.registry import load_series
 
 pytestmark = pytest.mark.integration
 ENTITY = "pump-1"

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AclOperation
 
-from schemas.errors import InputError
-from schemas.topics import TOPICS, topic_name
-from stream.settings import load_settings
 from tests.integration.kafka_tools import Broker, create_topic, create_topics, partition_counts, topic_settings
 from tests.integration.processes import run_command
 from tests.integration.secure_kafka import SecureKafka
 from wheeltapper.kafka_admin import ensure_topics
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.topics import TOPICS, topic_name
+from wheeltapper.stream.settings import load_settings
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from schemas.events import DeadLetterHeader, DeadLetterReason
 from tests.helpers.plant import make_plant, messages_of, mixed_in, poison
 from tests.integration.kafka_tools import Broker, consume_all
 from tests.integration.worker_tools import (
@@ -22,6 +21,7 @@ from tests.integration.worker_tools import (
     metrics,
     wait_until,
 )
+from wheeltapper.schemas.events import DeadLetterHeader, DeadLetterReason
 
 pytestmark = pytest.mark.integration
 

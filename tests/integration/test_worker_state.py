@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from stream.settings import Settings, load_settings
-from stream.state import CHECK, HEAD, MAGIC, PROGRESS, progress_record
-from stream.state_reader import StateReader
-from stream.transactions import broker_has_transactions
 from tests.helpers.plant import make_plant, messages_of
 from tests.integration.kafka_tools import Broker, create_topics, produce
 from tests.integration.worker_tools import assert_alerts, assert_scores, make_rig
+from wheeltapper.stream.settings import Settings, load_settings
+from wheeltapper.stream.state import CHECK, HEAD, MAGIC, PROGRESS, progress_record
+from wheeltapper.stream.state_reader import StateReader
+from wheeltapper.stream.transactions import broker_has_transactions
 
 pytestmark = pytest.mark.integration
 KEYS = b"group/topic/"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.errors import InputError
-from schemas.events import AlertEvent, ChannelShare
 from wheeltapper.alert_view import duration, number, render
 from wheeltapper.commands.alerts import parse_since
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.events import AlertEvent, ChannelShare
 
 
 def make_alert(**changes: object) -> AlertEvent:

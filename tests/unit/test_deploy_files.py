@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.settings import Settings, load_settings
+from wheeltapper.stream.settings import Settings, load_settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 WORKER_TOML = CHECKOUT / "deploy" / "worker.toml"

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from schemas.events import ChannelShare, Label, LabelRequest
-from training.label_files import read_answers
 from wheeltapper.cli import main
 from wheeltapper.commands.label import Reply, parse_reply
 from wheeltapper.label_topics import Questions
 from wheeltapper.label_view import PLAIN_BLOCKS, render_question, sparkline
+from wheeltapper.schemas.events import ChannelShare, Label, LabelRequest
+from wheeltapper.training.fitting.label_files import read_answers
 
 MINUTE = 60_000_000
 START = 1_700_000_000_000_000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 # What numpy raises for files that are cut, not numpy's, or hold pickled objects.
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)

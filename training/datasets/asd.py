@@ -1,7 +1,7 @@
 """ASD, the Application Server Dataset of InterFusion: 12 servers with 19 metrics, a row in five minutes, no timestamps.
 
 The publisher's files (`data/processed/omi-1_train.pkl`, ..) are pickles. They are not opened: a pickle can run any
-code. Two layouts without pickles are read, both described in `training.datasets.machine_folders`:
+code. Two layouts without pickles are read, both described in `wheeltapper.training.datasets.machine_folders`:
 
     omi-1.npz {train [T, 19], test [T, 19], test_label [T]}   omi-1.interpretation.txt
     train/omi-1.txt   test/omi-1.txt   test_label/omi-1.txt   interpretation_label/omi-1.txt
@@ -19,10 +19,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from schemas.errors import InputError
-from training.datasets.machine_folders import MachineFolders
-from training.datasets.series import SensorSeries
-from training.datasets.tables import read_columns, read_header
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.machine_folders import MachineFolders
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.datasets.tables import read_columns, read_header
 
 CHANNELS = tuple(f"metric_{number:02d}" for number in range(1, 20))
 INTERVAL_S = 300.0

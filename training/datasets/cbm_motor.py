@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 RATE_HZ = 20_000
 AXES = ("x", "y", "z")

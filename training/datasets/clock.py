@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from schemas.clock import MAX_MICROS, MIN_MICROS, micros_from_iso
-from schemas.errors import InputError
-from training.datasets.series import SensorSeries
+from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS, micros_from_iso
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.series import SensorSeries
 
 MADE_UP_TEST_START = micros_from_iso("2024-01-01T00:00:00Z")
 MADE_UP_INTERVAL_S = 60.0

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from schemas.errors import InputError
-from training.datasets.registry import (
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.registry import (
     DATA_VARIABLE,
     DATASETS,
     WITHOUT_FOLDER,

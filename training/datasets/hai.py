@@ -27,11 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
-from schemas.errors import InputError
-from training.datasets.clock import later_rows
-from training.datasets.labels import runs
-from training.datasets.series import LabelledSegment, SensorSeries
-from training.datasets.tables import as_float32, read_columns, read_header, times_from_text
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.clock import later_rows
+from wheeltapper.training.datasets.labels import runs
+from wheeltapper.training.datasets.series import LabelledSegment, SensorSeries
+from wheeltapper.training.datasets.tables import as_float32, read_columns, read_header, times_from_text
 
 ALL = "all"
 _FILE = re.compile(r"^(?P<prefix>hai-|end-|)(?P<part>train|test)(?P<number>\d+)\.csv(\.gz)?$")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from training.datasets.series import LabelledSegment
+from wheeltapper.training.datasets.series import LabelledSegment
 
 
 def runs(flags: np.ndarray) -> list[tuple[int, int]]:

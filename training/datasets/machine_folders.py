@@ -16,13 +16,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.errors import InputError
-from training.datasets.arrays import as_labels, as_matrix, load_npz, same_length
-from training.datasets.clock import made_up_times
-from training.datasets.labels import segments_of
-from training.datasets.places import natural_order
-from training.datasets.series import LabelledSegment, SensorSeries
-from training.datasets.tables import read_matrix
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.arrays import as_labels, as_matrix, load_npz, same_length
+from wheeltapper.training.datasets.clock import made_up_times
+from wheeltapper.training.datasets.labels import segments_of
+from wheeltapper.training.datasets.places import natural_order
+from wheeltapper.training.datasets.series import LabelledSegment, SensorSeries
+from wheeltapper.training.datasets.tables import read_matrix
 
 _LINE = re.compile(r"^(\d+)-(\d+):(\d+(?:,\d+)*)$")
 

@@ -28,12 +28,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.errors import InputError
-from training.datasets.clock import MICROS_PER_SECOND, median_interval_s
-from training.datasets.labels import segments_of
-from training.datasets.places import csv_file, home, natural_order
-from training.datasets.series import LabelledSegment, SensorSeries
-from training.datasets.tables import as_float32, read_columns, read_header, times_from_text
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.clock import MICROS_PER_SECOND, median_interval_s
+from wheeltapper.training.datasets.labels import segments_of
+from wheeltapper.training.datasets.places import csv_file, home, natural_order
+from wheeltapper.training.datasets.series import LabelledSegment, SensorSeries
+from wheeltapper.training.datasets.tables import as_float32, read_columns, read_header, times_from_text
 
 ALL = "all"
 TIME = "now"

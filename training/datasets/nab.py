@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from schemas.clock import micros_from_iso
-from schemas.errors import InputError
-from training.datasets.clock import median_interval_s, spread_repeats
-from training.datasets.labels import segments_of
-from training.datasets.places import csv_file, csv_stem, home, natural_order
-from training.datasets.series import SensorSeries
-from training.datasets.tables import as_float32, read_columns, read_header, times_from_text
+from wheeltapper.schemas.clock import micros_from_iso
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.clock import median_interval_s, spread_repeats
+from wheeltapper.training.datasets.labels import segments_of
+from wheeltapper.training.datasets.places import csv_file, csv_stem, home, natural_order
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.datasets.tables import as_float32, read_columns, read_header, times_from_text
 
 WINDOW_FILE = "combined_windows.json"
 COLUMNS = ("timestamp", "value")

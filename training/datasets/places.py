@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 CSV_ENDINGS = (".csv", ".csv.gz")
 

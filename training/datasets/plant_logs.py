@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.errors import InputError
-from training.datasets.tables import SEPARATORS, first_lines, times_from_text
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.tables import SEPARATORS, first_lines, times_from_text
 
 # Lines above the column names in the longest preamble known (WADI of 2017), and some to spare.
 _MOST_HEADER_LINES = 12

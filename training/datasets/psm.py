@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from schemas.errors import InputError
-from training.datasets.arrays import as_labels, same_length
-from training.datasets.clock import MADE_UP_INTERVAL_S, MADE_UP_TEST_START, MICROS_PER_SECOND
-from training.datasets.labels import segments_of
-from training.datasets.places import csv_file, home, need_csv
-from training.datasets.series import SensorSeries
-from training.datasets.tables import as_float32, read_columns, read_header
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.arrays import as_labels, same_length
+from wheeltapper.training.datasets.clock import MADE_UP_INTERVAL_S, MADE_UP_TEST_START, MICROS_PER_SECOND
+from wheeltapper.training.datasets.labels import segments_of
+from wheeltapper.training.datasets.places import csv_file, home, need_csv
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.datasets.tables import as_float32, read_columns, read_header
 
 ENTITY = "psm"
 TIME, LABEL = "timestamp_(min)", "label"

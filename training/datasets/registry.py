@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from schemas.errors import InputError
-from training.datasets.catalogue import CATALOGUE, DatasetInfo
-from training.datasets.clock import start_at
-from training.datasets.series import SensorSeries
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.catalogue import CATALOGUE, DatasetInfo
+from wheeltapper.training.datasets.clock import start_at
+from wheeltapper.training.datasets.series import SensorSeries
 
 if TYPE_CHECKING:
-    from training.datasets.found import FoundDataset
+    from wheeltapper.training.datasets.found import FoundDataset
 
 DATA_VARIABLE = "WHEELTAPPER_DATA"
 
@@ -87,8 +87,8 @@ def dataset_folder(dataset: str, root: Path) -> Path | None:
 
 
 def found(root: Path | None = None, *, counted: bool = True) -> list[FoundDataset]:
-    """Every data set, found, broken or missing below `root`; see `training.datasets.found.found`."""
-    from training.datasets import found as inventory
+    """Every data set, found, broken or missing below `root`; see `wheeltapper.training.datasets.found.found`."""
+    from wheeltapper.training.datasets import found as inventory
 
     return inventory.found(root, counted=counted)
 

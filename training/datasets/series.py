@@ -30,7 +30,7 @@ class SensorSeries:
         train_ts, test_ts: [T] int64, microseconds UTC, strictly increasing.
         test_labels: [T_test] uint8, 1 = anomalous; None where the source has no labels.
         segments: labelled segments of the test part, in order.
-        made_up_clock: True where the source has no timestamps and `training.datasets.clock` made them.
+        made_up_clock: True where the source has no timestamps and `wheeltapper.training.datasets.clock` made them.
     """
 
     dataset: str

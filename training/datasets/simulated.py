@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.datasets.clock import MADE_UP_INTERVAL_S, made_up_times
-from training.datasets.series import LabelledSegment, SensorSeries
+from wheeltapper.training.datasets.clock import MADE_UP_INTERVAL_S, made_up_times
+from wheeltapper.training.datasets.series import LabelledSegment, SensorSeries
 
 PUMPS = ("pump-1", "pump-2", "pump-3", "pump-4")
 UNITS = {

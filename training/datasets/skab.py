@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from schemas.errors import InputError
-from training.datasets.clock import later_rows, median_interval_s
-from training.datasets.labels import segments_of
-from training.datasets.places import csv_file, csv_stem, home, natural_order
-from training.datasets.series import SensorSeries
-from training.datasets.tables import as_float32, read_columns, read_header, times_from_text
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.clock import later_rows, median_interval_s
+from wheeltapper.training.datasets.labels import segments_of
+from wheeltapper.training.datasets.places import csv_file, csv_stem, home, natural_order
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.datasets.tables import as_float32, read_columns, read_header, times_from_text
 
 TRAIN_ROWS = 400
 # Sensor -> unit, from the publisher's description.

@@ -18,8 +18,8 @@ the train part first.
 
 from __future__ import annotations
 
-from training.datasets.clock import MADE_UP_INTERVAL_S
-from training.datasets.machine_folders import MachineFolders
+from wheeltapper.training.datasets.clock import MADE_UP_INTERVAL_S
+from wheeltapper.training.datasets.machine_folders import MachineFolders
 
 # Not in the source itself; these are the names in common use, in column order.
 CHANNELS = (

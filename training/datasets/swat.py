@@ -22,13 +22,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.errors import InputError
-from training.datasets.clock import later_rows, median_interval_s
-from training.datasets.labels import segments_of
-from training.datasets.places import csv_stem, home
-from training.datasets.plant_logs import find_header, log_times, same_channels
-from training.datasets.series import SensorSeries
-from training.datasets.tables import as_float32, read_columns
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.clock import later_rows, median_interval_s
+from wheeltapper.training.datasets.labels import segments_of
+from wheeltapper.training.datasets.places import csv_stem, home
+from wheeltapper.training.datasets.plant_logs import find_header, log_times, same_channels
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.datasets.tables import as_float32, read_columns
 
 ENTITY = "swat"
 TIME, LABEL = "Timestamp", "Normal/Attack"

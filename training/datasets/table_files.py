@@ -37,11 +37,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schemas.errors import InputError
-from training.datasets.clock import MADE_UP_INTERVAL_S, made_up_times
-from training.datasets.labels import segments_of
-from training.datasets.series import SensorSeries
-from training.datasets.tables import (
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.clock import MADE_UP_INTERVAL_S, made_up_times
+from wheeltapper.training.datasets.labels import segments_of
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.datasets.tables import (
     as_float32,
     is_number,
     open_text,

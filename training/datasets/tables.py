@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 SEPARATORS = (",", ";", "\t", "|")
 

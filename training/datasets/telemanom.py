@@ -27,13 +27,13 @@ from typing import Any
 
 import numpy as np
 
-from schemas.errors import InputError
-from training.datasets.arrays import as_labels, as_matrix, load_npy, load_npz, same_length
-from training.datasets.clock import MADE_UP_INTERVAL_S, made_up_times
-from training.datasets.labels import segments_of
-from training.datasets.places import home, natural_order
-from training.datasets.series import LabelledSegment, SensorSeries
-from training.datasets.tables import first_lines
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.arrays import as_labels, as_matrix, load_npy, load_npz, same_length
+from wheeltapper.training.datasets.clock import MADE_UP_INTERVAL_S, made_up_times
+from wheeltapper.training.datasets.labels import segments_of
+from wheeltapper.training.datasets.places import home, natural_order
+from wheeltapper.training.datasets.series import LabelledSegment, SensorSeries
+from wheeltapper.training.datasets.tables import first_lines
 
 LABEL_FILE = "labeled_anomalies.csv"
 # The published file has 83.

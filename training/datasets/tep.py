@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from schemas.errors import InputError
-from training.datasets.arrays import as_matrix, load_npz, npz_names
-from training.datasets.clock import made_up_times
-from training.datasets.places import home
-from training.datasets.series import LabelledSegment, SensorSeries
-from training.datasets.tables import read_spaced
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.arrays import as_matrix, load_npz, npz_names
+from wheeltapper.training.datasets.clock import made_up_times
+from wheeltapper.training.datasets.places import home
+from wheeltapper.training.datasets.series import LabelledSegment, SensorSeries
+from wheeltapper.training.datasets.tables import read_spaced
 
 INTERVAL_S = 180.0
 FAULT_FROM_ROW = 160

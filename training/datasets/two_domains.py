@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 CHANNELS = 6
 ANOMALOUS_SHARE = 0.04

@@ -26,14 +26,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.clock import micros_from_iso
-from schemas.errors import InputError
-from training.datasets.clock import MICROS_PER_SECOND, later_rows, made_up_times, median_interval_s
-from training.datasets.labels import segments_of
-from training.datasets.places import csv_file, need_csv
-from training.datasets.plant_logs import Header, find_header, log_times, same_channels
-from training.datasets.series import LabelledSegment, SensorSeries
-from training.datasets.tables import as_float32, read_columns
+from wheeltapper.schemas.clock import micros_from_iso
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.clock import MICROS_PER_SECOND, later_rows, made_up_times, median_interval_s
+from wheeltapper.training.datasets.labels import segments_of
+from wheeltapper.training.datasets.places import csv_file, need_csv
+from wheeltapper.training.datasets.plant_logs import Header, find_header, log_times, same_channels
+from wheeltapper.training.datasets.series import LabelledSegment, SensorSeries
+from wheeltapper.training.datasets.tables import as_float32, read_columns
 
 _NORMAL = {"a1": ("WADI_14days",), "a2": ("WADI_14days_new",)}
 # A labelled copy of A1's attack file is taken before the published one.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 if TYPE_CHECKING:
     from wheeltapper.alert_reader import AlertReader, ReceivedAlert
@@ -62,7 +62,7 @@ def parse_since(text: str, now_ms: int) -> int:
     Raises:
         InputError: neither a moment nor a time ago.
     """
-    from schemas.clock import micros_from_iso
+    from wheeltapper.schemas.clock import micros_from_iso
 
     ago = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if ago:

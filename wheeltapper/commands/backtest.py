@@ -15,7 +15,7 @@ The alerts are those that a worker would publish for a replay of the same rows: 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from training.datasets.registry import DATASETS, entity_help
+    from wheeltapper.training.datasets.registry import DATASETS, entity_help
 
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -49,11 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
     import sys
     from contextlib import ExitStack
 
-    from schemas.errors import InputError
-    from stream.logs import configure_logs
-    from stream.settings import load_settings
-    from training.datasets.registry import load_series
     from wheeltapper.offline import open_pipeline, replay_block, run_offline
+    from wheeltapper.schemas.errors import InputError
+    from wheeltapper.stream.logs import configure_logs
+    from wheeltapper.stream.settings import load_settings
+    from wheeltapper.training.datasets.registry import load_series
 
     settings = load_settings(arguments.config, scoring={"publish_scores": arguments.scores is not None})
     configure_logs(settings.worker)

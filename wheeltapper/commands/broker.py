@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from types import FrameType
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: a bad address, a port in use, no broker for this platform, or the broker ended by itself."""
-    from deploy.broker import ALTERNATIVES, EmbeddedBroker
+    from wheeltapper.deploy.broker import ALTERNATIVES, EmbeddedBroker
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

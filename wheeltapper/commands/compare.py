@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.datasets.registry import DATASETS
-from training.detectors import DETECTORS
 from wheeltapper.cli import HelpFormatter
+from wheeltapper.training.datasets.registry import DATASETS
+from wheeltapper.training.detectors.registry import DETECTORS
 
 if TYPE_CHECKING:
-    from training.compare.run import CompareOptions, Comparison
+    from wheeltapper.training.lab.compare.run import CompareOptions, Comparison
 
 EPILOG = """
 Every finished training is kept in OUT/jobs: the same command goes on where it stopped, and a result is used again as
@@ -94,11 +94,11 @@ def usable_cores() -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: wrong options, or no such data."""
-    from schemas.errors import InputError
-    from training.compare.contenders import parse_contenders, parse_seeds
-    from training.compare.run import CompareOptions, compare, report_only
-    from training.compare.sources import find_sources
-    from training.compare.watch import console_watch
+    from wheeltapper.schemas.errors import InputError
+    from wheeltapper.training.lab.compare.contenders import parse_contenders, parse_seeds
+    from wheeltapper.training.lab.compare.run import CompareOptions, compare, report_only
+    from wheeltapper.training.lab.compare.sources import find_sources
+    from wheeltapper.training.lab.compare.watch import console_watch
 
     contenders, auto = parse_contenders(arguments.detectors)
     options = CompareOptions(
@@ -159,8 +159,8 @@ def print_comparison(found: Comparison, options: CompareOptions) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from training.compare.document import cell_text
-    from training.compare.tables import overview_table
+    from wheeltapper.training.lab.compare.document import cell_text
+    from wheeltapper.training.lab.compare.tables import overview_table
 
     console = Console(highlight=False, soft_wrap=True)
     grid = overview_table(found.summary)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from training.datasets.found import FoundDataset
+    from wheeltapper.training.datasets.found import FoundDataset
 
 _HEADER = ("data set", "entities", "channels", "rows", "test rows", "anomalous", "kind of data", "folder")
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: ROOT is no folder. A data set that cannot be read is listed, and is no failure of the command."""
-    from training.datasets.found import found
+    from wheeltapper.training.datasets.found import found
 
     datasets = found(arguments.data, counted=not arguments.quick)
     print(_as_json(datasets) if arguments.json else "\n".join(_as_text(datasets)))
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _as_json(datasets: Iterable[FoundDataset]) -> str:
-    from training.datasets.registry import dataset_info
+    from wheeltapper.training.datasets.registry import dataset_info
 
     entries = []
     for dataset in datasets:
@@ -52,7 +52,7 @@ def _as_json(datasets: Iterable[FoundDataset]) -> str:
 
 def _as_text(datasets: list[FoundDataset]) -> list[str]:
     """Three parts: a table of what can be read, what is broken and why, what is missing and who offers it."""
-    from training.datasets.registry import dataset_info
+    from wheeltapper.training.datasets.registry import dataset_info
 
     there = [dataset for dataset in datasets if dataset.entities]
     lines = _table([_HEADER, *(_row(dataset) for dataset in there)])
@@ -73,7 +73,7 @@ def _as_text(datasets: list[FoundDataset]) -> list[str]:
 
 
 def _row(dataset: FoundDataset) -> tuple[str, ...]:
-    from training.datasets.registry import dataset_info
+    from wheeltapper.training.datasets.registry import dataset_info
 
     counts = (dataset.channels, dataset.rows, dataset.test_rows, dataset.anomalous_rows)
     return (

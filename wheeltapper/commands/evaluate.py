@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import InputError
-from training.datasets.registry import DATASETS, entity_help
 from wheeltapper.cli import HelpFormatter
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.registry import DATASETS, entity_help
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from schemas.bundle import Bundle
-    from training.datasets.series import SensorSeries
-    from training.evaluation import Report, RowScores
+    from wheeltapper.schemas.bundle import Bundle
+    from wheeltapper.training.datasets.series import SensorSeries
+    from wheeltapper.training.judging.evaluation import Report, RowScores
 
 EPILOG = """
 The headline is VUS-PR. Alarms are those at the bundle's own alarm level; test labels choose no threshold, except for
@@ -77,9 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: no such bundle or data, or two that do not belong together."""
-    from schemas.bundle import open_bundle
-    from training.datasets.registry import load_series
-    from training.evaluation import evaluate_bundle, in_bundle_order, score_rows
+    from wheeltapper.schemas.bundle import open_bundle
+    from wheeltapper.training.datasets.registry import load_series
+    from wheeltapper.training.judging.evaluation import evaluate_bundle, in_bundle_order, score_rows
 
     bundle = open_bundle(arguments.bundle)
     trained = bundle.manifest.training_data
@@ -169,8 +169,8 @@ def _write_json(path: Path, report: Report, *, to_stdout: bool) -> None:
 
 
 def _plot(path: Path, bundle: Bundle, series: SensorSeries, scores: RowScores) -> None:
-    from training.metrics.alarms import alarm_spans
-    from training.plots import AlertSpan, plot_run
+    from wheeltapper.training.judging.metrics.alarms import alarm_spans
+    from wheeltapper.training.judging.plots import AlertSpan, plot_run
 
     spans = []
     for start, stop in alarm_spans(scores.calibrated):

@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from schemas.errors import InputError
-from schemas.events import Label
 from wheeltapper.cli import HelpFormatter
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.events import Label
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from schemas.events import LabelRequest
     from wheeltapper.label_topics import LabelSender, Questions
+    from wheeltapper.schemas.events import LabelRequest
 
 LABELS: tuple[str, ...] = get_args(Label.model_fields["label"].annotation)
 
@@ -145,8 +145,8 @@ def _list(questions: Questions, arguments: argparse.Namespace) -> None:
 
 
 def _export(questions: Questions, path: Path) -> None:
-    from training.label_files import write_answers
-    from training.labels import join
+    from wheeltapper.training.fitting.label_files import write_answers
+    from wheeltapper.training.fitting.labels import join
 
     answers = join(questions.requests, questions.labels.values())
     write_answers(path, answers)
@@ -155,8 +155,8 @@ def _export(questions: Questions, path: Path) -> None:
 
 
 def _confirm(label: Label, before: Label | None, *, as_json: bool) -> None:
-    from schemas.clock import iso_from_micros
     from wheeltapper.alert_view import printable
+    from wheeltapper.schemas.clock import iso_from_micros
 
     if as_json:
         print(label.model_dump_json())

@@ -6,9 +6,9 @@ import argparse
 import time
 from pathlib import Path
 
-from schemas.errors import InputError
 from wheeltapper.cli import HelpFormatter
 from wheeltapper.commands.train import add_bundle_arguments, add_data_arguments, check_rate, print_summary
+from wheeltapper.schemas.errors import InputError
 
 EPILOG = """
 The graph: input 'window' [N, W, C] float32 in raw units, N dynamic, W and C fixed; outputs 'score' [N] (larger is
@@ -44,10 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: no such file, a graph that breaks the contract, or data that does not fit it."""
-    from training.brought_graph import pack_graph, read_model
-    from training.bundle_writer import check_place, write_bundle
-    from training.datasets.registry import load_series
-    from training.detectors import TrainOptions
+    from wheeltapper.training.datasets.registry import load_series
+    from wheeltapper.training.detectors.registry import TrainOptions
+    from wheeltapper.training.fitting.brought_graph import pack_graph, read_model
+    from wheeltapper.training.fitting.bundle_writer import check_place, write_bundle
 
     started = time.perf_counter()
     check_rate(arguments.false_alarms_per_day)

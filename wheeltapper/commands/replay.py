@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schemas.codec import CONTENT_TYPES, MAX_ROWS, encode_sensor_block
-from schemas.errors import InputError
-from schemas.sensor_block import SensorBlock
-from training.datasets.registry import DATASETS, entity_help
 from wheeltapper.cli import HelpFormatter
+from wheeltapper.schemas.codec import CONTENT_TYPES, MAX_ROWS, encode_sensor_block
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.training.datasets.registry import DATASETS, entity_help
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, Producer
 
-    from training.datasets.series import SensorSeries
+    from wheeltapper.training.datasets.series import SensorSeries
 
 # How long rows that are still queued may take to go out after the last one, or after Ctrl-C.
 STOP_FLUSH_S = 5.0
@@ -87,8 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: data that is not there, no Kafka, or a topic or message that it refuses."""
-    from training.datasets.registry import load_series
     from wheeltapper.kafka_admin import settings_from
+    from wheeltapper.training.datasets.registry import load_series
 
     _check(arguments)
     series = load_series(arguments.dataset, arguments.data, arguments.entity)
@@ -244,7 +244,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _part(series: SensorSeries, arguments: argparse.Namespace) -> SensorBlock:
     """The rows to send: part and limit applied, the clock moved to `--start`."""
-    from training.datasets.clock import shift_to
+    from wheeltapper.training.datasets.clock import shift_to
 
     train = arguments.part == "train"
     times, values = (series.train_ts, series.train) if train else (series.test_ts, series.test)
@@ -262,8 +262,8 @@ def _existing_topic(named: str | None, settings: Any) -> str:
     Raises:
         InputError: no Kafka there, or another topic that does not exist.
     """
-    from schemas.topics import SENSORS
     from wheeltapper.kafka_admin import connect, create_topics
+    from wheeltapper.schemas.topics import SENSORS
 
     admin = connect(settings)
     sensors = settings.topics.full_name(SENSORS)

@@ -10,10 +10,10 @@ from wheeltapper.cli import HelpFormatter
 
 # System -> the module with `reproduce(options)`; imported on use.
 SYSTEMS = {
-    "alora": "training.reproduce.alora",
-    "vae-lstm": "training.reproduce.vae_lstm",
-    "rl-vae": "training.reproduce.rl_vae",
-    "da": "training.reproduce.domain_adaptation",
+    "alora": "wheeltapper.training.lab.reproduce.alora",
+    "vae-lstm": "wheeltapper.training.lab.reproduce.vae_lstm",
+    "rl-vae": "wheeltapper.training.lab.reproduce.rl_vae",
+    "da": "wheeltapper.training.lab.reproduce.domain_adaptation",
 }
 
 EPILOG = """
@@ -51,10 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from schemas.errors import InputError
-    from training.compare.contenders import parse_seeds
-    from training.reproduce import ReproduceOptions
-    from training.reproduce.render import print_reproduction, write_reproduction
+    from wheeltapper.schemas.errors import InputError
+    from wheeltapper.training.lab.compare.contenders import parse_seeds
+    from wheeltapper.training.lab.reproduce import ReproduceOptions
+    from wheeltapper.training.lab.reproduce.render import print_reproduction, write_reproduction
 
     if arguments.budget is not None and not 0 < arguments.budget < float("inf"):
         raise InputError(f"--budget is {arguments.budget:g} minutes, expected above 0")

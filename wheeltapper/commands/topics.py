@@ -1,4 +1,4 @@
-"""`wheeltapper topics create|list`: the topics of `schemas.topics` on a cluster."""
+"""`wheeltapper topics create|list`: the topics of `wheeltapper.schemas.topics` on a cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from schemas.errors import InputError
+from wheeltapper.schemas.errors import InputError
 
 if TYPE_CHECKING:
     from wheeltapper.kafka_admin import TopicState

@@ -8,18 +8,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.errors import InputError
-from training.calibration import FALSE_ALARMS_PER_DAY
-from training.datasets.registry import DATASETS, entity_help
-from training.detectors import DETECTORS
 from wheeltapper.cli import HelpFormatter
 from wheeltapper.label_options import add_label_arguments, asks_for_labels, read_labels
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.registry import DATASETS, entity_help
+from wheeltapper.training.detectors.registry import DETECTORS
+from wheeltapper.training.fitting.calibration import FALSE_ALARMS_PER_DAY
 
 if TYPE_CHECKING:
-    from models.fitted import FittedDetector
-    from schemas.bundle import Bundle
-    from training.calibration import CalibrationScores
-    from training.datasets.series import SensorSeries
+    from wheeltapper.models.fitted import FittedDetector
+    from wheeltapper.schemas.bundle import Bundle
+    from wheeltapper.training.datasets.series import SensorSeries
+    from wheeltapper.training.fitting.calibration import CalibrationScores
 
 EPILOG = """
 examples:
@@ -112,11 +112,11 @@ def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: wrong options, or data that the detector cannot be fitted on."""
-    from training.auto import AUTO, choose
-    from training.bundle_writer import check_place, write_bundle
-    from training.datasets.registry import load_series
-    from training.detectors import TrainOptions, detector_entry, train_detector
-    from training.options import parse_assignments
+    from wheeltapper.training.datasets.registry import load_series
+    from wheeltapper.training.detectors.auto import AUTO, choose
+    from wheeltapper.training.detectors.registry import TrainOptions, detector_entry, train_detector
+    from wheeltapper.training.fitting.bundle_writer import check_place, write_bundle
+    from wheeltapper.training.fitting.options import parse_assignments
 
     started = time.perf_counter()
     settings = parse_assignments(arguments.set)
@@ -177,7 +177,7 @@ def check_kind(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: no such kind, or one given to a detector that was chosen by name.
     """
-    from training.auto import AUTO, KINDS
+    from wheeltapper.training.detectors.auto import AUTO, KINDS
 
     if arguments.kind is None:
         return

@@ -55,11 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from schemas.errors import InputError
-    from stream.logs import configure_logs
-    from stream.settings import load_settings
-    from stream.worker import run_worker
     from wheeltapper.kafka_admin import ensure_topics
+    from wheeltapper.schemas.errors import InputError
+    from wheeltapper.stream.logs import configure_logs
+    from wheeltapper.stream.settings import load_settings
+    from wheeltapper.stream.worker import run_worker
 
     if arguments.until_idle is not None and not arguments.until_idle > 0:
         raise InputError(f"--until-idle {arguments.until_idle:g}: expected seconds above 0")

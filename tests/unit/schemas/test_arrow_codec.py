@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from schemas.codec import decode_sensor_block, encode_sensor_block
-from schemas.errors import DecodeError
-from schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.codec import decode_sensor_block, encode_sensor_block
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.sensor_block import SensorBlock
 
 MICROS = [1_700_000_000_000_000, 1_700_000_060_000_000]
 

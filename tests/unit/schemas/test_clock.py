@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.clock import MAX_MICROS, MIN_MICROS, iso_from_micros, micros_from_iso
+from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS, iso_from_micros, micros_from_iso
 
 
 @given(micros=st.integers(MIN_MICROS, MAX_MICROS))

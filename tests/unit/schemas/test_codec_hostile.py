@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from schemas.codec import MAX_CHANNELS, MAX_MESSAGE_BYTES, MAX_PARSED_BYTES, MAX_ROWS, decode_message
-from schemas.codec import decode_sensor_block as decode
-from schemas.codec.avro_schemas import schema_fingerprint, schema_text
-from schemas.errors import DecodeError
-from schemas.events import AlertEvent
+from wheeltapper.schemas.codec import MAX_CHANNELS, MAX_MESSAGE_BYTES, MAX_PARSED_BYTES, MAX_ROWS, decode_message
+from wheeltapper.schemas.codec import decode_sensor_block as decode
+from wheeltapper.schemas.codec.avro_schemas import schema_fingerprint, schema_text
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import AlertEvent
 
 MIB = 1024 * 1024
 SYNC = b"0123456789abcdef"

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from schemas.clock import MAX_MICROS, MIN_MICROS
-from schemas.codec import (
+from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
+from wheeltapper.schemas.codec import (
     CONTENT_TYPES,
     MAX_CHANNELS,
     MAX_ROWS,
@@ -26,10 +26,10 @@ from schemas.codec import (
     encode_sensor_block,
     sniff_encoding,
 )
-from schemas.codec.avro_schemas import schema_text
-from schemas.errors import DecodeError
-from schemas.events import ActiveModel, AlertEvent, ChannelShare, DeadLetterReason, Localization, ScoreBlock
-from schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.codec.avro_schemas import schema_text
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import ActiveModel, AlertEvent, ChannelShare, DeadLetterReason, Localization, ScoreBlock
+from wheeltapper.schemas.sensor_block import SensorBlock
 
 # The inputs are the same in every run: a failure can be repeated.
 REPEATABLE = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))

@@ -18,9 +18,9 @@ import fastavro
 import fastavro.utils
 import pytest
 
-from schemas.codec import decode_message, decode_sensor_block
-from schemas.codec.avro_schemas import SCHEMA_NAMES, SCHEMAS_FOLDER, known_writers
-from schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.codec import decode_message, decode_sensor_block
+from wheeltapper.schemas.codec.avro_schemas import SCHEMA_NAMES, SCHEMAS_FOLDER, known_writers
+from wheeltapper.schemas.sensor_block import SensorBlock
 
 RELEASED = sorted(SCHEMAS_FOLDER.glob("released/*/*.avsc"))
 RECORDS = 200

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from schemas.codec import decode_message, decode_sensor_block, encode_message, encode_sensor_block
-from schemas.errors import DecodeError
-from schemas.events import ActiveModel, ScoreBlock
-from schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.codec import decode_message, decode_sensor_block, encode_message, encode_sensor_block
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.events import ActiveModel, ScoreBlock
+from wheeltapper.schemas.sensor_block import SensorBlock
 
 
 def reason_of(value: bytes | str) -> str:

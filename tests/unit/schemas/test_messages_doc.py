@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from schemas.codec import (
+from wheeltapper.schemas.codec import (
     CONTENT_TYPES,
     MAX_CHANNELS,
     MAX_MESSAGE_BYTES,
@@ -21,12 +21,12 @@ from schemas.codec import (
     encode_message,
     encode_sensor_block,
 )
-from schemas.codec.avro_schemas import SCHEMA_NAMES, schema_fingerprint
-from schemas.codec.checks import MAX_NAME_LENGTH
-from schemas.events import DeadLetterHeader, DeadLetterReason
-from schemas.generate import json_schema
-from schemas.sensor_block import SensorBlock
-from schemas.topics import DEFAULT_PREFIX, TOPICS
+from wheeltapper.schemas.codec.avro_schemas import SCHEMA_NAMES, schema_fingerprint
+from wheeltapper.schemas.codec.checks import MAX_NAME_LENGTH
+from wheeltapper.schemas.events import DeadLetterHeader, DeadLetterReason
+from wheeltapper.schemas.generate import json_schema
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.topics import DEFAULT_PREFIX, TOPICS
 
 TEXT = (Path(__file__).parents[3] / "docs" / "messages.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"<!-- example: (\w+) -->\n```json\n(.*?)\n```", TEXT, re.DOTALL)

@@ -16,12 +16,20 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from schemas.bundle.manifest import Calibration, Channel, Manifest, TensorSpec, TrainingData
-from schemas.codec import encode_message, encode_sensor_block
-from schemas.codec.avro_schemas import SCHEMA_NAMES, SCHEMAS_FOLDER
-from schemas.events import ActiveModel, AlertEvent, ChannelShare, Label, LabelRequest, Localization, ScoreBlock
-from schemas.generate import JSON_SCHEMA_FOLDER, JSON_SCHEMA_MODELS, json_schema, json_schema_text
-from schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.bundle.manifest import Calibration, Channel, Manifest, TensorSpec, TrainingData
+from wheeltapper.schemas.codec import encode_message, encode_sensor_block
+from wheeltapper.schemas.codec.avro_schemas import SCHEMA_NAMES, SCHEMAS_FOLDER
+from wheeltapper.schemas.events import (
+    ActiveModel,
+    AlertEvent,
+    ChannelShare,
+    Label,
+    LabelRequest,
+    Localization,
+    ScoreBlock,
+)
+from wheeltapper.schemas.generate import JSON_SCHEMA_FOLDER, JSON_SCHEMA_MODELS, json_schema, json_schema_text
+from wheeltapper.schemas.sensor_block import SensorBlock
 
 EVENT_TYPES = [message_type for message_type in SCHEMA_NAMES if message_type is not SensorBlock]
 MICROS = 1_793_862_000_500_000
@@ -208,7 +216,7 @@ def test_the_json_schema_of_sensor_blocks_refuses_what_the_decoder_refuses(messa
 def test_json_schema_files_are_as_generated(name: str) -> None:
     path = JSON_SCHEMA_FOLDER / f"{name}.json"
 
-    assert path.read_text(encoding="utf-8") == json_schema_text(name), "run: python -m schemas.generate"
+    assert path.read_text(encoding="utf-8") == json_schema_text(name), "run: python -m wheeltapper.schemas.generate"
     jsonschema.Draft202012Validator.check_schema(json_schema(name))
 
 
@@ -239,7 +247,7 @@ def test_no_file_is_left_over() -> None:
 
 def test_codecs_load_nothing_heavy() -> None:
     probe = (
-        "import sys, schemas, schemas.codec\n"
+        "import sys, schemas, wheeltapper.schemas.codec\n"
         "heavy = {'torch', 'onnxruntime', 'onnx', 'pandas', 'scipy', 'sklearn', 'librosa', 'numba', 'faust', 'aiokafka',"
         " 'confluent_kafka', 'pyarrow.parquet'}\n"
         "print(sorted(heavy & set(sys.modules)))"

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
-from schemas.bundle import Calibration, Channel, Manifest, TensorSpec, TrainingData, write_bundle_folder
-from schemas.bundle.store import sha256_of
+from wheeltapper.schemas.bundle import Calibration, Channel, Manifest, TensorSpec, TrainingData, write_bundle_folder
+from wheeltapper.schemas.bundle.store import sha256_of
 
 USUAL = 0.5
 """What every channel is expected to be."""

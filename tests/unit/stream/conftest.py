@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from stream.routes import Routes, load_routes
-from stream.settings import Settings
 from tests.unit.stream.bundles import Recipe, write_bundle
+from wheeltapper.stream.routes import Routes, load_routes
+from wheeltapper.stream.settings import Settings
 
 OpenRoutes = Callable[..., Routes]
 

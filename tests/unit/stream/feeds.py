@@ -11,10 +11,10 @@ import numpy as np
 import orjson
 from hypothesis import HealthCheck, settings
 
-from schemas.codec import CONTENT_TYPES, Encoding, encode_sensor_block
-from schemas.sensor_block import SensorBlock
-from stream.pipeline import Pipeline
-from stream.records import Headers, Output, PartitionBatch
+from wheeltapper.schemas.codec import CONTENT_TYPES, Encoding, encode_sensor_block
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.records import Headers, Output, PartitionBatch
 
 START = 1_700_000_000_000_000
 MINUTE = 60_000_000

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from schemas.sensor_block import SensorBlock
-from stream.settings import Settings
 from tests.unit.stream.bundles import USUAL, Recipe
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.settings import Settings
 
 
 @dataclass

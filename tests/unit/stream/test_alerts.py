@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from schemas.codec import decode_message
-from schemas.events import AlertEvent, Localization, ScoreBlock
-from stream.alerts import AlertLifecycle, RuleState, alert_id, severity_of
-from stream.pipeline import Pipeline
-from stream.settings import ScoringSettings, Settings, ThresholdSettings
-from stream.state import snapshot_header
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import MINUTE, REPEATABLE, START, block_of, feed, message_of, parsed, part_of, scores_of
+from wheeltapper.schemas.codec import decode_message
+from wheeltapper.schemas.events import AlertEvent, Localization, ScoreBlock
+from wheeltapper.stream.alerts import AlertLifecycle, RuleState, alert_id, severity_of
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.settings import ScoringSettings, Settings, ThresholdSettings
+from wheeltapper.stream.state import snapshot_header
 
 Step = tuple[int, str, int | None, float, int]
 

@@ -10,10 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.sensor_block import SensorBlock
-from stream.counters import Counters
-from stream.pipeline import Pipeline
-from stream.settings import Settings, ThresholdSettings, WindowSettings
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import (
@@ -33,6 +29,10 @@ from tests.unit.stream.feeds import (
     row_by_row,
     scores_of,
 )
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.counters import Counters
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.settings import Settings, ThresholdSettings, WindowSettings
 
 BUNDLES = {
     "one window": (Recipe(),),

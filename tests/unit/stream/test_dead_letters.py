@@ -10,13 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.codec import CONTENT_TYPES, MAX_MESSAGE_BYTES
-from schemas.codec.checks import MAX_NAME_LENGTH
-from schemas.events import DeadLetterReason
-from stream.dead_letters import MAX_DETAIL, cut_to
-from stream.pipeline import Pipeline
-from stream.records import Output
-from stream.settings import InputSettings, Settings
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import (
@@ -37,6 +30,13 @@ from tests.unit.stream.feeds import (
     row_message,
     scores_of,
 )
+from wheeltapper.schemas.codec import CONTENT_TYPES, MAX_MESSAGE_BYTES
+from wheeltapper.schemas.codec.checks import MAX_NAME_LENGTH
+from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.stream.dead_letters import MAX_DETAIL, cut_to
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.settings import InputSettings, Settings
 
 GOOD = block_of("press-1", np.random.default_rng(3).normal(0.5, 1.0, (12, 3)))
 AVRO = message_of(GOOD, "avro").value or b""

@@ -9,10 +9,6 @@ import numpy as np
 import orjson
 import pytest
 
-from schemas.codec import CONTENT_TYPES
-from schemas.codec.encoding import BYTE_ORDER_MARK
-from stream.pipeline import Pipeline
-from stream.settings import InputSettings, Settings
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import (
@@ -27,6 +23,10 @@ from tests.unit.stream.feeds import (
     row_message,
     scores_of,
 )
+from wheeltapper.schemas.codec import CONTENT_TYPES
+from wheeltapper.schemas.codec.encoding import BYTE_ORDER_MARK
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.settings import InputSettings, Settings
 
 # One row a window, so that every row's time and values show in its score.
 ONE_ROW = Recipe(window=1, weighting="mean")

@@ -13,20 +13,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import stream.label_requests
-from schemas.codec import decode_message
-from schemas.events import LabelRequest
-from stream.label_requests import LEAST_GAIN
-from stream.machine import RowTail
-from stream.pipeline import Pipeline
-from stream.records import Output
-from stream.settings import LabelSettings, Settings, StateSettings, WindowSettings
-from stream.state import restore_machine
+import wheeltapper.stream.label_requests
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import MINUTE, REPEATABLE, batch_of, block_of, feed, message_of, row_by_row, scores_of
 from tests.unit.stream.test_chunking import BUNDLES, THRESHOLDS, batch_sizes, grouped, machine_rows, plans
 from tests.unit.stream.test_restart import Broker, live, lives, small_messages
+from wheeltapper.schemas.codec import decode_message
+from wheeltapper.schemas.events import LabelRequest
+from wheeltapper.stream.label_requests import LEAST_GAIN
+from wheeltapper.stream.machine import RowTail
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.settings import LabelSettings, Settings, StateSettings, WindowSettings
+from wheeltapper.stream.state import restore_machine
 
 HOUR = 60 * MINUTE
 HOURLY = Settings(labels=LabelSettings(enabled=True, margin=0.3, per_day=24))
@@ -153,7 +153,7 @@ def test_of_a_very_large_window_the_last_rows_are_sent(
     open_routes: OpenRoutes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given that no more than 6 values may be sent, and windows of 5 rows and 2 channels
-    monkeypatch.setattr(stream.label_requests, "MAX_LABEL_VALUES", 6)
+    monkeypatch.setattr(wheeltapper.stream.label_requests, "MAX_LABEL_VALUES", 6)
     recipe = Recipe(channels=("a", "b"), window=5, weighting="scored row")
     values = np.full((6, 2), 0.5)
     values[4, 0] = 1.5

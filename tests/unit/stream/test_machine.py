@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.machine import RowTail
 from tests.unit.stream.feeds import REPEATABLE
+from wheeltapper.stream.machine import RowTail
 
 
 class NaiveTail:

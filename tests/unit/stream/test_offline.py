@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from schemas.sensor_block import SensorBlock
-from stream.pipeline import Pipeline
-from stream.settings import Settings
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import assert_same_alerts, assert_same_scores, block_of, feed, row_by_row
 from tests.unit.stream.test_chunking import machine_rows
 from wheeltapper.offline import MESSAGES_PER_BATCH, ROWS_PER_MESSAGE, replay_block, run_offline
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.settings import Settings
 
 
 @pytest.mark.parametrize("rows", [1, ROWS_PER_MESSAGE, ROWS_PER_MESSAGE + 1, ROWS_PER_MESSAGE * MESSAGES_PER_BATCH + 3])

@@ -9,9 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.pipeline import Pipeline
-from stream.records import Output
-from stream.settings import Settings, ThresholdSettings, WindowSettings
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import (
@@ -25,6 +22,9 @@ from tests.unit.stream.feeds import (
 )
 from tests.unit.stream.reference import Reference
 from tests.unit.stream.test_chunking import machine_rows
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.settings import Settings, ThresholdSettings, WindowSettings
 
 RECIPES = (
     (Recipe(),),

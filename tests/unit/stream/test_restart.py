@@ -11,11 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.pipeline import Pipeline
-from stream.records import Output
-from stream.routes import Routes
-from stream.settings import Settings, StateSettings, ThresholdSettings, WindowSettings
-from stream.state import progress_record, snapshot_offset
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import (
@@ -32,6 +27,11 @@ from tests.unit.stream.feeds import (
     scores_of,
 )
 from tests.unit.stream.test_chunking import BUNDLES, THRESHOLDS, grouped, machine_rows
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.routes import Routes
+from wheeltapper.stream.settings import Settings, StateSettings, ThresholdSettings, WindowSettings
+from wheeltapper.stream.state import progress_record, snapshot_offset
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Broker:
 
 
 class Worker:
-    """What `stream.engine` does around a pipeline, in the same order, with steps at which it can be killed."""
+    """What `wheeltapper.stream.engine` does around a pipeline, in the same order, with steps at which it can be killed."""
 
     def __init__(self, broker: Broker, routes: Routes, chosen: Settings, *, transactional: bool) -> None:
         self.broker = broker

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.bundle import write_bundle_folder
-from schemas.errors import InputError
-from stream.pipeline import Pipeline
-from stream.routes import LARGEST_SCORE, load_routes, split_route
-from stream.settings import Settings, WindowSettings
 from tests.unit.stream.bundles import Recipe, files_of, graph_of, manifest_of
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import MINUTE, START, block_of, feed, message_of, parsed, scores_of
+from wheeltapper.schemas.bundle import write_bundle_folder
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.routes import LARGEST_SCORE, load_routes, split_route
+from wheeltapper.stream.settings import Settings, WindowSettings
 
 BundlePath = Callable[[Recipe], Path]
 

@@ -7,12 +7,6 @@ from typing import Any
 
 import pytest
 
-from schemas.codec import Encoding
-from schemas.sensor_block import SensorBlock
-from stream.pipeline import Pipeline
-from stream.records import Output
-from stream.routes import Routes
-from stream.settings import Settings, WindowSettings
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import (
@@ -27,6 +21,12 @@ from tests.unit.stream.feeds import (
     part_of,
     scores_of,
 )
+from wheeltapper.schemas.codec import Encoding
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.routes import Routes
+from wheeltapper.stream.settings import Settings, WindowSettings
 
 NAN = float("nan")
 GROUPINGS: list[tuple[int, Encoding, int]] = [(1, "json", 1), (1, "json", 100), (4, "avro", 3), (100, "arrow", 1)]

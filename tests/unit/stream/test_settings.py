@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.errors import InputError
-from stream.settings import Settings, confluent_config, load_settings
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.settings import Settings, confluent_config, load_settings
 
 
 @pytest.fixture(autouse=True)

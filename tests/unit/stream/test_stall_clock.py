@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.runners.stopping import StallClock
+from wheeltapper.stream.runners.stopping import StallClock
 
 
 class Clock:

@@ -14,25 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.alerts import RuleState
-from stream.machine import Machine
-from stream.pipeline import Pipeline
-from stream.records import Output
-from stream.routes import Routes
-from stream.settings import Settings, StateSettings, ThresholdSettings
-from stream.state import (
-    CHECK,
-    HEAD,
-    MAGIC,
-    PROGRESS,
-    SnapshotError,
-    machine_snapshot,
-    progress_record,
-    read_progress,
-    restore_machine,
-    snapshot_header,
-    snapshot_offset,
-)
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import (
@@ -48,6 +29,25 @@ from tests.unit.stream.feeds import (
     scores_of,
 )
 from tests.unit.stream.test_chunking import machine_rows
+from wheeltapper.stream.alerts import RuleState
+from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.routes import Routes
+from wheeltapper.stream.settings import Settings, StateSettings, ThresholdSettings
+from wheeltapper.stream.state import (
+    CHECK,
+    HEAD,
+    MAGIC,
+    PROGRESS,
+    SnapshotError,
+    machine_snapshot,
+    progress_record,
+    read_progress,
+    restore_machine,
+    snapshot_header,
+    snapshot_offset,
+)
 
 LogLines = list[MutableMapping[str, Any]]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.alora.config import AloraConfig
-from models.alora.embed import choose_pairs
-from models.alora.model import AloraNetwork
+from wheeltapper.models.alora.config import AloraConfig
+from wheeltapper.models.alora.embed import choose_pairs
+from wheeltapper.models.alora.model import AloraNetwork
 
 TINY = AloraConfig(window=8, width=12, layers=2, heads=3)
 

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import torch
 
-from models.alora.embed import (
+from wheeltapper.models.alora.embed import (
     MINIMUM_WIDTH,
     LightEmbedding,
     average_ranks,

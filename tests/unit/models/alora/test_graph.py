@@ -11,15 +11,15 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from models.alora.config import AloraConfig
-from models.alora.embed import choose_pairs
-from models.alora.graph import OUTPUTS, AloraGraph, spectra_of
-from models.alora.localization import blame_matrix, contribution_matrix
-from models.alora.model import AloraNetwork
-from models.alora.rank import choose_threshold
-from schemas.bundle.graph import Graph
-from training.export_check import ExportError, check_twin, open_for_check
-from training.export_torch import export_onnx, export_torchscript, prove_parity
+from wheeltapper.models.alora.config import AloraConfig
+from wheeltapper.models.alora.embed import choose_pairs
+from wheeltapper.models.alora.graph import OUTPUTS, AloraGraph, spectra_of
+from wheeltapper.models.alora.localization import blame_matrix, contribution_matrix
+from wheeltapper.models.alora.model import AloraNetwork
+from wheeltapper.models.alora.rank import choose_threshold
+from wheeltapper.schemas.bundle.graph import Graph
+from wheeltapper.training.fitting.export_check import ExportError, check_twin, open_for_check
+from wheeltapper.training.fitting.export_torch import export_onnx, export_torchscript, prove_parity
 
 MEAN = np.array([40, 40, 40, 40, 40, 40, 2.5], dtype=np.float32)
 SCALE = np.array([3, 3, 3, 3, 3, 3, 1], dtype=np.float32)

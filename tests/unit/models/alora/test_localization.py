@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.alora.config import AloraConfig
-from models.alora.localization import blame_matrix, contribution_matrix
-from models.alora.model import AloraNetwork
+from wheeltapper.models.alora.config import AloraConfig
+from wheeltapper.models.alora.localization import blame_matrix, contribution_matrix
+from wheeltapper.models.alora.model import AloraNetwork
 
 K = np.array([[4.0, -1.0, 0.5], [0.0, 2.0, -6.0], [0.0, 0.0, 0.0]])
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.alora.config import AloraConfig
-from models.alora.loss import alora_loss, rank_penalty
-from models.alora.model import AloraOutput
+from wheeltapper.models.alora.config import AloraConfig
+from wheeltapper.models.alora.loss import alora_loss, rank_penalty
+from wheeltapper.models.alora.model import AloraOutput
 
 
 def test_penalty_by_hand() -> None:

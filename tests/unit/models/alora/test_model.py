@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.alora.config import PRESETS, AloraConfig
-from models.alora.model import AloraNetwork, EncoderLayer, TimeNorm
-from schemas.errors import InputError
+from wheeltapper.models.alora.config import PRESETS, AloraConfig
+from wheeltapper.models.alora.model import AloraNetwork, EncoderLayer, TimeNorm
+from wheeltapper.schemas.errors import InputError
 
 
 def test_shapes_and_stochastic_attention(network: AloraNetwork) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.alora.model import AloraNetwork
-from models.alora.rank import choose_threshold, hard_levels, positive_pivots, rank_above, smooth_levels
+from wheeltapper.models.alora.model import AloraNetwork
+from wheeltapper.models.alora.rank import choose_threshold, hard_levels, positive_pivots, rank_above, smooth_levels
 
 
 def _attention(count: int, size: int, seed: int = 0) -> torch.Tensor:

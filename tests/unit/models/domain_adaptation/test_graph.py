@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.domain_adaptation.config import DomainAdaptationConfig
-from models.domain_adaptation.graph import DomainAdaptationGraph
-from models.domain_adaptation.network import DomainNetwork
+from wheeltapper.models.domain_adaptation.config import DomainAdaptationConfig
+from wheeltapper.models.domain_adaptation.graph import DomainAdaptationGraph
+from wheeltapper.models.domain_adaptation.network import DomainNetwork
 
 CONFIG = DomainAdaptationConfig(window=16, channels=4, hidden=3, latent=8, pool=2, method="dann", label_rows=4)
 

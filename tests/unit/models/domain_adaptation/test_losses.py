@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.domain_adaptation.losses import (
+from wheeltapper.models.domain_adaptation.losses import (
     BANDWIDTHS,
     coral_loss,
     dann_loss,

@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.domain_adaptation.config import PRESETS, DomainAdaptationConfig, Norm
-from models.domain_adaptation.network import SOURCE, TARGET, DomainBatchNorm, DomainNetwork, Encoder, GradientReversal
-from schemas.errors import InputError
+from wheeltapper.models.domain_adaptation.config import PRESETS, DomainAdaptationConfig, Norm
+from wheeltapper.models.domain_adaptation.network import (
+    SOURCE,
+    TARGET,
+    DomainBatchNorm,
+    DomainNetwork,
+    Encoder,
+    GradientReversal,
+)
+from wheeltapper.schemas.errors import InputError
 
 TINY = DomainAdaptationConfig(window=16, channels=4, hidden=3, latent=8, pool=2, dropout=0.5)
 

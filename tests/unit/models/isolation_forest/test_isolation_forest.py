@@ -7,11 +7,11 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from models.isolation_forest import ForestSettings, fit_isolation_forest
-from models.isolation_forest.trees import LEAF, average_depth, grow
-from schemas.bundle.graph import Graph
-from schemas.errors import InputError
 from tests.helpers.machines import normal_rows, windows_of
+from wheeltapper.models.isolation_forest import ForestSettings, fit_isolation_forest
+from wheeltapper.models.isolation_forest.trees import LEAF, average_depth, grow
+from wheeltapper.schemas.bundle.graph import Graph
+from wheeltapper.schemas.errors import InputError
 
 PUBLISHED = ForestSettings(window=1, trees=30, samples=64, outside=False)
 

@@ -7,11 +7,11 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from models.kmeans_ad import KMeansAD, KMeansSettings, fit_kmeans_ad
-from models.kmeans_ad.fit import normalised
-from schemas.bundle.graph import Graph
-from schemas.errors import InputError
 from tests.helpers.machines import normal_rows, windows_of
+from wheeltapper.models.kmeans_ad import KMeansAD, KMeansSettings, fit_kmeans_ad
+from wheeltapper.models.kmeans_ad.fit import normalised
+from wheeltapper.schemas.bundle.graph import Graph
+from wheeltapper.schemas.errors import InputError
 
 
 def formulas(fitted: KMeansAD, window: np.ndarray) -> dict[str, np.ndarray]:

@@ -7,10 +7,10 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from models.l2_norm import L2NormSettings, fit_l2_norm
-from schemas.bundle.graph import Graph
-from schemas.errors import InputError
 from tests.helpers.machines import normal_rows, windows_of
+from wheeltapper.models.l2_norm import L2NormSettings, fit_l2_norm
+from wheeltapper.schemas.bundle.graph import Graph
+from wheeltapper.schemas.errors import InputError
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.paano.config import PaanoConfig
-from schemas.errors import InputError
+from wheeltapper.models.paano.config import PaanoConfig
+from wheeltapper.schemas.errors import InputError
 
 torch = pytest.importorskip("torch")
 
-from models.paano.graph import EVEN_BLAME, PaanoGraph  # noqa: E402
-from models.paano.loss import PaanoObjective, pretext, span, triplet  # noqa: E402
-from models.paano.memory import Memory, build_memory, chosen_members, segments, usual_differences  # noqa: E402
-from models.paano.network import PaanoNetwork, encoder_input, unit  # noqa: E402
+from wheeltapper.models.paano.graph import EVEN_BLAME, PaanoGraph  # noqa: E402
+from wheeltapper.models.paano.loss import PaanoObjective, pretext, span, triplet  # noqa: E402
+from wheeltapper.models.paano.memory import Memory, build_memory, chosen_members, segments, usual_differences  # noqa: E402
+from wheeltapper.models.paano.network import PaanoNetwork, encoder_input, unit  # noqa: E402
 
 CONFIG = PaanoConfig(window=16, width=8)
 

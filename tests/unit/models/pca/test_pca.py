@@ -7,10 +7,10 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from models.pca import PcaError, PcaSettings, fit_pca
-from schemas.bundle.graph import Graph
-from schemas.errors import InputError
 from tests.helpers.machines import normal_rows, windows_of
+from wheeltapper.models.pca import PcaError, PcaSettings, fit_pca
+from wheeltapper.schemas.bundle.graph import Graph
+from wheeltapper.schemas.errors import InputError
 
 
 def formulas(fitted: PcaError, window: np.ndarray) -> dict[str, np.ndarray]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.range_bands import PRESETS, RangeBandSettings, fit_range_bands
-from models.range_bands.fit import CONSTANT_GAIN, moving_baseline
-from schemas.bundle.graph import Graph
-from schemas.errors import InputError
 from tests.helpers.machines import normal_rows
+from wheeltapper.models.range_bands import PRESETS, RangeBandSettings, fit_range_bands
+from wheeltapper.models.range_bands.fit import CONSTANT_GAIN, moving_baseline
+from wheeltapper.schemas.bundle.graph import Graph
+from wheeltapper.schemas.errors import InputError
 
 SMALL = RangeBandSettings(window=24, scored_rows=8, baseline_half_life=5.0, score_half_life=2.0)
 

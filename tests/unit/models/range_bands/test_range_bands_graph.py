@@ -8,10 +8,10 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from models.range_bands import RangeBands, RangeBandSettings, fit_range_bands
-from models.range_bands.fit import Bands
-from schemas.bundle.graph import Graph, GraphOutput
 from tests.helpers.machines import normal_rows, windows_of
+from wheeltapper.models.range_bands import RangeBands, RangeBandSettings, fit_range_bands
+from wheeltapper.models.range_bands.fit import Bands
+from wheeltapper.schemas.bundle.graph import Graph, GraphOutput
 
 SMALL = RangeBandSettings(window=24, scored_rows=8, baseline_half_life=5.0, score_half_life=2.0)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.rl_vae.config import RlVaeConfig
-from models.rl_vae.graph import RlVaeGraph, Standards, state_features, states, window_error
-from models.rl_vae.qnetwork import QNetwork
-from models.rl_vae.vae import LOG_VARIANCE_LIMIT, Vae, VaeOutput, vae_loss
-from schemas.errors import InputError
+from wheeltapper.models.rl_vae.config import RlVaeConfig
+from wheeltapper.models.rl_vae.graph import RlVaeGraph, Standards, state_features, states, window_error
+from wheeltapper.models.rl_vae.qnetwork import QNetwork
+from wheeltapper.models.rl_vae.vae import LOG_VARIANCE_LIMIT, Vae, VaeOutput, vae_loss
+from wheeltapper.schemas.errors import InputError
 
 CONFIG = RlVaeConfig(window=8, hidden=16, latent=3, q_hidden=4, beta=3.0)
 CHANNELS = 5

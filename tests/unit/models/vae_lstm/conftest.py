@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.vae_lstm.config import VaeLstmConfig
-from models.vae_lstm.graph import VaeLstmGraph
-from models.vae_lstm.predictor import CodePredictor
-from models.vae_lstm.vae import VariationalAutoencoder
+from wheeltapper.models.vae_lstm.config import VaeLstmConfig
+from wheeltapper.models.vae_lstm.graph import VaeLstmGraph
+from wheeltapper.models.vae_lstm.predictor import CodePredictor
+from wheeltapper.models.vae_lstm.vae import VariationalAutoencoder
 
 GraphOf = Callable[..., VaeLstmGraph]
 

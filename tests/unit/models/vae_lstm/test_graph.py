@@ -7,11 +7,11 @@ import onnx
 import pytest
 import torch
 
-from models.vae_lstm.graph import OUTPUTS, mean_by_channel
-from schemas.bundle.graph import Graph
 from tests.unit.models.vae_lstm.conftest import GraphOf
-from training.export_check import RELATIVE_TOLERANCE, warming_windows
-from training.export_torch import export_onnx_traced, prove_parity
+from wheeltapper.models.vae_lstm.graph import OUTPUTS, mean_by_channel
+from wheeltapper.schemas.bundle.graph import Graph
+from wheeltapper.training.fitting.export_check import RELATIVE_TOLERANCE, warming_windows
+from wheeltapper.training.fitting.export_torch import export_onnx_traced, prove_parity
 
 
 def windows_for(graph: torch.nn.Module, count: int = 4, rows: int = 72) -> torch.Tensor:

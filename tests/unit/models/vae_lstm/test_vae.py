@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from models.vae_lstm.config import PRESETS, VaeLstmConfig
-from models.vae_lstm.loss import kl_divergence, negative_elbo
-from models.vae_lstm.predictor import CodePredictor
-from models.vae_lstm.vae import SIGMA_FLOOR, Encoder, VariationalAutoencoder, pixel_shuffle
-from schemas.errors import InputError
+from wheeltapper.models.vae_lstm.config import PRESETS, VaeLstmConfig
+from wheeltapper.models.vae_lstm.loss import kl_divergence, negative_elbo
+from wheeltapper.models.vae_lstm.predictor import CodePredictor
+from wheeltapper.models.vae_lstm.vae import SIGMA_FLOOR, Encoder, VariationalAutoencoder, pixel_shuffle
+from wheeltapper.schemas.errors import InputError
 
 # Window length -> shapes of all convolutions' outputs (width, rows): encoder, then decoder before each shuffle.
 PUBLISHED = {

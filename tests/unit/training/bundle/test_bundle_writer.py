@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.pca import fit_pca
-from models.range_bands import RangeBandSettings, fit_range_bands
-from schemas.bundle import Bundle, open_bundle
-from schemas.bundle.store import CALIBRATION, MODEL, REFERENCE, TORCHSCRIPT
-from schemas.errors import InputError
 from tests.helpers.machines import make_series, normal_rows
-from training.brought_graph import BroughtGraph, pack_graph, read_model
-from training.bundle_writer import MAX_CALIBRATION_ROWS, write_bundle
-from training.calibration import CalibrationScores
-from training.datasets.series import SensorSeries
-from training.detectors import TrainOptions, train_detector
+from wheeltapper.models.pca import fit_pca
+from wheeltapper.models.range_bands import RangeBandSettings, fit_range_bands
+from wheeltapper.schemas.bundle import Bundle, open_bundle
+from wheeltapper.schemas.bundle.store import CALIBRATION, MODEL, REFERENCE, TORCHSCRIPT
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.detectors.registry import TrainOptions, train_detector
+from wheeltapper.training.fitting.brought_graph import BroughtGraph, pack_graph, read_model
+from wheeltapper.training.fitting.bundle_writer import MAX_CALIBRATION_ROWS, write_bundle
+from wheeltapper.training.fitting.calibration import CalibrationScores
 
 SETTINGS = {"window": "24", "scored_rows": "8"}
 
@@ -255,7 +255,7 @@ def test_graph_for_other_channels_is_refused(series: SensorSeries, tmp_path: Pat
 
 def test_twin_that_disagrees_stops_the_export(series: SensorSeries, trained: tuple, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from training.export_check import ExportError
+    from wheeltapper.training.fitting.export_check import ExportError
 
     fitted, scores = trained
     # Given the graph of one fit with the twin of another

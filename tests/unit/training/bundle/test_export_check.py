@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from schemas.bundle.graph import GraphOutput
-from training.export_check import RELATIVE_TOLERANCE, differences
+from wheeltapper.schemas.bundle.graph import GraphOutput
+from wheeltapper.training.fitting.export_check import RELATIVE_TOLERANCE, differences
 
 
 def output(contribution: list[list[float]]) -> GraphOutput:

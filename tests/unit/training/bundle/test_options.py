@@ -7,8 +7,8 @@ from typing import Literal
 
 import pytest
 
-from schemas.errors import InputError
-from training.options import parse_assignments, with_settings
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.fitting.options import parse_assignments, with_settings
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.bundle import open_bundle
 from tests.helpers.machines import normal_rows
 from wheeltapper.cli import main
+from wheeltapper.schemas.bundle import open_bundle
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.pca import PcaSettings, fit_pca
-from schemas.bundle.graph import Graph
-from schemas.errors import InputError
 from tests.helpers.machines import make_series, normal_rows
-from training.calibration import (
+from wheeltapper.models.pca import PcaSettings, fit_pca
+from wheeltapper.schemas.bundle.graph import Graph
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.fitting.calibration import (
     CalibrationScores,
     alarm_level,
     bounded_sample,

@@ -7,7 +7,7 @@ import signal
 import time
 from typing import Any
 
-from training.compare.jobs import Job
+from wheeltapper.training.lab.compare.jobs import Job
 
 
 def make_job(entity: str, **changes: Any) -> Job:
@@ -30,7 +30,7 @@ def act_by_name(job: Job) -> dict[str, Any]:
 def read_but_do_not_train(job: Job) -> dict[str, Any]:
     """Facts as they are, everything else made up."""
     if job.kind == "facts":
-        from training.compare.judge import execute
+        from wheeltapper.training.lab.compare.judge import execute
 
         return execute(job)
     trace = {"low": [0.1], "high": [0.2]}

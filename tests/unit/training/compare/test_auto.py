@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.machines import make_series, normal_rows
-from training.auto import RULES, SeriesFacts, choose
-from training.detectors import DETECTORS, TrainOptions, train_detector
+from wheeltapper.training.detectors.auto import RULES, SeriesFacts, choose
+from wheeltapper.training.detectors.registry import DETECTORS, TrainOptions, train_detector
 
 MANY = SeriesFacts(channels=38, train_rows=20_000, sampling_interval_s=60.0)
 

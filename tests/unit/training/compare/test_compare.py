@@ -14,12 +14,12 @@ import pytest
 from tests.helpers.machines import normal_rows
 from tests.unit.training.compare.fake_jobs import act_by_name, read_but_do_not_train
 from tests.unit.training.compare.test_document import Page
-from training.compare.contenders import parse_contenders
-from training.compare.jobs import Job, judging_jobs
-from training.compare.results import METRICS
-from training.compare.run import CompareOptions, compare, report_only
-from training.compare.sources import Source, find_sources
 from wheeltapper.cli import main
+from wheeltapper.training.lab.compare.contenders import parse_contenders
+from wheeltapper.training.lab.compare.jobs import Job, judging_jobs
+from wheeltapper.training.lab.compare.results import METRICS
+from wheeltapper.training.lab.compare.run import CompareOptions, compare, report_only
+from wheeltapper.training.lab.compare.sources import Source, find_sources
 
 MACHINES = tuple(f"machine-1-{index}" for index in range(1, 6))
 DETECTORS = ["pca:window=8", "l2-norm", "range-bands:window=5000"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.errors import InputError
-from training.compare.contenders import Contender, parse_contenders, parse_seeds
-from training.detectors import DETECTORS
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.detectors.registry import DETECTORS
+from wheeltapper.training.lab.compare.contenders import Contender, parse_contenders, parse_seeds
 
 
 def test_all_is_every_detector_and_auto() -> None:

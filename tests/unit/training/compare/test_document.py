@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import InputError
-from training.compare.document import (
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.lab.compare.document import (
     Bullets,
     Command,
     Document,

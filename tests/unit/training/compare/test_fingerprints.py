@@ -11,9 +11,14 @@ import numpy as np
 import pytest
 
 from tests.helpers.machines import make_series, normal_rows
-from training.compare import fingerprints
-from training.compare.fingerprints import code_fingerprint, files_signature, loader_fingerprint, series_sha256
-from training.datasets.series import LabelledSegment
+from wheeltapper.training.datasets.series import LabelledSegment
+from wheeltapper.training.lab.compare import fingerprints
+from wheeltapper.training.lab.compare.fingerprints import (
+    code_fingerprint,
+    files_signature,
+    loader_fingerprint,
+    series_sha256,
+)
 
 
 def test_every_part_of_a_series_counts() -> None:
@@ -43,17 +48,30 @@ def test_files_count_by_name_size_and_time(tmp_path: Path) -> None:
 
 
 def test_a_detector_depends_on_its_own_room_and_on_no_other() -> None:
-    reached = fingerprints._reached(("training.pca",))
-    assert {"training.pca", "models.pca.fit", "training.cross_fit"} <= reached
-    assert not any(name.startswith(("models.alora", "training.compare", "training.datasets")) for name in reached)
-    assert code_fingerprint("training.pca") != code_fingerprint("training.range_bands")
+    reached = fingerprints._reached(("wheeltapper.training.detectors.pca.train",))
+    assert {
+        "wheeltapper.training.detectors.pca.train",
+        "wheeltapper.models.pca.fit",
+        "wheeltapper.training.fitting.cross_fit",
+    } <= reached
+    assert not any(
+        name.startswith(
+            ("wheeltapper.models.alora", "wheeltapper.training.lab.compare", "wheeltapper.training.datasets")
+        )
+        for name in reached
+    )
+    assert code_fingerprint("wheeltapper.training.detectors.pca.train") != code_fingerprint(
+        "wheeltapper.training.detectors.range_bands.train"
+    )
 
 
 def test_a_data_set_depends_on_what_reads_it_and_on_no_other_loader() -> None:
-    reached = fingerprints._reached(("training.datasets.smd",), without=fingerprints._ABOUT_OTHER_DATA)
-    assert {"training.datasets.smd", "training.datasets.tables"} <= reached
-    assert not reached & {"training.datasets.nab", "training.datasets.catalogue"}
-    assert loader_fingerprint("training.datasets.smd") != loader_fingerprint("training.datasets.skab")
+    reached = fingerprints._reached(("wheeltapper.training.datasets.smd",), without=fingerprints._ABOUT_OTHER_DATA)
+    assert {"wheeltapper.training.datasets.smd", "wheeltapper.training.datasets.tables"} <= reached
+    assert not reached & {"wheeltapper.training.datasets.nab", "wheeltapper.training.datasets.catalogue"}
+    assert loader_fingerprint("wheeltapper.training.datasets.smd") != loader_fingerprint(
+        "wheeltapper.training.datasets.skab"
+    )
 
 
 def test_comments_and_docstrings_do_not_count_but_code_does(monkeypatch: pytest.MonkeyPatch) -> None:

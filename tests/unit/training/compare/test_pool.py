@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.training.compare.fake_jobs import act_by_name, make_job
-from training.compare.jobs import Job
-from training.compare.pool import GRACE_S, Pool, hard_limit_s
+from wheeltapper.training.lab.compare.jobs import Job
+from wheeltapper.training.lab.compare.pool import GRACE_S, Pool, hard_limit_s
 
 
 def limit_of_hanging_jobs(job: Job) -> float | None:

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import friedmanchisquare
 
-from training.compare.ranks import critical_difference, entity_ranks, friedman, not_told_apart, rank_detectors
+from wheeltapper.training.lab.compare.ranks import (
+    critical_difference,
+    entity_ranks,
+    friedman,
+    not_told_apart,
+    rank_detectors,
+)
 
 
 def test_a_case_by_hand() -> None:

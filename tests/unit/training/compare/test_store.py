@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import InputError
 from tests.unit.training.compare.fake_jobs import make_job
-from training.compare.store import JobStore
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.lab.compare.store import JobStore
 
 
 def done(**values: Any) -> dict[str, Any]:

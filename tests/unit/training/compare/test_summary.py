@@ -6,12 +6,18 @@ from typing import Any
 
 import pytest
 
-from training.compare.contenders import Contender
-from training.compare.document import cell_text
-from training.compare.findings import default_findings, floor_findings, localization_findings
-from training.compare.results import METRICS
-from training.compare.summary import Summary, comparable
-from training.compare.tables import duration, entity_table, headline_table, overview_table, trouble_table
+from wheeltapper.training.lab.compare.contenders import Contender
+from wheeltapper.training.lab.compare.document import cell_text
+from wheeltapper.training.lab.compare.findings import default_findings, floor_findings, localization_findings
+from wheeltapper.training.lab.compare.results import METRICS
+from wheeltapper.training.lab.compare.summary import Summary, comparable
+from wheeltapper.training.lab.compare.tables import (
+    duration,
+    entity_table,
+    headline_table,
+    overview_table,
+    trouble_table,
+)
 
 
 def row(dataset: str, entity: str, detector: str, vus: float | None, seed: int = 0, **more: Any) -> dict[str, Any]:

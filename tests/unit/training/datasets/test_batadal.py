@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.clock import micros_from_iso
-from schemas.errors import InputError
-from training.datasets.registry import list_entities, load_series
-from training.datasets.series import LabelledSegment
+from wheeltapper.schemas.clock import micros_from_iso
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.registry import list_entities, load_series
+from wheeltapper.training.datasets.series import LabelledSegment
 
 COLUMNS = ("DATETIME", "L_T1", "F_PU1", "S_PU1", "P_J280", "ATT_FLAG")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from training.datasets.clock import later_rows, median_interval_s, spread_repeats
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.clock import later_rows, median_interval_s, spread_repeats
 
 
 def test_increasing_times_are_left_as_they_are() -> None:

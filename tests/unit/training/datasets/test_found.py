@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from training.datasets.registry import (
+from wheeltapper.cli import main
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.registry import (
     DATASETS,
     WITHOUT_FOLDER,
     dataset_folder,
@@ -17,7 +18,6 @@ from training.datasets.registry import (
     found,
     load_series,
 )
-from wheeltapper.cli import main
 
 ROWS = 40
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.clock import micros_from_iso
-from schemas.errors import InputError
-from training.datasets.registry import list_entities, load_series
+from wheeltapper.schemas.clock import micros_from_iso
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.registry import list_entities, load_series
 
 COLUMNS = ("P1_B2004", "P1_B2016", "P2_24Vdc", "P4_HT_LD")
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.datasets.labels import runs, segments_of
-from training.datasets.series import LabelledSegment
+from wheeltapper.training.datasets.labels import runs, segments_of
+from wheeltapper.training.datasets.series import LabelledSegment
 
 
 def flags(rows: int, *stretches: tuple[int, int]) -> np.ndarray:

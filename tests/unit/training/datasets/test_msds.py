@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.clock import micros_from_iso
-from schemas.errors import InputError
-from training.datasets.registry import list_entities, load_series
-from training.datasets.series import LabelledSegment
+from wheeltapper.schemas.clock import micros_from_iso
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.registry import list_entities, load_series
+from wheeltapper.training.datasets.series import LabelledSegment
 
 HEADER = "now,cpu.user,mem.used,load.cpucore,load.min1,load.min5,load.min15"
 START = 12

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.datasets import simulated
-from training.datasets.registry import list_entities, load_series
-from training.datasets.simulated import CHANNELS, FAULTS, PUMPS, simulate
+from wheeltapper.training.datasets import simulated
+from wheeltapper.training.datasets.registry import list_entities, load_series
+from wheeltapper.training.datasets.simulated import CHANNELS, FAULTS, PUMPS, simulate
 
 
 def test_same_seed_same_numbers_another_seed_or_pump_others() -> None:

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.clock import micros_from_iso
-from schemas.errors import InputError
-from training.datasets.registry import list_entities, load_series
+from wheeltapper.schemas.clock import micros_from_iso
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.registry import list_entities, load_series
 
 FIRST = micros_from_iso("2024-05-01T00:00:00Z")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from training.datasets.registry import list_entities, load_series
-from training.datasets.series import LabelledSegment
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.registry import list_entities, load_series
+from wheeltapper.training.datasets.series import LabelledSegment
 
 HEADER = "chan_id,spacecraft,anomaly_sequences,class,num_values\n"
 LABELS = (

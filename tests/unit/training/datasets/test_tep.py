@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from training.datasets import tep
-from training.datasets.registry import list_entities, load_series
-from training.datasets.series import LabelledSegment
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets import tep
+from wheeltapper.training.datasets.registry import list_entities, load_series
+from wheeltapper.training.datasets.series import LabelledSegment
 
 WIDTH = 52
 

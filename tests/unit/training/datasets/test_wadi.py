@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.clock import micros_from_iso
-from schemas.errors import InputError
-from training.datasets.registry import list_entities, load_series
-from training.datasets.series import LabelledSegment
+from wheeltapper.schemas.clock import micros_from_iso
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.registry import list_entities, load_series
+from wheeltapper.training.datasets.series import LabelledSegment
 
 SERVER = "\\\\WIN-25J4RO10SBF\\LOG_DATA\\SUTD_WADI\\LOG_DATA\\"
 # One channel of the attacked points, one other, and one that holds nothing, as four do in the source.

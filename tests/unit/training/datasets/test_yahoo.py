@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.clock import micros_from_iso
-from schemas.errors import InputError
-from training.datasets.clock import MADE_UP_TEST_START
-from training.datasets.registry import list_entities, load_series
-from training.datasets.series import LabelledSegment
+from wheeltapper.schemas.clock import micros_from_iso
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.clock import MADE_UP_TEST_START
+from wheeltapper.training.datasets.registry import list_entities, load_series
+from wheeltapper.training.datasets.series import LabelledSegment
 
 HOUR = 3_600_000_000
 

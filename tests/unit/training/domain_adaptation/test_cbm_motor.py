@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from training.datasets.cbm_motor import RATE_HZ, BandRows, recordings
-from training.domain_adaptation.pairs import MOTOR_CUT_SAMPLES, motor_pairs
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.cbm_motor import RATE_HZ, BandRows, recordings
+from wheeltapper.training.lab.domain_pairs import MOTOR_CUT_SAMPLES, motor_pairs
 
 
 def write(folder: Path, name: str, signal: np.ndarray) -> None:

@@ -7,20 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
 from tests.helpers.machines import make_series, normal_rows
-from training.datasets.series import SensorSeries
-from training.detectors import TrainOptions
-from training.domain_adaptation import detector as module
-from training.domain_adaptation.detector import (
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.detectors.domain_adaptation import detector as module
+from wheeltapper.training.detectors.domain_adaptation.train import (
     _config,
     _from_its_past,
     _from_machines,
     _with_labelled,
     labelled_windows,
 )
-from training.labels import LabelledWindows
-from training.prepared import prepare
+from wheeltapper.training.detectors.registry import TrainOptions
+from wheeltapper.training.fitting.labels import LabelledWindows
+from wheeltapper.training.fitting.prepared import prepare
 
 OPTIONS = TrainOptions(window=16)
 

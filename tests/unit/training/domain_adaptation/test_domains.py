@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from training.domain_adaptation.domains import WindowDomain, fit_scaler, joined, split_in_time
-from training.domain_adaptation.windows import window_labels
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.detectors.domain_adaptation.domains import WindowDomain, fit_scaler, joined, split_in_time
+from wheeltapper.training.detectors.domain_adaptation.windows import window_labels
 
 
 def domain(count: int = 20, window: int = 8, step: int = 4, name: str = "d") -> WindowDomain:

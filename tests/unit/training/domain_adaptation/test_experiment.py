@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.domain_adaptation.config import METHODS
-from training.domain_adaptation.domains import WindowDomain
-from training.domain_adaptation.experiment import Outcome, gap_closed, proxy_a_distance, run_pair
-from training.domain_adaptation.pairs import SETTINGS, Pair, generated_pairs
-from training.reproduce.domain_adaptation import tables
+from wheeltapper.models.domain_adaptation.config import METHODS
+from wheeltapper.training.detectors.domain_adaptation.domains import WindowDomain
+from wheeltapper.training.lab.domain_experiment import Outcome, gap_closed, proxy_a_distance, run_pair
+from wheeltapper.training.lab.domain_pairs import SETTINGS, Pair, generated_pairs
+from wheeltapper.training.lab.reproduce.domain_adaptation import tables
 
 
 def outcomes(**values: float) -> list[Outcome]:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.domain_adaptation.config import DomainAdaptationConfig, Method
-from models.domain_adaptation.network import TARGET
-from schemas.errors import InputError
-from training.domain_adaptation.domains import WindowDomain
-from training.domain_adaptation.fit import _Training, train_adapted
-from training.metrics.ranking import auc_roc
+from wheeltapper.models.domain_adaptation.config import DomainAdaptationConfig, Method
+from wheeltapper.models.domain_adaptation.network import TARGET
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.detectors.domain_adaptation.domains import WindowDomain
+from wheeltapper.training.detectors.domain_adaptation.fit import _Training, train_adapted
+from wheeltapper.training.judging.metrics.ranking import auc_roc
 
 TINY = DomainAdaptationConfig(
     window=8, channels=4, hidden=4, latent=16, pool=2, label_rows=8, iterations=40, batch_size=24, learning_rate=5e-3

@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from training.datasets.labels import runs
-from training.datasets.two_domains import SEGMENT_GAP, TARGET_SHIFT, Shift, make_domain
-from training.domain_adaptation.windows import window_labels
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.labels import runs
+from wheeltapper.training.datasets.two_domains import SEGMENT_GAP, TARGET_SHIFT, Shift, make_domain
+from wheeltapper.training.detectors.domain_adaptation.windows import window_labels
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -11,9 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
-from schemas.bundle import Bundle, Calibration, Channel, Manifest, TensorSpec, TrainingData, write_bundle_folder
-from schemas.bundle.store import sha256_of
-from training.datasets.series import SensorSeries
+from wheeltapper.schemas.bundle import (
+    Bundle,
+    Calibration,
+    Channel,
+    Manifest,
+    TensorSpec,
+    TrainingData,
+    write_bundle_folder,
+)
+from wheeltapper.schemas.bundle.store import sha256_of
+from wheeltapper.training.datasets.series import SensorSeries
 
 
 def norm_graph(mean: np.ndarray, deviation: np.ndarray, window: int, lag: int) -> bytes:

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.bundle import Bundle
-from schemas.errors import InputError
 from tests.unit.training.evaluation.norm_bundle import write_norm_bundle
-from training.datasets.registry import load_series
-from training.datasets.series import LabelledSegment, SensorSeries
-from training.evaluation import evaluate_bundle, score_rows
-from training.metrics.localization import truth_matrix
-from training.metrics.ranking import auc_pr, vus
 from wheeltapper.cli import main
+from wheeltapper.schemas.bundle import Bundle
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.registry import load_series
+from wheeltapper.training.datasets.series import LabelledSegment, SensorSeries
+from wheeltapper.training.judging.evaluation import evaluate_bundle, score_rows
+from wheeltapper.training.judging.metrics.localization import truth_matrix
+from wheeltapper.training.judging.metrics.ranking import auc_pr, vus
 
 MINUTE = 60_000_000
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.datasets.registry import load_series
-from training.datasets.series import SensorSeries
-from training.floors import floor_scores
+from wheeltapper.training.datasets.registry import load_series
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.judging.floors import floor_scores
 
 
 @pytest.fixture(scope="module")

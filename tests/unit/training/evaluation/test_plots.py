@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from schemas.events import AlertEvent, ChannelShare
-from training.datasets.registry import load_series
-from training.plots import AlertSpan, _thinned, alert_spans, plot_run
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.events import AlertEvent, ChannelShare
+from wheeltapper.training.datasets.registry import load_series
+from wheeltapper.training.judging.plots import AlertSpan, _thinned, alert_spans, plot_run
 
 
 def event(alert_id: str, kind: str, opened_at: int, time: int, score: float, channel: str) -> AlertEvent:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from schemas.events import Label, LabelRequest
-from training.label_files import read_answers, write_answers
-from training.labels import ANOMALOUS, NORMAL, Answer, join, labelled_windows
 from wheeltapper.cli import main
 from wheeltapper.label_options import add_label_arguments, read_labels
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.events import Label, LabelRequest
+from wheeltapper.training.fitting.label_files import read_answers, write_answers
+from wheeltapper.training.fitting.labels import ANOMALOUS, NORMAL, Answer, join, labelled_windows
 
 MINUTE = 60_000_000
 

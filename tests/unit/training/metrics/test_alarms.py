@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream.alerts import AlertLifecycle, RuleState
-from stream.settings import ThresholdSettings
-from training.metrics.alarms import alarm_metrics, alarm_spans
+from wheeltapper.stream.alerts import AlertLifecycle, RuleState
+from wheeltapper.stream.settings import ThresholdSettings
+from wheeltapper.training.judging.metrics.alarms import alarm_metrics, alarm_spans
 
 
 def scores_of(rows: int, **levels: tuple[int, int, float]) -> np.ndarray:

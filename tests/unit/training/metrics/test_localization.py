@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
-from training.datasets.series import LabelledSegment
-from training.metrics.localization import localization_metrics, random_localization, truth_matrix
+from wheeltapper.training.datasets.series import LabelledSegment
+from wheeltapper.training.judging.metrics.localization import localization_metrics, random_localization, truth_matrix
 
 
 def test_by_hand() -> None:

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_recall_curve
 
-from training.metrics.alarms import alarm_metrics, alarm_spans
-from training.metrics.localization import localization_metrics
-from training.metrics.ranking import auc_pr, auc_roc, vus, vus_by_ranks
-from training.metrics.thresholded import (
+from wheeltapper.training.judging.metrics.alarms import alarm_metrics, alarm_spans
+from wheeltapper.training.judging.metrics.localization import localization_metrics
+from wheeltapper.training.judging.metrics.ranking import auc_pr, auc_roc, vus, vus_by_ranks
+from wheeltapper.training.judging.metrics.thresholded import (
     affiliation,
     affiliation_f1,
     oracle_point_f1,

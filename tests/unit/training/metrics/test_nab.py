@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.metrics.nab import PROFILES, nab_raw_score, nab_score, normalised, oracle_nab_score, probation_rows
+from wheeltapper.training.judging.metrics.nab import (
+    PROFILES,
+    nab_raw_score,
+    nab_score,
+    normalised,
+    oracle_nab_score,
+    probation_rows,
+)
 
 WINDOWS = ((20, 30), (60, 65))
 LENGTH = 100

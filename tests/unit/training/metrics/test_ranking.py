@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from aeon.benchmarking.metrics.anomaly_detection import range_pr_vus_score, range_roc_vus_score
 
-from training.datasets.registry import load_series
-from training.metrics.ranking import auc_pr, auc_roc, vus, vus_by_ranks
+from wheeltapper.training.datasets.registry import load_series
+from wheeltapper.training.judging.metrics.ranking import auc_pr, auc_roc, vus, vus_by_ranks
 
 
 def series(rows: int, seed: int, kind: str) -> tuple[np.ndarray, np.ndarray]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from aeon.benchmarking.metrics.anomaly_detection import range_f_score
 
-from training.datasets.labels import runs
-from training.metrics.thresholded import (
+from wheeltapper.training.datasets.labels import runs
+from wheeltapper.training.judging.metrics.thresholded import (
     affiliation,
     affiliation_f1,
     oracle_point_f1,

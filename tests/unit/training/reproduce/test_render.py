@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from tests.unit.training.compare.test_document import PNG, Page
-from training.reproduce import ReproduceOptions, Reproduction, Table
-from training.reproduce.render import print_reproduction, write_reproduction
 from wheeltapper.cli import main
 from wheeltapper.commands.reproduce import SYSTEMS
+from wheeltapper.training.lab.reproduce import ReproduceOptions, Reproduction, Table
+from wheeltapper.training.lab.reproduce.render import print_reproduction, write_reproduction
 
 FOUND = Reproduction(
     "made-up",
@@ -102,7 +102,7 @@ def test_without_smd_alora_says_what_is_missing(tmp_path: Path, capsys: pytest.C
 
 
 def test_the_oracle_sweep_is_the_best_of_the_percentiles() -> None:
-    alora = importlib.import_module("training.reproduce.alora")
+    alora = importlib.import_module("wheeltapper.training.lab.reproduce.alora")
     labels = np.zeros(1000, np.uint8)
     labels[500:550] = 1
     # A score that is the label itself: above the 95th percentile lie exactly the labelled rows

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.rl_vae.config import RlVaeConfig
 from tests.helpers.machines import make_series, normal_rows
-from training.rl_vae.agent import Agent, advantages, look
-from training.rl_vae.fit import TRAINER, TrainedVae, normal_windows, train_vae
-from training.rl_vae.pool import UNKNOWN, LabelPool
-from training.rl_vae.sources import self_made_pool
-from training.rl_vae.windows import NOTHING_FOLLOWS, WindowBank, bank_of_runs
-from training.trainer import TrainerOptions
+from wheeltapper.models.rl_vae.config import RlVaeConfig
+from wheeltapper.training.detectors.rl_vae.agent import Agent, advantages, look
+from wheeltapper.training.detectors.rl_vae.pool import UNKNOWN, LabelPool
+from wheeltapper.training.detectors.rl_vae.sources import self_made_pool
+from wheeltapper.training.detectors.rl_vae.train import TRAINER, TrainedVae, normal_windows, train_vae
+from wheeltapper.training.detectors.rl_vae.windows import NOTHING_FOLLOWS, WindowBank, bank_of_runs
+from wheeltapper.training.fitting.trainer import TrainerOptions
 
 CONFIG = RlVaeConfig(
     window=12,

@@ -7,15 +7,15 @@ from functools import cache
 import numpy as np
 import pytest
 
-from models.rl_vae.config import RlVaeConfig
 from tests.helpers.machines import make_series, normal_rows
-from training.labels import LabelledWindows
-from training.rl_vae.channel_trust import channel_trust
-from training.rl_vae.fit import TrainedVae, train_vae
-from training.rl_vae.pool import LabelPool
-from training.rl_vae.sources import choose_pool, self_made_pool, series_pool
-from training.rl_vae.windows import WindowBank, bank_of_runs
-from training.trainer import TrainerOptions
+from wheeltapper.models.rl_vae.config import RlVaeConfig
+from wheeltapper.training.detectors.rl_vae.channel_trust import channel_trust
+from wheeltapper.training.detectors.rl_vae.pool import LabelPool
+from wheeltapper.training.detectors.rl_vae.sources import choose_pool, self_made_pool, series_pool
+from wheeltapper.training.detectors.rl_vae.train import TrainedVae, train_vae
+from wheeltapper.training.detectors.rl_vae.windows import WindowBank, bank_of_runs
+from wheeltapper.training.fitting.labels import LabelledWindows
+from wheeltapper.training.fitting.trainer import TrainerOptions
 
 CONFIG = RlVaeConfig(window=8, hidden=24, latent=3)
 CHANNELS, DRIFTED = 6, 2

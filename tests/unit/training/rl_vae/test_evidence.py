@@ -7,14 +7,21 @@ from functools import cache
 import numpy as np
 import pytest
 
-from models.rl_vae.config import RlVaeConfig
 from tests.helpers.machines import make_series, normal_rows
-from training.rl_vae.evidence import UNPROVEN_WEIGHT, WEIGHTS, Evidence, cross_check, fault_groups, near
-from training.rl_vae.fit import TrainedVae, normal_windows, train_vae
-from training.rl_vae.pool import LabelPool, pool_of_known, pool_of_labels
-from training.rl_vae.sources import self_made_pool, series_pool
-from training.rl_vae.windows import bank_of_runs, bank_of_windows
-from training.trainer import TrainerOptions
+from wheeltapper.models.rl_vae.config import RlVaeConfig
+from wheeltapper.training.detectors.rl_vae.evidence import (
+    UNPROVEN_WEIGHT,
+    WEIGHTS,
+    Evidence,
+    cross_check,
+    fault_groups,
+    near,
+)
+from wheeltapper.training.detectors.rl_vae.pool import LabelPool, pool_of_known, pool_of_labels
+from wheeltapper.training.detectors.rl_vae.sources import self_made_pool, series_pool
+from wheeltapper.training.detectors.rl_vae.train import TrainedVae, normal_windows, train_vae
+from wheeltapper.training.detectors.rl_vae.windows import bank_of_runs, bank_of_windows
+from wheeltapper.training.fitting.trainer import TrainerOptions
 
 CONFIG = RlVaeConfig(window=8, hidden=24, latent=3)
 CHANNELS = 6
@@ -138,7 +145,7 @@ def test_near_by_hand() -> None:
 
 @pytest.mark.parametrize("beta", [3.0, 12.0])
 def test_a_weight_given_by_hand_is_kept(beta: float) -> None:
-    from training.rl_vae.fit import train_agent
+    from wheeltapper.training.detectors.rl_vae.train import train_agent
 
     config = RlVaeConfig(
         window=8, hidden=24, latent=3, q_hidden=4, beta=beta, episodes=1, gradient_steps=1, walkers=16, pool_limit=100

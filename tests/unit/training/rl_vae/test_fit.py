@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.rl_vae.config import RlVaeConfig
-from schemas.errors import InputError
 from tests.helpers.machines import make_series, normal_rows, windows_of
-from training.datasets.series import SensorSeries
-from training.detectors import TrainOptions, train_detector
-from training.labels import LabelledWindows
-from training.rl_vae import fit
-from training.rl_vae import learning_curve as curves
-from training.rl_vae.fit import train_vae
-from training.rl_vae.learning_curve import Split, learning_curve, means, recall_at_alarms, recalls
-from training.rl_vae.sources import choose_pool, to_z
-from training.trainer import TrainerOptions
+from wheeltapper.models.rl_vae.config import RlVaeConfig
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.detectors.registry import TrainOptions, train_detector
+from wheeltapper.training.detectors.rl_vae import fit
+from wheeltapper.training.detectors.rl_vae import learning_curve as curves
+from wheeltapper.training.detectors.rl_vae.sources import choose_pool, to_z
+from wheeltapper.training.detectors.rl_vae.train import train_vae
+from wheeltapper.training.fitting.labels import LabelledWindows
+from wheeltapper.training.fitting.trainer import TrainerOptions
+from wheeltapper.training.lab.rl_vae_learning_curve import Split, learning_curve, means, recall_at_alarms, recalls
 
 SETTINGS = {
     "hidden": "16",

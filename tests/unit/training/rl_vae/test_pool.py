@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from training.disturbances import DISTURBANCES, disturbed_pool
-from training.rl_vae.pool import UNKNOWN, pool_of_known, pool_of_labels
-from training.rl_vae.queries import first_queries, least_certain, spread_labels, spread_out
-from training.rl_vae.windows import NOTHING_FOLLOWS, bank_of_runs, bank_of_windows, joined
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.detectors.rl_vae.pool import UNKNOWN, pool_of_known, pool_of_labels
+from wheeltapper.training.detectors.rl_vae.queries import first_queries, least_certain, spread_labels, spread_out
+from wheeltapper.training.detectors.rl_vae.windows import NOTHING_FOLLOWS, bank_of_runs, bank_of_windows, joined
+from wheeltapper.training.fitting.disturbances import DISTURBANCES, disturbed_pool
 
 
 def numbered_bank(count: int = 40, window: int = 4):  # type: ignore[no-untyped-def]

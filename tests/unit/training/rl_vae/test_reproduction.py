@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from training.reproduce import ReproduceOptions
-from training.reproduce import rl_vae as module
-from training.rl_vae.learning_curve import METHODS, SHARES, Judged
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.lab.reproduce import ReproduceOptions
+from wheeltapper.training.lab.reproduce import rl_vae as module
+from wheeltapper.training.lab.rl_vae_learning_curve import METHODS, SHARES, Judged
 
 
 def runs(entity: str, seed: int = 0) -> list[Judged]:

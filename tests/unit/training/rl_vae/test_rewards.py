@@ -7,9 +7,15 @@ import itertools
 import numpy as np
 import pytest
 
-from training.rl_vae.pool import UNKNOWN
-from training.rl_vae.replay import Replay
-from training.rl_vae.rewards import Exploration, IntrinsicWeight, Surprise, extrinsic_rewards, total_rewards
+from wheeltapper.training.detectors.rl_vae.pool import UNKNOWN
+from wheeltapper.training.detectors.rl_vae.replay import Replay
+from wheeltapper.training.detectors.rl_vae.rewards import (
+    Exploration,
+    IntrinsicWeight,
+    Surprise,
+    extrinsic_rewards,
+    total_rewards,
+)
 
 
 def test_intrinsic_reward_changes_the_best_action() -> None:

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.alora.graph import OUTPUTS
-from models.fitted import FittedDetector
-from schemas.bundle.graph import Graph
-from schemas.errors import InputError
-from training import torch_detector
-from training.alora import AloraOptions, alora_options, fit_alora, fit_and_score
-from training.datasets.series import SensorSeries
-from training.prepared import scaling, window_ends
-from training.torch_detector import held_out_pieces
+from wheeltapper.models.alora.graph import OUTPUTS
+from wheeltapper.models.fitted import FittedDetector
+from wheeltapper.schemas.bundle.graph import Graph
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.detectors.alora.train import AloraOptions, alora_options, fit_alora, fit_and_score
+from wheeltapper.training.fitting import torch_detector
+from wheeltapper.training.fitting.prepared import scaling, window_ends
+from wheeltapper.training.fitting.torch_detector import held_out_pieces
 
 CHECKOUT = Path(__file__).resolve().parents[4]
 
@@ -121,7 +121,7 @@ from pathlib import Path
 import torch
 sys.path.insert(0, {folder!r})
 from test_alora import made_up, options, series_of
-from training.alora import fit_alora
+from wheeltapper.training.detectors.alora.train import fit_alora
 torch.set_num_threads(1)
 fit_alora(series_of(made_up()), options(epochs=500, checkpoint_folder=Path({checkpoints!r}), checkpoint_every_s=0.0))
 """

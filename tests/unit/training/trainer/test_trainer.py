@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from schemas.errors import InputError
-from training.device import resolve_device
-from training.trainer import TrainerOptions, WindowSource, fingerprint, train_network
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.fitting.device import resolve_device
+from wheeltapper.training.fitting.trainer import TrainerOptions, WindowSource, fingerprint, train_network
 
 OPTIONS = TrainerOptions(
     epochs=3, batch_size=16, learning_rate=1e-2, windows_per_epoch=100, progress=False, device="cpu"

@@ -11,23 +11,24 @@ import numpy as np
 import pytest
 import torch
 
-from models.vae_lstm.config import VaeLstmConfig
-from models.vae_lstm.predictor import CodePredictor
-from models.vae_lstm.vae import VariationalAutoencoder
-from schemas.errors import InputError
-from stream.pipeline import Pipeline
-from stream.routes import load_routes
-from stream.settings import ScoringSettings, Settings, WindowSettings
 from tests.helpers.machines import make_series, normal_rows
 from tests.unit.stream.feeds import block_of, feed, message_of, parsed
-from training import vae_lstm, vae_lstm_stages
-from training.bundle_writer import write_bundle
-from training.datasets.series import SensorSeries
-from training.detectors import TrainOptions
-from training.evaluation import score_rows
-from training.prepared import prepare
-from training.vae_lstm import chosen_options, fit_vae_lstm, train_vae_lstm
-from training.vae_lstm_stages import clipped_gradients, code_sequences, encode_rows, short_windows
+from wheeltapper.models.vae_lstm.config import VaeLstmConfig
+from wheeltapper.models.vae_lstm.predictor import CodePredictor
+from wheeltapper.models.vae_lstm.vae import VariationalAutoencoder
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.routes import load_routes
+from wheeltapper.stream.settings import ScoringSettings, Settings, WindowSettings
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.detectors.registry import TrainOptions
+from wheeltapper.training.detectors.vae_lstm import stages as vae_lstm_stages
+from wheeltapper.training.detectors.vae_lstm import train as vae_lstm
+from wheeltapper.training.detectors.vae_lstm.stages import clipped_gradients, code_sequences, encode_rows, short_windows
+from wheeltapper.training.detectors.vae_lstm.train import chosen_options, fit_vae_lstm, train_vae_lstm
+from wheeltapper.training.fitting.bundle_writer import write_bundle
+from wheeltapper.training.fitting.prepared import prepare
+from wheeltapper.training.judging.evaluation import score_rows
 
 TINY = {"l_win": "24", "l_seq": "3", "hidden": "32", "code": "4", "windows_per_epoch": "256"}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from training.reproduce import ReproduceOptions
-from training.reproduce.vae_lstm import (
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.lab.reproduce import ReproduceOptions
+from wheeltapper.training.lab.reproduce.vae_lstm import (
     SERIES,
     best_f1,
     nab_earned,

@@ -1,0 +1,1 @@
+"""One folder a detector: its settings and its `train`."""

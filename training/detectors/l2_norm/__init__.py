@@ -1,0 +1,1 @@
+"""Trains `l2-norm`."""

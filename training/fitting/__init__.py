@@ -1,0 +1,1 @@
+"""What all detectors share on the way from training rows to a bundle."""

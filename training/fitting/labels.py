@@ -1,0 +1,128 @@
+"""Windows that a person has judged: what training reads back from operators.
+
+answered = join(requests, labels)                         of both topics, or wheeltapper.training.fitting.label_files.read_answers(path)
+labelled, left_out = labelled_windows(answered, series.channels)
+train_detector(name, series, TrainOptions(labelled=labelled))
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wheeltapper.schemas.clock import iso_from_micros
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.events import Label, LabelRequest
+
+NORMAL, ANOMALOUS = 0, 1
+
+_CODES = {"normal": NORMAL, "anomalous": ANOMALOUS}
+
+
+@dataclass(frozen=True)
+class LabelledWindows:
+    """
+    Attributes:
+        windows: [n, W, C] float32, raw units, NaN where a sensor gave nothing; channels in the series' order.
+        labels: [n] uint8, `NORMAL` or `ANOMALOUS`, of each window's last row.
+        times: [n] int64, event time of that row, microseconds UTC.
+    """
+
+    windows: np.ndarray
+    labels: np.ndarray
+    times: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question and what a person said to it."""
+
+    request: LabelRequest
+    label: Label
+
+
+def join(requests: Iterable[LabelRequest], labels: Iterable[Label]) -> list[Answer]:
+    """Questions with their answers, in the order of event time; a question may come twice, its last label counts.
+
+    Labels of questions that are not there (any more) are left out, as are questions without a label.
+    """
+    last = {label.request_id: label for label in labels}
+    asked = {request.request_id: request for request in requests if request.request_id in last}
+    answers = [Answer(request, last[request.request_id]) for request in asked.values()]
+    return sorted(answers, key=lambda answer: (answer.request.time, answer.request.request_id))
+
+
+def labelled_windows(
+    answers: Sequence[Answer], channels: Sequence[str], *, window: int | None = None, machines: str = "*"
+) -> tuple[LabelledWindows, list[str]]:
+    """The judged windows as training takes them: raw values, one length, channels in the given order.
+
+    A window ends with its judged row. Longer ones are cut to their last rows.
+
+    Args:
+        channels: C names of the series that is trained on; what a question has besides is not used.
+        window: W, rows; None is the length that most of the windows have.
+        machines: pattern (fnmatch) of the machines whose labels are wanted.
+
+    Returns:
+        the windows, by time, and one line for each reason that answers were left out for.
+
+    Raises:
+        InputError: an answer without one of the channels, or nothing that can be used.
+    """
+    own = [answer for answer in answers if fnmatch.fnmatchcase(answer.request.machine, machines)]
+    decided = sorted((answer for answer in own if answer.label.label in _CODES), key=lambda one: one.request.time)
+    tables = [_table(answer.request, channels) for answer in decided]
+    length = window or _usual_length(tables)
+    kept = [index for index, table in enumerate(tables) if len(table) >= length]
+    left_out = [
+        f"{count} {'label was' if count == 1 else 'labels were'} left out: {why}"
+        for count, why in (
+            (len(answers) - len(own), f"of machines other than '{machines}'"),
+            (len(own) - len(decided), "unsure"),
+            (len(tables) - len(kept), f"windows of fewer than {length} rows"),
+        )
+        if count
+    ]
+    if not kept:
+        reasons = "; ".join(left_out) or "there are none"
+        raise InputError(f"no label can be learned from ({reasons}); answer some with 'wheeltapper label'")
+    labelled = LabelledWindows(
+        windows=np.stack([tables[index][-length:] for index in kept]),
+        labels=np.array([_CODES[decided[index].label.label] for index in kept], dtype=np.uint8),
+        times=np.array([decided[index].request.time for index in kept], dtype=np.int64),
+    )
+    return labelled, left_out
+
+
+def _table(request: LabelRequest, channels: Sequence[str]) -> np.ndarray:
+    """[w, C] float32 of a question's window up to the judged row, columns in the order of `channels`."""
+    columns = {name: column for column, name in enumerate(request.channels)}
+    missing = [name for name in channels if name not in columns]
+    if missing:
+        raise InputError(
+            f"the labelled window of machine '{request.machine}' at {iso_from_micros(request.time)} lacks {len(missing)} of "
+            f"the series' {len(channels)} channels, first '{missing[0]}'; it has {_some(request.channels)}: "
+            "name the machines whose labels fit with --labels-machine"
+        )
+    rows = request.values[: request.ts.index(request.time) + 1]
+    values = np.array(rows, dtype=np.float64)  # None becomes NaN
+    table: np.ndarray = values[:, [columns[name] for name in channels]].astype(np.float32)
+    return table
+
+
+def _usual_length(tables: Sequence[np.ndarray]) -> int:
+    """The length that most of the windows have; the larger of two that are as frequent; 0 without windows."""
+    lengths = Counter(map(len, tables))
+    return max(lengths, key=lambda length: (lengths[length], length), default=0)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f", .. ({len(names)})" if len(names) > 5 else "")
