@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 
 @dataclass(slots=True)
@@ -31,6 +31,20 @@ class Counters:
     alerts: dict[str, int] = field(default_factory=dict)
     label_requests: int = 0
     newest_time: int = 0
+
+    def __add__(self, other: Counters) -> Counters:
+        """Counts of both together; the later of the newest times."""
+        total = Counters()
+        for each in fields(Counters):
+            mine, others = getattr(self, each.name), getattr(other, each.name)
+            if isinstance(mine, dict):
+                # Copied: the worker's thread may add a key meanwhile.
+                mine, others = dict(mine), dict(others)
+                both = {name: mine.get(name, 0) + others.get(name, 0) for name in mine | others}
+            else:
+                both = max(mine, others) if each.name == "newest_time" else mine + others
+            setattr(total, each.name, both)
+        return total
 
 
 def count(counts: dict[str, int], name: str) -> None:

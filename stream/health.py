@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,8 +13,29 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.counters import Counters
 from wheeltapper.stream.engine import Engine
 from wheeltapper.stream.settings import WorkerSettings
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """What metrics tell of engines that have ended, and of the running one."""
+
+    counters: Counters = field(default_factory=Counters)
+    working_seconds: float = 0.0
+    scoring_seconds: float = 0.0
+
+    @staticmethod
+    def of(engine: Engine) -> _Totals:
+        return _Totals(engine.pipeline.counters, engine.working_seconds, engine.pipeline.scoring_seconds)
+
+    def __add__(self, other: _Totals) -> _Totals:
+        return _Totals(
+            self.counters + other.counters,
+            self.working_seconds + other.working_seconds,
+            self.scoring_seconds + other.scoring_seconds,
+        )
 
 
 class WorkerStatus:
@@ -22,15 +44,16 @@ class WorkerStatus:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._engine: Engine | None = None
-        self._ended: list[Engine] = []
-        self._started = time.monotonic()
+        self._ended = _Totals()
+        # A scrape between the two steps of `follow` would miss a session's counts, or have them twice.
+        self._lock = threading.Lock()
 
     def follow(self, engine: Engine) -> None:
-        """Report on this engine from now on."""
-        if self._engine is not None:
-            self._engine.pipeline.partitions.clear()
-            self._ended.append(self._engine)
-        self._engine = engine
+        """Report on this engine from now on. Of the one before only its counts are kept: it holds a Kafka client."""
+        with self._lock:
+            if self._engine is not None:
+                self._ended = self._ended + _Totals.of(self._engine)
+            self._engine = engine
 
     def problem(self) -> str | None:
         """Why the worker is not ready; None where it is."""
@@ -46,49 +69,46 @@ class WorkerStatus:
 
     def collect(self) -> Iterable[Metric]:
         """Metrics in Prometheus's form."""
-        engines = [*self._ended, *([self._engine] if self._engine else [])]
-        counters = [engine.pipeline.counters for engine in engines]
+        with self._lock:
+            engine, totals = self._engine, self._ended
+        if engine is not None:
+            totals = totals + _Totals.of(engine)
+        counts = totals.counters
 
         def counter(name: str, text: str, value: float) -> CounterMetricFamily:
             return CounterMetricFamily(f"wheeltapper_{name}", text, value=value)
 
-        yield counter("messages", "Input messages handled.", sum(c.messages for c in counters))
-        yield counter("rows", "Rows taken into windows.", sum(c.rows for c in counters))
-        yield counter(
-            "late_rows", "Rows dropped as not newer than their machine's last.", sum(c.late_rows for c in counters)
-        )
-        yield counter("imputed_values", "Missing values carried forward.", sum(c.imputed_values for c in counters))
-        yield counter("clock_restarts", "Machines whose clock was set back.", sum(c.clock_restarts for c in counters))
-        yield counter("gaps", "Gaps that emptied a window.", sum(c.gaps for c in counters))
-        yield counter("windows", "Windows scored.", sum(c.windows for c in counters))
-        yield counter(
-            "not_finite_scores", "Scores that were no finite number.", sum(c.not_finite_scores for c in counters)
-        )
-        yield counter(
-            "label_requests", "Windows that a person was asked to judge.", sum(c.label_requests for c in counters)
-        )
-        yield counter("scoring_seconds", "Time spent in onnxruntime.", sum(e.pipeline.scoring_seconds for e in engines))
+        yield counter("messages", "Input messages handled.", counts.messages)
+        yield counter("rows", "Rows taken into windows.", counts.rows)
+        yield counter("late_rows", "Rows dropped as not newer than their machine's last.", counts.late_rows)
+        yield counter("imputed_values", "Missing values carried forward.", counts.imputed_values)
+        yield counter("clock_restarts", "Machines whose clock was set back.", counts.clock_restarts)
+        yield counter("gaps", "Gaps that emptied a window.", counts.gaps)
+        yield counter("windows", "Windows scored.", counts.windows)
+        yield counter("not_finite_scores", "Scores that were no finite number.", counts.not_finite_scores)
+        yield counter("label_requests", "Windows that a person was asked to judge.", counts.label_requests)
+        yield counter("scoring_seconds", "Time spent in onnxruntime.", totals.scoring_seconds)
         yield GaugeMetricFamily(
             "wheeltapper_working_seconds",
             "Time spent on handling messages.",
-            value=sum(e.working_seconds for e in engines),
+            value=totals.working_seconds,
         )
         dead = CounterMetricFamily("wheeltapper_dead_letters", "Messages sent to dead-letters.", labels=["reason"])
-        for reason in sorted({reason for c in counters for reason in c.dead_letters}):
-            dead.add_metric([reason], sum(c.dead_letters.get(reason, 0) for c in counters))
+        for reason, number in sorted(counts.dead_letters.items()):
+            dead.add_metric([reason], number)
         yield dead
         alerts = CounterMetricFamily("wheeltapper_alert_events", "Alert events.", labels=["event"])
         for event in ("opened", "updated", "cleared"):
-            alerts.add_metric([event], sum(c.alerts.get(event, 0) for c in counters))
+            alerts.add_metric([event], counts.alerts.get(event, 0))
         yield alerts
         yield GaugeMetricFamily(
             "wheeltapper_newest_row_timestamp_seconds",
             "Newest event time of any machine.",
-            value=max((c.newest_time for c in counters), default=0) / 1e6,
+            value=counts.newest_time / 1e6,
         )
         yield GaugeMetricFamily("wheeltapper_ready", "1 where /readyz is 200.", value=self.problem() is None)
-        if self._engine is not None:
-            yield from self._partition_metrics(self._engine)
+        if engine is not None:
+            yield from self._partition_metrics(engine)
 
     @staticmethod
     def _partition_metrics(engine: Engine) -> Iterable[Metric]:

@@ -200,7 +200,7 @@ class Publisher:
             raise PublishError("the client has failed for good") from error
 
     def abandon(self) -> None:
-        """Give up what has not been committed; the client is not used again."""
+        """Give up what has not been committed and end the client with its threads."""
         if self.transactional:
             try:
                 self._serve(self._producer.abort_transaction, 5.0)
@@ -212,6 +212,8 @@ class Publisher:
         self._producer.purge()
         with contextlib.suppress(KafkaException, PublishError):
             self._serve(self._producer.flush, 1.0)
+        # The client's threads end with its last reference; close() would wait for the broker to abort once more.
+        del self._producer
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is None or self._failure is not None or error.code() in PURGED:

@@ -142,7 +142,11 @@ def _engine_opener(
             largest_dead_letter=largest,
             stop=stop,
         )
-        publisher.start()
+        try:
+            publisher.start()
+        except BaseException:
+            publisher.abandon()
+            raise
         engine = Engine(routes, settings, publisher, stop)
         status.follow(engine)
         return engine

@@ -64,14 +64,18 @@ class DirectRunner:
         backoff_s = FIRST_BACKOFF_S
         while not self._stop():
             started = time.monotonic()
+            engine: Engine | None = None
             session: _Session | None = None
             try:
-                session = _Session(self._settings, self._open_engine())
+                engine = self._open_engine()
+                session = _Session(self._settings, engine)
                 session.run(self._stop, self._until_idle_s)
                 return
             except (KafkaException, PublishError, TimeoutError, _PartitionsLost) as error:
                 if session is not None:
                     session.abandon()
+                elif engine is not None:
+                    engine.publisher.abandon()
                 refused = refusal(error)
                 if refused:
                     raise InputError(refused) from error
@@ -157,6 +161,7 @@ class _Session:
         self._engine.publisher.abandon()
         with contextlib.suppress(KafkaException, RuntimeError):
             self._consumer.unsubscribe()
+        with contextlib.suppress(KafkaException, RuntimeError):
             self._consumer.close()
 
     def _poll(self, wait_s: float) -> list[Message]:

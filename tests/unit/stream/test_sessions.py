@@ -1,0 +1,101 @@
+"""Sessions of the direct runner that fail, one after the other: what they leave behind, and what is counted of them."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from tests.unit.stream.conftest import OpenRoutes
+from tests.unit.stream.feeds import batch_of, block_of, message_of
+from wheeltapper.stream import worker
+from wheeltapper.stream.engine import Engine
+from wheeltapper.stream.health import WorkerStatus
+from wheeltapper.stream.publisher import Publisher
+from wheeltapper.stream.runners import direct_runner
+from wheeltapper.stream.runners.direct_runner import DirectRunner
+from wheeltapper.stream.settings import Settings
+
+SESSIONS = 30
+ROWS = 12
+
+
+def broker_lost(*_: object, **__: object) -> None:
+    raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+
+def threads_and_files() -> tuple[int, int]:
+    """Native threads and open file descriptors of this process."""
+    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Clients at an address where nothing listens, and no pause between sessions."""
+    monkeypatch.setattr(direct_runner, "FIRST_BACKOFF_S", 0.0)
+    monkeypatch.setattr(worker, "_largest_message", lambda settings, topic: worker.DEFAULT_MESSAGE_BYTES)
+    return Settings.model_validate({"kafka": {"brokers": "127.0.0.1:1"}, "worker": {"commit_interval_ms": 10}})
+
+
+def sessions(settings: Settings, open_routes: OpenRoutes) -> tuple[WorkerStatus, list[tuple[int, int]]]:
+    """Thirty sessions, each with rows handled before it fails: their status, and what was open at each."""
+    status = WorkerStatus(settings.worker)
+    opened: list[tuple[int, int]] = []
+    open_next = worker._engine_opener(
+        open_routes(settings=settings), settings, status, lambda: len(opened) > SESSIONS, direct=True
+    )
+
+    def open_engine() -> Engine:
+        opened.append(threads_and_files())
+        engine = open_next()
+        block = block_of("pump", np.zeros((ROWS, 3)))
+        engine.pipeline.handle([batch_of([message_of(block)])], 0.0)
+        engine.working_seconds += 1.0
+        return engine
+
+    DirectRunner(settings, open_engine, stop=lambda: len(opened) > SESSIONS).run()
+    return status, opened
+
+
+def test_thirty_failed_sessions_leave_no_client_behind_and_are_all_counted(
+    settings: Settings, open_routes: OpenRoutes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given sessions without a transaction, whose broker is lost at the first commit
+    monkeypatch.setattr(worker, "broker_has_transactions", lambda settings: False)
+    monkeypatch.setattr(Engine, "prepare_commit", broker_lost)
+    # when thirty of them have failed
+    status, opened = sessions(settings, open_routes)
+    # then there are as many threads and open files as after the first few
+    assert len(opened) == SESSIONS + 1
+    assert opened[-1][0] <= opened[3][0], opened
+    assert opened[-1][1] <= opened[3][1], opened
+    # and the metrics tell of all of them
+    values = {metric.name: sum(sample.value for sample in metric.samples) for metric in status.collect()}
+    assert values["wheeltapper_rows"] == ROWS * len(opened)
+    assert values["wheeltapper_messages"] == len(opened)
+    assert values["wheeltapper_working_seconds"] >= len(opened)
+
+
+def test_sessions_that_fail_in_their_start_leave_no_client_behind(
+    settings: Settings, open_routes: OpenRoutes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given sessions that fail half way: where the publisher starts, and where there is no consumer yet
+    monkeypatch.setattr(worker, "broker_has_transactions", lambda settings: False)
+    starts = 0
+
+    def start(publisher: Publisher) -> None:
+        nonlocal starts
+        starts += 1
+        if starts % 2:
+            broker_lost()
+
+    monkeypatch.setattr(Publisher, "start", start)
+    monkeypatch.setattr(direct_runner, "Consumer", broker_lost)
+    # when thirty have failed
+    _, opened = sessions(settings, open_routes)
+    # then nothing of them is left
+    assert len(opened) == SESSIONS + 1
+    assert opened[-1][0] <= opened[3][0], opened
+    assert opened[-1][1] <= opened[3][1], opened
