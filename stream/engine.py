@@ -43,8 +43,6 @@ class Engine:
         """Spent on handling and publishing so far."""
         self.assigned = False
         """True once the group has given this worker its part, be it empty."""
-        self.progressed_at = time.monotonic()
-        """When messages were handled or committed last, or nothing was waiting."""
 
     def assign(self, partitions: Sequence[int]) -> dict[int, int | None]:
         """Take over partitions: state as of the group's commits, and newer where snapshots are.
@@ -94,8 +92,7 @@ class Engine:
         if outputs:
             self._alerts_pending = self._alerts_pending or any(output.topic == "alerts" for output in outputs)
             self.publisher.publish(outputs)
-        self.progressed_at = time.monotonic()
-        self.working_seconds += self.progressed_at - started
+        self.working_seconds += time.monotonic() - started
 
     @property
     def alerts_pending(self) -> bool:
@@ -140,4 +137,3 @@ class Engine:
         """Note that `offsets` were committed."""
         self._committed.update(offsets)
         self._alerts_pending = False
-        self.progressed_at = time.monotonic()

@@ -1,9 +1,8 @@
-"""What the outside may ask of a worker: /healthz, /readyz and Prometheus /metrics."""
+"""HTTP endpoints of a worker: /healthz, /readyz and Prometheus /metrics."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.counters import Counters
 from wheeltapper.stream.engine import Engine
-from wheeltapper.stream.settings import WorkerSettings
+from wheeltapper.stream.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class _Totals:
 class WorkerStatus:
     """What is known of the running engine. Engines come and go with sessions; counts add up over them."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        self._settings = settings
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self._engine: Engine | None = None
         self._ended = _Totals()
         # A scrape between the two steps of `follow` would miss a session's counts, or have them twice.
@@ -60,12 +59,8 @@ class WorkerStatus:
         engine = self._engine
         if engine is None:
             return "bundles are being loaded"
-        if not engine.assigned:
-            return "no partitions have been assigned yet"
-        silent_s = time.monotonic() - engine.progressed_at
-        if silent_s > self._settings.stall_timeout_s:
-            return f"no progress for {silent_s:.0f} s (worker.stall_timeout_s is {self._settings.stall_timeout_s:g})"
-        return None
+        problem = self._progress.problem()
+        return problem or (None if engine.assigned else "no partitions have been assigned yet")
 
     def collect(self) -> Iterable[Metric]:
         """Metrics in Prometheus's form."""
@@ -110,8 +105,7 @@ class WorkerStatus:
         if engine is not None:
             yield from self._partition_metrics(engine)
 
-    @staticmethod
-    def _partition_metrics(engine: Engine) -> Iterable[Metric]:
+    def _partition_metrics(self, engine: Engine) -> Iterable[Metric]:
         positions = GaugeMetricFamily(
             "wheeltapper_position", "Offset of the next message to handle.", labels=["partition"]
         )
@@ -126,15 +120,15 @@ class WorkerStatus:
         yield GaugeMetricFamily(
             "wheeltapper_last_progress_seconds",
             "Since the last progress.",
-            value=time.monotonic() - engine.progressed_at,
+            value=self._progress.silent_s,
         )
 
 
 def serve_health(status: WorkerStatus, host: str, port: int) -> Callable[[], None]:
-    """Serve in a thread of its own; returns how to end it.
+    """Serve in a thread of its own; returns the function that ends it.
 
     Raises:
-        InputError: the port cannot be had.
+        InputError: the port is taken or may not be used.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(status)
@@ -160,7 +154,7 @@ def serve_health(status: WorkerStatus, host: str, port: int) -> Callable[[], Non
             self.wfile.write(body)
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Probes every few seconds are not news."""
+            """Requests are not logged: probes come every few seconds."""
 
     try:
         server = ThreadingHTTPServer((host, port), Handler)

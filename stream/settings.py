@@ -212,7 +212,8 @@ class WorkerSettings(Section):
     stall_timeout_s: float = Field(
         default=120.0,
         gt=0,
-        description="no progress for so long while rows wait: /readyz fails, and the worker ends itself",
+        description="limit without progress (rows handled, or all read at a broker that answers): then /readyz is 503, "
+        "and the process ends if rows wait; it does not end while no broker answers",
     )
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

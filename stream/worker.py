@@ -21,6 +21,7 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.engine import Engine
 from wheeltapper.stream.health import WorkerStatus, serve_health
 from wheeltapper.stream.kafka_client import client_config
+from wheeltapper.stream.progress import Progress
 from wheeltapper.stream.publisher import Publisher
 from wheeltapper.stream.routes import Routes, load_routes
 from wheeltapper.stream.settings import Settings
@@ -30,14 +31,16 @@ log = structlog.get_logger(__name__)
 
 RUNNERS = ("faust", "direct")
 
-# Brokers take messages of this size unless they are told otherwise.
+# Kafka's default for max.message.bytes.
 DEFAULT_MESSAGE_BYTES = 1_048_588
+
+FAILURE = "worker stops after a failure; nothing was committed past the last good batch"
 
 
 def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until_idle_s: float | None = None) -> None:
     """Work until SIGTERM or SIGINT, or until the input has been idle for `until_idle_s` seconds.
 
-    The topics must be there, `state` with as many partitions as the input.
+    The topics must exist, `state` with as many partitions as the input.
 
     Raises:
         InputError: a bundle, setting, broker address or right is wrong.
@@ -50,13 +53,14 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    status = WorkerStatus(settings.worker)
+    progress = Progress(settings.worker.stall_timeout_s)
+    status = WorkerStatus(progress)
     end_health = None
     if settings.worker.http_port:
         end_health = serve_health(status, settings.worker.http_host, settings.worker.http_port)
     try:
         routes = load_routes(bundles, settings)
-        _calm_collector()
+        _tune_gc()
         for rule in routes.rules:
             manifest = rule.manifest
             log.info(
@@ -74,12 +78,22 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
         if runner == "direct":
             from wheeltapper.stream.runners.direct_runner import DirectRunner
 
-            DirectRunner(settings, open_engine, stop=stopping.is_set, until_idle_s=until_idle_s).run()
+            with _exit_on_failure():
+                DirectRunner(
+                    settings,
+                    open_engine,
+                    progress=progress,
+                    stop=stopping.is_set,
+                    on_stuck=_exit_stuck,
+                    until_idle_s=until_idle_s,
+                ).run()
         else:
             from wheeltapper.stream.runners.faust_runner import FaustRunner
 
-            with _no_thread_left_behind():
-                faust = FaustRunner(settings, open_engine, stop=stopping.is_set, until_idle_s=until_idle_s)
+            with _exit_on_failure():
+                faust = FaustRunner(
+                    settings, open_engine, progress=progress, stop=stopping.is_set, until_idle_s=until_idle_s
+                )
                 faust.run()
             if faust.is_stuck:
                 _end_process(0)
@@ -88,28 +102,37 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
             end_health()
 
 
-def _calm_collector() -> None:
-    """What was loaded stays; messages come in thousands and leave no cycles behind: looking for them was a tenth of the work."""
+def _tune_gc() -> None:
+    """Exempt what was loaded from garbage collection, and collect seldom.
+
+    Messages leave no reference cycles behind, and looking for them took a tenth of the time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 1_000)
 
 
 @contextmanager
-def _no_thread_left_behind() -> Iterator[None]:
-    """End the process at once on a failure: threads of a Faust app that crashed wait for ever, and so would the process."""
+def _exit_on_failure() -> Iterator[None]:
+    """Exit immediately on a failure: threads of a crashed Faust app never end and would keep the process alive."""
     try:
         yield
     except BaseException as error:
         if isinstance(error, InputError):
             print(f"wheeltapper: {error}", file=sys.stderr)
         else:
-            log.exception("the worker ends itself; nothing was committed past the last good batch", error=str(error))
+            log.exception(FAILURE, error=str(error))
         _end_process(2 if isinstance(error, InputError) else 1)
 
 
+def _exit_stuck(error: Exception) -> None:
+    """Exit from the watching thread: the runner's own does not return from a call."""
+    log.error(FAILURE, error=str(error))
+    _end_process(1)
+
+
 def _end_process(code: int) -> NoReturn:
-    """At once, whatever threads there still are."""
+    """Exit immediately, even if threads are still running."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -133,9 +156,9 @@ def _engine_opener(
     def open_engine() -> Engine:
         nonlocal last
         if identity is not None and last is not None and last.fenced:
-            # By a worker that does not see our lock, or because a transaction took longer than it may.
+            # Another worker that does not see our lock uses the id, or a transaction exceeded its time limit.
             identity.move_on()
-            log.warning("the transactional id was taken from this worker", goes_on_as=identity.value)
+            log.warning("another worker took the transactional id; continuing with the next", id=identity.value)
         publisher = last = Publisher(
             settings,
             transactional_id=identity.value if identity else None,
@@ -155,7 +178,7 @@ def _engine_opener(
 
 
 def _largest_message(settings: Settings, topic: str) -> int:
-    """The topic's max.message.bytes; Kafka's default where the broker does not tell."""
+    """The topic's max.message.bytes; Kafka's default if the broker does not report it."""
     client = AdminClient(client_config(settings.kafka))
     resource = ConfigResource(ResourceType.TOPIC, topic)
     try:

@@ -7,6 +7,7 @@ go away and come back at any time.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 
@@ -17,20 +18,30 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.engine import Engine
 from wheeltapper.stream.kafka_client import broker_answers, client_config
 from wheeltapper.stream.kafka_errors import PublishError, refusal
+from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.runners.stopping import IdleClock
 from wheeltapper.stream.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-# How long one poll may wait for the first message: signals and commits are looked after in between.
+# Longest wait of one poll for the first message; signals and commits are handled in between.
 POLL_S = 0.1
 
-# A stream quiet for so long is snapshotted at once, so that a restart then has nothing to replay.
+# A stream without messages for this long is snapshotted at once: a restart then has nothing to replay.
 QUIET_S = 2.0
 
-# After a failure; doubles up to the limit: a broker that is starting must not be hammered.
+# Wait after a failed session; doubled up to the limit, to spare a broker that is starting.
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 10.0
+
+# How often progress is looked at, and how often a broker with nothing new must answer to count as reachable.
+WATCH_S, ANSWER_INTERVAL_S = 0.2, 5.0
+
+# A loop that has not turned for so long is in a call that waits: where it stands is then not known.
+SILENT_S = 10.0
+
+# After a stall the session is left in this time; the process exits without it otherwise.
+STUCK_S = 10.0
 
 
 class DirectRunner:
@@ -41,26 +52,42 @@ class DirectRunner:
         settings: Settings,
         open_engine: Callable[[], Engine],
         *,
+        progress: Progress,
         stop: Callable[[], bool],
+        on_stuck: Callable[[Exception], None],
         until_idle_s: float | None = None,
     ) -> None:
         """
         Args:
             open_engine: gives a fresh engine with a started publisher; called for every session.
             stop: asked between batches.
+            on_stuck: called in another thread where a stalled session does not end: must exit the process.
             until_idle_s: end once the input has been read to its end and stayed quiet that long.
         """
         self._settings = settings
         self._open_engine = open_engine
+        self._progress = progress
         self._stop = stop
+        self._on_stuck = on_stuck
         self._until_idle_s = until_idle_s
+        self._session: _Session | None = None
+        self._stalled: StallError | None = None
+        self._ended = threading.Event()
 
     def run(self) -> None:
         """Work until stopped or idle.
 
         Raises:
             InputError: the broker refuses this client: credentials, rights, a topic that does not exist.
+            StallError: rows wait and none was handled, or sessions failed, for `worker.stall_timeout_s`.
         """
+        threading.Thread(target=self._watch, name="progress", daemon=True).start()
+        try:
+            self._run_sessions()
+        finally:
+            self._ended.set()
+
+    def _run_sessions(self) -> None:
         backoff_s = FIRST_BACKOFF_S
         while not self._stop():
             started = time.monotonic()
@@ -68,20 +95,24 @@ class DirectRunner:
             session: _Session | None = None
             try:
                 engine = self._open_engine()
-                session = _Session(self._settings, engine)
-                session.run(self._stop, self._until_idle_s)
+                self._session = session = _Session(self._settings, engine, self._progress)
+                session.run(self._should_stop, self._until_idle_s)
                 return
-            except (KafkaException, PublishError, TimeoutError, _PartitionsLost) as error:
+            except (KafkaException, PublishError, TimeoutError, _PartitionsLost, StallError) as error:
+                self._session = None
                 if session is not None:
                     session.abandon()
                 elif engine is not None:
                     engine.publisher.abandon()
+                if isinstance(error, StallError):
+                    raise
                 refused = refusal(error)
                 if refused:
                     raise InputError(refused) from error
                 if self._stop():
                     log.warning("stopped without a last commit; the next start repeats what follows", error=str(error))
                     return
+                self._check_failing(error)
                 if time.monotonic() - started > 60:
                     backoff_s = FIRST_BACKOFF_S
                 log.warning("starting again from the last commit", error=str(error), wait_s=backoff_s)
@@ -93,22 +124,57 @@ class DirectRunner:
         while time.monotonic() < until and not self._stop():
             time.sleep(POLL_S)
 
+    def _should_stop(self) -> bool:
+        if self._stalled is not None:
+            raise self._stalled
+        return self._stop()
+
+    def _check_failing(self, error: Exception) -> None:
+        if self._progress.problem() is not None:
+            self._progress.broker(broker_answers(self._settings.kafka))
+            self._progress.check_failing(error)
+
+    # -- in a thread of its own: the loop cannot tell that it is stuck ------------------------------------------------
+
+    def _watch(self) -> None:
+        while not self._ended.wait(WATCH_S):
+            try:
+                self._look()
+            except StallError as error:
+                self._stalled = error
+                if not self._ended.wait(STUCK_S):
+                    self._on_stuck(error)
+                return
+
+    def _look(self) -> None:
+        progress = self._progress
+        if progress.should_ask() or (self._is_at_end() and progress.unheard_s > ANSWER_INTERVAL_S):
+            progress.broker(broker_answers(self._settings.kafka))
+        progress.look(self._is_at_end())
+        progress.check()
+
+    def _is_at_end(self) -> bool | None:
+        session = self._session
+        return session.is_at_end() if session is not None else None
+
 
 class _PartitionsLost(Exception):
     """The group went on without this worker: what it had not committed belongs to others now."""
 
 
 class _Session:
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, progress: Progress) -> None:
         kafka = settings.kafka
         self._settings = settings
         self._engine = engine
+        self._progress = progress
+        self._turned_at = time.monotonic()
         self._idle = IdleClock()
         self._lost = False
         self._last_commit = time.monotonic()
         self._published = engine.publisher.published
         self._membership: object = None
-        """The group's generation that gave the partitions: a later one must not vouch for what was read before."""
+        """Of the group's generation that assigned the partitions: rows read in it must not be committed under a later one."""
         self._consumer = Consumer(
             client_config(
                 kafka,
@@ -128,7 +194,9 @@ class _Session:
 
     def run(self, stop: Callable[[], bool], until_idle_s: float | None) -> None:
         engine, settings = self._engine, self._settings.worker
-        self._consumer.subscribe([engine.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._gone)
+        self._consumer.subscribe(
+            [engine.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._on_lost
+        )
         while not stop():
             wait_s = settings.alert_commit_interval_ms / 1000 if self._is_urgent else POLL_S
             batches = self._read(self._poll(wait_s))
@@ -136,10 +204,11 @@ class _Session:
                 raise _PartitionsLost("partitions were given to another worker")
             if batches:
                 engine.handle(batches)
+                self._progress.handled()
+            self._turned_at = time.monotonic()
             interval_ms = settings.alert_commit_interval_ms if self._is_urgent else settings.commit_interval_ms
             if (time.monotonic() - self._last_commit) * 1000 >= interval_ms:
                 self._commit(everything=self._idle.idle_s() > QUIET_S)
-            engine.progressed_at = time.monotonic()
             if (
                 until_idle_s is not None
                 and self._idle.idle_s() >= until_idle_s
@@ -149,6 +218,11 @@ class _Session:
         self._commit(everything=True)
         self._consumer.close()
 
+    def is_at_end(self) -> bool | None:
+        """Whether every partition has been read to its end; None where it is not known. May be asked from any thread."""
+        at_end = self._idle.is_at_end()
+        return None if at_end and time.monotonic() - self._turned_at > SILENT_S else at_end
+
     @property
     def _is_urgent(self) -> bool:
         return self._engine.publisher.transactional and self._engine.alerts_pending
@@ -156,7 +230,7 @@ class _Session:
     def abandon(self) -> None:
         """Leave without a commit."""
         self._lost = (
-            True  # closing revokes the partitions, and what a failure left half done must not be committed then
+            True  # closing revokes the partitions: work that a failure left unfinished must not be committed then
         )
         self._engine.publisher.abandon()
         with contextlib.suppress(KafkaException, RuntimeError):
@@ -199,7 +273,7 @@ class _Session:
         elif refusal(KafkaException(error)) or error.fatal():
             raise KafkaException(error)
         else:
-            log.info("kafka says", error=str(error))
+            log.info("kafka reports an error", error=str(error))
 
     def _commit(self, *, everything: bool = False) -> None:
         engine = self._engine
@@ -237,5 +311,5 @@ class _Session:
         self._engine.revoke(tp.partition for tp in partitions)
         self._idle.assign(())
 
-    def _gone(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._lost = True

@@ -27,10 +27,10 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.engine import Engine
 from wheeltapper.stream.kafka_client import broker_answers
 from wheeltapper.stream.kafka_errors import PublishError, refusal, refusal_of
+from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
 from wheeltapper.stream.runners.repeated_lines import thin_out
-from wheeltapper.stream.runners.stopping import StallClock
 from wheeltapper.stream.settings import KafkaSettings, Settings
 
 log = structlog.get_logger(__name__)
@@ -38,13 +38,13 @@ log = structlog.get_logger(__name__)
 # Fetches that may wait for the agent: each holds up to max_batch_messages, so few are plenty.
 WAITING_FETCHES = 4
 
-# How often idleness, stalls and stop requests are looked at.
+# How often idleness, progress and stop requests are checked.
 WATCH_S = 0.2
 
 # Faust leaves its group within seconds, unless the broker is away.
 STOP_TIMEOUT_S = 10.0
 
-# A stream quiet for so long is snapshotted at once, so that a restart then has nothing to replay.
+# A stream without messages for this long is snapshotted at once: a restart then has nothing to replay.
 QUIET_S = 2.0
 
 
@@ -56,6 +56,7 @@ class FaustRunner:
         settings: Settings,
         open_engine: Callable[[], Engine],
         *,
+        progress: Progress,
         stop: Callable[[], bool],
         until_idle_s: float | None = None,
     ) -> None:
@@ -75,7 +76,7 @@ class FaustRunner:
         """Of the consumer group, once its partitions have been restored; -1 while there is none."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
         self._last_message = time.monotonic()
-        self._stall = StallClock(settings.worker.stall_timeout_s)
+        self._progress = progress
         self.is_stuck = False
         """True where Faust did not stop in time: its threads then keep the process alive."""
         self._folder = tempfile.TemporaryDirectory(prefix="wheeltapper-faust-")
@@ -162,6 +163,7 @@ class FaustRunner:
                 if event.message.generation_id != self._generation or self._failure is not None:
                     continue  # from before a rebalance: its rows are read again from the commit
                 await self._in_thread(self._engine.handle, event.value)
+                self._progress.handled()
             self._last_message = time.monotonic()
 
     # -- partitions and commits -----------------------------------------------------------------------------------
@@ -206,7 +208,7 @@ class FaustRunner:
         except Exception as error:
             if self._failure is None:
                 self._failure = error
-                # Told once, at the end: what Faust makes of it would be the same again, with tracebacks.
+                # Logged once, at the end: Faust would log the same error again, with tracebacks.
                 for library in ("faust", "mode"):
                     logging.getLogger(library).setLevel(logging.CRITICAL + 1)
             raise
@@ -225,38 +227,31 @@ class FaustRunner:
                 )
                 return
             self._failure = self._failure or self._consumer.pending_error()
-            behind = self._behind()
-            if behind is False:
-                self._engine.progressed_at = time.monotonic()
+            if self._progress.should_ask():
+                self._progress.broker(await self._broker_answers())
+            at_end = self._is_at_end()
+            self._progress.look(at_end)
+            if at_end:
                 idle_s = time.monotonic() - self._last_message
                 if self._until_idle_s is not None and idle_s >= self._until_idle_s and await self._broker_answers():
                     return
-            elif behind is None:
-                self._stall.excuse()
-            elif await self._is_stalled():
-                self._failure = TimeoutError(
-                    "rows are waiting but none was handled for "
-                    f"{self._settings.worker.stall_timeout_s:g} s (worker.stall_timeout_s)"
-                )
-
-    async def _is_stalled(self) -> bool:
-        progressed_at = self._engine.progressed_at
-        if self._stall.should_ask(progressed_at) and not await self._broker_answers():
-            self._stall.excuse()
-        return self._stall.is_stalled(progressed_at)
+            try:
+                self._progress.check()
+            except StallError as error:
+                self._failure = self._failure or error
 
     async def _broker_answers(self) -> bool:
         return await asyncio.get_running_loop().run_in_executor(None, broker_answers, self._settings.kafka)
 
-    def _behind(self) -> bool | None:
-        """Whether rows wait, here or in the broker; None where that is not known, as while the broker is away."""
+    def _is_at_end(self) -> bool | None:
+        """False where rows wait, here or in the broker; None where that is not known, as while the broker is away."""
         if self._generation < 0 or self.app.rebalancing:
             return None
         positions = {number: state.position for number, state in self._engine.pipeline.partitions.items()}
         if any(offset > positions.get(number, 0) for number, offset in self._consumer.handed_over.items()):
-            return True
+            return False
         ends = [self._consumer.is_at_end(TP(self._engine.topic, number)) for number in self._owned]
-        return None if None in ends else not all(ends)
+        return None if None in ends else all(ends)
 
 
 def _refusal(error: BaseException) -> str | None:

@@ -1,9 +1,9 @@
-"""When a runner ends: a topic read to its end that stays quiet, or rows that wait and are not handled."""
+"""When a runner with `until_idle_s` ends: every partition read to its end, and quiet for that long."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 
 class IdleClock:
@@ -32,43 +32,12 @@ class IdleClock:
         """The partition was read to its end."""
         self._at_end.add(partition)
 
+    def is_at_end(self) -> bool | None:
+        """Whether every assigned partition has been read to its end; None where none has been assigned yet."""
+        return None if self._assigned is None else self._assigned <= self._at_end
+
     def idle_s(self) -> float:
         """Seconds since the last message; 0 while some partition is not at its end or none has been assigned yet."""
-        if self._assigned is None or not self._assigned <= self._at_end:
+        if not self.is_at_end():
             return 0.0
         return time.monotonic() - self._quiet_since
-
-
-class StallClock:
-    """Tells whether rows have waited too long for this worker: time that the broker was away is no fault of ours.
-
-    Times are monotonic seconds.
-    """
-
-    def __init__(self, allowed_s: float, now: Callable[[], float] = time.monotonic) -> None:
-        self._allowed_s = allowed_s
-        self._now = now
-        self._excused_at = self._asked_at = now()
-
-    def excuse(self) -> None:
-        """It is not known whether rows wait, or nobody gives them out: silence counts from here on."""
-        self._excused_at = self._now()
-
-    def should_ask(self, progressed_at: float) -> bool:
-        """Whether silence lasts so long that the broker should be asked if it is there; not at every look."""
-        now = self._now()
-        if (
-            now - max(progressed_at, self._excused_at) <= self._allowed_s / 2
-            or now - self._asked_at <= self._allowed_s / 10
-        ):
-            return False
-        self._asked_at = now
-        return True
-
-    def is_stalled(self, progressed_at: float) -> bool:
-        """Whether rows have waited longer than allowed.
-
-        Args:
-            progressed_at: when a row was last handled, or all had been.
-        """
-        return self._now() - max(progressed_at, self._excused_at) > self._allowed_s

@@ -36,6 +36,17 @@ def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture
+def own_embedded_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    """An embedded broker of this test alone."""
+    try:
+        find_binary()
+    except InputError as error:
+        pytest.skip(str(error))
+    with EmbeddedBroker(log_file=tmp_path / "broker.log") as broker:
+        yield broker
+
+
 @contextmanager
 def _embedded_broker(folder: Path) -> Iterator[str]:
     with EmbeddedBroker(log_file=folder / "broker.log") as broker:

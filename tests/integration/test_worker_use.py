@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
@@ -29,6 +30,7 @@ from tests.integration.worker_tools import (
     wait_until,
 )
 from tests.unit.stream.bundles import write_bundle
+from wheeltapper.deploy.broker import EmbeddedBroker
 
 pytestmark = pytest.mark.integration
 
@@ -111,6 +113,44 @@ def test_health_tells_when_it_is_ready_and_counts(embedded_rig: Rig) -> None:
         worker.process.send_signal(signal.SIGINT)
         assert worker.wait(30) == 0, worker.log()
         assert time.monotonic() - asked < 15
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_a_worker_whose_broker_is_away_is_not_ready_and_waits(
+    runner: str, own_embedded_broker: EmbeddedBroker, topics_prefix: str, tmp_path: Path
+) -> None:
+    # given a worker that has read everything, at a broker of its own
+    broker, port = Broker(own_embedded_broker.client_address, "tansu", supports_transactions=False), free_port()
+    rig = make_rig(broker, runner, topics_prefix, tmp_path)
+    plant = make_plant(machines=2, rows=100)
+    rig.produce(messages_of(plant.until(50)))
+    config = tmp_path / "worker.toml"
+    config.write_text("[worker]\nstall_timeout_s = 4.0\n")
+    pid = own_embedded_broker.pid
+    assert pid is not None
+    with rig.start(config=config, options=("--http-port", str(port))) as worker:
+        wait_until(lambda: http_get(port, "/readyz")[0] == 200, "it was ready", worker)
+        wait_until(lambda: metrics(port)["wheeltapper_rows_total"] == plant.until(50).rows, "rows were read", worker)
+        # when nothing comes for longer than the limit, then it stays ready
+        until = time.monotonic() + 6
+        while time.monotonic() < until:
+            assert http_get(port, "/readyz") == (200, "ready\n")
+            time.sleep(0.5)
+        # when the broker falls silent, with its memory kept
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            # then the worker is not ready once the silence has been noticed and the limit has passed
+            wait_until(lambda: http_get(port, "/readyz")[0] == 503, "it was not ready", worker, timeout_s=25)
+            # and it says why, and does not end, for longer than the limit
+            wait_until(lambda: "no broker answers" in http_get(port, "/readyz")[1], "it said why", worker, timeout_s=15)
+            time.sleep(5)
+            assert worker.process.poll() is None
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        # and it is ready again once the broker is back, and reads on
+        wait_until(lambda: http_get(port, "/readyz")[0] == 200, "it was ready again", worker)
+        rig.produce(messages_of(plant.since(50), seed=5))
+        wait_until(lambda: rig.committed() == rig.ends(), "it had read on", worker)
 
 
 @pytest.mark.kafka

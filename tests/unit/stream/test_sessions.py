@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests.unit.stream.feeds import batch_of, block_of, message_of
 from wheeltapper.stream import worker
 from wheeltapper.stream.engine import Engine
 from wheeltapper.stream.health import WorkerStatus
+from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.publisher import Publisher
 from wheeltapper.stream.runners import direct_runner
 from wheeltapper.stream.runners.direct_runner import DirectRunner
@@ -41,7 +43,8 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def sessions(settings: Settings, open_routes: OpenRoutes) -> tuple[WorkerStatus, list[tuple[int, int]]]:
     """Thirty sessions, each with rows handled before it fails: their status, and what was open at each."""
-    status = WorkerStatus(settings.worker)
+    progress = Progress(settings.worker.stall_timeout_s)
+    status = WorkerStatus(progress)
     opened: list[tuple[int, int]] = []
     open_next = worker._engine_opener(
         open_routes(settings=settings), settings, status, lambda: len(opened) > SESSIONS, direct=True
@@ -55,7 +58,13 @@ def sessions(settings: Settings, open_routes: OpenRoutes) -> tuple[WorkerStatus,
         engine.working_seconds += 1.0
         return engine
 
-    DirectRunner(settings, open_engine, stop=lambda: len(opened) > SESSIONS).run()
+    DirectRunner(
+        settings,
+        open_engine,
+        progress=progress,
+        stop=lambda: len(opened) > SESSIONS,
+        on_stuck=lambda error: pytest.fail(str(error)),
+    ).run()
     return status, opened
 
 
@@ -99,3 +108,62 @@ def test_sessions_that_fail_in_their_start_leave_no_client_behind(
     assert len(opened) == SESSIONS + 1
     assert opened[-1][0] <= opened[3][0], opened
     assert opened[-1][1] <= opened[3][1], opened
+
+
+@pytest.fixture
+def waiting_rows(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A broker that answers and has rows, which no session gets; the limit is half a second."""
+    monkeypatch.setattr(worker, "_largest_message", lambda settings, topic: worker.DEFAULT_MESSAGE_BYTES)
+    monkeypatch.setattr(worker, "broker_has_transactions", lambda settings: False)
+    monkeypatch.setattr(direct_runner, "broker_answers", lambda kafka: True)
+    monkeypatch.setattr(direct_runner._Session, "is_at_end", lambda session: False)
+    return Settings.model_validate({"kafka": {"brokers": "127.0.0.1:1"}, "worker": {"stall_timeout_s": 0.5}})
+
+
+def test_a_stall_ends_the_runner_and_starts_no_session(waiting_rows: Settings, open_routes: OpenRoutes) -> None:
+    # given rows that wait
+    status = WorkerStatus(progress := Progress(waiting_rows.worker.stall_timeout_s))
+    sessions = 0
+    open_next = worker._engine_opener(
+        open_routes(settings=waiting_rows), waiting_rows, status, lambda: False, direct=True
+    )
+
+    def open_engine() -> Engine:
+        nonlocal sessions
+        sessions += 1
+        return open_next()
+
+    runner = DirectRunner(
+        waiting_rows,
+        open_engine,
+        progress=progress,
+        stop=lambda: False,
+        on_stuck=lambda error: pytest.fail(str(error)),
+    )
+    # when none is handled, then the runner ends and the process with it, in its first session
+    with pytest.raises(StallError, match=r"rows are waiting but none was handled for 0.5 s"):
+        runner.run()
+    assert sessions == 1
+
+
+def test_a_stall_in_a_call_that_does_not_return_ends_the_process(
+    waiting_rows: Settings, open_routes: OpenRoutes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a session that hangs in a call
+    monkeypatch.setattr(direct_runner, "STUCK_S", 0.2)
+    ended = threading.Event()
+    monkeypatch.setattr(direct_runner._Session, "run", lambda *_: ended.wait(30))
+    status = WorkerStatus(progress := Progress(waiting_rows.worker.stall_timeout_s))
+    errors: list[str] = []
+
+    def on_stuck(error: Exception) -> None:
+        errors.append(str(error))
+        ended.set()
+
+    open_engine = worker._engine_opener(
+        open_routes(settings=waiting_rows), waiting_rows, status, lambda: False, direct=True
+    )
+    # when the limit has passed
+    DirectRunner(waiting_rows, open_engine, progress=progress, stop=lambda: False, on_stuck=on_stuck).run()
+    # then the process is told to exit, with the same message
+    assert errors == ["rows are waiting but none was handled for 0.5 s (worker.stall_timeout_s)"]

@@ -1,0 +1,103 @@
+"""Whether a worker makes progress: one rule for /readyz and for ending the process, the same for every runner.
+
+Progress is rows that were handled, or partitions known to be read to their end at a broker that answers. Without
+progress for `worker.stall_timeout_s` the worker is not ready. It ends itself only where that is its own fault: rows
+wait, or its sessions fail one after the other, although a broker answers. While no broker answers, it waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class StallError(Exception):
+    """Rows wait, the broker answers, and this worker handles nothing: the process ends and is started afresh."""
+
+
+class Progress:
+    """Written by the runner, read by the health server's thread. Times are monotonic seconds."""
+
+    def __init__(self, allowed_s: float, now: Callable[[], float] = time.monotonic) -> None:
+        """
+        Args:
+            allowed_s: `worker.stall_timeout_s`.
+        """
+        self._allowed_s = allowed_s
+        self._now = now
+        self._progressed_at = self._excused_at = self._away_at = self._asked_at = self._heard_at = now()
+        self._is_away = False
+        self._rows_wait = False
+
+    def handled(self) -> None:
+        """Rows were handled."""
+        self._progressed_at = self._heard_at = self._now()
+        self._is_away = self._rows_wait = False
+
+    def broker(self, answers: bool) -> None:
+        """A broker was asked for a sign of life: time without one does not count as a stall."""
+        self._asked_at = now = self._now()
+        self._is_away = not answers
+        if answers:
+            self._heard_at = now
+        else:
+            self._away_at = self._excused_at = now
+
+    def look(self, at_end: bool | None) -> None:
+        """Note where the reader stands.
+
+        Args:
+            at_end: True where every assigned partition has been read and handled to its end; False where rows wait;
+                None where that is not known, as without partitions.
+        """
+        self._rows_wait = at_end is False
+        if at_end is None or (at_end and self._is_away):
+            self._excused_at = self._now()
+        elif at_end:
+            self._progressed_at = self._now()
+
+    def should_ask(self) -> bool:
+        """Whether the silence lasts so long that the broker should be asked if it is there; not at every look."""
+        return self.silent_s > self._allowed_s / 2 and self._now() - self._asked_at > self._allowed_s / 10
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last progress."""
+        return self._now() - self._progressed_at
+
+    @property
+    def unheard_s(self) -> float:
+        """Seconds since the broker last answered or gave rows."""
+        return self._now() - max(self._heard_at, self._asked_at)
+
+    def problem(self) -> str | None:
+        """Why the worker is not ready; None where it is."""
+        silent_s = self.silent_s
+        if silent_s <= self._allowed_s:
+            return None
+        limit = f"for {silent_s:.0f} s (worker.stall_timeout_s is {self._allowed_s:g})"
+        if self._is_away:
+            return f"no broker answers: no progress {limit}"
+        return f"rows are waiting but none was handled {limit}" if self._rows_wait else f"no progress {limit}"
+
+    def check(self) -> None:
+        """
+        Raises:
+            StallError: rows have waited longer than allowed at a broker that answers.
+        """
+        if self._rows_wait and self._now() - max(self._progressed_at, self._excused_at) > self._allowed_s:
+            raise StallError(
+                f"rows are waiting but none was handled for {self._allowed_s:g} s (worker.stall_timeout_s)"
+            )
+
+    def check_failing(self, error: Exception) -> None:
+        """After a session failed with `error`.
+
+        Raises:
+            StallError: sessions have failed longer than allowed, no row was handled, and the broker answered.
+        """
+        if not self._is_away and self._now() - max(self._progressed_at, self._away_at) > self._allowed_s:
+            raise StallError(
+                f"every session failed for {self._allowed_s:g} s (worker.stall_timeout_s) although a broker answers; "
+                f"last: {error}"
+            ) from error
