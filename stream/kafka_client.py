@@ -1,4 +1,4 @@
-"""What every confluent-kafka client of the worker is made with, and whether a broker is there at all."""
+"""Configuration shared by the worker's confluent-kafka clients, and a check whether a broker answers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from wheeltapper.stream.settings import KafkaSettings, confluent_config
 
 log = structlog.get_logger(__name__)
 
-# A client without a broker says so many times a second; once a minute is enough for a person.
+# A client without a broker reports it many times a second; the log gets one line a minute.
 OUTAGE_NOTICE_S = 60.0
 
 ANSWER_TIMEOUT_S = 3.0
 
 
 def client_config(kafka: KafkaSettings, **options: Any) -> dict[str, Any]:
-    """A client's configuration: how to reach the brokers, its own lines and errors to our log, and `options`."""
+    """Configuration of a client: broker address, log and error callbacks, and `options`."""
     return {**confluent_config(kafka), "logger": _ClientLog(), "error_cb": _Outages(kafka.brokers), **options}
 
 
 def broker_answers(kafka: KafkaSettings) -> bool:
-    """False while no broker can be reached: then silence is not the end of the stream, and waiting no fault of ours."""
+    """Whether a broker can be reached. Without one, silence is neither the end of the stream nor a stall."""
     try:
         AdminClient(client_config(kafka)).list_topics(timeout=ANSWER_TIMEOUT_S)
     except KafkaException:
@@ -34,7 +34,7 @@ def broker_answers(kafka: KafkaSettings) -> bool:
 
 
 class _ClientLog:
-    """librdkafka's own lines go to the structured log instead of the terminal."""
+    """Writes librdkafka's log lines to the structured log instead of the terminal."""
 
     def log(self, level: int, message: str, *arguments: object) -> None:
         text = message % arguments if arguments else message
@@ -45,7 +45,7 @@ class _ClientLog:
 
 
 class _Outages:
-    """Tells of a broker that is away, seldom; other errors of a client are followed by an exception or mend themselves."""
+    """Logs an unreachable broker at most once a minute; other client errors raise an exception or recover."""
 
     def __init__(self, brokers: str) -> None:
         self._brokers = brokers

@@ -110,12 +110,15 @@ class DirectRunner:
                 if refused:
                     raise InputError(refused) from error
                 if self._stop():
-                    log.warning("stopped without a last commit; the next start repeats what follows", error=str(error))
+                    log.warning(
+                        "stopped without a final commit; the next start repeats the rows after the last one",
+                        error=str(error),
+                    )
                     return
                 self._check_failing(error)
                 if time.monotonic() - started > 60:
                     backoff_s = FIRST_BACKOFF_S
-                log.warning("starting again from the last commit", error=str(error), wait_s=backoff_s)
+                log.warning("session failed, restarting from the last commit", error=str(error), wait_s=backoff_s)
                 self._pause(backoff_s)
                 backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
 
@@ -159,7 +162,7 @@ class DirectRunner:
 
 
 class _PartitionsLost(Exception):
-    """The group went on without this worker: what it had not committed belongs to others now."""
+    """The group reassigned this worker's partitions: rows that it had not committed belong to other workers."""
 
 
 class _Session:
@@ -239,7 +242,7 @@ class _Session:
             self._consumer.close()
 
     def _poll(self, wait_s: float) -> list[Message]:
-        # consume() waits until its count is full or its time is up: taking what is there keeps the latency low.
+        # consume() waits until its count or time limit is reached: taking only available messages keeps latency low.
         largest = self._settings.worker.max_batch_messages
         messages: list[Message] = self._consumer.consume(largest, timeout=0)
         if not messages:
@@ -280,7 +283,7 @@ class _Session:
         offsets = engine.prepare_commit(everything=everything)
         if engine.publisher.transactional:
             if offsets or engine.publisher.published != self._published:
-                # With offsets, be they old ones: by them the broker sees whether this worker still has its part.
+                # Unchanged offsets are sent too: by them the broker checks that this worker still owns its partitions.
                 offsets = {**engine.standing_offsets(), **offsets}
                 positions = {TopicPartition(engine.topic, number): offset for number, offset in offsets.items()}
                 engine.publisher.commit_transaction(positions, self._membership)

@@ -28,7 +28,7 @@ from wheeltapper.stream.records import PartitionBatch
 
 log = structlog.get_logger(__name__)
 
-# Our services speak of their coming and going where Faust's own do.
+# Our services log their start and stop where Faust's own services do.
 FAUST_LOGGER = logging.getLogger("faust.wheeltapper")
 
 # A broker answers a fetch within 1.5 s, with rows or without.
@@ -36,7 +36,7 @@ SILENT_S = 10.0
 
 
 class CommitSource(Protocol):
-    """Who decides what may be committed."""
+    """Decides which offsets may be committed."""
 
     async def commit(self) -> bool: ...
 
@@ -52,7 +52,7 @@ class FetchSchema(faust.Schema):
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Reads committed input only: rows of a producer's aborted transaction never happened."""
+    """Reads committed input only: rows of aborted transactions are skipped."""
 
     logger = FAUST_LOGGER
 
@@ -65,7 +65,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         try:
             await super().on_thread_stop()
         except (asyncio.CancelledError, aiokafka.errors.KafkaError) as error:
-            log.info("the group was left without a word to the broker", reason=str(error) or type(error).__name__)
+            log.info("left the group without notifying the broker", reason=str(error) or type(error).__name__)
 
     def is_at_end(self, partition: TP) -> bool | None:
         subscription = self._ensure_consumer()._subscription.subscription
@@ -117,7 +117,7 @@ class FetchConsumer(driver.Consumer):
         """Partition -> offset behind the last row that the agent was given; emptied when partitions are revoked."""
 
     def is_at_end(self, partition: TP) -> bool | None:
-        """Whether everything that the broker shows has been handed over; None where it has not told, or not lately.
+        """Whether every available row has been handed over; None if the broker has not reported its end lately.
 
         By the fetcher's position, not by offsets of rows: a transaction's markers take offsets too.
         """
@@ -128,7 +128,7 @@ class FetchConsumer(driver.Consumer):
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def pending_error(self) -> BaseException | None:
-        """What keeps this client from joining the group; stock Faust sees it only once it has partitions: never."""
+        """The error that keeps this client from joining the group; stock Faust checks it only after an assignment."""
         assert isinstance(self._thread, ConsumerThread)
         return self._thread.pending_error()
 
@@ -154,7 +154,7 @@ class FetchConsumer(driver.Consumer):
                 if not records or self.should_stop:
                     continue
                 if not self.flow_active or generation != self.app.consumer_generation_id:
-                    # A rebalance came in between: these rows are read again by whoever owns them now.
+                    # A rebalance happened in between: the partition's present owner reads these rows again.
                     await self._back_to_committed()
                     continue
                 message = _as_one_message(records, generation)

@@ -30,18 +30,18 @@ from wheeltapper.stream.kafka_errors import PublishError, refusal, refusal_of
 from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
-from wheeltapper.stream.runners.repeated_lines import thin_out
+from wheeltapper.stream.runners.repeated_lines import limit_repeats
 from wheeltapper.stream.settings import KafkaSettings, Settings
 
 log = structlog.get_logger(__name__)
 
-# Fetches that may wait for the agent: each holds up to max_batch_messages, so few are plenty.
+# Limit of fetches that wait for the agent: each holds up to max_batch_messages, so few are enough.
 WAITING_FETCHES = 4
 
 # How often idleness, progress and stop requests are checked.
 WATCH_S = 0.2
 
-# Faust leaves its group within seconds, unless the broker is away.
+# Faust leaves its group within seconds if the broker can be reached.
 STOP_TIMEOUT_S = 10.0
 
 # A stream without messages for this long is snapshotted at once: a restart then has nothing to replay.
@@ -88,7 +88,7 @@ class FaustRunner:
             InputError: the broker refuses this client: credentials, rights, a topic that does not exist.
             Exception: whatever else the pipeline or the broker raised: nothing was committed past it.
         """
-        thin_out("aiokafka")
+        limit_repeats("aiokafka")
         asyncio.run(self._main())
         if self._failure is None:
             return
@@ -96,7 +96,10 @@ class FaustRunner:
         if refused:
             raise InputError(refused) from self._failure
         if self._stop() and isinstance(self._failure, PublishError | TimeoutError):
-            log.warning("stopped without a last commit; the next start repeats what follows", error=str(self._failure))
+            log.warning(
+                "stopped without a final commit; the next start repeats the rows after the last one",
+                error=str(self._failure),
+            )
             return
         raise self._failure
 

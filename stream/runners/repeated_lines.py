@@ -1,4 +1,4 @@
-"""aiokafka says ten times a second that its broker is away: of such lines one a minute is let through."""
+"""Limits repeated log lines: aiokafka reports an unreachable broker ten times a second, one line a minute is kept."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ PERIOD_S = 60.0
 
 
 class SeldomRepeated(logging.Filter):
-    """Holds back a logger's line that came with the same words, whatever their values, less than a minute ago."""
+    """Drops a logger's line if one with the same template was logged less than a minute ago."""
 
     def __init__(self, logger: str) -> None:
         """
         Args:
-            logger: name of the library whose lines are thinned; others pass.
+            logger: name of the library whose repeated lines are dropped; others pass.
         """
         super().__init__()
         self._logger = logger
@@ -25,13 +25,13 @@ class SeldomRepeated(logging.Filter):
         line = (record.name, record.msg)
         if record.created - self._told.get(line, -PERIOD_S) < PERIOD_S:
             return False
-        if len(self._told) > 1_000:  # lines that are put together beforehand differ every time
+        if len(self._told) > 1_000:  # lines formatted before logging differ every time
             self._told.clear()
         self._told[line] = record.created
         return True
 
 
-def thin_out(logger: str) -> None:
-    """Hold back repeated lines of a library on every handler."""
+def limit_repeats(logger: str) -> None:
+    """Drop repeated lines of a library on every handler."""
     for handler in logging.getLogger().handlers:
         handler.addFilter(SeldomRepeated(logger))
