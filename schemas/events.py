@@ -1,7 +1,7 @@
 """What the stream tells the world: alerts, localizations, scores, questions, the active model, dead letters; and the answers.
 
 JSON is these models' `model_dump_json`; the .avsc files in `schemas/avro` and the JSON Schemas in
-`schemas/jsonschema` describe the same fields for other languages.
+`schemas/jsonschema` describe the same fields for other languages and are made from these types.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from wheeltapper.schemas.avro_records import AvroEnum, AvroType
 from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
 
-Micros = Annotated[int, Field(ge=MIN_MICROS, le=MAX_MICROS)]
+Micros = Annotated[int, Field(ge=MIN_MICROS, le=MAX_MICROS), AvroType("long", "timestamp-micros")]
 """Event time; the bounds are those of its text form, so that printing a message never fails."""
 
 
@@ -39,10 +40,10 @@ class AlertEvent(_Message):
         min_length=1, description="UUIDv5 of machine, rule, bundle and opening time: the same input, the same id"
     )
     machine: str = Field(min_length=1)
-    event: Literal["opened", "updated", "cleared"]
+    event: Annotated[Literal["opened", "updated", "cleared"], AvroEnum("wheeltapper.AlertStep", default="updated")]
     opened_at: Micros = Field(description="event time of the row that opened it, microseconds UTC")
     time: Micros = Field(description="event time of the row that caused this event, microseconds UTC")
-    severity: int = Field(ge=0, le=100, description="of the worst score so far; 50 is the alarm level")
+    severity: int = Field(ge=0, le=100, description="0..100, of the worst score so far; 50 is the alarm level")
     score: float = Field(ge=0, description="calibrated score of the row at `time`; 1.0 is the bundle's alarm level")
     peak_score: float = Field(ge=0, description="worst calibrated score since the alert opened")
     threshold: float = Field(description="raise level in force at `time`, in calibrated score")
@@ -133,7 +134,7 @@ class Label(_Message):
     request_id: str = Field(min_length=1, description="the LabelRequest that it answers")
     machine: str = Field(min_length=1)
     time: Micros = Field(description="the request's: event time of the judged row, microseconds UTC")
-    label: Literal["normal", "anomalous", "unsure"]
+    label: Annotated[Literal["normal", "anomalous", "unsure"], AvroEnum("wheeltapper.LabelKind", default="unsure")]
     who: str = Field(min_length=1, description="who said so")
     at: Micros = Field(description="when it was said, by the clock, microseconds UTC")
     comment: str = ""
@@ -146,7 +147,9 @@ class ActiveModel(_Message):
     bundle: str
     uri: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the bundle's manifest.json")
-    mode: Literal["shadow", "canary", "active"] = "active"
+    mode: Annotated[Literal["shadow", "canary", "active"], AvroEnum("wheeltapper.Mode", default="shadow")] = Field(
+        default="active", description="shadow: scored, never alerting"
+    )
 
 
 class DeadLetterReason(StrEnum):

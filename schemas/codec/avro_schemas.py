@@ -8,36 +8,23 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from fastavro import parse_schema
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 from pydantic import BaseModel
 
+from wheeltapper.schemas.avro_records import JSON_SYMBOLS
 from wheeltapper.schemas.codec import checks
 from wheeltapper.schemas.errors import DecodeError
-from wheeltapper.schemas.events import (
-    ActiveModel,
-    AlertEvent,
-    DeadLetterReason,
-    Label,
-    LabelRequest,
-    Localization,
-    ScoreBlock,
-)
-from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.schemas.topics import TOPICS, schema_name_of
 
 SCHEMAS_FOLDER = Path(__file__).resolve().parents[1]
 
 SCHEMA_NAMES: dict[type, str] = {
-    SensorBlock: "sensor_block",
-    ScoreBlock: "score_block",
-    AlertEvent: "alert_event",
-    Localization: "localization",
-    LabelRequest: "label_request",
-    Label: "label",
-    ActiveModel: "active_model",
+    spec.model: schema_name_of(spec.model) for spec in TOPICS.values() if spec.model is not None
 }
 """File name, without its ending, of each message's schema."""
 
@@ -78,6 +65,25 @@ def writer_schema(name: str) -> Any:
 def schema_fingerprint(name: str) -> bytes:
     """8 bytes, CRC-64-AVRO of the parsing canonical form, as single-object encoding carries them."""
     return _fingerprint(schema_text(name))
+
+
+class SpelledSymbols(NamedTuple):
+    """A choice with values that Avro cannot spell, as 'no-data': the value of each symbol, and the symbol of each value."""
+
+    value_of: dict[str | None, str]
+    symbol_of: dict[str | None, str]
+
+
+@cache
+def spelled_symbols(name: str) -> dict[str, SpelledSymbols]:
+    """Field of the message -> how its values are spelled; only of those fields where symbols and values differ."""
+    found = {}
+    for field in writer_schema(name)["fields"]:
+        for branch in field["type"] if isinstance(field["type"], list) else [field["type"]]:
+            if isinstance(branch, dict) and JSON_SYMBOLS in branch:
+                pairs = list(zip(branch["symbols"], branch[JSON_SYMBOLS], strict=True))
+                found[field["name"]] = SpelledSymbols(dict(pairs), {value: symbol for symbol, value in pairs})
+    return found
 
 
 def _fingerprint(text: bytes) -> bytes:

@@ -19,7 +19,7 @@ import fastavro.utils
 import pytest
 
 from wheeltapper.schemas.codec import decode_message, decode_sensor_block
-from wheeltapper.schemas.codec.avro_schemas import SCHEMA_NAMES, SCHEMAS_FOLDER, known_writers
+from wheeltapper.schemas.codec.avro_schemas import SCHEMA_NAMES, SCHEMAS_FOLDER, known_writers, schema_fingerprint
 from wheeltapper.schemas.sensor_block import SensorBlock
 
 RELEASED = sorted(SCHEMAS_FOLDER.glob("released/*/*.avsc"))
@@ -35,6 +35,9 @@ FROZEN = {
     "1/score_block": "72b7795bfedcd72b",
     "1/sensor_block": "3def95aa9e4081cb",
 }
+
+# Messages whose present schema is another than the released one.
+CHANGED_SINCE_RELEASE: set[str] = set()
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -100,8 +103,8 @@ def complaint(new: dict[str, Any], old: dict[str, Any]) -> str | None:
     return None
 
 
-def test_every_message_has_a_released_version() -> None:
-    assert {path.stem for path in RELEASED} == set(SCHEMA_NAMES.values())
+def test_no_released_message_is_gone() -> None:
+    assert {path.stem for path in RELEASED} <= set(SCHEMA_NAMES.values())
 
 
 def test_released_versions_are_as_they_were() -> None:
@@ -113,6 +116,13 @@ def test_released_versions_are_as_they_were() -> None:
     }
 
     assert found == FROZEN
+
+
+def test_messages_are_written_as_released_unless_they_are_known_to_have_changed() -> None:
+    """The schemas are made from the Python types: a change of a type must not change a schema unnoticed."""
+    found = {f"1/{name}": schema_fingerprint(name).hex() for name in SCHEMA_NAMES.values()}
+
+    assert {name for name in FROZEN if found[name] != FROZEN[name]} == CHANGED_SINCE_RELEASE
 
 
 @pytest.mark.parametrize("path", RELEASED, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -159,7 +169,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("form", ["json", "avro"])
-@pytest.mark.parametrize("message_type", SCHEMA_NAMES)
+@pytest.mark.parametrize("message_type", [kind for kind, name in SCHEMA_NAMES.items() if f"1/{name}" in FROZEN])
 def test_todays_types_take_the_first_released_messages(message_type: type, form: str) -> None:
     """Messages as version 1 wrote them, byte by byte what an old sender still sends."""
     name = SCHEMA_NAMES[message_type]

@@ -65,9 +65,11 @@ def test_the_avro_bytes_are_those_of_the_example() -> None:
 
 
 def test_topics_are_those_that_are_made() -> None:
-    documented = {row[0].strip("`"): row[2] for row in rows_of_table("Topics")}
+    documented = {row[0].strip("`"): (row[2], row[3], row[4]) for row in rows_of_table("Topics")}
 
-    assert documented == {name: topic.cleanup for name, topic in TOPICS.items()}
+    assert documented == {
+        name: (topic.key, ", ".join(topic.codecs) or "-", topic.cleanup) for name, topic in TOPICS.items()
+    }
     assert f"prefix `{DEFAULT_PREFIX}`" in TEXT
 
 
