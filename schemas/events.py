@@ -33,6 +33,19 @@ class ChannelShare(_Message):
     expected: float | None = Field(default=None, description="what the detector expected, raw units, if it says so")
 
 
+class ClearReason(StrEnum):
+    """Why an alert ended."""
+
+    RECOVERED = "recovered"
+    """The score has fallen below the clear level, or a silent machine has spoken again."""
+    SUPERSEDED = "superseded"
+    """Its bundle or rule was replaced."""
+    MACHINE_RETIRED = "machine-retired"
+    """No bundle serves the machine any more."""
+    NO_DATA = "no-data"
+    """The machine fell silent and was forgotten."""
+
+
 class AlertEvent(_Message):
     """One step in the life of an alert: opened -> updated* -> cleared. Value of the `alerts` topic."""
 
@@ -41,17 +54,27 @@ class AlertEvent(_Message):
     )
     machine: str = Field(min_length=1)
     event: Annotated[Literal["opened", "updated", "cleared"], AvroEnum("wheeltapper.AlertStep", default="updated")]
-    opened_at: Micros = Field(description="event time of the row that opened it, microseconds UTC")
+    opened_at: Micros = Field(
+        description="event time of the row that opened it, of rule 'no-data' of the last row, microseconds UTC"
+    )
     time: Micros = Field(description="event time of the row that caused this event, microseconds UTC")
     severity: int = Field(ge=0, le=100, description="0..100, of the worst score so far; 50 is the alarm level")
-    score: float = Field(ge=0, description="calibrated score of the row at `time`; 1.0 is the bundle's alarm level")
+    score: float = Field(
+        ge=0,
+        description="calibrated score of the row at `time`; 1.0 is the bundle's alarm level. Of rule 'no-data': silence "
+        "divided by the allowed silence",
+    )
     peak_score: float = Field(ge=0, description="worst calibrated score since the alert opened")
     threshold: float = Field(description="raise level in force at `time`, in calibrated score")
     rule: str = Field(description="which rule of the machine raised it; a bundle is a rule")
     detector: str
-    bundle: str = Field(description="id of the bundle that scored it")
+    bundle: str = Field(description="id of the bundle that scored it; empty where no bundle did (rule 'no-data')")
     quality: float = Field(ge=0, le=1, description="share of the window's values that were measured, not imputed")
     channels: tuple[ChannelShare, ...] = Field(description="the channels to blame, strongest first")
+    # An unknown reason must not be taken for a recovery: the machine may still be ill.
+    reason: Annotated[ClearReason, AvroEnum("ClearReason", default="superseded")] | None = Field(
+        default=None, description="why the alert ended; null while it is open"
+    )
 
 
 class Localization(_Message):

@@ -19,12 +19,14 @@ import pytest
 from pydantic import BaseModel
 
 from wheeltapper.schemas.bundle.manifest import Calibration, Channel, Manifest, TensorSpec, TrainingData
-from wheeltapper.schemas.codec import encode_message, encode_sensor_block
+from wheeltapper.schemas.codec import Encoding, decode_message, encode_message, encode_sensor_block
 from wheeltapper.schemas.codec.avro_schemas import SCHEMA_NAMES, SCHEMAS_FOLDER
+from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import (
     ActiveModel,
     AlertEvent,
     ChannelShare,
+    ClearReason,
     Label,
     LabelRequest,
     Localization,
@@ -169,6 +171,46 @@ def test_real_events_fit_both_schemas(message_type: type[BaseModel]) -> None:
     assert json.loads(json.dumps(record, default=lambda moment: round(moment.timestamp() * 1e6))) == json.loads(
         message.model_dump_json()
     )
+
+
+CLEARED = EVENTS[AlertEvent].model_copy(update={"event": "cleared"})
+NO_DATA = AlertEvent(
+    alert_id="a", machine="pump-7", event="opened", opened_at=MICROS, time=MICROS + 1, severity=50, score=1.002,
+    peak_score=1.002, threshold=1, rule="no-data", detector="no-data", bundle="", quality=0, channels=(),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["json", "avro"])
+@pytest.mark.parametrize(
+    "alert",
+    [
+        *(CLEARED.model_copy(update={"reason": reason}) for reason in [None, *ClearReason]),
+        NO_DATA,
+        NO_DATA.model_copy(update={"event": "cleared", "reason": ClearReason.RECOVERED}),
+    ],
+    ids=lambda alert: f"{alert.rule}-{alert.event}-{alert.reason}",
+)
+def test_alerts_are_read_as_they_were_written(alert: AlertEvent, encoding: Encoding) -> None:
+    # given an alert that ended, for any reason, or one that no bundle raised
+    # when it is written and read
+    value = encode_message(alert, encoding)
+    # then it is the same, and fits the schema of its encoding
+    assert decode_message(AlertEvent, value) == alert
+    if encoding == "json":
+        jsonschema.validate(json.loads(value), json_schema("alert_event"))
+    else:
+        record = fastavro.schemaless_reader(io.BytesIO(value[10:]), fastavro.parse_schema(avsc("alert_event")), None)
+        assert record["reason"] == (alert.reason and alert.reason.replace("-", "_"))
+
+
+@pytest.mark.parametrize("spelling", ["no_data", "No-Data", "because", "", 1])
+def test_in_json_a_reason_that_is_none_is_refused(spelling: object) -> None:
+    value = json.dumps(json.loads(encode_message(CLEARED)) | {"reason": spelling}).encode()
+
+    with pytest.raises(DecodeError, match="reason: "):
+        decode_message(AlertEvent, value)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(json.loads(value), json_schema("alert_event"))
 
 
 @pytest.mark.parametrize(
