@@ -36,7 +36,8 @@ class SensorBlock:
         return len(self.ts)
 
 
-# The codecs do not use what follows: it describes what they take, for the generated schemas.
+# The codecs do not use what follows: it describes what they take, for the generated schemas,
+# and is built when these are made.
 
 # Not format date-time: that asks for an offset, and a reader takes a text without one as UTC.
 _Time = str | Micros
@@ -49,7 +50,7 @@ _Float32 = Annotated[float, AvroType("float")]
 
 
 class _SensorMessage(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     machine: _Machine = None
 
@@ -81,11 +82,13 @@ class SensorRows(_SensorMessage):
 class SensorBlockJson(RootModel[SensorRow | SensorRows]):
     """Value of the `sensors` topic: one row, or a block of rows."""
 
-    model_config = ConfigDict(title="SensorBlock")
+    model_config = ConfigDict(title="SensorBlock", defer_build=True)
 
 
 class SensorBlockAvro(BaseModel):
     """1..n rows of one machine. Value of the `sensors` topic."""
+
+    model_config = ConfigDict(defer_build=True)
 
     machine: str = Field(description="the machine's id; not empty")
     ts: list[Micros] = Field(description="event time of each row, microseconds UTC")

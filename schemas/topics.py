@@ -120,9 +120,9 @@ class TopicSpec:
 
     @property
     def is_input(self) -> bool:
-        """True where a worker reads it and does not write it: senders do."""
+        """True where workers read machines' messages from it: it is partitioned by machine, and they do not write it."""
         operations = {each for access in self.access_of(Program.WORKER) for each in access.operations}
-        return "READ" in operations and "WRITE" not in operations
+        return self.partitions is None and "READ" in operations and "WRITE" not in operations
 
     def access_of(self, program: Program) -> tuple[Access, ...]:
         """What one program does with it."""

@@ -32,7 +32,6 @@ SCHEMA_NAMES: dict[type, str] = {
 _MAX_DEPTH = 32
 _MAX_SCHEMA_BYTES = 64 * 1024
 _SIZED = {"boolean", "int", "long", "float", "double", "bytes", "string"}
-_TIME_FIELDS = {"ts", "time", "opened_at", "at"}
 _MICROSECONDS = "timestamp-micros"
 
 
@@ -119,7 +118,7 @@ def writer_of(name: str, text: bytes) -> Any:
         for field in schema["fields"]:
             logical_types: set[str] = set()
             _without_logical_types(field["type"], logical_types)
-            if field["name"] in _TIME_FIELDS and logical_types - {_MICROSECONDS}:
+            if field["name"] in _time_fields(name) and logical_types - {_MICROSECONDS}:
                 raise DecodeError(
                     DeadLetterReason.BAD_TIME,
                     f"field {checks.shown(field['name'])} is {checks.shown(logical_types)}, expected {_MICROSECONDS}",
@@ -133,6 +132,18 @@ def writer_of(name: str, text: bytes) -> Any:
     except Exception as error:  # fastavro has a dozen kinds; a schema from outside can raise any of them
         raise checks.no_block(f"no readable Avro schema: {type(error).__name__} {checks.shown(str(error))}") from None
     return plain if known is None else known
+
+
+@cache
+def _time_fields(name: str) -> set[str]:
+    """The fields of a message that are event times, or lists of them."""
+    found = set()
+    for field in orjson.loads(schema_text(name))["fields"]:
+        logical_types: set[str] = set()
+        _without_logical_types(field["type"], logical_types)
+        if _MICROSECONDS in logical_types:
+            found.add(field["name"])
+    return found
 
 
 def _without_logical_types(schema: Any, found: set[str]) -> Any:

@@ -19,7 +19,7 @@ import pytest
 from pydantic import BaseModel
 
 from wheeltapper.schemas.bundle.manifest import Calibration, Channel, Manifest, TensorSpec, TrainingData
-from wheeltapper.schemas.codec import Encoding, decode_message, encode_message, encode_sensor_block
+from wheeltapper.schemas.codec import Encoding, decode_message, decode_sensor_block, encode_message, encode_sensor_block
 from wheeltapper.schemas.codec.avro_schemas import SCHEMA_NAMES, SCHEMAS_FOLDER
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import (
@@ -34,6 +34,7 @@ from wheeltapper.schemas.events import (
 )
 from wheeltapper.schemas.generate import JSON_SCHEMA_FOLDER, JSON_SCHEMA_MODELS, generated_files, json_schema
 from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.topics import TOPICS
 
 EVENT_TYPES = [message_type for message_type in SCHEMA_NAMES if message_type is not SensorBlock]
 MICROS = 1_793_862_000_500_000
@@ -171,6 +172,25 @@ def test_real_events_fit_both_schemas(message_type: type[BaseModel]) -> None:
     assert json.loads(json.dumps(record, default=lambda moment: round(moment.timestamp() * 1e6))) == json.loads(
         message.model_dump_json()
     )
+
+
+@pytest.mark.parametrize("topic", [topic for topic, spec in TOPICS.items() if spec.model is not None])
+def test_the_encodings_of_the_table_are_those_that_are_written_and_read(topic: str) -> None:
+    model = TOPICS[topic].model
+    assert model is not None
+    block = SensorBlock("pump-7", np.array([MICROS]), ("flow",), np.array([[1.5]], dtype=np.float32))
+    works = []
+    for encoding in get_args(Encoding):
+        try:
+            if model is SensorBlock:
+                decode_sensor_block(encode_sensor_block(block, encoding))
+            else:
+                decode_message(model, encode_message(EVENTS[model], encoding))
+        except ValueError:  # of the writer: it knows no such encoding
+            continue
+        works.append(encoding)
+
+    assert tuple(works) == TOPICS[topic].codecs
 
 
 CLEARED = EVENTS[AlertEvent].model_copy(update={"event": "cleared"})
