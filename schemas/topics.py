@@ -275,6 +275,15 @@ def schema_name_of(model: type) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", model.__name__).lower()
 
 
+def topic_setting(name: str) -> str:
+    """The topic's key in the section `[topics]` of the settings, e.g. 'dead-letters' -> 'dead_letters'.
+
+    Raises:
+        KeyError: `name` is not one of `TOPICS`.
+    """
+    return TOPICS[name].setting
+
+
 def topic_name(prefix: str, name: str) -> str:
     """The topic's name on the broker, e.g. 'wheeltapper.' and 'alerts' -> 'wheeltapper.alerts'.
 

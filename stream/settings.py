@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.topics import DEFAULT_PREFIX, TOPICS, topic_name
+from wheeltapper.schemas.topics import DEFAULT_PREFIX, TOPICS, topic_name, topic_setting
 
 ENVIRONMENT_PREFIX = "WHEELTAPPER_"
 # Variables of the same prefix that are not settings of the worker.
@@ -72,7 +72,8 @@ class TopicNames(Section):
         Raises:
             KeyError: not a topic of `wheeltapper.schemas.topics`.
         """
-        own: str | None = getattr(self, TOPICS[name].setting)
+        # A topic that joined the table after this class was made has no field.
+        own: str | None = getattr(self, topic_setting(name), None)
         return own
 
     def full_name(self, name: str) -> str:
