@@ -1,7 +1,7 @@
 """What the stream tells the world: alerts, localizations, scores, questions, the active model, dead letters; and the answers.
 
 JSON is these models' `model_dump_json`; the .avsc files in `schemas/avro` and the JSON Schemas in
-`schemas/jsonschema` describe the same fields for other languages.
+`schemas/jsonschema` describe the same fields for other languages and are made from these types.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from wheeltapper.schemas.avro_records import AvroEnum, AvroType
 from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
 
-Micros = Annotated[int, Field(ge=MIN_MICROS, le=MAX_MICROS)]
+Micros = Annotated[int, Field(ge=MIN_MICROS, le=MAX_MICROS), AvroType("long", "timestamp-micros")]
 """Event time; the bounds are those of its text form, so that printing a message never fails."""
 
 
@@ -32,6 +33,19 @@ class ChannelShare(_Message):
     expected: float | None = Field(default=None, description="what the detector expected, raw units, if it says so")
 
 
+class ClearReason(StrEnum):
+    """Why an alert ended."""
+
+    RECOVERED = "recovered"
+    """The score has fallen below the clear level, or a silent machine has spoken again."""
+    SUPERSEDED = "superseded"
+    """Its bundle or rule was replaced."""
+    MACHINE_RETIRED = "machine-retired"
+    """No bundle serves the machine any more."""
+    NO_DATA = "no-data"
+    """The machine fell silent and was forgotten."""
+
+
 class AlertEvent(_Message):
     """One step in the life of an alert: opened -> updated* -> cleared. Value of the `alerts` topic."""
 
@@ -39,18 +53,28 @@ class AlertEvent(_Message):
         min_length=1, description="UUIDv5 of machine, rule, bundle and opening time: the same input, the same id"
     )
     machine: str = Field(min_length=1)
-    event: Literal["opened", "updated", "cleared"]
-    opened_at: Micros = Field(description="event time of the row that opened it, microseconds UTC")
+    event: Annotated[Literal["opened", "updated", "cleared"], AvroEnum("wheeltapper.AlertStep", default="updated")]
+    opened_at: Micros = Field(
+        description="event time of the row that opened it, of rule 'no-data' of the last row, microseconds UTC"
+    )
     time: Micros = Field(description="event time of the row that caused this event, microseconds UTC")
-    severity: int = Field(ge=0, le=100, description="of the worst score so far; 50 is the alarm level")
-    score: float = Field(ge=0, description="calibrated score of the row at `time`; 1.0 is the bundle's alarm level")
+    severity: int = Field(ge=0, le=100, description="0..100, of the worst score so far; 50 is the alarm level")
+    score: float = Field(
+        ge=0,
+        description="calibrated score of the row at `time`; 1.0 is the bundle's alarm level. Of rule 'no-data': silence "
+        "divided by the allowed silence",
+    )
     peak_score: float = Field(ge=0, description="worst calibrated score since the alert opened")
     threshold: float = Field(description="raise level in force at `time`, in calibrated score")
     rule: str = Field(description="which rule of the machine raised it; a bundle is a rule")
     detector: str
-    bundle: str = Field(description="id of the bundle that scored it")
+    bundle: str = Field(description="id of the bundle that scored it; empty where no bundle did (rule 'no-data')")
     quality: float = Field(ge=0, le=1, description="share of the window's values that were measured, not imputed")
     channels: tuple[ChannelShare, ...] = Field(description="the channels to blame, strongest first")
+    # An unknown reason must not be taken for a recovery: the machine may still be ill.
+    reason: Annotated[ClearReason, AvroEnum("ClearReason", default="superseded")] | None = Field(
+        default=None, description="why the alert ended; null while it is open"
+    )
 
 
 class Localization(_Message):
@@ -133,7 +157,7 @@ class Label(_Message):
     request_id: str = Field(min_length=1, description="the LabelRequest that it answers")
     machine: str = Field(min_length=1)
     time: Micros = Field(description="the request's: event time of the judged row, microseconds UTC")
-    label: Literal["normal", "anomalous", "unsure"]
+    label: Annotated[Literal["normal", "anomalous", "unsure"], AvroEnum("wheeltapper.LabelKind", default="unsure")]
     who: str = Field(min_length=1, description="who said so")
     at: Micros = Field(description="when it was said, by the clock, microseconds UTC")
     comment: str = ""
@@ -146,7 +170,9 @@ class ActiveModel(_Message):
     bundle: str
     uri: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the bundle's manifest.json")
-    mode: Literal["shadow", "canary", "active"] = "active"
+    mode: Annotated[Literal["shadow", "canary", "active"], AvroEnum("wheeltapper.Mode", default="shadow")] = Field(
+        default="active", description="shadow: scored, never alerting"
+    )
 
 
 class DeadLetterReason(StrEnum):

@@ -1,76 +1,49 @@
-"""Writes the JSON Schemas of all messages and of the bundle's manifest: `python -m wheeltapper.schemas.generate`.
+"""Writes what follows from the table of topics and the message types: `python -m wheeltapper.schemas.generate`.
 
-The types in Python are the source; a test fails where a file differs. The Avro schemas are kept by hand, because they
-say what no Python type does (what an older reader makes of a new enum symbol); a test holds them to the same types.
+The Avro schemas and JSON Schemas of all messages, the JSON Schema of a bundle's manifest, and, in a checkout, the generated
+parts of the docs and of deploy/worker.toml (`wheeltapper.schemas.topic_pages`). Tests fail where a file differs.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel
 
+from wheeltapper.schemas import topic_pages
+from wheeltapper.schemas.avro_records import NAMESPACE, avro_record
 from wheeltapper.schemas.bundle.manifest import Manifest
-from wheeltapper.schemas.codec import MAX_CHANNELS, MAX_ROWS
-from wheeltapper.schemas.codec.checks import MAX_NAME_LENGTH
-from wheeltapper.schemas.events import ActiveModel, AlertEvent, Label, LabelRequest, Localization, Micros, ScoreBlock
+from wheeltapper.schemas.topics import TOPICS, TopicSpec, schema_name_of
 
-JSON_SCHEMA_FOLDER = Path(__file__).parent / "jsonschema"
+SCHEMAS_FOLDER = Path(__file__).resolve().parent
+AVRO_FOLDER = SCHEMAS_FOLDER / "avro"
+JSON_SCHEMA_FOLDER = SCHEMAS_FOLDER / "jsonschema"
+CHECKOUT = SCHEMAS_FOLDER.parent
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-# Not format date-time: that asks for an offset, and a reader takes a text without one as UTC.
-_Time = str | Micros
-_Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
-_Machine = Annotated[
-    str | None, Field(max_length=MAX_NAME_LENGTH, description="may be left out where the message's key names it")
-]
-_Value = float | bool | None
+MESSAGES: dict[str, TopicSpec] = {
+    schema_name_of(spec.model): spec for spec in TOPICS.values() if spec.model is not None
+}
+"""Schema name -> the topic whose values it describes."""
 
 
-class _SensorMessage(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    machine: _Machine = None
-
-
-class SensorRow(_SensorMessage):
-    """One row of one machine."""
-
-    ts: _Time = Field(description="event time: ISO 8601 (UTC where it has no offset) or integer microseconds UTC")
-    values: dict[_Name, _Value] = Field(
-        min_length=1,
-        max_length=MAX_CHANNELS,
-        description="channel -> raw engineering units, finite in float32; null where a sensor gave nothing",
-    )
-
-
-class SensorRows(_SensorMessage):
-    """Rows of one machine, oldest first."""
-
-    ts: list[_Time] = Field(min_length=1, max_length=MAX_ROWS, description="event time of each row")
-    channels: list[_Name] = Field(
-        min_length=1,
-        max_length=MAX_CHANNELS,
-        description="distinct names, the columns of values",
-        json_schema_extra={"uniqueItems": True},
-    )
-    values: list[list[_Value]] = Field(min_length=1, description="one list a row, one value a channel")
-
-
-class SensorBlock(RootModel[SensorRow | SensorRows]):
-    """Value of the `sensors` topic: one row, or a block of rows."""
+def _wire_form(spec: TopicSpec, form: type[BaseModel] | None, parameter: str) -> type[BaseModel]:
+    if form is not None:
+        return form
+    assert spec.model is not None
+    if not issubclass(spec.model, BaseModel):
+        raise TypeError(
+            f"topic '{spec.name}': {spec.model.__name__} is no pydantic model; give its entry in "
+            f"wheeltapper.schemas.topics {parameter}=, the pydantic model of its form on the wire"
+        )
+    return spec.model
 
 
 JSON_SCHEMA_MODELS: dict[str, type[BaseModel]] = {
-    "sensor_block": SensorBlock,
-    "score_block": ScoreBlock,
-    "alert_event": AlertEvent,
-    "localization": Localization,
-    "label_request": LabelRequest,
-    "label": Label,
-    "active_model": ActiveModel,
+    **{name: _wire_form(spec, spec.json_form, "json_form") for name, spec in MESSAGES.items()},
     "manifest": Manifest,
 }
 
@@ -80,18 +53,44 @@ def json_schema(name: str) -> dict[str, Any]:
     return {"$schema": DIALECT, **JSON_SCHEMA_MODELS[name].model_json_schema()}
 
 
-def json_schema_text(name: str) -> str:
-    """The file's text."""
-    return json.dumps(json_schema(name), indent=2, ensure_ascii=False) + "\n"
+def avro_schema(name: str) -> dict[str, Any]:
+    """The Avro schema that a message is written with."""
+    spec = MESSAGES[name]
+    assert spec.model is not None
+    return avro_record(_wire_form(spec, spec.avro_form, "avro_form"), spec.model.__name__, f"{NAMESPACE}.{name}")
+
+
+def _text(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def generated_files() -> Iterator[tuple[Path, str]]:
+    """Every file that is made whole or in part, and the text that it must have.
+
+    Raises:
+        ValueError: a page lacks the markers of its generated part.
+    """
+    for name in MESSAGES:
+        yield AVRO_FOLDER / f"{name}.avsc", _text(avro_schema(name))
+    for name in JSON_SCHEMA_MODELS:
+        yield JSON_SCHEMA_FOLDER / f"{name}.json", _text(json_schema(name))
+    for page in topic_pages.PAGES:
+        path = CHECKOUT / page
+        if path.is_file():  # an installed package has no docs beside it
+            yield path, topic_pages.refreshed(page, path.read_text(encoding="utf-8"))
 
 
 def main() -> None:
-    """Write every file."""
-    JSON_SCHEMA_FOLDER.mkdir(exist_ok=True)
-    for name in JSON_SCHEMA_MODELS:
-        path = JSON_SCHEMA_FOLDER / f"{name}.json"
-        path.write_text(json_schema_text(name), encoding="utf-8")
-        print(path)
+    """Write every file that differs; remove schemas of messages that there are no more."""
+    files = dict(generated_files())
+    for path, text in files.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"{path}: written")
+    for folder, ending in ((AVRO_FOLDER, "avsc"), (JSON_SCHEMA_FOLDER, "json")):
+        for path in set(folder.glob(f"*.{ending}")) - set(files):
+            path.unlink()
+            print(f"{path}: removed, no topic has this message")
 
 
 if __name__ == "__main__":

@@ -77,10 +77,7 @@ class Publisher:
             config["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_MS
             config["delivery.timeout.ms"] = min(config["delivery.timeout.ms"], TRANSACTION_TIMEOUT_MS)
         self._producer = Producer(config)
-        self._names = {
-            name: settings.topics.full_name(name)
-            for name in ("scores", "alerts", "localizations", "label-requests", "dead-letters", "state", "models")
-        }
+        self._names = settings.topics.full_names()
         self._largest_dead_letter = largest_dead_letter - FRAMING_BYTES
         self._deadline_s = settings.kafka.delivery_timeout_ms / 1000
         self._stop = stop

@@ -11,12 +11,12 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.topics import topic_name
+from wheeltapper.schemas.topics import DEFAULT_PREFIX, TOPICS, topic_name, topic_setting
 
 ENVIRONMENT_PREFIX = "WHEELTAPPER_"
 # Variables of the same prefix that are not settings of the worker.
@@ -59,23 +59,56 @@ class KafkaSettings(Section):
     )
 
 
-class TopicSettings(Section):
+class TopicNames(Section):
     """Topic names: prefix + name, or a full name where a plant has its own."""
 
-    prefix: str = "wheeltapper."
-    sensors: str | None = Field(default=None, description="full name of the input topic; none: prefix + 'sensors'")
-    scores: str | None = None
-    alerts: str | None = None
-    localizations: str | None = None
-    label_requests: str | None = None
-    labels: str | None = None
-    models: str | None = None
-    dead_letters: str | None = None
-    state: str | None = None
+    prefix: str = Field(
+        default=DEFAULT_PREFIX, description="what the names of topics without one of their own begin with"
+    )
+
+    def own_name(self, name: str) -> str | None:
+        """The name that the settings give to e.g. 'dead-letters'; None where it is prefix + name.
+
+        Raises:
+            KeyError: not a topic of `wheeltapper.schemas.topics`.
+        """
+        # A topic that joined the table after this class was made has no field.
+        own: str | None = getattr(self, topic_setting(name), None)
+        return own
 
     def full_name(self, name: str) -> str:
-        """Full topic name of e.g. 'dead-letters'."""
-        return getattr(self, name.replace("-", "_"), None) or topic_name(self.prefix, name)
+        """Full topic name of e.g. 'dead-letters'.
+
+        Raises:
+            KeyError: not a topic of `wheeltapper.schemas.topics`.
+        """
+        return self.own_name(name) or topic_name(self.prefix, name)
+
+    def full_names(self) -> dict[str, str]:
+        """Name without prefix -> full name, of every topic."""
+        return {name: self.full_name(name) for name in TOPICS}
+
+
+# One field a topic: `topics.label_requests` is the own name of 'label-requests'. Types are checked by the class above.
+if TYPE_CHECKING:
+    TopicSettings = TopicNames
+else:
+    TopicSettings = create_model(
+        "TopicSettings",
+        __base__=TopicNames,
+        __module__=__name__,
+        __doc__=TopicNames.__doc__,
+        **{
+            spec.setting: (
+                str | None,
+                Field(
+                    default=None,
+                    description=f"full name, where it is not prefix + '{spec.name}'; carries {spec.carries}",
+                ),
+            )
+            for spec in TOPICS.values()
+        },
+    )
 
 
 class InputSettings(Section):

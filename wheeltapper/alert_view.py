@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from wheeltapper.schemas.clock import iso_from_micros
-from wheeltapper.schemas.events import AlertEvent, ChannelShare
+from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason
 
 # Channels named in a line; the message has more, `localizations` has all.
 CHANNELS_SHOWN = 3
@@ -16,7 +16,7 @@ _EVENT_STYLES = {"opened": "bold", "updated": "", "cleared": "green"}
 def render(alert: AlertEvent) -> Text:
     """Time, severity, machine, event, detector, score, then the channels to blame as expected -> actual.
 
-    A cleared alert says how long it lasted instead of the channels. Text from the message is made printable first: a
+    A cleared alert says how long it lasted instead of the channels, and why it ended where the machine did not recover. Text from the message is made printable first: a
     name must not be able to move the reader's cursor.
     """
     line = Text(no_wrap=True, overflow="ignore")
@@ -28,6 +28,8 @@ def render(alert: AlertEvent) -> Text:
     line.append(f"  score {number(alert.score)}", style="dim")
     if alert.event == "cleared":
         line.append(f"  after {duration(alert.time - alert.opened_at)}, peak {number(alert.peak_score)}")
+        if alert.reason not in (None, ClearReason.RECOVERED):
+            line.append(f", reason: {alert.reason}", style="yellow")
         return line
     for channel in alert.channels[:CHANNELS_SHOWN]:
         line.append("  ")

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.topics import LABEL_REQUESTS, LABELS, MODELS, SCORES, SENSORS, STATE, TOPICS, TopicSpec
+from wheeltapper.schemas.topics import SENSORS, STATE, TOPICS, Program, TopicSpec
 
 if TYPE_CHECKING:
     from wheeltapper.stream.settings import Settings
@@ -163,6 +164,22 @@ def describe_topics(admin: AdminClient, settings: Settings) -> list[TopicState]:
     ]
 
 
+def new_topic(spec: TopicSpec, name: str, partitions: int, replication: int | None = None) -> NewTopic:
+    """What the cluster is asked to make.
+
+    Args:
+        name: its full name.
+        partitions: where the topic has no fixed number of its own.
+        replication: None is the cluster's own default.
+    """
+    return NewTopic(
+        name,
+        num_partitions=spec.partitions or partitions,
+        replication_factor=replication or -1,
+        config=spec.kafka_config(),
+    )
+
+
 def create_topics(
     admin: AdminClient, settings: Settings, *, partitions: int | None = None, replication: int | None = None
 ) -> list[TopicState]:
@@ -179,14 +196,7 @@ def create_topics(
     before = {state.spec.name: state for state in describe_topics(admin, settings)}
     count = before[SENSORS].partitions or partitions or DEFAULT_PARTITIONS
     missing = [
-        NewTopic(
-            state.name,
-            num_partitions=state.spec.partitions or count,
-            replication_factor=replication or -1,
-            config=state.spec.kafka_config(),
-        )
-        for state in before.values()
-        if state.partitions is None
+        new_topic(state.spec, state.name, count, replication) for state in before.values() if state.partitions is None
     ]
     if missing:
         created = admin.create_topics(missing, operation_timeout=REQUEST_TIMEOUT_S, request_timeout=REQUEST_TIMEOUT_S)
@@ -205,25 +215,31 @@ def create_topics(
 
 
 def check_partitions(states: Iterable[TopicState]) -> None:
-    """The state topic must have a partition beside each one of the sensors topic.
+    """The state topic must have a partition beside each one of every input topic.
 
     Raises:
-        InputError: it has not, or one of both is missing.
+        InputError: it has not, or it or the sensors topic is missing.
     """
     by_name = {state.spec.name: state for state in states}
-    sensors, state = by_name[SENSORS], by_name[STATE]
-    if sensors.partitions is None or state.partitions is None:
-        absent = sensors if sensors.partitions is None else state
-        raise InputError(f"topic {absent.name} does not exist; 'wheeltapper topics create' makes it")
-    if state.partitions < sensors.partitions:
-        raise InputError(
-            f"topic {state.name} has {state.partitions} partitions, {sensors.name} has {sensors.partitions}; it needs one "
-            f"beside each of them: delete {state.name} while no worker runs and call 'wheeltapper topics create' again"
-        )
+    for name in (SENSORS, STATE):
+        if by_name[name].partitions is None:
+            raise InputError(f"topic {by_name[name].name} does not exist; 'wheeltapper topics create' makes it")
+    state = by_name[STATE]
+    for source in by_name.values():
+        if source.spec.is_input and (source.partitions or 0) > (state.partitions or 0):
+            raise InputError(
+                f"topic {state.name} has {state.partitions} partitions, {source.name} has {source.partitions}; it needs one "
+                f"beside each of them: delete {state.name} while no worker runs and call 'wheeltapper topics create' again"
+            )
+
+
+def is_needed(spec: TopicSpec, settings: Settings) -> bool:
+    """Whether a worker with these settings uses the topic."""
+    return any(not access.setting or attrgetter(access.setting)(settings) for access in spec.access_of(Program.WORKER))
 
 
 def ensure_topics(settings: Settings) -> None:
-    """What a worker needs is there when this returns; missing topics are made. `models` is not needed to score.
+    """What a worker needs is there when this returns; where one of its topics is missing, all that are missing are made.
 
     Raises:
         InputError: no cluster there, a refusal of it, an input topic named in the settings that does not exist, or `state`
@@ -231,18 +247,14 @@ def ensure_topics(settings: Settings) -> None:
     """
     admin = connect(settings)
     states = describe_topics(admin, settings)
-    sensors = next(state for state in states if state.spec.name == SENSORS)
-    if sensors.partitions is None and settings.topics.sensors is not None:
-        raise InputError(
-            f"topic {sensors.name} (topics.sensors) does not exist at {settings.kafka.brokers}, or the user may not see it; "
-            "correct the name, or create it"
-        )
-    optional = {MODELS, LABELS}
-    if not settings.scoring.publish_scores:
-        optional.add(SCORES)
-    if not settings.labels.enabled:
-        optional.add(LABEL_REQUESTS)
-    if any(state.partitions is None and state.spec.name not in optional for state in states):
+    missing = [state for state in states if state.partitions is None and is_needed(state.spec, settings)]
+    for state in missing:
+        if state.spec.is_input and settings.topics.own_name(state.spec.name) is not None:
+            raise InputError(
+                f"topic {state.name} (topics.{state.spec.setting}) does not exist at {settings.kafka.brokers}, or the user may "
+                "not see it; correct the name, or create it"
+            )
+    if missing:
         states = create_topics(admin, settings)
     check_partitions(states)
 

@@ -5,7 +5,7 @@
     alert = decode_message(AlertEvent, value)            JSON or Avro
 
 Whatever the bytes are, a decoder returns a valid value or raises `wheeltapper.schemas.errors.DecodeError`, in bounded time and
-memory. The limits are in `wheeltapper.schemas.codec.checks`; docs/messages.md shows every message in every encoding.
+memory. The limits are in `wheeltapper.schemas.limits`; docs/messages.md shows every message in every encoding.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import BaseModel
 
 from wheeltapper.schemas.codec import arrow_codec, avro_codec, json_codec
-from wheeltapper.schemas.codec.checks import MAX_CHANNELS, MAX_MESSAGE_BYTES, MAX_PARSED_BYTES, MAX_ROWS, MAX_VALUES
 from wheeltapper.schemas.codec.encoding import CONTENT_TYPES, Encoding, sniff_encoding
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.schemas.limits import MAX_CHANNELS, MAX_MESSAGE_BYTES, MAX_PARSED_BYTES, MAX_ROWS, MAX_VALUES
 from wheeltapper.schemas.sensor_block import SensorBlock
 
 __all__ = [

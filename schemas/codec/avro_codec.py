@@ -26,6 +26,7 @@ from wheeltapper.schemas.codec.avro_schemas import (
     known_writers,
     schema_fingerprint,
     schema_name,
+    spelled_symbols,
     writer_of,
     writer_schema,
 )
@@ -34,6 +35,7 @@ from wheeltapper.schemas.codec.fields import block_from_fields, block_values
 from wheeltapper.schemas.codec.json_codec import first_complaint
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.schemas.limits import MAX_MESSAGE_BYTES, MAX_PARSED_BYTES
 from wheeltapper.schemas.sensor_block import SensorBlock
 
 M = TypeVar("M", bound=BaseModel)
@@ -92,7 +94,7 @@ def decode_sensor_block(value: bytes, machine: str | None = None) -> SensorBlock
         checks.check_finite(block.values, block.channels)
         return block
     # The head is parsed into Python objects, so it may only take as much of the message as those may.
-    source = BytesIO(datum[: checks.MAX_PARSED_BYTES])
+    source = BytesIO(datum[:MAX_PARSED_BYTES])
     head = _read(source, _head_schema())
     checks.check_size(len(head["ts"]), len(head["channels"]))  # first, for zeros: they are no rows of no machine
     named = checks.checked_machine(head["machine"], machine)
@@ -140,10 +142,10 @@ def _values(data: bytes, rows: int, channels: tuple[str, ...]) -> np.ndarray:
 
 
 def _check_parsable(data: bytes) -> None:
-    if len(data) > checks.MAX_PARSED_BYTES:
+    if len(data) > MAX_PARSED_BYTES:
         raise DecodeError(
             DeadLetterReason.TOO_LARGE,
-            f"{len(data)} bytes of Avro in another layout than ours, at most {checks.MAX_PARSED_BYTES} are read",
+            f"{len(data)} bytes of Avro in another layout than ours, at most {MAX_PARSED_BYTES} are read",
         )
 
 
@@ -178,13 +180,13 @@ def _contained(value: bytes, name: str) -> tuple[bytes, Any]:
         raise checks.no_block(f"an Avro container with codec {checks.shown(codec)}, expected null or deflate")
     inflater = zlib.decompressobj(_RAW_DEFLATE)
     try:
-        datum = inflater.decompress(block["data"], checks.MAX_MESSAGE_BYTES)
+        datum = inflater.decompress(block["data"], MAX_MESSAGE_BYTES)
     except zlib.error as error:
         raise checks.no_block(f"not deflate: {error}") from None
     if not inflater.eof:
         raise DecodeError(
             DeadLetterReason.TOO_LARGE,
-            f"an Avro container that is cut off or inflates to more than {checks.MAX_MESSAGE_BYTES} bytes",
+            f"an Avro container that is cut off or inflates to more than {MAX_MESSAGE_BYTES} bytes",
         )
     return datum, writer
 
@@ -240,7 +242,10 @@ def decode_message(model_type: type[M], value: bytes) -> M:
     datum, writer = _datum(value, name)
     _check_parsable(datum)
     try:
-        return model_type.model_validate(_read_all(datum, writer, writer_schema(name)))
+        fields = _read_all(datum, writer, writer_schema(name))
+        for field, spelled in spelled_symbols(name).items():
+            fields[field] = spelled.value_of.get(fields[field], fields[field])
+        return model_type.model_validate(fields)
     except ValidationError as error:
         raise checks.no_block(f"no {model_type.__name__}: {first_complaint(error)}") from None
 
@@ -249,5 +254,8 @@ def encode_message(message: BaseModel) -> bytes:
     """Write one of the models of `wheeltapper.schemas.events` in single-object encoding."""
     name = schema_name(type(message))
     out = _start(name)
-    schemaless_writer(out, writer_schema(name), message.model_dump())
+    fields = message.model_dump()
+    for field, spelled in spelled_symbols(name).items():
+        fields[field] = spelled.symbol_of.get(fields[field], fields[field])
+    schemaless_writer(out, writer_schema(name), fields)
     return out.getvalue()

@@ -8,36 +8,23 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from fastavro import parse_schema
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 from pydantic import BaseModel
 
+from wheeltapper.schemas.avro_records import JSON_SYMBOLS
 from wheeltapper.schemas.codec import checks
 from wheeltapper.schemas.errors import DecodeError
-from wheeltapper.schemas.events import (
-    ActiveModel,
-    AlertEvent,
-    DeadLetterReason,
-    Label,
-    LabelRequest,
-    Localization,
-    ScoreBlock,
-)
-from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.schemas.topics import TOPICS, schema_name_of
 
 SCHEMAS_FOLDER = Path(__file__).resolve().parents[1]
 
 SCHEMA_NAMES: dict[type, str] = {
-    SensorBlock: "sensor_block",
-    ScoreBlock: "score_block",
-    AlertEvent: "alert_event",
-    Localization: "localization",
-    LabelRequest: "label_request",
-    Label: "label",
-    ActiveModel: "active_model",
+    spec.model: schema_name_of(spec.model) for spec in TOPICS.values() if spec.model is not None
 }
 """File name, without its ending, of each message's schema."""
 
@@ -45,7 +32,6 @@ SCHEMA_NAMES: dict[type, str] = {
 _MAX_DEPTH = 32
 _MAX_SCHEMA_BYTES = 64 * 1024
 _SIZED = {"boolean", "int", "long", "float", "double", "bytes", "string"}
-_TIME_FIELDS = {"ts", "time", "opened_at", "at"}
 _MICROSECONDS = "timestamp-micros"
 
 
@@ -78,6 +64,25 @@ def writer_schema(name: str) -> Any:
 def schema_fingerprint(name: str) -> bytes:
     """8 bytes, CRC-64-AVRO of the parsing canonical form, as single-object encoding carries them."""
     return _fingerprint(schema_text(name))
+
+
+class SpelledSymbols(NamedTuple):
+    """A choice with values that Avro cannot spell, as 'no-data': the value of each symbol, and the symbol of each value."""
+
+    value_of: dict[str | None, str]
+    symbol_of: dict[str | None, str]
+
+
+@cache
+def spelled_symbols(name: str) -> dict[str, SpelledSymbols]:
+    """Field of the message -> how its values are spelled; only of those fields where symbols and values differ."""
+    found = {}
+    for field in writer_schema(name)["fields"]:
+        for branch in field["type"] if isinstance(field["type"], list) else [field["type"]]:
+            if isinstance(branch, dict) and JSON_SYMBOLS in branch:
+                pairs = list(zip(branch["symbols"], branch[JSON_SYMBOLS], strict=True))
+                found[field["name"]] = SpelledSymbols(dict(pairs), {value: symbol for symbol, value in pairs})
+    return found
 
 
 def _fingerprint(text: bytes) -> bytes:
@@ -113,7 +118,7 @@ def writer_of(name: str, text: bytes) -> Any:
         for field in schema["fields"]:
             logical_types: set[str] = set()
             _without_logical_types(field["type"], logical_types)
-            if field["name"] in _TIME_FIELDS and logical_types - {_MICROSECONDS}:
+            if field["name"] in _time_fields(name) and logical_types - {_MICROSECONDS}:
                 raise DecodeError(
                     DeadLetterReason.BAD_TIME,
                     f"field {checks.shown(field['name'])} is {checks.shown(logical_types)}, expected {_MICROSECONDS}",
@@ -127,6 +132,18 @@ def writer_of(name: str, text: bytes) -> Any:
     except Exception as error:  # fastavro has a dozen kinds; a schema from outside can raise any of them
         raise checks.no_block(f"no readable Avro schema: {type(error).__name__} {checks.shown(str(error))}") from None
     return plain if known is None else known
+
+
+@cache
+def _time_fields(name: str) -> set[str]:
+    """The fields of a message that are event times, or lists of them."""
+    found = set()
+    for field in orjson.loads(schema_text(name))["fields"]:
+        logical_types: set[str] = set()
+        _without_logical_types(field["type"], logical_types)
+        if _MICROSECONDS in logical_types:
+            found.add(field["name"])
+    return found
 
 
 def _without_logical_types(schema: Any, found: set[str]) -> Any:

@@ -12,18 +12,7 @@ import numpy as np
 from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS, micros_from_iso
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason
-from wheeltapper.schemas.topics import SENSORS_MAX_BYTES
-
-MAX_MESSAGE_BYTES = SENSORS_MAX_BYTES
-"""Longest value that is read at all."""
-MAX_PARSED_BYTES = 8 * 1024 * 1024
-"""Longest value that is parsed into Python objects (JSON, foreign Avro): they can take 30 times their text's memory."""
-MAX_ROWS = 65_536
-MAX_CHANNELS = 8_192
-MAX_VALUES = 8_388_608
-"""Most rows x channels of a block: 32 MiB of float32, also where a compressed message would hold more."""
-MAX_NAME_LENGTH = 1_024
-"""Longest machine or channel name, in characters."""
+from wheeltapper.schemas.limits import MAX_CHANNELS, MAX_NAME_LENGTH, MAX_ROWS, MAX_VALUES
 
 # Only tuples up to this width are remembered: bounds what made-up channel names can fill the cache with.
 _MAX_CACHED_WIDTH = 1_024

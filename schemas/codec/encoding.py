@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason
-
-Encoding = Literal["json", "avro", "arrow"]
+from wheeltapper.schemas.topics import Encoding
 
 CONTENT_TYPES: dict[Encoding, str] = {
     "json": "application/json",

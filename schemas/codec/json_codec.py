@@ -19,6 +19,7 @@ from wheeltapper.schemas.codec.encoding import BYTE_ORDER_MARK, WIRE_MAGIC, WIRE
 from wheeltapper.schemas.codec.fields import block_from_fields
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.schemas.limits import MAX_PARSED_BYTES
 from wheeltapper.schemas.sensor_block import SensorBlock
 
 M = TypeVar("M", bound=BaseModel)
@@ -43,10 +44,10 @@ def decode_sensor_block(value: bytes, machine: str | None = None) -> SensorBlock
 
 
 def _parse(value: bytes) -> Any:
-    if len(value) > checks.MAX_PARSED_BYTES:
+    if len(value) > MAX_PARSED_BYTES:
         raise DecodeError(
             DeadLetterReason.TOO_LARGE,
-            f"{len(value)} bytes of JSON, at most {checks.MAX_PARSED_BYTES} are read; send Arrow or smaller blocks",
+            f"{len(value)} bytes of JSON, at most {MAX_PARSED_BYTES} are read; send Arrow or smaller blocks",
         )
     value = _plain(value)
     try:

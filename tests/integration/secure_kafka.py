@@ -16,7 +16,9 @@ from confluent_kafka.admin import (
 from confluent_kafka.admin import ResourceType as AclResource
 
 from tests.integration.kafka_tools import Broker
-from wheeltapper.schemas.topics import topic_name
+from wheeltapper.kafka_admin import is_needed
+from wheeltapper.schemas.topics import TOPICS, Program, topic_name
+from wheeltapper.stream.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -63,22 +65,18 @@ class SecureKafka:
         return {"WHEELTAPPER_KAFKA__SASL_PASSWORD": who[1]}
 
     def grant_worker(self, user: str, prefix: str, group: str) -> None:
-        """The rights that a worker needs and no more; docs/deploy.md lists the same."""
-        reads, writes = AclOperation.READ, AclOperation.WRITE
-        topics = {
-            "sensors": (reads,),
-            "state": (reads, writes),
-            "alerts": (writes,),
-            "localizations": (writes,),
-            "scores": (writes,),
-            # How large a dead letter may be is asked of the topic itself.
-            "dead-letters": (writes, AclOperation.DESCRIBE_CONFIGS),
-        }
-        rights = [(AclResource.TOPIC, topic_name(prefix, name), each) for name, all_ in topics.items() for each in all_]
-        rights += [(AclResource.GROUP, group, reads)]
+        """The rights that the table of topics, and with it docs/deploy.md, gives a worker with default settings, and no more."""
+        rights = [
+            (AclResource.TOPIC, topic_name(prefix, spec.name), AclOperation[operation])
+            for spec in TOPICS.values()
+            if is_needed(spec, Settings())
+            for access in spec.access_of(Program.WORKER)
+            for operation in access.operations
+        ]
+        rights += [(AclResource.GROUP, group, AclOperation.READ)]
         bindings = [_allow(resource, name, user, right) for resource, name, right in rights]
         # Every worker of the group has an id of its own that starts with the group's name.
-        bindings += [_allow(AclResource.TRANSACTIONAL_ID, group, user, writes, prefixed=True)]
+        bindings += [_allow(AclResource.TRANSACTIONAL_ID, group, user, AclOperation.WRITE, prefixed=True)]
         self.grant(bindings)
 
     def grant_topic(self, user: str, topic: str, *rights: AclOperation) -> None:

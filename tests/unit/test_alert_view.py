@@ -58,6 +58,28 @@ def test_a_cleared_alert_tells_its_duration_and_peak() -> None:
     assert render(alert).plain.endswith("after 1 h 5 min, peak 3.25")
 
 
+@pytest.mark.parametrize("reason", [None, "recovered"])
+def test_a_recovery_is_not_told_it_is_the_rule(reason: str | None) -> None:
+    # given an alert that cleared because its score fell, or one of an earlier version, which does not say
+    line = render(make_alert(event="cleared", peak_score=3.25, reason=reason)).plain
+    # when it is rendered, then the line ends as ever
+    assert line.endswith("after 0 s, peak 3.25")
+
+
+@pytest.mark.parametrize("reason", ["superseded", "machine-retired", "no-data"])
+def test_another_end_than_a_recovery_is_told(reason: str) -> None:
+    # given an alert that ended though the machine did not recover, when it is rendered, then the line says why
+    line = render(make_alert(event="cleared", peak_score=3.25, reason=reason)).plain
+    assert line.endswith(f"after 0 s, peak 3.25, reason: {reason}")
+
+
+def test_an_alert_of_a_silent_machine_has_no_channels_to_show() -> None:
+    # given an alert that no bundle raised
+    alert = make_alert(rule="no-data", detector="no-data", bundle="", channels=(), score=1.002, severity=50)
+    # when it is rendered, then its line ends with the score
+    assert render(alert).plain == "2023-11-14T22:13:20Z   50  opened   pump-3  no-data  score 1.002"
+
+
 def test_names_cannot_move_the_readers_cursor() -> None:
     # given names with terminal control sequences
     channel = ChannelShare(channel="\x1b[2Jx", unit="\r", share=1.0, actual=1.0)

@@ -46,12 +46,7 @@ def test_the_values_shown_are_the_defaults(shown: dict[str, dict[str, object]]) 
         for key, default in values:
             if default is not None:
                 assert getattr(getattr(settings, section), key) == default, f"{section}.{key}"
-    topics = settings.topics.model_dump()
-    assert {name: settings.topics.full_name(name) for name in topics if name not in ("prefix", "sensors")} == {
-        name: Settings().topics.full_name(name.replace("_", "-"))
-        for name in topics
-        if name not in ("prefix", "sensors")
-    }
+    assert settings.topics.full_names() == Settings().topics.full_names()
 
 
 @pytest.mark.parametrize(("target", "runtime"), [("cpu", "onnxruntime"), ("cuda", "onnxruntime-gpu[cuda,cudnn]")])

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from wheeltapper.kafka_admin import DEFAULT_PARTITIONS, add_kafka_arguments, add_prefix_argument
+    from wheeltapper.schemas.topics import TOPICS
 
+    fixed = ", ".join(f"'{name}' has {spec.partitions}" for name, spec in TOPICS.items() if spec.partitions is not None)
     parser.add_argument(
         "action",
         choices=("create", "list"),
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         help="partitions of a new topic: at most so many workers can share the machines (default: as many as the sensors "
-        f"topic has, {DEFAULT_PARTITIONS} where it is new; 'models' always has 1)",
+        f"topic has, {DEFAULT_PARTITIONS} where it is new; fixed: {fixed})",
     )
     parser.add_argument(
         "--replication",

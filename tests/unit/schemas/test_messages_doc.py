@@ -23,7 +23,7 @@ from wheeltapper.schemas.codec import (
 )
 from wheeltapper.schemas.codec.avro_schemas import SCHEMA_NAMES, schema_fingerprint
 from wheeltapper.schemas.codec.checks import MAX_NAME_LENGTH
-from wheeltapper.schemas.events import DeadLetterHeader, DeadLetterReason
+from wheeltapper.schemas.events import ClearReason, DeadLetterHeader, DeadLetterReason
 from wheeltapper.schemas.generate import json_schema
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.schemas.topics import DEFAULT_PREFIX, TOPICS
@@ -65,9 +65,11 @@ def test_the_avro_bytes_are_those_of_the_example() -> None:
 
 
 def test_topics_are_those_that_are_made() -> None:
-    documented = {row[0].strip("`"): row[2] for row in rows_of_table("Topics")}
+    documented = {row[0].strip("`"): (row[2], row[3], row[4]) for row in rows_of_table("Topics")}
 
-    assert documented == {name: topic.cleanup for name, topic in TOPICS.items()}
+    assert documented == {
+        name: (topic.key, ", ".join(topic.codecs) or "-", topic.cleanup) for name, topic in TOPICS.items()
+    }
     assert f"prefix `{DEFAULT_PREFIX}`" in TEXT
 
 
@@ -78,6 +80,13 @@ def test_reasons_headers_and_content_types_are_those_of_the_code() -> None:
     assert [row[0] for row in rows_of_table("Dead letters")] == [f"`{header}`" for header in DeadLetterHeader]
     for content_type in CONTENT_TYPES.values():
         assert f"`{content_type}`" in TEXT
+
+
+def test_reasons_of_an_end_are_those_of_the_code() -> None:
+    table = TEXT.split("| reason | symbol in Avro | meaning |\n|---|---|---|\n")[1].split("\n\n")[0]
+    documented = [tuple(cell.strip(" `") for cell in line.split("|")[1:3]) for line in table.splitlines()]
+
+    assert documented == [(reason, reason.replace("-", "_")) for reason in ClearReason]
 
 
 def test_limits_are_those_of_the_code() -> None:
