@@ -12,9 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.counters import Counters
-from wheeltapper.stream.engine import Engine
+from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.progress import Progress
+from wheeltapper.stream.shell import Engine
 
 
 @dataclass(frozen=True)

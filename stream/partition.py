@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.core.windows import Machine
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.routes import Route, Routes
 from wheeltapper.stream.settings import StateSettings

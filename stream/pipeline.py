@@ -10,20 +10,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wheeltapper.stream.alert_messages import AlertMessages
-from wheeltapper.stream.alerts import AlertLifecycle
-from wheeltapper.stream.counters import Counters, count
-from wheeltapper.stream.decoding import Decoder, MachineRows
-from wheeltapper.stream.label_requests import LabelRequests
-from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.core.alert_life import AlertLifecycle
+from wheeltapper.stream.core.counters import Counters, count
+from wheeltapper.stream.core.judging import Segment
+from wheeltapper.stream.core.row_clock import accept_rows
+from wheeltapper.stream.core.scoring import BatchScorer, ScoredWindows
+from wheeltapper.stream.core.thresholds.spot import SECONDS_PER_DAY, SpotThreshold
+from wheeltapper.stream.core.windows import Machine
+from wheeltapper.stream.judges.labels import LabelRequests
+from wheeltapper.stream.judges.messages import AlertMessages
+from wheeltapper.stream.kinds.sensors.decoding import Decoder, MachineRows
 from wheeltapper.stream.partition import PartitionState
 from wheeltapper.stream.records import Output, PartitionBatch
 from wheeltapper.stream.routes import Route, Routes, Rule
-from wheeltapper.stream.rows import accept_rows
-from wheeltapper.stream.scoring import BatchScorer, ScoredWindows
-from wheeltapper.stream.segment import Segment
 from wheeltapper.stream.settings import Settings
-from wheeltapper.stream.thresholds import SECONDS_PER_DAY, SpotThreshold
 
 
 class _RuleEngine:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import orjson
 
-from wheeltapper.stream.alerts import Question, RuleState
-from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.core.alert_life import Question, RuleState
+from wheeltapper.stream.core.thresholds.spot import SpotState
+from wheeltapper.stream.core.windows import Machine
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.routes import Route
-from wheeltapper.stream.thresholds import SpotState
 
 MAGIC = b"WTS1"
 CHECK = struct.Struct("<4sI")

@@ -18,13 +18,13 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.engine import Engine
 from wheeltapper.stream.health import WorkerStatus, serve_health
 from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.progress import Progress
 from wheeltapper.stream.publisher import Publisher
 from wheeltapper.stream.routes import Routes, load_routes
 from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.shell import Engine
 from wheeltapper.stream.transactions import TransactionalId, broker_has_transactions
 
 log = structlog.get_logger(__name__)

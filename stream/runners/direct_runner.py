@@ -15,13 +15,13 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.engine import Engine
 from wheeltapper.stream.kafka_client import broker_answers, client_config
 from wheeltapper.stream.kafka_errors import PublishError, refusal
 from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.runners.stopping import IdleClock
 from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.shell import Engine
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,6 @@ from faust.types.auth import SASLMechanism
 from yarl import URL
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.engine import Engine
 from wheeltapper.stream.kafka_client import broker_answers
 from wheeltapper.stream.kafka_errors import PublishError, refusal, refusal_of
 from wheeltapper.stream.progress import Progress, StallError
@@ -32,6 +31,7 @@ from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
 from wheeltapper.stream.runners.repeated_lines import limit_repeats
 from wheeltapper.stream.settings import KafkaSettings, Settings
+from wheeltapper.stream.shell import Engine
 
 log = structlog.get_logger(__name__)
 

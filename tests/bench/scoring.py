@@ -18,8 +18,8 @@ import onnxruntime as ort
 from workload import STRIDE, WINDOW, Detector, make_workload, write_bundle
 
 from wheeltapper.schemas.bundle import open_bundle
+from wheeltapper.stream.core.scoring import BatchScorer
 from wheeltapper.stream.routes import Rule
-from wheeltapper.stream.scoring import BatchScorer
 
 WINDOWS = 8_192
 BARE_BATCHES = (64, 512)  # windows in one session.run; the faster one is the measure

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from wheeltapper.stream.core.thresholds.spot import MAX_EXCESSES, SpotState, SpotThreshold
 from wheeltapper.stream.settings import ThresholdSettings
-from wheeltapper.stream.thresholds import MAX_EXCESSES, SpotState, SpotThreshold
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 

@@ -14,7 +14,7 @@ ROOMS = ("schemas", "models", "training", "stream", "deploy", "wheeltapper")
 MAY_IMPORT = {
     "schemas": {"schemas"},
     "models": {"models", "schemas"},
-    "training": {"training", "models", "schemas"},
+    "training": {"training", "models", "schemas", "stream"},  # of stream the core alone
     "stream": {"stream", "schemas"},
     "deploy": set(ROOMS),
     "wheeltapper": set(ROOMS),

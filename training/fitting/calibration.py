@@ -28,8 +28,8 @@ from wheeltapper.models.fitted import FittedDetector
 from wheeltapper.models.training_rows import carry_forward, channel_medians
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.bundle.manifest import Calibration
-from wheeltapper.schemas.bundle.tail import fit_tail
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.tail import fit_tail
 from wheeltapper.training.judging.metrics.alarms import SECONDS_PER_DAY, alarm_spans
 
 FALSE_ALARMS_PER_DAY = 0.25

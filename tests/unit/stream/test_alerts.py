@@ -15,7 +15,7 @@ from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import MINUTE, REPEATABLE, START, block_of, feed, message_of, parsed, part_of, scores_of
 from wheeltapper.schemas.codec import decode_message
 from wheeltapper.schemas.events import AlertEvent, Localization, ScoreBlock
-from wheeltapper.stream.alerts import AlertLifecycle, RuleState, alert_id, severity_of
+from wheeltapper.stream.core.alert_life import AlertLifecycle, RuleState, alert_id, severity_of
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.settings import ScoringSettings, Settings, ThresholdSettings
 from wheeltapper.stream.state import snapshot_header

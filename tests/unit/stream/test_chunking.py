@@ -30,7 +30,7 @@ from tests.unit.stream.feeds import (
     scores_of,
 )
 from wheeltapper.schemas.sensor_block import SensorBlock
-from wheeltapper.stream.counters import Counters
+from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.settings import Settings, ThresholdSettings, WindowSettings
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import wheeltapper.stream.label_requests
+import wheeltapper.stream.judges.labels
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import MINUTE, REPEATABLE, batch_of, block_of, feed, message_of, row_by_row, scores_of
@@ -21,8 +21,8 @@ from tests.unit.stream.test_chunking import BUNDLES, THRESHOLDS, batch_sizes, gr
 from tests.unit.stream.test_restart import Broker, live, lives, small_messages
 from wheeltapper.schemas.codec import decode_message
 from wheeltapper.schemas.events import LabelRequest
-from wheeltapper.stream.label_requests import LEAST_GAIN
-from wheeltapper.stream.machine import RowTail
+from wheeltapper.stream.core.windows import RowTail
+from wheeltapper.stream.judges.labels import LEAST_GAIN
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import LabelSettings, Settings, StateSettings, WindowSettings
@@ -153,7 +153,7 @@ def test_of_a_very_large_window_the_last_rows_are_sent(
     open_routes: OpenRoutes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given that no more than 6 values may be sent, and windows of 5 rows and 2 channels
-    monkeypatch.setattr(wheeltapper.stream.label_requests, "MAX_LABEL_VALUES", 6)
+    monkeypatch.setattr(wheeltapper.stream.judges.labels, "MAX_LABEL_VALUES", 6)
     recipe = Recipe(channels=("a", "b"), window=5, weighting="scored row")
     values = np.full((6, 2), 0.5)
     values[4, 0] = 1.5

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.stream.feeds import REPEATABLE
-from wheeltapper.stream.machine import RowTail
+from wheeltapper.stream.core.windows import RowTail
 
 
 class NaiveTail:

@@ -51,7 +51,7 @@ class Broker:
 
 
 class Worker:
-    """What `wheeltapper.stream.engine` does around a pipeline, in the same order, with steps at which it can be killed."""
+    """What `wheeltapper.stream.shell` does around a pipeline, in the same order, with steps at which it can be killed."""
 
     def __init__(self, broker: Broker, routes: Routes, chosen: Settings, *, transactional: bool) -> None:
         self.broker = broker

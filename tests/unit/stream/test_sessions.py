@@ -12,13 +12,13 @@ from confluent_kafka import KafkaError, KafkaException
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import batch_of, block_of, message_of
 from wheeltapper.stream import worker
-from wheeltapper.stream.engine import Engine
 from wheeltapper.stream.health import WorkerStatus
 from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.publisher import Publisher
 from wheeltapper.stream.runners import direct_runner
 from wheeltapper.stream.runners.direct_runner import DirectRunner
 from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.shell import Engine
 
 SESSIONS = 30
 ROWS = 12

@@ -29,8 +29,8 @@ from tests.unit.stream.feeds import (
     scores_of,
 )
 from tests.unit.stream.test_chunking import machine_rows
-from wheeltapper.stream.alerts import RuleState
-from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.core.alert_life import RuleState
+from wheeltapper.stream.core.windows import Machine
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.routes import Routes

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from wheeltapper.schemas.bundle.tail import fit_tail
+from wheeltapper.stream.core.tail import fit_tail
 from wheeltapper.stream.settings import ThresholdSettings
 
 SECONDS_PER_DAY = 86_400.0

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 
-from wheeltapper.stream.counters import Counters
-from wheeltapper.stream.decoding import MachineRows
-from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.core.windows import Machine
+from wheeltapper.stream.kinds.sensors.decoding import MachineRows
 from wheeltapper.stream.settings import WindowSettings
 
 log = structlog.get_logger(__name__)

@@ -8,10 +8,10 @@ import numpy as np
 import orjson
 
 from wheeltapper.schemas.events import AlertEvent, ChannelShare, Localization
-from wheeltapper.stream.alerts import EventKind, RuleState, alert_id, severity_of
+from wheeltapper.stream.core.alert_life import EventKind, RuleState, alert_id, severity_of
+from wheeltapper.stream.core.scoring import ScoredWindows
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.routes import Rule
-from wheeltapper.stream.scoring import ScoredWindows
 from wheeltapper.stream.settings import ScoringSettings
 
 JSON_HEADERS = (("content-type", b"application/json"),)

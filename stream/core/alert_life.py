@@ -6,8 +6,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Literal
 
+from wheeltapper.stream.core.thresholds.spot import SpotState
 from wheeltapper.stream.settings import ThresholdSettings
-from wheeltapper.stream.thresholds import SpotState
 
 # Any fixed UUID serves as the name space; the ids must only be the same everywhere.
 ALERT_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:wheeltapper:alert")

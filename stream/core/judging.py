@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wheeltapper.stream.alerts import RuleState
-from wheeltapper.stream.machine import Machine, SpannedRows
+from wheeltapper.stream.core.alert_life import RuleState
+from wheeltapper.stream.core.windows import Machine, SpannedRows
 from wheeltapper.stream.partition import PartitionState
 
 

@@ -22,7 +22,7 @@ from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason as Reason
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.stream.dead_letters import dead_letter
-from wheeltapper.stream.field_mapping import FieldMapping, micros_of, text_of, to_float32
+from wheeltapper.stream.kinds.sensors.field_mapping import FieldMapping, micros_of, text_of, to_float32
 from wheeltapper.stream.records import Headers, Output, PartitionBatch
 from wheeltapper.stream.routes import Route, Routes
 from wheeltapper.stream.settings import InputSettings

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wheeltapper.stream.alerts import RuleState
+from wheeltapper.stream.core.alert_life import RuleState
 from wheeltapper.stream.routes import Route
 
 

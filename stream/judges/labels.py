@@ -14,14 +14,14 @@ import numpy as np
 import orjson
 
 from wheeltapper.schemas.topics import LABEL_REQUESTS, MAX_LABEL_VALUES
-from wheeltapper.stream.alert_messages import JSON_HEADERS, AlertMessages, short
-from wheeltapper.stream.alerts import Question
+from wheeltapper.stream.core.alert_life import Question
+from wheeltapper.stream.core.judging import Segment
+from wheeltapper.stream.core.scoring import ScoredWindows
+from wheeltapper.stream.core.thresholds.spot import SECONDS_PER_DAY
+from wheeltapper.stream.judges.messages import JSON_HEADERS, AlertMessages, short
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.routes import Rule
-from wheeltapper.stream.scoring import ScoredWindows
-from wheeltapper.stream.segment import Segment
 from wheeltapper.stream.settings import LabelSettings
-from wheeltapper.stream.thresholds import SECONDS_PER_DAY
 
 # Any fixed UUID serves as the name space; the ids must only be the same everywhere.
 REQUEST_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:wheeltapper:label-request")

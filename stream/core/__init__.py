@@ -1,0 +1,1 @@
+"""The floor beneath stream and training."""
