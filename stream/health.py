@@ -14,20 +14,20 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.progress import Progress
-from wheeltapper.stream.shell import Engine
+from wheeltapper.stream.shell import Shell
 
 
 @dataclass(frozen=True)
 class _Totals:
-    """What metrics tell of engines that have ended, and of the running one."""
+    """What metrics tell of shells that have ended, and of the running one."""
 
     counters: Counters = field(default_factory=Counters)
     working_seconds: float = 0.0
     scoring_seconds: float = 0.0
 
     @staticmethod
-    def of(engine: Engine) -> _Totals:
-        return _Totals(engine.pipeline.counters, engine.working_seconds, engine.pipeline.scoring_seconds)
+    def of(shell: Shell) -> _Totals:
+        return _Totals(shell.pipeline.counters, shell.working_seconds, shell.pipeline.scoring_seconds)
 
     def __add__(self, other: _Totals) -> _Totals:
         return _Totals(
@@ -38,36 +38,36 @@ class _Totals:
 
 
 class WorkerStatus:
-    """What is known of the running engine. Engines come and go with sessions; counts add up over them."""
+    """What is known of the running shell. Shells come and go with sessions; counts add up over them."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._engine: Engine | None = None
+        self._shell: Shell | None = None
         self._ended = _Totals()
         # A scrape between the two steps of `follow` would miss a session's counts, or have them twice.
         self._lock = threading.Lock()
 
-    def follow(self, engine: Engine) -> None:
-        """Report on this engine from now on. Of the one before only its counts are kept: it holds a Kafka client."""
+    def follow(self, shell: Shell) -> None:
+        """Report on this shell from now on. Of the one before only its counts are kept: it holds a Kafka client."""
         with self._lock:
-            if self._engine is not None:
-                self._ended = self._ended + _Totals.of(self._engine)
-            self._engine = engine
+            if self._shell is not None:
+                self._ended = self._ended + _Totals.of(self._shell)
+            self._shell = shell
 
     def problem(self) -> str | None:
         """Why the worker is not ready; None where it is."""
-        engine = self._engine
-        if engine is None:
+        shell = self._shell
+        if shell is None:
             return "bundles are being loaded"
         problem = self._progress.problem()
-        return problem or (None if engine.assigned else "no partitions have been assigned yet")
+        return problem or (None if shell.assigned else "no partitions have been assigned yet")
 
     def collect(self) -> Iterable[Metric]:
         """Metrics in Prometheus's form."""
         with self._lock:
-            engine, totals = self._engine, self._ended
-        if engine is not None:
-            totals = totals + _Totals.of(engine)
+            shell, totals = self._shell, self._ended
+        if shell is not None:
+            totals = totals + _Totals.of(shell)
         counts = totals.counters
 
         def counter(name: str, text: str, value: float) -> CounterMetricFamily:
@@ -82,6 +82,10 @@ class WorkerStatus:
         yield counter("windows", "Windows scored.", counts.windows)
         yield counter("not_finite_scores", "Scores that were no finite number.", counts.not_finite_scores)
         yield counter("label_requests", "Windows that a person was asked to judge.", counts.label_requests)
+        yield counter("silent_machines", "Machines found silent (NO_DATA).", counts.silent_machines)
+        yield counter(
+            "forgotten_machines", "Machines dropped after state.forget_machine_after_s.", counts.forgotten_machines
+        )
         yield counter("scoring_seconds", "Time spent in onnxruntime.", totals.scoring_seconds)
         yield GaugeMetricFamily(
             "wheeltapper_working_seconds",
@@ -102,20 +106,23 @@ class WorkerStatus:
             value=counts.newest_time / 1e6,
         )
         yield GaugeMetricFamily("wheeltapper_ready", "1 where /readyz is 200.", value=self.problem() is None)
-        if engine is not None:
-            yield from self._partition_metrics(engine)
+        if shell is not None:
+            yield from self._partition_metrics(shell)
 
-    def _partition_metrics(self, engine: Engine) -> Iterable[Metric]:
+    def _partition_metrics(self, shell: Shell) -> Iterable[Metric]:
         positions = GaugeMetricFamily(
-            "wheeltapper_position", "Offset of the next message to handle.", labels=["partition"]
+            "wheeltapper_position", "Offset of the next message to handle.", labels=["topic", "partition"]
         )
-        commits = GaugeMetricFamily("wheeltapper_committed", "Offset that a restart reads from.", labels=["partition"])
-        machines = GaugeMetricFamily("wheeltapper_machines", "Machines with rows.", labels=["partition"])
+        commits = GaugeMetricFamily(
+            "wheeltapper_committed", "Offset that a restart reads from.", labels=["topic", "partition"]
+        )
+        machines = GaugeMetricFamily("wheeltapper_machines", "Machines with rows.", labels=["topic", "partition"])
         # Copied: the worker's thread may change the dictionary meanwhile.
-        for number, state in list(engine.pipeline.partitions.items()):
-            positions.add_metric([str(number)], state.position)
-            commits.add_metric([str(number)], engine.committed_offset(number))
-            machines.add_metric([str(number)], state.machines)
+        for key, state in list(shell.pipeline.partitions.items()):
+            labels = [key[0], str(key[1])]
+            positions.add_metric(labels, state.position)
+            commits.add_metric(labels, shell.committed_offset(key))
+            machines.add_metric(labels, state.machines)
         yield from (positions, commits, machines)
         yield GaugeMetricFamily(
             "wheeltapper_last_progress_seconds",

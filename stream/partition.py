@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TypeAlias
+
 import structlog
 
-from wheeltapper.stream.core.windows import Machine
+from wheeltapper.schemas.events import ClearReason
+from wheeltapper.stream.core.alert_judge import ALERT
+from wheeltapper.stream.core.alert_life import AlertState
+from wheeltapper.stream.core.judging import Emission
+from wheeltapper.stream.core.scoring_loop import RuleRuntime
+from wheeltapper.stream.deployment import InForce, shadow_slot, still_needed
+from wheeltapper.stream.judges.messages import ended_alert
+from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
+from wheeltapper.stream.kinds.contract import Route
+from wheeltapper.stream.machine import Machine, ServedRule
 from wheeltapper.stream.records import Output
-from wheeltapper.stream.routes import Route, Routes
-from wheeltapper.stream.settings import StateSettings
+from wheeltapper.stream.rule_book import MachineRules, RuleBook
+from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.state import (
+    DEPLOYMENTS,
     PROGRESS,
+    SavedRule,
+    Snapshot,
     SnapshotError,
+    deployments_record,
     machine_snapshot,
+    read_deployments,
     read_progress,
-    restore_machine,
-    snapshot_header,
+    read_snapshot,
 )
 
 log = structlog.get_logger(__name__)
+
+PartitionKey: TypeAlias = tuple[str, int]
+"""Full name of the input topic, and the partition's number."""
+
+
+def state_prefix(group: str, topic: str) -> bytes:
+    """What keys in the `state` topic start with, for an input topic (its full name)."""
+    return f"{group}/{topic}/".encode()
 
 
 class PartitionState:
@@ -31,43 +56,169 @@ class PartitionState:
         position: offset of the next message to handle.
         published: output of all input below it had been published when the partition was taken over.
         progress_written: position in the last progress record.
+        state_prefix: what the keys of its records in the `state` topic start with: group and input topic.
     """
 
-    def __init__(self, partition: int, settings: StateSettings) -> None:
-        self.partition = partition
+    def __init__(self, key: PartitionKey, kind: str, settings: Settings, book: RuleBook) -> None:
+        self.key = key
+        self.kind = kind
         self.position = 0
         self.published = 0
         self.progress_written = 0
-        self._settings = settings
+        self.state_prefix = state_prefix(settings.kafka.group, key[0])
+        self._settings = settings.state
+        self._no_data = settings.no_data
+        self._book = book
+        self._deployments: list[InForce] = []
+        self._in_force = 0
+        """How many of the deployments hold at `position`."""
         self._machines: dict[str, Machine] = {}
+        self._heard: dict[str, float] = {}
+        """Machine -> monotonic time (s) of its last message; in that order."""
         self._dirty: dict[str, float] = {}
         """Machine -> when its first row since the last snapshot was handled; in that order."""
         self._full: set[str] = set()
         """Machines with so many rows since their snapshot that the next one is due."""
 
-    def machine(self, name: str, route: Route) -> Machine:
-        """The machine's state, new where it has none."""
-        machine = self._machines.get(name)
-        if machine is None:
-            machine = self._machines[name] = Machine(name, route)
-        return machine
+    @property
+    def number(self) -> int:
+        """The partition's number in its topic."""
+        return self.key[1]
 
     @property
     def machines(self) -> int:
         return len(self._machines)
 
-    def touch(self, machine: Machine, first_offset: int, last_offset: int, rows: int, now: float) -> None:
+    def machine(self, name: str, route: Route) -> Machine:
+        """The machine's state, new where it has none."""
+        machine = self._machines.get(name)
+        if machine is None:
+            machine = self._machines[name] = Machine(name, route, route.layout)
+            self._fit(machine)
+        return machine
+
+    def find(self, name: str) -> Machine | None:
+        """The machine's state; None where it has none."""
+        return self._machines.get(name)
+
+    def fresh(self, emissions: Iterable[Emission]) -> Iterator[Output]:
+        """The outputs that are not out already. This is the one place where what is read again after a restart is dropped."""
+        return (emission.output for emission in emissions if emission.offset >= self.published)
+
+    def addressed(self, records: Iterable[Output]) -> list[Output]:
+        """Records of the `state` topic with their whole keys: group and input topic before the machine."""
+        return [replace(record, key=self.state_prefix + (record.key or b"")) for record in records]
+
+    # -- rules that come and go -----------------------------------------------------------------------------------------
+
+    @property
+    def in_force(self) -> list[InForce]:
+        """Deployments that hold at `position`, in the order in which they came."""
+        return self._deployments[: self._in_force]
+
+    @property
+    def has_due_deployments(self) -> bool:
+        """True where `apply_deployments` has something to do."""
+        return self._in_force < len(self._deployments) and self._deployments[self._in_force].since <= self.position
+
+    def next_boundary(self) -> int | None:
+        """The next offset behind `position` from which output is published, or a known deployment holds; None without one."""
+        ahead = [entry.since for entry in self._deployments[self._in_force :]]
+        return min((offset for offset in (self.published, *ahead) if offset > self.position), default=None)
+
+    def deploy(self, entry: InForce) -> None:
+        """Note a deployment that holds from `position` on; `apply_deployments` puts it in force."""
+        self._deployments = [*still_needed(self._deployments, self.committable), entry]
+        self._in_force = len(self._deployments) - 1
+
+    def apply_deployments(self, now: float) -> list[Output]:
+        """Put in force what is due at `position`; what has to be published of alerts that end by it.
+
+        An open alert goes on under its id where a rule of the same name serves; where its rule is gone it ends here.
+        """
+        count = sum(1 for entry in self._deployments if entry.since <= self.position)
+        if count == self._in_force:
+            return []
+        self._in_force = count
+        outputs: list[Output] = []
+        for machine in self._machines.values():
+            ended = self._fit(machine)
+            if ended is None:
+                continue
+            outputs += ended
+            self._mark(machine, now)
+        # A restart that reads these offsets again has published this before.
+        return outputs if self.position >= self.published else []
+
+    def deployments_record(self) -> Output:
+        """What a restart has to know of deployments."""
+        return deployments_record(self._deployments, self.number)
+
+    def served(self) -> Iterator[RuleRuntime]:
+        """The rules at work on the partition's machines; some more than once."""
+        return (served.runtime for machine in self._machines.values() for served in machine.rules.values())
+
+    def _fit(self, machine: Machine) -> list[Output] | None:
+        """Give a machine the rules that serve it now; outputs of alerts that end by it, None where nothing changed."""
+        wanted = self._book.rules_of(machine.name, machine.route, self.in_force)
+        before = machine.rules
+        if before.keys() == wanted.runtimes.keys() and all(
+            before[place].runtime is runtime and before[place].since == wanted.since.get(place)
+            for place, runtime in wanted.runtimes.items()
+        ):
+            return None
+        machine.memory.fit(wanted.layout)
+        machine.rules = {}
+        for place, runtime in wanted.runtimes.items():
+            known = before.pop(place, None)
+            memory = runtime.new_memory() if known is None else runtime.adopt(known.memory)
+            machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
+        ended: list[Output] = []
+        for place, gone in before.items():
+            state: AlertState = gone.memory.slots[ALERT]
+            manifest = gone.runtime.rule.manifest
+            if state.opened_at is None or place == shadow_slot(gone.runtime.rule.name):
+                continue
+            ended.append(
+                ended_alert(
+                    machine.name,
+                    gone.runtime.rule.name,
+                    manifest.detector,
+                    manifest.bundle_id,
+                    state,
+                    machine.memory.last_time or state.opened_at,
+                    ClearReason.SUPERSEDED,
+                )
+            )
+        return ended
+
+    # -- snapshots and commits ------------------------------------------------------------------------------------------
+
+    def touch(self, machine: Machine, first_offset: int, last_offset: int, entries: int, now: float) -> None:
         """Note that messages first_offset..last_offset changed the machine at monotonic time `now` (s)."""
         machine.offset = last_offset
-        machine.rows_since_snapshot += rows
+        machine.entries_since_snapshot += entries
+        self._heard.pop(machine.name, None)
+        self._heard[machine.name] = now
         if machine.dirty_from is None:
             machine.dirty_from = first_offset
             self._dirty[machine.name] = now
-        if machine.rows_since_snapshot >= self._settings.snapshot_windows * machine.route.window:
+        if machine.entries_since_snapshot >= self._settings.snapshot_windows * machine.route.layout.window:
             self._full.add(machine.name)
 
-    def snapshots(self, now: float, *, everything: bool = False) -> list[Output]:
-        """Snapshots that are due at monotonic time `now` (s). Call `snapshotted` once they are on their way."""
+    def _mark(self, machine: Machine, now: float) -> None:
+        """Note that something else than a message changed the machine: it is in the next snapshots."""
+        if machine.dirty_from is None:
+            machine.dirty_from = self.position
+            self._dirty[machine.name] = now
+        self._full.add(machine.name)
+
+    def snapshots(self, now: float, wall_us: int | None = None, *, everything: bool = False) -> list[Output]:
+        """Snapshots that are due at monotonic time `now` (s). They count as taken: publish them.
+
+        Args:
+            wall_us: the wall clock now; snapshots then say when a machine was last heard.
+        """
         if everything:
             due = list(self._dirty)
         else:
@@ -81,9 +232,10 @@ class PartitionState:
         outputs = []
         for name in due:
             machine = self._machines[name]
-            outputs.append(machine_snapshot(machine, self.partition))
+            heard_at = None if wall_us is None else wall_us - round((now - self._heard.get(name, now)) * 1e6)
+            outputs.append(machine_snapshot(machine, self.number, heard_at))
             machine.dirty_from = None
-            machine.rows_since_snapshot = 0
+            machine.entries_since_snapshot = 0
             self._dirty.pop(name, None)
             self._full.discard(name)
         return outputs
@@ -94,28 +246,183 @@ class PartitionState:
         waiting = (self._machines[name].dirty_from for name in self._dirty)
         return min((offset for offset in waiting if offset is not None), default=self.position)
 
-    def restore(self, records: dict[bytes, bytes], routes: Routes) -> int:
-        """Take over what the `state` topic holds for this partition, by machine; how many machines it held.
+    # -- silence ----------------------------------------------------------------------------------------------------------
 
-        A snapshot that cannot be used costs its machine a warm-up, and a line in the log says so.
+    def unheard(self, since: float) -> Iterator[tuple[Machine, float]]:
+        """Machines not heard after monotonic time `since` (s), with the time each was; the longest silent first."""
+        for name, heard in list(self._heard.items()):
+            if heard > since:
+                return
+            yield self._machines[name], heard
+
+    def mark_silent(self, machine: Machine, now: float) -> None:
+        """Note that the machine was found silent."""
+        machine.silent_since = machine.memory.last_time
+        self._mark(machine, now)
+
+    def forget(self, machine: Machine, reason: ClearReason) -> list[Output]:
+        """Drop a machine from memory and state; what has to be published: its open alerts end."""
+        outputs = [
+            ended_alert(
+                machine.name,
+                served.runtime.rule.name,
+                served.runtime.rule.manifest.detector,
+                served.runtime.rule.manifest.bundle_id,
+                served.memory.slots[ALERT],
+                machine.memory.last_time or 0,
+                reason,
+            )
+            for place, served in machine.rules.items()
+            if served.memory.slots[ALERT].opened_at is not None and place != shadow_slot(served.runtime.rule.name)
+        ]
+        if machine.silent_since is not None:
+            outputs.append(end_of_silence(machine.name, machine.silent_since, machine.silent_since, reason))
+        del self._machines[machine.name]
+        self._heard.pop(machine.name, None)
+        self._dirty.pop(machine.name, None)
+        self._full.discard(machine.name)
+        return outputs
+
+    # -- restore ------------------------------------------------------------------------------------------------------------
+
+    def restore(
+        self, records: dict[bytes, bytes], now: float = 0.0, wall_us: int | None = None
+    ) -> tuple[list[Output], list[bytes]]:
+        """Take over what the `state` topic holds for this partition, by machine.
+
+        A snapshot that cannot be used costs its machine a warm-up, a slot that cannot be read costs that slot; a line in the
+        log says so.
+
+        Args:
+            now, wall_us: monotonic time (s) and wall clock (us).
+
+        Returns:
+            what has to be published of alerts that ended, and keys whose records are of no use any more.
         """
         # While rows are read again, progress is not written: it would fall behind what is already out.
-        self.published = self.progress_written = read_progress(records.pop(PROGRESS, b""))
+        self.published = self.progress_written = read_progress(records.get(PROGRESS, b""))
+        self._restore_deployments(records.get(DEPLOYMENTS, b""))
+        outputs: list[Output] = []
+        unused: list[bytes] = []
         for key, value in records.items():
+            if key in (PROGRESS, DEPLOYMENTS):
+                continue
             try:
-                name = snapshot_header(value)[0]["machine"]
-                if name.encode() != key:  # of a group whose name, with a slash in it, starts like ours
+                snapshot = read_snapshot(value)
+                if snapshot.machine.encode() != key:
+                    log.debug("snapshot belongs to another group whose name starts with ours", key=key)
                     continue
-                route = routes.of(name)
+                route = self._book.routes.of(snapshot.machine, self.kind)
                 if route is None:
-                    log.warning("no bundle serves this machine any more", machine=name)
+                    log.warning("no bundle serves this machine any more: its alerts end", machine=snapshot.machine)
+                    outputs += self._retired(snapshot)
+                    unused.append(key)
                     continue
-                machine, orphans = restore_machine(value, route)
-            except (SnapshotError, AttributeError, LookupError, TypeError) as error:
+                wanted = self._book.rules_of(snapshot.machine, route, self.in_force)
+                machine = snapshot.restore(route, wanted.layout)
+            except SnapshotError as error:
                 log.warning("snapshot cannot be used, the machine warms up again", key=key, error=str(error))
                 continue
-            self._machines[name] = machine
-            for bundle, state in orphans.items():
-                if state.opened_at is not None:
-                    log.warning("its bundle serves no more: open alert is forgotten", machine=name, bundle=bundle)
-        return len(self._machines)
+            self._machines[machine.name] = machine
+            age_s = 0.0 if wall_us is None or snapshot.heard_at is None else (wall_us - snapshot.heard_at) / 1e6
+            self._heard[machine.name] = now - max(0.0, age_s)
+            ended = self._restore_rules(machine, snapshot, wanted)
+            outputs += ended
+            if machine.silent_since is not None:  # a worker that ended in between may not have said so
+                allowed_s = allowed_silence_s(self._no_data, route.layout.interval_us)
+                outputs.append(start_of_silence(machine.name, machine.silent_since, allowed_s, allowed_s))
+            if ended:
+                self._mark(machine, now)
+        self._heard = dict(sorted(self._heard.items(), key=lambda entry: entry[1]))
+        return outputs, unused
+
+    def _restore_deployments(self, value: bytes) -> None:
+        try:
+            entries = read_deployments(value)
+        except SnapshotError as error:
+            log.error("deployments cannot be read: the bundles given at start serve", error=str(error))
+            return
+        for entry in entries:
+            try:
+                self._book.prepare(entry.deployment)
+            except Exception as error:  # whatever is wrong with the bundle: the machine must go on being watched
+                log.error(
+                    "a bundle in force cannot be loaded: the rule that served before goes on",
+                    rule=entry.deployment.rule,
+                    bundle=entry.deployment.bundle,
+                    error=str(error),
+                )
+                continue
+            self._deployments.append(entry)
+        self._in_force = sum(1 for entry in self._deployments if entry.since <= self.position)
+
+    def _restore_rules(self, machine: Machine, snapshot: Snapshot, wanted: MachineRules) -> list[Output]:
+        """Give each rule its memory back; outputs of alerts whose rule does not serve any more."""
+        saved = _by_place(snapshot.rules, wanted.runtimes)
+        for place, runtime in wanted.runtimes.items():
+            known = saved.pop(place, None)
+
+            def unreadable(slot: str, error: Exception, place: str = place) -> None:
+                log.warning(
+                    "part of a snapshot cannot be read and starts anew",
+                    machine=machine.name,
+                    rule=place,
+                    part=slot,
+                    error=f"{type(error).__name__}: {error}",
+                )
+
+            memory = runtime.new_memory() if known is None else runtime.load(known.slots, unreadable)
+            machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
+        return [
+            ended_alert(
+                machine.name,
+                place,
+                gone.detector or place,
+                gone.bundle,
+                gone.alert(),
+                machine.memory.last_time or 0,
+                ClearReason.SUPERSEDED,
+            )
+            for place, gone in saved.items()
+            if gone.alert().opened_at is not None and not place.startswith(shadow_slot(""))
+        ]
+
+    @staticmethod
+    def _retired(snapshot: Snapshot) -> list[Output]:
+        """Outputs of the open alerts of a machine that no bundle serves."""
+        last = snapshot.memory.get("last_time")
+        outputs = [
+            ended_alert(
+                snapshot.machine,
+                place,
+                rule.detector or place,
+                rule.bundle,
+                rule.alert(),
+                last if isinstance(last, int) else 0,
+                ClearReason.MACHINE_RETIRED,
+            )
+            for place, rule in snapshot.rules.items()
+            if rule.alert().opened_at is not None and not place.startswith(shadow_slot(""))
+        ]
+        if snapshot.silent_since is not None:
+            since = snapshot.silent_since
+            outputs.append(end_of_silence(snapshot.machine, since, since, ClearReason.MACHINE_RETIRED))
+        return outputs
+
+
+def _by_place(saved: dict[str, SavedRule], runtimes: dict[str, RuleRuntime]) -> dict[str, SavedRule]:
+    """Saved rules by the places of today's.
+
+    Layout WTS1 knew a rule by its bundle's id alone: it is the rule that this bundle serves, else the one whose name the id
+    starts with (ids start with the detector's name, and so do rules' names).
+    """
+    places: dict[str, SavedRule] = {}
+    for name, rule in saved.items():
+        if name in runtimes or name != rule.bundle:
+            places[name] = rule
+            continue
+        same = [place for place, runtime in runtimes.items() if runtime.rule.manifest.bundle_id == rule.bundle]
+        akin = sorted((place for place in runtimes if rule.bundle.startswith(f"{place}-")), key=len)
+        free = [place for place in (*same, *reversed(akin)) if place not in places]
+        places[free[0] if free else name] = rule
+    return places

@@ -1,46 +1,28 @@
 """The heart: messages in, alerts out. Synchronous, without Kafka, clock or randomness.
 
-The main path, top to bottom: decode -> accept rows -> windows -> scores -> thresholds -> alerts. The Faust and the
-direct runner, `backtest` and the tests all call `Pipeline.handle`, so what was evaluated is what runs.
+The main path, top to bottom: decode -> take in -> windows -> scores -> judges -> what is not out already. The Faust and the
+direct runner, `backtest` and the tests all call `Pipeline.handle`; `evaluate` runs the same core (`stream.core`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
-
-from wheeltapper.stream.core.alert_life import AlertLifecycle
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.events import ClearReason
+from wheeltapper.schemas.topics import STATE
 from wheeltapper.stream.core.counters import Counters, count
-from wheeltapper.stream.core.judging import Segment
-from wheeltapper.stream.core.row_clock import accept_rows
-from wheeltapper.stream.core.scoring import BatchScorer, ScoredWindows
-from wheeltapper.stream.core.thresholds.spot import SECONDS_PER_DAY, SpotThreshold
-from wheeltapper.stream.core.windows import Machine
-from wheeltapper.stream.judges.labels import LabelRequests
-from wheeltapper.stream.judges.messages import AlertMessages
-from wheeltapper.stream.kinds.sensors.decoding import Decoder, MachineRows
-from wheeltapper.stream.partition import PartitionState
+from wheeltapper.stream.core.judging import Emission
+from wheeltapper.stream.deployment import Deployment, InForce
+from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
+from wheeltapper.stream.kinds.contract import Intake, MachineBlock, Routes
+from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.partition import PartitionKey, PartitionState
 from wheeltapper.stream.records import Output, PartitionBatch
-from wheeltapper.stream.routes import Route, Routes, Rule
+from wheeltapper.stream.rule_book import RuleBook
 from wheeltapper.stream.settings import Settings
-
-
-class _RuleEngine:
-    """One rule at work: its scorer, threshold, lifecycle and messages, and the windows collected in this batch."""
-
-    def __init__(self, rule: Rule, route: Route, settings: Settings) -> None:
-        self.rule = rule
-        self.scorer = BatchScorer(rule)
-        self.lifecycle = AlertLifecycle(settings.threshold)
-        self.messages = AlertMessages(rule, settings.scoring)
-        self.questions = LabelRequests(rule, self.messages, settings.labels) if settings.labels.enabled else None
-        self.fixed_level = settings.threshold.raise_level
-        self.spot: SpotThreshold | None = None
-        if settings.threshold.method == "spot":
-            windows_per_day = SECONDS_PER_DAY * 1e6 / (route.interval_us * rule.stride)
-            self.spot = SpotThreshold(settings.threshold, rule.calibration_scores, windows_per_day)
-        self.segments: list[Segment] = []
 
 
 class Pipeline:
@@ -50,151 +32,177 @@ class Pipeline:
         self.routes = routes
         self.settings = settings
         self.counters = Counters()
-        self.partitions: dict[int, PartitionState] = {}
-        self._decoder = Decoder(routes, settings.input)
-        self._engines = {
-            route.pattern: [_RuleEngine(rule, route, settings) for rule in route.rules] for route in routes.routes
-        }
+        self.partitions: dict[PartitionKey, PartitionState] = {}
+        self._book = RuleBook(routes, settings, self.counters)
+        self._kinds = {settings.topics.full_name(kind.topic): kind for kind in routes.kinds.values()}
+        self._intakes: dict[str, Intake] = {topic: kind.intake(routes, settings) for topic, kind in self._kinds.items()}
 
-    def partition(self, number: int) -> PartitionState:
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Full names of the input topics."""
+        return tuple(self._kinds)
+
+    def partition(self, topic: str, number: int) -> PartitionState:
         """State of one input partition, new where there is none."""
-        if number not in self.partitions:
-            self.partitions[number] = PartitionState(number, self.settings.state)
-        return self.partitions[number]
+        key = (topic, number)
+        state = self.partitions.get(key)
+        if state is None:
+            kind = self._kinds[topic].name
+            state = self.partitions[key] = PartitionState(key, kind, self.settings, self._book)
+        return state
 
     def handle(self, batches: Sequence[PartitionBatch], now: float) -> list[Output]:
         """Handle messages and return what is to be published, in order.
 
         Args:
             batches: at most one a partition.
-            now: monotonic time (s); it only decides when snapshots are due, never what is computed.
+            now: monotonic time (s); it only decides when snapshots are due and who is silent, never what is computed.
         """
         outputs: list[Output] = []
         for received in batches:
-            partition = self.partition(received.partition)
-            batch = received.since(partition.position)  # a client that went back to its commit brings rows again
-            if not len(batch):
-                continue
-            decoded = self._decoder.decode(batch)
-            for offset, letter in decoded.dead_letters:
-                count(self.counters.dead_letters, (letter.headers[0][1] or b"").decode())
-                if offset >= partition.published:
-                    outputs.append(letter)
-            self.counters.messages += len(batch) - len(decoded.dead_letters)
-            for rows in decoded.rows:
-                self._take_rows(partition, rows, now)
-            partition.position = batch.offsets[-1] + 1
-        for engines in self._engines.values():
-            for engine in engines:
-                if engine.segments:
-                    self._judge(engine, outputs)
+            partition = self.partition(received.topic, received.partition)
+            # A client that went back to its commit brings rows again.
+            rest: PartitionBatch | None = received.since(partition.position)
+            while rest:
+                partition.position = rest.offsets[0]
+                if partition.has_due_deployments:
+                    self._judge(outputs)  # what came before, by the rules that were in force
+                    outputs += partition.apply_deployments(now)
+                boundary = partition.next_boundary()
+                batch, rest = (rest, None) if boundary is None else rest.split(boundary)
+                self._take_in(partition, batch, now, outputs)
+        self._judge(outputs)
         return outputs
+
+    def tick(self, now: float, is_at_end: Callable[[PartitionKey], bool]) -> list[Output]:
+        """What time alone brings about: machines that have fallen silent, machines that are forgotten.
+
+        Args:
+            now: monotonic time (s).
+            is_at_end: whether a partition is known to have been read to its end; asked only where a machine is overdue.
+        """
+        outputs: list[Output] = []
+        silence, forget_s = self.settings.no_data, self.settings.state.forget_machine_after_s
+        shortest_s = min(silence.at_least_s, forget_s) if silence.after_intervals else forget_s
+        for key, partition in self.partitions.items():
+            overdue = [
+                (machine, now - heard)
+                for machine, heard in partition.unheard(now - shortest_s)
+                if now - heard >= min(forget_s, self._allowed_silence_s(machine))
+            ]
+            if not overdue or not is_at_end(key):
+                continue
+            for machine, silent_s in overdue:
+                if silent_s >= forget_s:
+                    outputs += self._forget(partition, machine)
+                else:
+                    outputs += self._find_silent(partition, machine, silent_s, now)
+        return outputs
+
+    def prepare(self, deployment: Deployment) -> None:
+        """Open, check and warm up a deployment's bundle, so that `command` does not have to; may be called from any thread.
+
+        Raises:
+            InputError: the bundle is refused; nothing has changed.
+        """
+        self._book.prepare(deployment)
+
+    def command(self, deployment: Deployment, now: float) -> list[Output]:
+        """Put a deployment in force in every partition, from its position on; to be called between two batches.
+
+        Returns:
+            the records that a restart needs, to be delivered before any other output; then 'cleared' events of alerts whose
+            rule ends.
+
+        Raises:
+            InputError: the bundle is refused; nothing has changed.
+        """
+        if not any(kind.name == deployment.kind for kind in self._kinds.values()):
+            raise InputError(
+                f"no bundle given at start takes {deployment.kind}: rule '{deployment.rule}' has no input topic"
+            )
+        self._book.prepare(deployment)
+        records: list[Output] = []
+        events: list[Output] = []
+        for partition in self.partitions.values():
+            if partition.kind != deployment.kind:
+                continue
+            partition.deploy(InForce(partition.position, deployment))
+            records += partition.addressed([partition.deployments_record()])
+            events += partition.apply_deployments(now)
+        used = [runtime for partition in self.partitions.values() for runtime in partition.served()]
+        self._book.forget_unused(used)
+        return [*records, *events]
 
     @property
     def scoring_seconds(self) -> float:
         """Time spent in onnxruntime so far."""
-        return sum(engine.scorer.seconds for engines in self._engines.values() for engine in engines)
+        return self._book.scoring_seconds
 
-    def _take_rows(self, partition: PartitionState, rows: MachineRows, now: float) -> None:
-        """Rows of one machine into its tail; the windows that they complete into the scorers' batches."""
-        machine = partition.machine(rows.machine, rows.route)
-        first, last = int(rows.offsets[0]), int(rows.offsets[-1])
-        if first <= machine.offset:  # read again after a restart: the snapshot holds these rows
+    def _take_in(self, partition: PartitionState, batch: PartitionBatch, now: float, outputs: list[Output]) -> None:
+        """One partition's messages to windows that wait for their scores."""
+        decoded = self._intakes[batch.topic].decode(batch)
+        for emission in decoded.dead_letters:
+            count(self.counters.dead_letters, (emission.output.headers[0][1] or b"").decode())
+        outputs += partition.fresh(decoded.dead_letters)
+        self.counters.messages += len(batch) - len(decoded.dead_letters)
+        for block in decoded.blocks:
+            self._take_block(partition, block, now, outputs)
+        partition.position = batch.offsets[-1] + 1
+
+    def _take_block(self, partition: PartitionState, taken: MachineBlock, now: float, outputs: list[Output]) -> None:
+        """One machine's block into its memory; the windows that it completes into the rules' batches."""
+        machine = partition.machine(taken.machine, taken.route)
+        block: Any = taken.block
+        first, last = int(block.offsets[0]), int(block.offsets[-1])
+        if first <= machine.offset:  # read again after a restart: the snapshot holds these
             if last <= machine.offset:
                 return
-            new = rows.offsets > machine.offset
-            rows = MachineRows(rows.machine, rows.route, rows.offsets[new], rows.times[new], rows.values[new])
-            first = int(rows.offsets[0])
-        for part in accept_rows(machine, rows, self.settings.windows, self.counters):
-            machine.tail.append(part.times, part.values, part.absent)
-            self._collect_windows(partition, machine, part.offsets)
-        partition.touch(machine, first, last, len(rows.offsets), now)
+            block = block.after(machine.offset)
+            first = int(block.offsets[0])
+        for part in machine.memory.take(block, self.settings.windows, self.counters, machine.name):
+            if machine.silent_since is not None:
+                outputs += partition.fresh([self._speaks_again(machine, int(part.offsets[0]), int(part.times[0]))])
+            for served in machine.rules.values():
+                runtime = served.runtime
+                due = machine.memory.due(part, runtime.rule, keep_rows=runtime.keeps_rows)
+                if due is not None:
+                    runtime.collect(machine.name, served.memory, due, partition)
+        partition.touch(machine, first, last, len(block.offsets), now)
 
-    def _collect_windows(self, partition: PartitionState, machine: Machine, offsets: np.ndarray) -> None:
-        new_rows, tail = len(offsets), machine.tail
-        for engine, state in zip(self._engines[machine.route.pattern], machine.rules, strict=True):
-            manifest = engine.rule.manifest
-            windows, ends = tail.windows(new_rows, manifest.window, engine.rule.stride, manifest.warm_up)
-            if not len(ends):
-                continue
-            engine.scorer.add(windows)
-            start = engine.segments[-1].stop if engine.segments else 0
-            segment = Segment(
-                partition,
-                machine,
-                state,
-                start,
-                start + len(ends),
-                tail.scored_times(new_rows, ends, manifest.lag),
-                offsets[ends],
-                *tail.measured(new_rows, ends, manifest.window, manifest.lag),
-                None if engine.questions is None else tail.spanned(new_rows, ends, manifest.window),
-            )
-            engine.segments.append(segment)
+    def _judge(self, outputs: list[Output]) -> None:
+        """Scores before the judges, for all machines of one rule after the other."""
+        for runtime in self._book.runtimes:
+            if runtime.has_windows:
+                for judged, emissions in runtime.judge(self.counters):
+                    if emissions:
+                        outputs += judged.origin.fresh(emissions)
 
-    def _judge(self, engine: _RuleEngine, outputs: list[Output]) -> None:
-        """Scores against thresholds, for all machines of one rule."""
-        scored = engine.scorer.finish()
-        segments, engine.segments = engine.segments, []
-        self.counters.windows += len(scored.score)
-        self.counters.not_finite_scores += int(np.count_nonzero(~np.isfinite(scored.raw)))
-        # Most machines are quiet most of the time: one maximum a machine tells which deserve a closer look.
-        peaks = np.maximum.reduceat(scored.score, [segment.start for segment in segments])
-        for segment, peak in zip(segments, peaks.tolist(), strict=True):
-            levels = self._run_alerts(engine, segment, peak, scored, outputs)
-            if engine.questions is not None:
-                asked = engine.questions.of(segment, scored, levels)
-                self.counters.label_requests += len(asked)
-                outputs += asked
-            if self.settings.scoring.publish_scores:
-                new = segment.offsets >= segment.partition.published
-                if new.any():
-                    raw, score = scored.raw[segment.start : segment.stop], scored.score[segment.start : segment.stop]
-                    message = engine.messages.scores(
-                        segment.machine.name,
-                        segment.times[new],
-                        raw[new],
-                        score[new],
-                        levels[new],
-                        segment.quality[new],
-                    )
-                    outputs.append(message)
+    # -- silence ----------------------------------------------------------------------------------------------------------
 
-    def _run_alerts(
-        self, engine: _RuleEngine, segment: Segment, peak: float, scored: ScoredWindows, outputs: list[Output]
-    ) -> np.ndarray:
-        """One machine's windows through threshold and lifecycle; the raise level at each window, [k] float64."""
-        state, spot = segment.state, engine.spot
-        windows = segment.stop - segment.start
-        # A snapshot may come from before the settings were changed.
-        learned = state.spot = None if spot is None else spot.state_from(state.spot)
-        level = engine.fixed_level if learned is None else learned.level
-        if state.is_quiet and peak < (level if learned is None else min(level, learned.start)):
-            if spot is not None and learned is not None:
-                spot.learn_ordinary(learned, windows)
-            return np.full(windows, level)
-        levels = np.empty(windows)
-        times, offsets = segment.times.tolist(), segment.offsets.tolist()
-        for position, score in enumerate(scored.score[segment.start : segment.stop].tolist()):
-            levels[position] = level
-            event = engine.lifecycle.step(state, score, times[position], level)
-            if event is not None:
-                count(self.counters.alerts, event)
-                if offsets[position] >= segment.partition.published:
-                    outputs += engine.messages.alert(
-                        segment.machine.name,
-                        state,
-                        event,
-                        times[position],
-                        level,
-                        float(segment.quality[position]),
-                        scored,
-                        segment.start + position,
-                        None if segment.absent is None else segment.absent[position],
-                    )
-                if event == "cleared":
-                    engine.lifecycle.end(state)
-            elif spot is not None and learned is not None and state.is_quiet:
-                spot.learn(learned, score)
-                level = learned.level
-        return levels
+    def _find_silent(self, partition: PartitionState, machine: Machine, silent_s: float, now: float) -> list[Output]:
+        last = machine.memory.last_time
+        assert last is not None
+        allowed_s = self._allowed_silence_s(machine)
+        partition.mark_silent(machine, now)
+        count(self.counters.alerts, "opened")
+        self.counters.silent_machines += 1
+        return [start_of_silence(machine.name, last, silent_s, allowed_s)]
+
+    def _allowed_silence_s(self, machine: Machine) -> float:
+        """Seconds after which the machine's silence is news."""
+        silence = self.settings.no_data
+        if not silence.after_intervals or machine.silent_since is not None or machine.memory.last_time is None:
+            return math.inf
+        return allowed_silence_s(silence, machine.route.layout.interval_us)
+
+    def _speaks_again(self, machine: Machine, offset: int, time: int) -> Emission:
+        since, machine.silent_since = machine.silent_since, None
+        assert since is not None
+        count(self.counters.alerts, "cleared")
+        return Emission(offset, end_of_silence(machine.name, since, time, ClearReason.RECOVERED))
+
+    def _forget(self, partition: PartitionState, machine: Machine) -> list[Output]:
+        self.counters.forgotten_machines += 1
+        tombstone = Output(STATE, machine.name.encode(), None, partition=partition.number)
+        return [*partition.forget(machine, ClearReason.NO_DATA), *partition.addressed([tombstone])]

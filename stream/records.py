@@ -29,9 +29,16 @@ class PartitionBatch:
         """The messages from `offset` on; itself where that is all of them."""
         if self.offsets and self.offsets[0] >= offset:
             return self
-        start = bisect_left(self.offsets, offset)
+        return self._part(bisect_left(self.offsets, offset), len(self.offsets))
+
+    def split(self, offset: int) -> tuple[PartitionBatch, PartitionBatch]:
+        """The messages before `offset`, and those from it on."""
+        stop = bisect_left(self.offsets, offset)
+        return self._part(0, stop), self._part(stop, len(self.offsets))
+
+    def _part(self, start: int, stop: int) -> PartitionBatch:
         columns = (self.offsets, self.keys, self.values, self.headers, self.timestamps_ms)
-        return PartitionBatch(self.topic, self.partition, *(column[start:] for column in columns))  # type: ignore[arg-type]
+        return PartitionBatch(self.topic, self.partition, *(column[start:stop] for column in columns))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, c
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import DEFAULT_PREFIX, TOPICS, topic_name, topic_setting
+from wheeltapper.stream.core.policies import AlarmPolicy, ThresholdMethod, WindowPolicy
 
 ENVIRONMENT_PREFIX = "WHEELTAPPER_"
 # Variables of the same prefix that are not settings of the worker.
@@ -147,13 +148,13 @@ class WindowSettings(Section):
 
     stride: int | None = Field(default=None, ge=1, description="rows between scored windows; none: the bundle's own")
     clock_restart_rows: int = Field(
-        default=300,
+        default=WindowPolicy.clock_restart_rows,
         ge=0,
         description="rows not newer than the machine's last are late: dropped and counted. After so many in a row its clock "
         "is taken as restarted; 0: never. A producer's retry may repeat some hundreds of rows",
     )
     max_gap_intervals: int = Field(
-        default=0,
+        default=WindowPolicy.max_gap_intervals,
         ge=0,
         description="a gap of more than so many sampling intervals empties the window; 0: gaps are bridged",
     )
@@ -162,27 +163,42 @@ class WindowSettings(Section):
 class ThresholdSettings(Section):
     """When a calibrated score becomes an alert. 1.0 is the bundle's alarm level."""
 
-    method: Literal["fixed", "spot"] = Field(
-        default="fixed",
+    method: ThresholdMethod = Field(
+        default=AlarmPolicy.method,
         description="fixed: raise_level as it stands; spot: extreme-value threshold, learned online per machine",
     )
     raise_level: float = Field(
-        default=1.0, gt=0, le=1e9, description="calibrated score that raises an alert (method fixed)"
+        default=AlarmPolicy.raise_level,
+        gt=0,
+        le=1e9,
+        description="calibrated score that raises an alert (method fixed)",
     )
     clear_ratio: float = Field(
-        default=0.8, gt=0, le=1, description="an open alert clears below this share of the raise level"
+        default=AlarmPolicy.clear_ratio,
+        gt=0,
+        le=1,
+        description="an open alert clears below this share of the raise level",
     )
     min_duration: int = Field(
-        default=1, ge=1, description="windows in a row above the raise level before an alert opens"
+        default=AlarmPolicy.min_duration,
+        ge=1,
+        description="windows in a row above the raise level before an alert opens",
     )
     clear_duration: int = Field(
-        default=10, ge=1, description="windows in a row below the clear level before an alert clears"
+        default=AlarmPolicy.clear_duration,
+        ge=1,
+        description="windows in a row below the clear level before an alert clears",
     )
     false_alarms_per_day: float = Field(
-        default=0.1, gt=0, description="expected false alarms per machine and day (method spot)"
+        default=AlarmPolicy.false_alarms_per_day,
+        gt=0,
+        description="expected false alarms per machine and day (method spot)",
     )
     spot_tail: float = Field(
-        default=0.02, gt=0, lt=0.5, description="share of normal scores that the tail is fitted on (method spot)"
+        default=AlarmPolicy.spot_tail,
+        gt=0,
+        lt=0.5,
+        description="share of normal scores that the tail is fitted on (method spot)",
     )
 
 
@@ -214,6 +230,20 @@ class LabelSettings(Section):
     )
 
 
+class NoDataSettings(Section):
+    """Machines that fall silent: alerts of the rule 'no-data', by the wall clock."""
+
+    after_intervals: int = Field(
+        default=60,
+        ge=0,
+        description="a machine that sends nothing for so many of its bundle's sampling intervals opens an alert, which clears "
+        "when it sends again; 0: never",
+    )
+    at_least_s: float = Field(
+        default=60.0, gt=0, description="but never after less than this: fast machines pause between messages"
+    )
+
+
 class StateSettings(Section):
     snapshot_interval_s: float = Field(
         default=30.0,
@@ -224,6 +254,12 @@ class StateSettings(Section):
         default=8,
         ge=1,
         description="and whenever so many windows' worth of rows have come: bounds the replay at high rates",
+    )
+    forget_machine_after_s: float = Field(
+        default=30 * 86_400.0,
+        gt=0,
+        description="a machine that has sent nothing for so long is dropped from memory and state; its open alerts end with "
+        "reason 'no-data'",
     )
     restore_timeout_s: float = Field(default=120.0, gt=0, description="reading the state back may take this long")
 
@@ -262,6 +298,7 @@ class Settings(Section):
     threshold: ThresholdSettings = ThresholdSettings()
     scoring: ScoringSettings = ScoringSettings()
     labels: LabelSettings = LabelSettings()
+    no_data: NoDataSettings = NoDataSettings()
     state: StateSettings = StateSettings()
     worker: WorkerSettings = WorkerSettings()
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
+from wheeltapper.schemas.topics import ALERTS, STATE
+from wheeltapper.stream.deployment import Deployment
+from wheeltapper.stream.kinds.contract import Routes
+from wheeltapper.stream.partition import PartitionKey, PartitionState, state_prefix
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.publisher import Publisher
 from wheeltapper.stream.records import Output, PartitionBatch
-from wheeltapper.stream.routes import Routes
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.state import progress_record
 from wheeltapper.stream.state_reader import StateReader
@@ -19,7 +21,7 @@ from wheeltapper.stream.state_reader import StateReader
 log = structlog.get_logger(__name__)
 
 
-class Engine:
+class Shell:
     """One worker's pipeline with its state and its output.
 
     Not to be called from two threads at a time; `health` may be read from any.
@@ -33,18 +35,22 @@ class Engine:
             stop: asked while waiting for a broker.
         """
         self.pipeline = Pipeline(routes, settings)
+        self._group = settings.kafka.group
         self.publisher = publisher
-        self.topic = settings.topics.full_name("sensors")
-        self._prefix = f"{settings.kafka.group}/{self.topic}/".encode()
         self._reader = StateReader(settings, stop)
-        self._committed: dict[int, int] = {}
+        self._committed: dict[PartitionKey, int] = {}
         self._alerts_pending = False
         self.working_seconds = 0.0
         """Spent on handling and publishing so far."""
         self.assigned = False
         """True once the group has given this worker its part, be it empty."""
 
-    def assign(self, partitions: Sequence[int]) -> dict[int, int | None]:
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Full names of the input topics."""
+        return self.pipeline.topics
+
+    def assign(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, int | None]:
         """Take over partitions: state as of the group's commits, and newer where snapshots are.
 
         Returns:
@@ -52,34 +58,45 @@ class Engine:
         """
         self.revoke(partitions)
         started = time.monotonic()
-        committed = self._reader.committed(self.topic, partitions)
-        records = self._reader.read({number: offset or 0 for number, offset in committed.items()}, self._prefix)
-        for number, offset in committed.items():
-            state = self.pipeline.partition(number)
-            if offset is None:
-                # Snapshots without a commit belong to a topic that was deleted and made anew, or to a first run that
-                # ended before its first commit. They must not come back once there is a commit.
-                self.publisher.publish(
-                    Output("state", self._prefix + key, None, partition=number) for key in records[number]
-                )
-                continue
-            state.position = self._committed[number] = offset
-            machines = state.restore(records[number], self.pipeline.routes)
-            log.debug("restored", partition=number, offset=offset, published=state.published, machines=machines)
+        committed: dict[PartitionKey, int | None] = {}
+        for topic in self.topics:
+            committed |= self._take_over(topic, [number for name, number in partitions if name == topic])
         log.info(
             "partitions taken over",
-            partitions=sorted(committed),
-            machines=sum(self.pipeline.partition(number).machines for number in committed),
+            partitions=sorted(number for _, number in committed),
+            machines=sum(self.pipeline.partition(*key).machines for key in committed),
             seconds=round(time.monotonic() - started, 2),
         )
         self.assigned = True
         return committed
 
-    def committed_offset(self, partition: int) -> int:
+    def _take_over(self, topic: str, numbers: Sequence[int]) -> dict[PartitionKey, int | None]:
+        """`assign` for the partitions of one input topic."""
+        committed = self._reader.committed(topic, numbers)
+        prefix = state_prefix(self._group, topic)
+        records = self._reader.read({number: offset or 0 for number, offset in committed.items()}, prefix)
+        for number, offset in committed.items():
+            state = self.pipeline.partition(topic, number)
+            if offset is None:
+                # Snapshots without a commit belong to a topic that was deleted and made anew, or to a first run that
+                # ended before its first commit. They must not come back once there is a commit.
+                self._delete(state, records[number])
+                continue
+            state.position = self._committed[topic, number] = offset
+            outputs, unused = state.restore(records[number], time.monotonic(), time.time_ns() // 1000)
+            self._publish(outputs)
+            self._delete(state, unused)
+            log.debug("restored", topic=topic, partition=number, offset=offset, published=state.published)
+        return {(topic, number): offset for number, offset in committed.items()}
+
+    def _delete(self, state: PartitionState, keys: Iterable[bytes]) -> None:
+        self.publisher.publish(state.addressed(Output(STATE, key, None, partition=state.number) for key in keys))
+
+    def committed_offset(self, partition: PartitionKey) -> int:
         """Offset that a restart reads from; 0 before the first commit."""
         return self._committed.get(partition, 0)
 
-    def revoke(self, partitions: Iterable[int]) -> None:
+    def revoke(self, partitions: Iterable[PartitionKey]) -> None:
         """Forget partitions that another worker takes over."""
         for partition in partitions:
             self.pipeline.partitions.pop(partition, None)
@@ -88,18 +105,58 @@ class Engine:
     def handle(self, batches: Sequence[PartitionBatch]) -> None:
         """Handle messages of assigned partitions and publish what comes of them."""
         started = time.monotonic()
-        outputs = self.pipeline.handle(batches, started)
-        if outputs:
-            self._alerts_pending = self._alerts_pending or any(output.topic == "alerts" for output in outputs)
-            self.publisher.publish(outputs)
+        self._publish(self.pipeline.handle(batches, started))
         self.working_seconds += time.monotonic() - started
+
+    def tick(self, is_at_end: Callable[[PartitionKey], bool]) -> None:
+        """Publish what time alone brings about, as NO_DATA; about once a second is often enough.
+
+        Args:
+            is_at_end: whether a partition is known to have been read to its end; asked only where a machine is overdue.
+        """
+        outputs = self.pipeline.tick(time.monotonic(), is_at_end)
+        if not outputs:
+            return
+        if not self.publisher.transactional:
+            # A machine that speaks again clears an alert only if its state says that one is open: the state comes first, and
+            # a restart repeats the alert.
+            self.publisher.flush()
+            self.publisher.publish(self._snapshots(time.monotonic()))
+            self.publisher.flush()
+        self._publish(outputs)
+
+    def command(self, deployment: Deployment) -> None:
+        """Put a deployment in force between two batches; see `Pipeline.command`.
+
+        Raises:
+            InputError: its bundle is refused; nothing has changed.
+        """
+        outputs = self.pipeline.command(deployment, time.monotonic())
+        records = [output for output in outputs if output.topic == STATE]
+        self.publisher.publish(records)
+        if not self.publisher.transactional:
+            self.publisher.flush()  # no output may be out before a restart knows by which bundle it was made
+        self._publish([output for output in outputs if output.topic != STATE])
+
+    def _publish(self, outputs: Sequence[Output]) -> None:
+        if outputs:
+            self._alerts_pending = self._alerts_pending or any(output.topic == ALERTS for output in outputs)
+            self.publisher.publish(outputs)
+
+    def _snapshots(self, now: float, *, everything: bool = False) -> list[Output]:
+        wall_us = time.time_ns() // 1000
+        return [
+            record
+            for state in self.pipeline.partitions.values()
+            for record in state.addressed(state.snapshots(now, wall_us, everything=everything))
+        ]
 
     @property
     def alerts_pending(self) -> bool:
         """True where an alert was published since the last commit: in a transaction it cannot be read before."""
         return self._alerts_pending
 
-    def prepare_commit(self, *, everything: bool = False) -> dict[int, int]:
+    def prepare_commit(self, *, everything: bool = False) -> dict[PartitionKey, int]:
         """Publish snapshots that are due and say which offsets may be committed now, by partition.
 
         Without transactions the output is awaited first, then the snapshots: a snapshot that says 'alert opened' must
@@ -108,32 +165,29 @@ class Engine:
         Args:
             everything: snapshot every machine with new rows, as on a clean stop.
         """
-        now = time.monotonic()
-        records: list[Output] = []
-        offsets: dict[int, int] = {}
-        for number, state in self.pipeline.partitions.items():
-            snapshots = state.snapshots(now, everything=everything)
-            records += snapshots
+        records = self._snapshots(time.monotonic(), everything=everything)
+        offsets: dict[PartitionKey, int] = {}
+        for key, state in self.pipeline.partitions.items():
             committable = state.committable
             # Offset 0 too, once rows have been handled: without any commit a successor would not look for progress.
-            if state.position > 0 and committable > self._committed.get(number, -1):
-                offsets[number] = committable
+            if state.position > 0 and committable > self._committed.get(key, -1):
+                offsets[key] = committable
             if state.position > state.progress_written:
-                records.append(progress_record(state.position, number))
+                records += state.addressed([progress_record(state.position, state.number)])
                 state.progress_written = state.position
         if not self.publisher.transactional:
             self.publisher.flush()
-        self.publisher.publish(dataclasses.replace(r, key=self._prefix + (r.key or b"")) for r in records)
+        self.publisher.publish(records)
         if not self.publisher.transactional:
             self.publisher.flush()
         return offsets
 
-    def standing_offsets(self) -> dict[int, int]:
+    def standing_offsets(self) -> dict[PartitionKey, int]:
         """Offsets that may be committed again without a change, by partition: those of partitions with messages."""
         partitions = self.pipeline.partitions
-        return {number: state.committable for number, state in partitions.items() if state.position > 0}
+        return {key: state.committable for key, state in partitions.items() if state.position > 0}
 
-    def committed(self, offsets: dict[int, int]) -> None:
+    def committed(self, offsets: dict[PartitionKey, int]) -> None:
         """Note that `offsets` were committed."""
         self._committed.update(offsets)
         self._alerts_pending = False

@@ -1,70 +1,132 @@
 """A machine's snapshot: one record of the compacted `state` topic, in the partition of its input.
 
-Layout: b"WTS1", uint32 CRC-32 of all that follows, int64 input offset, uint32 length of a JSON header, the header, then
-the rows that the next windows need: times int64 [n], values float32 [n, C], and which values were imputed, a bit each,
-uint8 [n, ceil(C / 8)]; all little-endian. Keys are GROUP/INPUT TOPIC/MACHINE, so that several groups share one topic and
-none takes another's state for its own.
+Layout: b"WTS2", uint32 CRC-32 of all that follows, int64 input offset, uint32 length of a JSON header, the header, then the
+body of the machine's memory, whose layout is its kind's; all little-endian. The header holds what each judge remembers slot by
+slot, and which bundle it belongs to. Keys are GROUP/INPUT TOPIC/MACHINE, so that several groups share one topic and none takes
+another's state for its own. Snapshots of layout WTS1 (wheeltapper 0.1.0 before deployments) are read too.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import orjson
 
-from wheeltapper.stream.core.alert_life import Question, RuleState
-from wheeltapper.stream.core.thresholds.spot import SpotState
-from wheeltapper.stream.core.windows import Machine
+from wheeltapper.schemas.topics import STATE
+from wheeltapper.stream.core.alert_judge import ALERT, THRESHOLD
+from wheeltapper.stream.core.alert_life import AlertState
+from wheeltapper.stream.deployment import InForce
+from wheeltapper.stream.judges.labels import QUESTION
+from wheeltapper.stream.kinds.contract import Layout, Route
+from wheeltapper.stream.machine import Machine
 from wheeltapper.stream.records import Output
-from wheeltapper.stream.routes import Route
 
-MAGIC = b"WTS1"
+MAGIC = b"WTS2"
+MAGIC_1 = b"WTS1"
 CHECK = struct.Struct("<4sI")
 HEAD = struct.Struct("<qI")
 PROGRESS = b"\x00progress"
 """In place of a machine: up to which input offset the partition's output has been published. A zero byte starts it, as
 no machine's id can."""
+DEPLOYMENTS = b"\x00deployments"
+"""In place of a machine: deployments in force and the input offsets from which they hold."""
 
 
 class SnapshotError(Exception):
     """A snapshot that cannot be used: damaged, or of another layout. The machine warms up again."""
 
 
-def machine_snapshot(machine: Machine, partition: int) -> Output:
-    """The machine's state as a record of the `state` topic, keyed by the machine alone: `StateKeys` adds the rest."""
-    times, values, absent = machine.tail.snapshot()
+@dataclass(slots=True)
+class SavedRule:
+    """A rule's part of a snapshot.
+
+    Attributes:
+        slots: what each judge remembered, in JSON types.
+    """
+
+    bundle: str
+    detector: str
+    slots: dict[str, Any] = field(default_factory=dict)
+
+    def alert(self) -> AlertState:
+        """Its alert's life; a fresh one where that cannot be read."""
+        try:
+            return AlertState(**self.slots[ALERT])
+        except (LookupError, TypeError):
+            return AlertState()
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A machine's snapshot, read but not yet applied.
+
+    Attributes:
+        heard_at: wall clock (us) when it was last heard; None where that is not known.
+        memory: header of the memory's dump, and body: the bytes behind it.
+    """
+
+    machine: str
+    offset: int
+    heard_at: int | None
+    silent_since: int | None
+    rules: dict[str, SavedRule]
+    memory: dict[str, Any]
+    body: memoryview
+
+    def restore(self, route: Route, layout: Layout) -> Machine:
+        """The machine without its rules.
+
+        Args:
+            layout: of its input under the rules that serve it.
+
+        Raises:
+            SnapshotError: its memory cannot be read, or is of other channels.
+        """
+        machine = Machine(self.machine, route, layout)
+        machine.offset = self.offset
+        machine.silent_since = self.silent_since
+        try:
+            machine.memory.load(self.memory, self.body)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise SnapshotError(f"machine '{self.machine}': {type(error).__name__}: {error}") from error
+        return machine
+
+
+def machine_snapshot(machine: Machine, partition: int, heard_at: int | None = None) -> Output:
+    """The machine's state as a record of the `state` topic, keyed by the machine alone: the shell adds group and topic.
+
+    Args:
+        heard_at: wall clock (us) when it was last heard.
+    """
+    memory, body = machine.memory.dump()
     header = {
         "machine": machine.name,
-        "last_time": machine.last_time,
-        "late_run": machine.late_run,
-        "seen": machine.tail.seen,
-        "channels": machine.route.channels,
+        "heard_at": heard_at,
+        "silent_since": machine.silent_since,
+        "memory": memory,
         "rules": {
-            rule.manifest.bundle_id: dataclasses.asdict(state)
-            for rule, state in zip(machine.route.rules, machine.rules, strict=True)
+            place: {
+                "bundle": served.runtime.rule.manifest.bundle_id,
+                "detector": served.runtime.rule.manifest.detector,
+                "since": served.since,
+                "slots": served.runtime.dump(served.memory),
+            }
+            for place, served in machine.rules.items()
         },
     }
     text = orjson.dumps(header)
-    checked = b"".join(
-        (
-            HEAD.pack(machine.offset, len(text)),
-            text,
-            times.astype("<i8").tobytes(),
-            values.astype("<f4").tobytes(),
-            np.packbits(absent, axis=1).tobytes(),
-        )
-    )
+    checked = b"".join((HEAD.pack(machine.offset, len(text)), text, body))
     value = CHECK.pack(MAGIC, zlib.crc32(checked)) + checked
-    return Output("state", machine.name.encode(), value, partition=partition)
+    return Output(STATE, machine.name.encode(), value, partition=partition)
 
 
 def progress_record(published: int, partition: int) -> Output:
     """Says that the output of all input below offset `published` is out."""
-    return Output("state", PROGRESS, orjson.dumps({"published": published}), partition=partition)
+    return Output(STATE, PROGRESS, orjson.dumps({"published": published}), partition=partition)
 
 
 def read_progress(value: bytes) -> int:
@@ -75,77 +137,93 @@ def read_progress(value: bytes) -> int:
         return 0
 
 
+def deployments_record(entries: Iterable[InForce], partition: int) -> Output:
+    """Says which deployments hold from which input offsets on."""
+    return Output(STATE, DEPLOYMENTS, orjson.dumps([entry.to_json() for entry in entries]), partition=partition)
+
+
+def read_deployments(value: bytes) -> list[InForce]:
+    """The deployments of a record, in the order in which they came.
+
+    Raises:
+        SnapshotError: it cannot be read.
+    """
+    if not value:
+        return []
+    try:
+        return [InForce.from_json(fields) for fields in orjson.loads(value)]
+    except (orjson.JSONDecodeError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise SnapshotError(f"deployments in force: {type(error).__name__}: {error}") from error
+
+
 def snapshot_offset(value: bytes) -> int:
     """The input offset a snapshot was taken at; -1 for anything else."""
-    if value[:4] != MAGIC or len(value) < CHECK.size + HEAD.size:
+    if value[:4] not in (MAGIC, MAGIC_1) or len(value) < CHECK.size + HEAD.size:
         return -1
     return int(HEAD.unpack_from(value, CHECK.size)[0])
 
 
-def snapshot_header(value: bytes) -> tuple[dict[str, Any], memoryview]:
-    """Header and the bytes behind it.
+def read_snapshot(value: bytes) -> Snapshot:
+    """A snapshot of either layout.
 
     Raises:
-        SnapshotError: not a snapshot of this layout, or damaged.
+        SnapshotError: not a snapshot, or damaged.
     """
+    header, body, magic = _checked(value)
+    try:
+        first = magic == MAGIC_1
+        return Snapshot(
+            machine=_text(header["machine"]),
+            offset=snapshot_offset(value),
+            heard_at=_micros(header.get("heard_at")),
+            silent_since=_micros(header.get("silent_since")),
+            rules=_rules_of_layout_1(header["rules"]) if first else _rules(header["rules"]),
+            memory=header if first else header["memory"],
+            body=body,
+        )
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise SnapshotError(f"{type(error).__name__}: {error}") from error
+
+
+def _checked(value: bytes) -> tuple[dict[str, Any], memoryview, bytes]:
     try:
         magic, checksum = CHECK.unpack_from(value)
-        if magic != MAGIC:
+        if magic not in (MAGIC, MAGIC_1):
             raise ValueError(f"starts with {magic!r}, expected {MAGIC!r}")
         checked = memoryview(value)[CHECK.size :]
         if checksum != zlib.crc32(checked):
             raise ValueError("its checksum is wrong")
         _, length = HEAD.unpack_from(checked)
         body = checked[HEAD.size :]
-        return orjson.loads(body[:length]), body[length:]
+        return orjson.loads(body[:length]), body[length:], magic
     except (ValueError, struct.error) as error:
         raise SnapshotError(str(error)) from error
 
 
-def restore_machine(value: bytes, route: Route) -> tuple[Machine, dict[str, RuleState]]:
-    """A machine from its snapshot.
-
-    Rows are taken over where the channels are still the same; a rule's memory where its bundle still serves.
-
-    Returns:
-        the machine, and the states of bundles that no longer serve it, by bundle id.
-
-    Raises:
-        SnapshotError: damaged, or of other channels.
-    """
-    header, body = snapshot_header(value)
-    try:
-        machine = Machine(header["machine"], route)
-        if tuple(header["channels"]) != route.channels:
-            raise SnapshotError(f"machine '{machine.name}': its bundle's channels have changed")
-        machine.offset = snapshot_offset(value)
-        machine.last_time = None if header["last_time"] is None else int(header["last_time"])
-        machine.late_run = int(header["late_run"])
-        width = len(route.channels)
-        bits = -(-width // 8)
-        rows, rest = divmod(len(body), 8 + 4 * width + bits)
-        if rest:
-            raise SnapshotError(f"machine '{machine.name}': {len(body)} bytes are no whole number of rows")
-        times = np.frombuffer(body, dtype="<i8", count=rows)
-        values = np.frombuffer(body, dtype="<f4", count=rows * width, offset=8 * rows).reshape(rows, width)
-        packed = np.frombuffer(body, dtype=np.uint8, offset=(8 + 4 * width) * rows).reshape(rows, bits)
-        absent = np.unpackbits(packed, axis=1, count=width).astype(np.bool_)
-        # A longer window than the snapshot's tail fills up first, as after a start.
-        seen = int(header["seen"]) if rows >= route.window - 1 else rows
-        machine.tail.restore(times, values, absent, seen)
-        states = {bundle: _rule_state(state) for bundle, state in header["rules"].items()}
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise SnapshotError(f"{type(error).__name__}: {error}") from error
-    serving = [rule.manifest.bundle_id for rule in route.rules]
-    machine.rules = [states.pop(bundle) if bundle in states else RuleState() for bundle in serving]
-    return machine, states
+def _rules(saved: dict[str, Any]) -> dict[str, SavedRule]:
+    return {
+        place: SavedRule(_text(rule["bundle"]), _text(rule["detector"]), dict(rule["slots"]))
+        for place, rule in saved.items()
+    }
 
 
-def _rule_state(fields: dict[str, Any]) -> RuleState:
-    spot = fields.pop("spot")
-    question = fields.pop("question", None)  # older snapshots have none
-    return RuleState(
-        **fields,
-        spot=None if spot is None else SpotState(**spot),
-        question=None if question is None else Question(**question),
-    )
+def _rules_of_layout_1(saved: dict[str, Any]) -> dict[str, SavedRule]:
+    """Layout WTS1 knew rules by bundle alone, and had one record of fields for all judges."""
+    rules = {}
+    for bundle, fields in saved.items():
+        state = dict(fields)
+        slots = {THRESHOLD: state.pop("spot", None), QUESTION: state.pop("question", None)}
+        if state.get("opened_at") is not None:
+            state["bundle"] = bundle
+        rules[bundle] = SavedRule(_text(bundle), "", {ALERT: state, **slots})
+    return rules
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _micros(value: Any) -> int | None:
+    return None if value is None else int(value)

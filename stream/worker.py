@@ -1,4 +1,4 @@
-"""A worker process: bundles, engine, runner, health. `wheeltapper worker` calls `run_worker`."""
+"""A worker process: bundles, shell, runner, health. `wheeltapper worker` calls `run_worker`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wheeltapper.stream.progress import Progress
 from wheeltapper.stream.publisher import Publisher
 from wheeltapper.stream.routes import Routes, load_routes
 from wheeltapper.stream.settings import Settings
-from wheeltapper.stream.shell import Engine
+from wheeltapper.stream.shell import Shell
 from wheeltapper.stream.transactions import TransactionalId, broker_has_transactions
 
 log = structlog.get_logger(__name__)
@@ -72,8 +72,9 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
                 stride=rule.stride,
                 device=rule.graph.device,
             )
-        open_engine = _engine_opener(routes, settings, status, stopping.is_set, direct=runner == "direct")
-        log.info("working", runner=runner, brokers=settings.kafka.brokers, topic=settings.topics.full_name("sensors"))
+        open_shell = _shell_opener(routes, settings, status, stopping.is_set, direct=runner == "direct")
+        topics = [settings.topics.full_name(kind.topic) for kind in routes.kinds.values()]
+        log.info("working", runner=runner, brokers=settings.kafka.brokers, topics=topics)
         # Imported late: each runner brings its own client.
         if runner == "direct":
             from wheeltapper.stream.runners.direct_runner import DirectRunner
@@ -81,7 +82,7 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
             with _exit_on_failure():
                 DirectRunner(
                     settings,
-                    open_engine,
+                    open_shell,
                     progress=progress,
                     stop=stopping.is_set,
                     on_stuck=_exit_stuck,
@@ -92,7 +93,7 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
 
             with _exit_on_failure():
                 faust = FaustRunner(
-                    settings, open_engine, progress=progress, stop=stopping.is_set, until_idle_s=until_idle_s
+                    settings, open_shell, progress=progress, stop=stopping.is_set, until_idle_s=until_idle_s
                 )
                 faust.run()
             if faust.is_stuck:
@@ -139,9 +140,9 @@ def _end_process(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _engine_opener(
+def _shell_opener(
     routes: Routes, settings: Settings, status: WorkerStatus, stop: Callable[[], bool], *, direct: bool
-) -> Callable[[], Engine]:
+) -> Callable[[], Shell]:
     identity: TransactionalId | None = None
     if direct and settings.worker.transactions != "off":
         if broker_has_transactions(settings):
@@ -153,7 +154,7 @@ def _engine_opener(
     largest = _largest_message(settings, settings.topics.full_name("dead-letters"))
     last: Publisher | None = None
 
-    def open_engine() -> Engine:
+    def open_shell() -> Shell:
         nonlocal last
         if identity is not None and last is not None and last.fenced:
             # Another worker that does not see our lock uses the id, or a transaction exceeded its time limit.
@@ -170,11 +171,11 @@ def _engine_opener(
         except BaseException:
             publisher.abandon()
             raise
-        engine = Engine(routes, settings, publisher, stop)
-        status.follow(engine)
-        return engine
+        shell = Shell(routes, settings, publisher, stop)
+        status.follow(shell)
+        return shell
 
-    return open_engine
+    return open_shell
 
 
 def _largest_message(settings: Settings, topic: str) -> int:

@@ -9,7 +9,7 @@ from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output, PartitionBatch
-from wheeltapper.stream.routes import Routes
+from wheeltapper.stream.routes import load_routes
 from wheeltapper.stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run_offline(pipeline: Pipeline, block: SensorBlock) -> Iterator[Output]:
     offset = 0
     step = ROWS_PER_MESSAGE * MESSAGES_PER_BATCH
     for begin in range(0, len(block), step):
-        batch = PartitionBatch("backtest", 0)
+        batch = PartitionBatch(pipeline.topics[0], 0)
         for first in range(begin, min(begin + step, len(block)), ROWS_PER_MESSAGE):
             rows = slice(first, min(first + ROWS_PER_MESSAGE, begin + step))
             part = SensorBlock(block.machine, block.ts[rows], block.channels, block.values[rows])
@@ -47,7 +47,4 @@ def run_offline(pipeline: Pipeline, block: SensorBlock) -> Iterator[Output]:
 
 def open_pipeline(bundles: list[str], settings: Settings) -> Pipeline:
     """A pipeline as a worker would open it."""
-    from wheeltapper.stream.routes import load_routes
-
-    routes: Routes = load_routes(bundles, settings)
-    return Pipeline(routes, settings)
+    return Pipeline(load_routes(bundles, settings), settings)

@@ -2,7 +2,7 @@
 
 | name | direction | shape | meaning |
 |---|---|---|---|
-| `window` | in | [N, W, C] float32 | raw engineering units; scaling is inside the graph |
+| `window` | in | [N, W, C] float32 of rows, [N, S] float32 of samples | raw engineering units; scaling is inside the graph |
 | `score` | out | [N] | raw anomaly score of the window's last step (less `lag`); larger is stranger |
 | `contribution` | out | [N, C] | where the score comes from; non-negative |
 | `expected` | out, optional | [N, C] | what that step should have been, raw units |
@@ -14,6 +14,7 @@ N is dynamic, everything else static.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,12 +95,12 @@ class Graph:
                     f"{name}: device is 'cuda' but onnxruntime could not use it; install CUDA or set device to 'auto'"
                 )
             self.device = "cpu"
-        self.window, self.channels = self._check_input()
+        self.sample_shape = self._check_input()
         self.output_names = self._check_outputs()
         self._fetches = list(self.output_names)
         self._at_once = 0 if self.device == "cuda" else self.largest_batch
 
-    def _check_input(self) -> tuple[int, int]:
+    def _check_input(self) -> tuple[int, ...]:
         inputs = {entry.name: entry for entry in self._session.get_inputs()}
         if "window" not in inputs:
             raise InputError(
@@ -114,15 +115,26 @@ class Graph:
         shape = entry.shape
         if (
             entry.type != "tensor(float)"
-            or len(shape) != 3
+            or len(shape) < 2
             or isinstance(shape[0], int)
             or not all(isinstance(s, int) for s in shape[1:])
         ):
             raise InputError(
-                f"{self.name}: input 'window' is {entry.type} {shape}, expected tensor(float) [N, W, C] with a dynamic "
-                "batch axis and static W and C; export it with a dynamic first axis (and an example batch of 2)"
+                f"{self.name}: input 'window' is {entry.type} {shape}, expected tensor(float) [N, W, C] (rows) or [N, S] "
+                "(samples) with a dynamic batch axis and the others static; export it with a dynamic first axis (and an "
+                "example batch of 2)"
             )
-        return int(shape[1]), int(shape[2])
+        return tuple(int(size) for size in shape[1:])
+
+    @property
+    def window(self) -> int:
+        """W: rows, or samples, of a window."""
+        return self.sample_shape[0]
+
+    @property
+    def channels(self) -> int:
+        """C of a graph that takes rows; 1 of one that takes samples."""
+        return math.prod(self.sample_shape[1:])
 
     def _check_outputs(self) -> tuple[str, ...]:
         found = {entry.name: entry for entry in self._session.get_outputs()}
@@ -135,6 +147,8 @@ class Graph:
         names = tuple(name for name in (*REQUIRED_OUTPUTS, *OPTIONAL_OUTPUTS) if name in found)
         for name in names:
             shape = found[name].shape
+            if name in ("contribution", "expected") and len(self.sample_shape) != 2:
+                continue  # what a kind of input other than rows blames is that kind's to say
             if len(shape) != ranks[name] or (name in ("contribution", "expected") and shape[1] != self.channels):
                 wanted = "[N]" if ranks[name] == 1 else f"[N, {self.channels if name != 'embedding' else 'D'}]"
                 raise InputError(f"{self.name}: output '{name}' has shape {shape}, expected {wanted}")
@@ -145,16 +159,16 @@ class Graph:
         """Windows that are run at a time at most."""
         if self.device == "cuda":
             return self.batch_sizes[-1]
-        fitting = CPU_BATCH_BYTES // (4 * self.window * self.channels)
+        fitting = CPU_BATCH_BYTES // (4 * math.prod(self.sample_shape))
         return min(self.batch_sizes[-1], max(SMALLEST_CPU_BATCH, fitting))
 
     def warm_up(self) -> None:
         """Run the batch sizes that count once, so that the first real batch is as fast as the others."""
         for size in self.batch_sizes if self.device == "cuda" else (1, self.largest_batch):
-            self.run(np.zeros((size, self.window, self.channels), dtype=np.float32))
+            self.run(np.zeros((size, *self.sample_shape), dtype=np.float32))
 
     def run(self, windows: np.ndarray) -> GraphOutput:
-        """Score [N, W, C] float32 windows; N is any number, 0 too."""
+        """Score [N, *sample_shape] float32 windows; N is any number, 0 too."""
         if 0 < len(windows) <= self._at_once:
             return GraphOutput(**dict(zip(self.output_names, self._session_run(windows), strict=True)))
         if self.device == "cuda":
@@ -169,7 +183,7 @@ class Graph:
         return GraphOutput(**dict(zip(self.output_names, columns, strict=True)))
 
     def _run_batch(self, windows: np.ndarray, size: int) -> list[np.ndarray]:
-        """Outputs of [n, W, C] windows, run as a batch of `size` where that is more."""
+        """Outputs of [n, *sample_shape] windows, run as a batch of `size` where that is more."""
         n = len(windows)
         if size > n:
             # Repeating a real window keeps padding free of NaN and of denormal slow paths.
@@ -187,7 +201,7 @@ class Graph:
 
     def _empty(self) -> GraphOutput:
         # The width of an embedding is not always in the graph's metadata: ask the graph.
-        outputs = self._run_batch(np.zeros((1, self.window, self.channels), dtype=np.float32), 1)
+        outputs = self._run_batch(np.zeros((1, *self.sample_shape), dtype=np.float32), 1)
         return GraphOutput(**dict(zip(self.output_names, (output[:0] for output in outputs), strict=True)))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+import json
+from abc import ABC, abstractmethod
+from typing import Any, Literal, Self, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -52,25 +54,17 @@ class TrainingData(_Part):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the training rows' float32 bytes, C order")
 
 
-class Manifest(_Part):
-    """What the stream must know to run a bundle. See the blueprint of the graph contract in docs/bundle.md."""
+class BundleManifest(_Part, ABC):
+    """What the stream must know to run a bundle of any kind of input; a subclass a kind says the rest."""
 
     format: Literal[1] = 1
     bundle_id: str = Field(min_length=1, description="detector, entity and the first 12 digits of the content's hash")
     detector: str = Field(description="e.g. range-bands, pca, alora")
     detector_version: int = Field(default=1, ge=1)
-    kind: Literal["sensors", "audio"] = "sensors"
-    channels: tuple[Channel, ...] = Field(min_length=1, description="in the order of the window's last axis")
+    kind: str = Field(description="kind of input")
     sampling_interval_s: float = Field(gt=0, description="seconds between rows")
     window: int = Field(ge=1, description="rows")
-    warm_up: int | None = Field(
-        default=None,
-        ge=1,
-        description="rows of a machine after which its windows are scored, those before its first row being NaN, which the "
-        "graph knows how to take; none: the whole window",
-    )
     stride: int = Field(default=1, ge=1, description="rows between scored windows")
-    lag: int = Field(default=0, ge=0, description="the score belongs to the row that many before the window's last")
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     calibration: Calibration
@@ -82,6 +76,25 @@ class Manifest(_Part):
     created_at: str = Field(description="ISO 8601")
     versions: dict[str, str] = Field(default_factory=dict, description="package -> version at the time of writing")
     files: dict[str, str] = Field(description="every other file of the bundle -> its sha256")
+
+    @property
+    @abstractmethod
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one window as the graph takes it, without the batch axis."""
+
+
+class SensorManifest(BundleManifest):
+    """A bundle that scores rows of sensors. See the blueprint of the graph contract in docs/bundle.md."""
+
+    kind: Literal["sensors"] = "sensors"
+    channels: tuple[Channel, ...] = Field(min_length=1, description="in the order of the window's last axis")
+    warm_up: int | None = Field(
+        default=None,
+        ge=1,
+        description="rows of a machine after which its windows are scored, those before its first row being NaN, which the "
+        "graph knows how to take; none: the whole window",
+    )
+    lag: int = Field(default=0, ge=0, description="the score belongs to the row that many before the window's last")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -102,3 +115,29 @@ class Manifest(_Part):
     @property
     def channel_names(self) -> tuple[str, ...]:
         return tuple(channel.name for channel in self.channels)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return self.window, len(self.channels)
+
+
+Manifest: TypeAlias = SensorManifest
+"""The union of all kinds' manifests: one more kind is one more member here and one more entry in `MANIFESTS`."""
+
+MANIFESTS: dict[str, type[BundleManifest]] = {"sensors": SensorManifest}
+"""Kind of input -> its manifest."""
+
+
+def read_manifest(text: bytes) -> Manifest:
+    """A manifest by its kind; a bundle that names none is of sensors.
+
+    Raises:
+        ValidationError: it does not fit its kind's schema.
+        ValueError: not JSON, or of a kind that this version does not know.
+    """
+    found = json.loads(text)
+    kind = found.get("kind", "sensors") if isinstance(found, dict) else "sensors"
+    model = MANIFESTS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise ValueError(f"kind is {kind!r}, expected one of {', '.join(MANIFESTS)}")
+    return cast(Manifest, model.model_validate(found))

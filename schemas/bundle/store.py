@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from wheeltapper.schemas.bundle.graph import Graph
-from wheeltapper.schemas.bundle.manifest import Manifest
+from wheeltapper.schemas.bundle.manifest import Manifest, read_manifest
 from wheeltapper.schemas.errors import InputError
 
 MANIFEST = "manifest.json"
@@ -58,6 +58,12 @@ class Bundle:
         table = pq.read_table(pa.BufferReader(self.files[CALIBRATION]), columns=["score"])
         return np.asarray(table["score"].to_numpy(), dtype=np.float64)
 
+    def reference_rows(self) -> np.ndarray:
+        """[n, C] float32, raw units: the rows of the reference windows, NaN where a sensor gave nothing."""
+        table = pq.read_table(pa.BufferReader(self.files[REFERENCE]), columns=["window"])
+        values = table["window"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(values, dtype=np.float32).reshape(-1, self.manifest.sample_shape[-1])
+
     def open_graph(self, *, device: str = "auto", threads: int = 1) -> Graph:
         """The graph, checked against the manifest and the golden windows.
 
@@ -67,11 +73,12 @@ class Bundle:
         where = self.location
         graph = Graph(self.files[MODEL], name=str(where / MODEL), device=device, threads=threads)
         manifest = self.manifest
-        expected = (manifest.window, len(manifest.channels))
-        if (graph.window, graph.channels) != expected:
+        expected = manifest.sample_shape
+        if graph.sample_shape != expected:
+            found, said = (" x ".join(map(str, shape)) for shape in (graph.sample_shape, expected))
             raise InputError(
-                f"{where}: {MODEL} takes windows of {graph.window} x {graph.channels}, the manifest says "
-                f"{expected[0]} x {expected[1]} (rows x channels); write the bundle again"
+                f"{where}: {MODEL} takes windows of {found}, the manifest says {said} (rows x channels for sensors); "
+                "write the bundle again"
             )
         golden = self.golden()
         output = graph.run(golden["window"])
@@ -106,12 +113,16 @@ def open_bundle(location: str | Path) -> Bundle:
         raise InputError(f"{path}: has no {MANIFEST}, so it is not a bundle; 'wheeltapper train' writes one")
     text = contents.pop(MANIFEST)
     try:
-        manifest = Manifest.model_validate_json(text)
+        manifest = read_manifest(text)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or MANIFEST
         raise InputError(
             f"{path}/{MANIFEST}: {field}: {first['msg']}; write the bundle again with this version of wheeltapper"
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"{path}/{MANIFEST}: {error}; write the bundle again with this version of wheeltapper"
         ) from error
     for name in {*manifest.files, *REQUIRED}:
         if name not in contents:
@@ -141,7 +152,7 @@ def write_bundle_folder(location: str | Path, manifest: Manifest, files: dict[st
     if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
         raise InputError(f"{path}: exists and is not a bundle; choose another --out or empty it")
     # Left out where a detector has none: versions that do not know the field still read such a bundle.
-    unused = {"warm_up"} if manifest.warm_up is None else None
+    unused = {"warm_up"} if getattr(manifest, "warm_up", 1) is None else None
     text = manifest.model_dump_json(indent=2, exclude=unused).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,8 @@ class Counters:
         imputed_values: missing values that were carried forward.
         clock_restarts, gaps: how often a machine's window started anew, and why.
         windows: scored. not_finite_scores: of them, those whose graph gave no finite number. alerts: events by kind.
-        label_requests: published.
+        label_requests: windows that a person was asked about.
+        silent_machines: NO_DATA alerts opened. forgotten_machines: dropped after state.forget_machine_after_s.
         newest_time: newest event time of any machine, microseconds UTC.
     """
 
@@ -30,6 +31,8 @@ class Counters:
     not_finite_scores: int = 0
     alerts: dict[str, int] = field(default_factory=dict)
     label_requests: int = 0
+    silent_machines: int = 0
+    forgotten_machines: int = 0
     newest_time: int = 0
 
     def __add__(self, other: Counters) -> Counters:

@@ -1,35 +1,118 @@
-"""Windows of one machine in a rule's batch, between being cut and being judged."""
+"""The contract between the scoring loop and the judges that look at scores: alerts, published scores, label questions.
+
+A judge sees one machine's windows of one rule and batch at a time, in time order. What it remembers of a machine lies in named
+slots, which a snapshot holds one by one: a slot that cannot be read costs its judge's memory alone. What a judge gives out is
+an emission: an output and the input offset that it came from, so that the pipeline, and it alone, drops what is already out.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from wheeltapper.stream.core.alert_life import RuleState
-from wheeltapper.stream.core.windows import Machine, SpannedRows
-from wheeltapper.stream.partition import PartitionState
+from wheeltapper.stream.core.scoring import ScoredWindows
+from wheeltapper.stream.core.windows import SpannedRows
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """Windows of one machine in a rule's batch: entries [start, stop) of its scores.
+class Emission:
+    """An output and the input offset of the message that led to it; whose kind of output is the judge's to say."""
+
+    offset: int
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DueWindows:
+    """Windows of one machine that are due for a rule.
 
     Attributes:
-        times: [k] int64 event time of each scored row, rising.
+        samples: [k, *shape] float32, what the graph takes of each; a view that is copied before the machine goes on.
+        times: [k] int64 event time of each scored sample, rising.
         offsets: [k] int64 input offset of the message that completed each window.
         quality: [k] float64 share of measured values.
-        absent: [k, C] bool, values of the scored rows that were imputed; None where none were.
-        rows: the windows' own rows; only where label requests are wanted, which carry them.
+        actual: [k, C] float32, the scored samples in raw units; NaN where a value was imputed.
+        rows: the windows' own rows, where a judge asked for them.
     """
 
-    partition: PartitionState
-    machine: Machine
-    state: RuleState
-    start: int
-    stop: int
+    samples: np.ndarray
     times: np.ndarray
     offsets: np.ndarray
     quality: np.ndarray
-    absent: np.ndarray | None
+    actual: np.ndarray
     rows: SpannedRows | None = None
+
+
+@dataclass(slots=True)
+class RuleMemory:
+    """What one rule's judges remember of one machine, by slot."""
+
+    slots: dict[str, Any]
+
+
+class Slot(Protocol[S]):
+    """One named part of a rule's memory; `dump` and `load` go through JSON types."""
+
+    def new(self) -> S: ...
+
+    def adopt(self, memory: S) -> S:
+        """A memory of an earlier bundle or setting, as far as it fits today's; else `new()`."""
+        ...
+
+    def dump(self, memory: S) -> Any: ...
+
+    def load(self, saved: Any) -> S:
+        """
+        Raises:
+            AttributeError, LookupError, TypeError, ValueError: it cannot be read.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Judged:
+    """One machine's windows of one rule and batch: all that a judge may see.
+
+    The windows are entries [start, stop) of `scored`. Scores are there once the batch has been scored.
+
+    Attributes:
+        origin: the caller's own, e.g. the partition.
+        raw: [k] as the graph gave it; score: [k] float64 calibrated, 1.0 is the alarm level; peak: the largest of them.
+        levels: [k] float64, raise level in force at each window; the alert judge, who comes first, fills it.
+    """
+
+    machine: str
+    memory: RuleMemory
+    origin: Any
+    due: DueWindows
+    start: int
+    stop: int
+    scored: ScoredWindows = field(init=False)
+    raw: np.ndarray = field(init=False)
+    score: np.ndarray = field(init=False)
+    peak: float = field(init=False)
+    levels: np.ndarray = field(init=False)
+
+
+class Judge(Protocol):
+    """Looks at scores.
+
+    Attributes:
+        slots: what it remembers of a machine, by slot name.
+        keeps_rows: it needs the windows' own rows.
+    """
+
+    @property
+    def slots(self) -> Mapping[str, Slot[Any]]: ...
+
+    @property
+    def keeps_rows(self) -> bool: ...
+
+    def see(self, judged: Judged) -> Iterable[Emission]:
+        """Look at one machine's windows, change its memory, say what is to be published."""
+        ...

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wheeltapper.schemas.bundle import GraphOutput
-from wheeltapper.stream.routes import Rule
+from wheeltapper.stream.core.rule import RuleSpec
+
+if TYPE_CHECKING:
+    from wheeltapper.schemas.bundle import GraphOutput
 
 
 class ScoredWindows:
@@ -21,28 +24,27 @@ class ScoredWindows:
         score: [n] float64 calibrated, 1.0 is the alarm level.
     """
 
-    def __init__(self, rule: Rule, outputs: list[GraphOutput], rows: list[np.ndarray], channels: int) -> None:
+    def __init__(self, rule: RuleSpec, outputs: list[GraphOutput]) -> None:
         self._outputs = outputs
-        self._rows = rows
-        self._channels = channels
         self.raw = _joined([output.score for output in outputs])
         self.score = rule.calibrate(self.raw)
 
     @cached_property
     def contribution(self) -> np.ndarray:
-        """[n, C]: where each score comes from."""
-        return _joined([output.contribution for output in self._outputs], self._channels)
+        """[n, ...]: where each score comes from; [n, C] for rows."""
+        return _joined([output.contribution for output in self._outputs])
 
     @cached_property
     def expected(self) -> np.ndarray | None:
         """[n, C] raw units; None where the graph does not say."""
         parts = [output.expected for output in self._outputs if output.expected is not None]
-        return _joined(parts, self._channels) if parts else None
+        return _joined(parts) if parts else None
 
     @cached_property
-    def last_row(self) -> np.ndarray:
-        """[n, C] float32: the row that each score belongs to, raw units."""
-        return _joined(self._rows, self._channels)
+    def embedding(self) -> np.ndarray | None:
+        """[n, D]; None where the graph has none."""
+        parts = [output.embedding for output in self._outputs if output.embedding is not None]
+        return _joined(parts) if parts else None
 
 
 class BatchScorer:
@@ -51,22 +53,19 @@ class BatchScorer:
     Windows are copied straight into the batch that onnxruntime reads: once, whatever came from which machine.
     """
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: RuleSpec) -> None:
         self._rule = rule
         graph = rule.graph
-        self._batch = np.zeros((graph.largest_batch, graph.window, graph.channels), dtype=np.float32)
-        self._scored_row = graph.window - 1 - rule.manifest.lag
+        self._batch = np.zeros((graph.largest_batch, *graph.sample_shape), dtype=np.float32)
         self._filled = 0
         self._outputs: list[GraphOutput] = []
-        self._rows: list[np.ndarray] = []
         self.seconds = 0.0
         """Spent in onnxruntime so far."""
         self.windows = 0
         """Scored so far."""
 
     def add(self, windows: np.ndarray) -> None:
-        """Add [k, W, C] windows; they are copied at once, so the view may change afterwards."""
-        self._rows.append(windows[:, self._scored_row].copy())
+        """Add [k, *sample shape] windows; they are copied at once, so the view may change afterwards."""
         start = 0
         while start < len(windows):
             count = min(len(windows) - start, len(self._batch) - self._filled)
@@ -78,11 +77,10 @@ class BatchScorer:
 
     def finish(self) -> ScoredWindows:
         """Score what is left and give everything that was added since the last call."""
-        if self._filled:
+        if self._filled or not self._outputs:
             self._run()
         outputs, self._outputs = self._outputs, []
-        rows, self._rows = self._rows, []
-        return ScoredWindows(self._rule, outputs, rows, self._batch.shape[2])
+        return ScoredWindows(self._rule, outputs)
 
     def _run(self) -> None:
         count, self._filled = self._filled, 0
@@ -92,9 +90,7 @@ class BatchScorer:
         self.windows += count
 
 
-def _joined(parts: list[np.ndarray], columns: int | None = None) -> np.ndarray:
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
     if len(parts) == 1:
         return parts[0]
-    if not parts:
-        return np.empty((0,) if columns is None else (0, columns), dtype=np.float32)
-    return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)

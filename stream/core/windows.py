@@ -1,4 +1,4 @@
-"""One machine: the tail of its rows, its clock, its rules' memory."""
+"""Windows: strided views of rows, cut in one place for the live stream, calibration and evaluation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wheeltapper.stream.core.alert_life import RuleState
-from wheeltapper.stream.routes import Route
+
+def windows_of(rows: np.ndarray, window: int) -> np.ndarray:
+    """[T - window + 1, window, ...] view of rows [T, ...]: the window that begins at each row."""
+    return np.moveaxis(np.lib.stride_tricks.sliding_window_view(rows, window, axis=0), -1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +119,7 @@ class RowTail:
         """[n, window, C] view of the buffer: the window that begins at each row."""
         views = self._windows.get(window)
         if views is None:
-            views = np.moveaxis(np.lib.stride_tricks.sliding_window_view(self._values, window, axis=0), -1, 1)
-            self._windows[window] = views
+            views = self._windows[window] = windows_of(self._values, window)
         return views
 
     def scored_times(self, new_rows: int, ends: np.ndarray, lag: int) -> np.ndarray:
@@ -163,6 +164,15 @@ class RowTail:
         self.append(times, values, absent)
         self.seen = seen
 
+    def resized(self, window: int, blank: int) -> RowTail:
+        """A tail for windows of another length that goes on with these rows, as far as they reach."""
+        tail = RowTail(window, self._values.shape[1], blank)
+        times, values, absent = self.snapshot()
+        tail.append(times, values, absent)
+        # Rows that a longer window lacks are awaited, as after a start.
+        tail.seen = self.seen if len(times) >= window - 1 else len(times)
+        return tail
+
     def clear(self) -> None:
         """Forget all rows: the machine's clock restarted, or rows are missing in between."""
         self._times[: self._blank] = 0
@@ -170,38 +180,3 @@ class RowTail:
         self._absent[: self._blank] = True
         self._end = self._blank
         self.seen = 0
-
-
-class Machine:
-    """State of one machine in one input partition.
-
-    Attributes:
-        offset: input offset of the last message applied; -1 before the first.
-        last_time: event time of its newest row; late rows are those not newer.
-        late_run: late rows in a row, to notice a clock that was set back.
-        dirty_from: offset of the first message that no snapshot holds yet; None where all is snapshotted.
-        rows_since_snapshot: rows applied since.
-    """
-
-    __slots__ = (
-        "dirty_from",
-        "last_time",
-        "late_run",
-        "name",
-        "offset",
-        "route",
-        "rows_since_snapshot",
-        "rules",
-        "tail",
-    )
-
-    def __init__(self, name: str, route: Route) -> None:
-        self.name = name
-        self.route = route
-        self.tail = RowTail(route.window, len(route.channels), route.blank)
-        self.rules = [RuleState() for _ in route.rules]
-        self.offset = -1
-        self.last_time: int | None = None
-        self.late_run = 0
-        self.dirty_from: int | None = None
-        self.rows_since_snapshot = 0

@@ -1,1 +1,1 @@
-"""What looks at scores."""
+"""Judges that make messages: what alerts, scores, label requests and silence look like on topics."""

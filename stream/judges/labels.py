@@ -8,19 +8,21 @@ the questions depend on the rows alone, not on how they came or on restarts, and
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import orjson
 
 from wheeltapper.schemas.topics import LABEL_REQUESTS, MAX_LABEL_VALUES
-from wheeltapper.stream.core.alert_life import Question
-from wheeltapper.stream.core.judging import Segment
-from wheeltapper.stream.core.scoring import ScoredWindows
-from wheeltapper.stream.core.thresholds.spot import SECONDS_PER_DAY
+from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.core.judging import Emission, Judged, Slot
+from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY
 from wheeltapper.stream.judges.messages import JSON_HEADERS, AlertMessages, short
 from wheeltapper.stream.records import Output
-from wheeltapper.stream.routes import Rule
 from wheeltapper.stream.settings import LabelSettings
 
 # Any fixed UUID serves as the name space; the ids must only be the same everywhere.
@@ -38,59 +40,91 @@ def request_id(machine: str, rule: str, bundle: str, time: int) -> str:
     return str(uuid.uuid5(REQUEST_NAMESPACE, f"{machine}\x1f{rule}\x1f{bundle}\x1f{time}"))
 
 
-class LabelRequests:
-    """One rule's questions."""
+QUESTION = "question"
 
-    def __init__(self, rule: Rule, messages: AlertMessages, settings: LabelSettings) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The least certain window of a stretch of time, waiting for the stretch to end.
+
+    Attributes:
+        stretch: number of the stretch.
+        distance: of its score from the raise level, as a share of the level.
+        message: the LabelRequest, as JSON.
+    """
+
+    stretch: int
+    distance: float
+    message: str
+
+
+class QuestionSlot:
+    """A waiting question in a snapshot."""
+
+    def new(self) -> Question | None:
+        return None
+
+    def adopt(self, memory: Question | None) -> Question | None:
+        return memory
+
+    def dump(self, memory: Question | None) -> Any:
+        return None if memory is None else asdict(memory)
+
+    def load(self, saved: Any) -> Question | None:
+        return Question(int(saved["stretch"]), float(saved["distance"]), str(saved["message"]))
+
+
+class LabelRequests:
+    """The judge that asks one rule's questions."""
+
+    keeps_rows = True
+
+    def __init__(self, rule: RuleSpec, messages: AlertMessages, settings: LabelSettings, counters: Counters) -> None:
         self._rule = rule
         self._messages = messages
+        self._counters = counters
         self._margin = settings.margin
         self._stretch_us = max(1, round(SECONDS_PER_DAY * 1e6 / settings.per_day))
+        self.slots: Mapping[str, Slot[Any]] = {QUESTION: QuestionSlot()}
         manifest = rule.manifest
         # A lagging detector's scored row must be among the rows that are sent.
         self._most_rows = max(MAX_LABEL_VALUES // len(manifest.channels), manifest.lag + 1)
 
-    def of(self, segment: Segment, scored: ScoredWindows, levels: np.ndarray) -> list[Output]:
-        """Look at one machine's windows; what is to be published of stretches that have ended.
-
-        Args:
-            levels: [k] float64, raise level in force at each window.
-        """
-        state = segment.state
-        level = np.maximum(levels, _LEAST_LEVEL)
-        distances = np.abs(scored.score[segment.start : segment.stop] / level - 1)  # [k], as a share of the level
-        stretches = segment.times // self._stretch_us
+    def see(self, judged: Judged) -> list[Emission]:
+        """See `Judge.see`: the questions of stretches that have ended."""
+        waiting: Question | None = judged.memory.slots[QUESTION]
+        level = np.maximum(judged.levels, _LEAST_LEVEL)
+        distances = np.abs(judged.score / level - 1)  # [k], as a share of the level
+        stretches = judged.due.times // self._stretch_us
         near = distances <= self._margin
-        waiting = state.question
         if not near.any() and (waiting is None or waiting.stretch == stretches[0] == stretches[-1]):
             return []
-        outputs: list[Output] = []
+        emissions: list[Emission] = []
         starts = [0, *(np.flatnonzero(np.diff(stretches)) + 1).tolist(), len(stretches)]
         for first, stop in pairwise(starts):
             stretch = int(stretches[first])
-            if state.question is not None and state.question.stretch != stretch:
-                if segment.offsets[first] >= segment.partition.published:
-                    value = state.question.message.encode()
-                    outputs.append(Output(LABEL_REQUESTS, segment.machine.name.encode(), value, JSON_HEADERS))
-                state.question = None
-            held = np.inf if state.question is None else state.question.distance
+            if waiting is not None and waiting.stretch != stretch:
+                request = Output(LABEL_REQUESTS, judged.machine.encode(), waiting.message.encode(), JSON_HEADERS)
+                emissions.append(Emission(int(judged.due.offsets[first]), request))
+                waiting = None
+            held = np.inf if waiting is None else waiting.distance
             chosen = None
             for position in (first + np.flatnonzero(near[first:stop])).tolist():
                 if distances[position] < held - LEAST_GAIN:
                     held, chosen = float(distances[position]), position
             if chosen is not None:
-                message = self._message(segment, scored, chosen, float(levels[chosen]), held)
-                state.question = Question(stretch, held, message)
-        return outputs
+                waiting = Question(stretch, held, self._message(judged, chosen, float(judged.levels[chosen]), held))
+        judged.memory.slots[QUESTION] = waiting
+        self._counters.label_requests += len(emissions)
+        return emissions
 
-    def _message(self, segment: Segment, scored: ScoredWindows, position: int, level: float, distance: float) -> str:
-        """The LabelRequest of the segment's window `position`, as JSON."""
-        assert segment.rows is not None
-        manifest, machine, index = self._rule.manifest, segment.machine.name, segment.start + position
-        time = int(segment.times[position])
-        times, values = segment.rows.window(position, self._most_rows)
-        absent = None if segment.absent is None else segment.absent[position]
-        shares = self._messages.shares(scored, index, absent)
+    def _message(self, judged: Judged, position: int, level: float, distance: float) -> str:
+        """The LabelRequest of window `position`, as JSON."""
+        due, machine, manifest = judged.due, judged.machine, self._rule.manifest
+        assert due.rows is not None
+        time = int(due.times[position])
+        times, values = due.rows.window(position, self._most_rows)
+        shares = self._messages.shares(judged, position)
         request = {
             "request_id": request_id(machine, self._rule.name, manifest.bundle_id, time),
             "machine": machine,
@@ -98,10 +132,10 @@ class LabelRequests:
             "rule": self._rule.name,
             "detector": manifest.detector,
             "bundle": manifest.bundle_id,
-            "score": short(float(scored.score[index])),
+            "score": short(float(judged.score[position])),
             "threshold": short(level),
             "uncertainty": short(max(0.0, 1 - distance / self._margin)),
-            "quality": short(float(segment.quality[position])),
+            "quality": short(float(due.quality[position])),
             "shares": [share.model_dump() for share in shares[: self._messages.top]],
             "channels": manifest.channel_names,
             "units": [channel.unit for channel in manifest.channels],

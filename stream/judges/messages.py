@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import orjson
 
-from wheeltapper.schemas.events import AlertEvent, ChannelShare, Localization
-from wheeltapper.stream.core.alert_life import EventKind, RuleState, alert_id, severity_of
-from wheeltapper.stream.core.scoring import ScoredWindows
+from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, Localization
+from wheeltapper.schemas.topics import ALERTS, LOCALIZATIONS, SCORES
+from wheeltapper.stream.core.alert_life import AlertState, EventKind, alert_id, severity_of
+from wheeltapper.stream.core.judging import Judged
+from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.kinds.contract import Evidence
 from wheeltapper.stream.records import Output
-from wheeltapper.stream.routes import Rule
-from wheeltapper.stream.settings import ScoringSettings
 
 JSON_HEADERS = (("content-type", b"application/json"),)
 
@@ -20,34 +19,24 @@ JSON_HEADERS = (("content-type", b"application/json"),)
 class AlertMessages:
     """Builds one rule's messages."""
 
-    def __init__(self, rule: Rule, settings: ScoringSettings) -> None:
+    def __init__(self, rule: RuleSpec, evidence: Evidence, top: int) -> None:
+        """
+        Args:
+            top: channels named in an alert; localizations name all.
+        """
         self._rule = rule
-        self.top = settings.top_channels
-        manifest = rule.manifest
-        self._names = manifest.channel_names
-        self._units = tuple(channel.unit for channel in manifest.channels)
+        self._evidence = evidence
+        self.top = top
 
     def alert(
-        self,
-        machine: str,
-        state: RuleState,
-        event: EventKind,
-        time: int,
-        level: float,
-        quality: float,
-        scored: ScoredWindows,
-        index: int,
-        absent: np.ndarray | None,
-    ) -> list[Output]:
-        """The AlertEvent of window `index`, and beside 'opened' and 'updated' its Localization.
-
-        Args:
-            absent: [C] bool, which of the scored row's values were imputed; None: none.
-        """
-        manifest = self._rule.manifest
+        self, judged: Judged, position: int, state: AlertState, event: EventKind, level: float
+    ) -> tuple[Output, ...]:
+        """The AlertEvent of window `position`, and beside 'opened' and 'updated' its Localization."""
+        manifest, machine = self._rule.manifest, judged.machine
         assert state.opened_at is not None
-        ident = alert_id(machine, self._rule.name, manifest.bundle_id, state.opened_at)
-        shares = self.shares(scored, index, absent)
+        ident = alert_id(machine, self._rule.name, state.bundle, state.opened_at)
+        time = int(judged.due.times[position])
+        shares = self.shares(judged, position)
         alert = AlertEvent(
             alert_id=ident,
             machine=machine,
@@ -55,29 +44,30 @@ class AlertMessages:
             opened_at=state.opened_at,
             time=time,
             severity=severity_of(state.peak_score),
-            score=short(float(scored.score[index])),
+            score=short(float(judged.score[position])),
             peak_score=short(state.peak_score),
             threshold=short(level),
             rule=self._rule.name,
             detector=manifest.detector,
             bundle=manifest.bundle_id,
-            quality=short(quality),
+            quality=short(float(judged.due.quality[position])),
             channels=shares[: self.top],
+            reason=ClearReason.RECOVERED if event == "cleared" else None,
         )
-        key = machine.encode()
-        outputs = [Output("alerts", key, alert.model_dump_json().encode(), JSON_HEADERS)]
-        if event != "cleared":
-            localization = Localization(
-                alert_id=ident,
-                machine=machine,
-                time=time,
-                rule=self._rule.name,
-                detector=manifest.detector,
-                bundle=manifest.bundle_id,
-                channels=shares,
-            )
-            outputs.append(Output("localizations", key, localization.model_dump_json().encode(), JSON_HEADERS))
-        return outputs
+        opened = alert_output(alert)
+        if event == "cleared":
+            return (opened,)
+        localization = Localization(
+            alert_id=ident,
+            machine=machine,
+            time=time,
+            rule=self._rule.name,
+            detector=manifest.detector,
+            bundle=manifest.bundle_id,
+            channels=shares,
+        )
+        value = localization.model_dump_json().encode()
+        return opened, Output(LOCALIZATIONS, machine.encode(), value, JSON_HEADERS)
 
     def scores(
         self,
@@ -101,33 +91,42 @@ class AlertMessages:
             "quality": np.ascontiguousarray(quality, dtype=np.float32),
         }
         value = orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)
-        return Output("scores", machine.encode(), value, JSON_HEADERS)
+        return Output(SCORES, machine.encode(), value, JSON_HEADERS)
 
-    def shares(self, scored: ScoredWindows, index: int, absent: np.ndarray | None) -> tuple[ChannelShare, ...]:
-        """Every channel's part in window `index`, strongest first; equal parts in channel order."""
-        # Infinite parts share alike: they stay so large that others vanish, and so small that their sum is finite.
-        contribution = np.maximum(scored.contribution[index].astype(np.float64), 0.0)
-        contribution = np.nan_to_num(contribution, nan=0.0, posinf=1e300)
-        total = float(contribution.sum())
-        share = contribution / total if total > 0 else contribution
-        actual = scored.last_row[index]
-        if absent is not None:
-            actual = np.where(absent, np.nan, actual)
-        expected = None if scored.expected is None else scored.expected[index].tolist()
-        return tuple(
-            ChannelShare(
-                channel=self._names[column],
-                unit=self._units[column],
-                share=round(min(1.0, float(share[column])), 6),
-                actual=_finite(float(actual[column])),
-                expected=None if expected is None else _finite(expected[column]),
-            )
-            for column in np.argsort(-share, kind="stable").tolist()
+    def shares(self, judged: Judged, position: int) -> tuple[ChannelShare, ...]:
+        """Every channel's part in window `position`, strongest first."""
+        return self._evidence.shares(judged, position)
+
+
+def ended_alert(
+    machine: str, rule: str, detector: str, bundle: str, state: AlertState, time: int, reason: ClearReason
+) -> Output:
+    """The 'cleared' of an open alert that ends without a scored window: score, threshold and quality are 0."""
+    assert state.opened_at is not None
+    return alert_output(
+        AlertEvent(
+            alert_id=alert_id(machine, rule, state.bundle, state.opened_at),
+            machine=machine,
+            event="cleared",
+            opened_at=state.opened_at,
+            time=max(time, state.opened_at),
+            severity=severity_of(state.peak_score),
+            score=0.0,
+            peak_score=short(state.peak_score),
+            threshold=0.0,
+            rule=rule,
+            detector=detector,
+            bundle=bundle,
+            quality=0.0,
+            channels=(),
+            reason=reason,
         )
+    )
 
 
-def _finite(value: float) -> float | None:
-    return float(f"{value:.7g}") if math.isfinite(value) else None
+def alert_output(alert: AlertEvent) -> Output:
+    """An AlertEvent as a message, keyed by its machine."""
+    return Output(ALERTS, alert.machine.encode(), alert.model_dump_json().encode(), JSON_HEADERS)
 
 
 def short(score: float) -> float:

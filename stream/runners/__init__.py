@@ -1,1 +1,1 @@
-"""Thin loops around the engine: `faust` (agents, the default) and `direct` (a confluent-kafka consume loop)."""
+"""Thin loops around the shell: `faust` (agents, the default) and `direct` (a confluent-kafka consume loop)."""

@@ -17,11 +17,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.kafka_client import broker_answers, client_config
 from wheeltapper.stream.kafka_errors import PublishError, refusal
+from wheeltapper.stream.partition import PartitionKey
 from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.runners.stopping import IdleClock
 from wheeltapper.stream.settings import Settings
-from wheeltapper.stream.shell import Engine
+from wheeltapper.stream.shell import Shell
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,11 @@ POLL_S = 0.1
 
 # A stream without messages for this long is snapshotted at once: a restart then has nothing to replay.
 QUIET_S = 2.0
+
+# How often the pipeline looks for machines that have fallen silent, and how long the broker may take to say where a partition
+# ends: it is asked only where a machine seems to be.
+TICK_S = 1.0
+END_TIMEOUT_S = 3.0
 
 # Wait after a failed session; doubled up to the limit, to spare a broker that is starting.
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 10.0
@@ -45,12 +51,12 @@ STUCK_S = 10.0
 
 
 class DirectRunner:
-    """Runs one engine after the other until it is told to stop."""
+    """Runs one shell after the other until it is told to stop."""
 
     def __init__(
         self,
         settings: Settings,
-        open_engine: Callable[[], Engine],
+        open_shell: Callable[[], Shell],
         *,
         progress: Progress,
         stop: Callable[[], bool],
@@ -59,13 +65,13 @@ class DirectRunner:
     ) -> None:
         """
         Args:
-            open_engine: gives a fresh engine with a started publisher; called for every session.
+            open_shell: gives a fresh shell with a started publisher; called for every session.
             stop: asked between batches.
             on_stuck: called in another thread where a stalled session does not end: must exit the process.
             until_idle_s: end once the input has been read to its end and stayed quiet that long.
         """
         self._settings = settings
-        self._open_engine = open_engine
+        self._open_shell = open_shell
         self._progress = progress
         self._stop = stop
         self._on_stuck = on_stuck
@@ -91,19 +97,19 @@ class DirectRunner:
         backoff_s = FIRST_BACKOFF_S
         while not self._stop():
             started = time.monotonic()
-            engine: Engine | None = None
+            shell: Shell | None = None
             session: _Session | None = None
             try:
-                engine = self._open_engine()
-                self._session = session = _Session(self._settings, engine, self._progress)
+                shell = self._open_shell()
+                self._session = session = _Session(self._settings, shell, self._progress)
                 session.run(self._should_stop, self._until_idle_s)
                 return
             except (KafkaException, PublishError, TimeoutError, _PartitionsLost, StallError) as error:
                 self._session = None
                 if session is not None:
                     session.abandon()
-                elif engine is not None:
-                    engine.publisher.abandon()
+                elif shell is not None:
+                    shell.publisher.abandon()
                 if isinstance(error, StallError):
                     raise
                 refused = refusal(error)
@@ -166,16 +172,16 @@ class _PartitionsLost(Exception):
 
 
 class _Session:
-    def __init__(self, settings: Settings, engine: Engine, progress: Progress) -> None:
+    def __init__(self, settings: Settings, shell: Shell, progress: Progress) -> None:
         kafka = settings.kafka
         self._settings = settings
-        self._engine = engine
+        self._shell = shell
         self._progress = progress
-        self._turned_at = time.monotonic()
+        self._turned_at = self._ticked_at = time.monotonic()
         self._idle = IdleClock()
         self._lost = False
         self._last_commit = time.monotonic()
-        self._published = engine.publisher.published
+        self._published = shell.publisher.published
         self._membership: object = None
         """Of the group's generation that assigned the partitions: rows read in it must not be committed under a later one."""
         self._consumer = Consumer(
@@ -196,9 +202,9 @@ class _Session:
         )
 
     def run(self, stop: Callable[[], bool], until_idle_s: float | None) -> None:
-        engine, settings = self._engine, self._settings.worker
+        shell, settings = self._shell, self._settings.worker
         self._consumer.subscribe(
-            [engine.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._on_lost
+            list(shell.topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._on_lost
         )
         while not stop():
             wait_s = settings.alert_commit_interval_ms / 1000 if self._is_urgent else POLL_S
@@ -206,12 +212,15 @@ class _Session:
             if self._lost:
                 raise _PartitionsLost("partitions were given to another worker")
             if batches:
-                engine.handle(batches)
+                shell.handle(batches)
                 self._progress.handled()
             self._turned_at = time.monotonic()
             interval_ms = settings.alert_commit_interval_ms if self._is_urgent else settings.commit_interval_ms
             if (time.monotonic() - self._last_commit) * 1000 >= interval_ms:
                 self._commit(everything=self._idle.idle_s() > QUIET_S)
+            if time.monotonic() - self._ticked_at >= TICK_S:
+                self._ticked_at = time.monotonic()
+                shell.tick(self._is_read_to_end)
             if (
                 until_idle_s is not None
                 and self._idle.idle_s() >= until_idle_s
@@ -226,16 +235,27 @@ class _Session:
         at_end = self._idle.is_at_end()
         return None if at_end and time.monotonic() - self._turned_at > SILENT_S else at_end
 
+    def _is_read_to_end(self, partition: PartitionKey) -> bool:
+        """Asked of the broker: no machine counts as silent while its rows wait, or while the broker is away."""
+        end = self._idle.end_of(partition)
+        if end is None:
+            return False
+        try:
+            watermarks = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=END_TIMEOUT_S)
+        except KafkaException:
+            return False
+        return watermarks is not None and watermarks[1] <= end
+
     @property
     def _is_urgent(self) -> bool:
-        return self._engine.publisher.transactional and self._engine.alerts_pending
+        return self._shell.publisher.transactional and self._shell.alerts_pending
 
     def abandon(self) -> None:
         """Leave without a commit."""
         self._lost = (
             True  # closing revokes the partitions: work that a failure left unfinished must not be committed then
         )
-        self._engine.publisher.abandon()
+        self._shell.publisher.abandon()
         with contextlib.suppress(KafkaException, RuntimeError):
             self._consumer.unsubscribe()
         with contextlib.suppress(KafkaException, RuntimeError):
@@ -252,66 +272,70 @@ class _Session:
         return messages
 
     def _read(self, messages: list[Message]) -> list[PartitionBatch]:
-        batches: dict[int, PartitionBatch] = {}
+        batches: dict[str, dict[int, PartitionBatch]] = {topic: {} for topic in self._shell.topics}
+        # Nearly always there is one topic: then no message need be asked for its own.
+        only = next(iter(batches.values())) if len(batches) == 1 else None
         for message in messages:
             error = message.error()
             if error is not None:
                 self._note(error, message)
                 continue
             partition = message.partition()
-            batch = batches.get(partition)
+            of_topic = only if only is not None else batches[message.topic()]
+            batch = of_topic.get(partition)
             if batch is None:
-                batch = batches[partition] = PartitionBatch(self._engine.topic, partition)
-                self._idle.message(partition)
+                topic = message.topic()
+                batch = of_topic[partition] = PartitionBatch(topic, partition)
+                self._idle.message((topic, partition))
             batch.offsets.append(message.offset())
             batch.keys.append(message.key())
             batch.values.append(message.value())
             batch.headers.append(message.headers())
             batch.timestamps_ms.append(message.timestamp()[1])
-        return list(batches.values())
+        return [batch for of_topic in batches.values() for batch in of_topic.values()]
 
     def _note(self, error: KafkaError, message: Message) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
-            self._idle.end(message.partition())
+            self._idle.end((message.topic(), message.partition()), message.offset())
         elif refusal(KafkaException(error)) or error.fatal():
             raise KafkaException(error)
         else:
             log.info("kafka reports an error", error=str(error))
 
     def _commit(self, *, everything: bool = False) -> None:
-        engine = self._engine
-        offsets = engine.prepare_commit(everything=everything)
-        if engine.publisher.transactional:
-            if offsets or engine.publisher.published != self._published:
+        shell = self._shell
+        offsets = shell.prepare_commit(everything=everything)
+        if shell.publisher.transactional:
+            if offsets or shell.publisher.published != self._published:
                 # Unchanged offsets are sent too: by them the broker checks that this worker still owns its partitions.
-                offsets = {**engine.standing_offsets(), **offsets}
-                positions = {TopicPartition(engine.topic, number): offset for number, offset in offsets.items()}
-                engine.publisher.commit_transaction(positions, self._membership)
+                offsets = {**shell.standing_offsets(), **offsets}
+                positions = {TopicPartition(*key): offset for key, offset in offsets.items()}
+                shell.publisher.commit_transaction(positions, self._membership)
         elif offsets:
-            commits = [TopicPartition(engine.topic, number, offset) for number, offset in offsets.items()]
+            commits = [TopicPartition(*key, offset) for key, offset in offsets.items()]
             for result in self._consumer.commit(offsets=commits, asynchronous=False):
                 if result.error:
                     raise KafkaException(result.error)
-        engine.committed(offsets)
-        self._published = engine.publisher.published
+        shell.committed(offsets)
+        self._published = shell.publisher.published
         self._last_commit = time.monotonic()
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        committed = self._engine.assign([tp.partition for tp in partitions])
+        committed = self._shell.assign([(tp.topic, tp.partition) for tp in partitions])
         starts = [
             TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING if offset is None else offset)
             for tp in partitions
-            for offset in (committed[tp.partition],)
+            for offset in (committed[tp.topic, tp.partition],)
         ]
         self._membership = consumer.consumer_group_metadata()
         consumer.assign(starts)
-        self._idle.assign(tp.partition for tp in partitions)
+        self._idle.assign((tp.topic, tp.partition) for tp in partitions)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._lost:
             return
         self._commit(everything=True)
-        self._engine.revoke(tp.partition for tp in partitions)
+        self._shell.revoke((tp.topic, tp.partition) for tp in partitions)
         self._idle.assign(())
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -2,7 +2,7 @@
 
 - A whole fetch goes to the agent as one event. Stock Faust makes an event, a pair of asyncio tasks and a lock round
   trip for every message, which costs several times what decoding and scoring it does.
-- Offsets are committed only where the engine says so, never from acknowledgements: Faust acknowledges what its
+- Offsets are committed only where the shell says so, never from acknowledgements: Faust acknowledges what its
   handlers raised on, and commits across gaps.
 
 Written against the pinned faust-streaming release; tests/integration runs it against real brokers.
@@ -24,6 +24,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from wheeltapper.stream.kafka_errors import REFUSALS
+from wheeltapper.stream.partition import PartitionKey
 from wheeltapper.stream.records import PartitionBatch
 
 log = structlog.get_logger(__name__)
@@ -113,7 +114,7 @@ class FetchConsumer(driver.Consumer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.handed_over: dict[int, int] = {}
+        self.handed_over: dict[PartitionKey, int] = {}
         """Partition -> offset behind the last row that the agent was given; emptied when partitions are revoked."""
 
     def is_at_end(self, partition: TP) -> bool | None:
@@ -138,7 +139,7 @@ class FetchConsumer(driver.Consumer):
         return await source.commit() if source is not None else False
 
     async def commit_offsets(self, offsets: dict[TP, int]) -> bool:
-        """Commit what the engine allows."""
+        """Commit what the shell allows."""
         assert isinstance(self._thread, ConsumerThread)
         owned = self.assignment()
         mine = {tp: offset for tp, offset in offsets.items() if tp in owned}
@@ -160,7 +161,7 @@ class FetchConsumer(driver.Consumer):
                 message = _as_one_message(records, generation)
                 if message is not None:
                     for batch in message.value:
-                        self.handed_over[batch.partition] = batch.offsets[-1] + 1
+                        self.handed_over[batch.topic, batch.partition] = batch.offsets[-1] + 1
                     await self.wait_first(self.callback(message), self.suspend_flow.wait())
         except self.consumer_stopped_errors:
             if not self.app.should_stop:

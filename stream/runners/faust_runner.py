@@ -26,12 +26,13 @@ from yarl import URL
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.kafka_client import broker_answers
 from wheeltapper.stream.kafka_errors import PublishError, refusal, refusal_of
+from wheeltapper.stream.partition import PartitionKey
 from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
 from wheeltapper.stream.runners.repeated_lines import limit_repeats
 from wheeltapper.stream.settings import KafkaSettings, Settings
-from wheeltapper.stream.shell import Engine
+from wheeltapper.stream.shell import Shell
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,9 @@ WAITING_FETCHES = 4
 # How often idleness, progress and stop requests are checked.
 WATCH_S = 0.2
 
+# How often the pipeline looks for machines that have fallen silent.
+TICK_S = 1.0
+
 # Faust leaves its group within seconds if the broker can be reached.
 STOP_TIMEOUT_S = 10.0
 
@@ -49,12 +53,12 @@ QUIET_S = 2.0
 
 
 class FaustRunner:
-    """One Faust app around one engine."""
+    """One Faust app around one shell."""
 
     def __init__(
         self,
         settings: Settings,
-        open_engine: Callable[[], Engine],
+        open_shell: Callable[[], Shell],
         *,
         progress: Progress,
         stop: Callable[[], bool],
@@ -62,16 +66,16 @@ class FaustRunner:
     ) -> None:
         """
         Args:
-            open_engine: gives the engine with a started publisher.
+            open_shell: gives the shell with a started publisher.
             stop: asked several times a second.
             until_idle_s: end once the input has been read to its end and stayed quiet that long.
         """
         self._settings = settings
-        self._engine = open_engine()
+        self._shell = open_shell()
         self._stop = stop
         self._until_idle_s = until_idle_s
         self._failure: BaseException | None = None
-        self._owned: set[int] = set()
+        self._owned: set[PartitionKey] = set()
         self._generation = -1
         """Of the consumer group, once its partitions have been restored; -1 while there is none."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
@@ -151,7 +155,7 @@ class FaustRunner:
         assert isinstance(app.consumer, FetchConsumer)
         self._consumer = app.consumer
         self._consumer.commit_source = self
-        topic = app.topic(self._engine.topic, schema=FetchSchema())
+        topic = app.topic(*self._shell.topics, schema=FetchSchema())
         app.agent(topic, name="score")(self._score)
         app.on_partitions_assigned.connect(self._assigned)
         app.on_partitions_revoked.connect(self._revoked)
@@ -165,16 +169,16 @@ class FaustRunner:
             async with self._busy:
                 if event.message.generation_id != self._generation or self._failure is not None:
                     continue  # from before a rebalance: its rows are read again from the commit
-                await self._in_thread(self._engine.handle, event.value)
+                await self._in_thread(self._shell.handle, event.value)
                 self._progress.handled()
             self._last_message = time.monotonic()
 
     # -- partitions and commits -----------------------------------------------------------------------------------
 
     async def _assigned(self, app: faust.App, assigned: set[TP], **_: Any) -> None:
-        partitions = sorted(tp.partition for tp in assigned if tp.topic == self._engine.topic)
+        partitions = sorted((tp.topic, tp.partition) for tp in assigned if tp.topic in self._shell.topics)
         async with self._busy:
-            await self._in_thread(self._engine.assign, partitions)
+            await self._in_thread(self._shell.assign, partitions)
             self._owned = set(partitions)
             self._generation = self.app.consumer_generation_id
         self._last_message = time.monotonic()
@@ -182,7 +186,7 @@ class FaustRunner:
     async def _revoked(self, app: faust.App, revoked: set[TP], **_: Any) -> None:
         await self._commit(everything=True)
         async with self._busy:
-            self._engine.revoke(sorted(self._owned))
+            self._shell.revoke(sorted(self._owned))
             self._consumer.handed_over.clear()
             self._owned = set()
             self._generation = -1
@@ -195,13 +199,13 @@ class FaustRunner:
         if self._failure is not None or not self._owned:
             return False
         async with self._busy:
-            offsets = await self._in_thread(partial(self._engine.prepare_commit, everything=everything))
+            offsets = await self._in_thread(partial(self._shell.prepare_commit, everything=everything))
             if not offsets:
                 return False
-            positions = {TP(self._engine.topic, number): offset for number, offset in offsets.items()}
+            positions = {TP(*key): offset for key, offset in offsets.items()}
             done = await self._consumer.commit_offsets(positions)
             if done:
-                self._engine.committed(offsets)
+                self._shell.committed(offsets)
             return done
 
     async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -219,6 +223,7 @@ class FaustRunner:
     # -- when to end ------------------------------------------------------------------------------------------------
 
     async def _watch(self, starting: asyncio.Future[Any]) -> None:
+        ticked_at = time.monotonic()
         while not self._stop() and self._failure is None:
             await asyncio.sleep(WATCH_S)
             if starting.done() and not starting.cancelled() and starting.exception() is not None:
@@ -238,10 +243,19 @@ class FaustRunner:
                 idle_s = time.monotonic() - self._last_message
                 if self._until_idle_s is not None and idle_s >= self._until_idle_s and await self._broker_answers():
                     return
+            if time.monotonic() - ticked_at >= TICK_S and self._generation >= 0 and not self.app.rebalancing:
+                ticked_at = time.monotonic()
+                with contextlib.suppress(Exception):  # it is in self._failure
+                    await self._tick()
             try:
                 self._progress.check()
             except StallError as error:
                 self._failure = self._failure or error
+
+    async def _tick(self) -> None:
+        async with self._busy:
+            at_end = {partition for partition in self._owned if self._is_read_to_end(partition)}
+            await self._in_thread(self._shell.tick, at_end.__contains__)
 
     async def _broker_answers(self) -> bool:
         return await asyncio.get_running_loop().run_in_executor(None, broker_answers, self._settings.kafka)
@@ -250,11 +264,16 @@ class FaustRunner:
         """False where rows wait, here or in the broker; None where that is not known, as while the broker is away."""
         if self._generation < 0 or self.app.rebalancing:
             return None
-        positions = {number: state.position for number, state in self._engine.pipeline.partitions.items()}
-        if any(offset > positions.get(number, 0) for number, offset in self._consumer.handed_over.items()):
+        ends = [self._is_read_to_end(partition) for partition in self._owned]
+        return False if False in ends else None if None in ends else True
+
+    def _is_read_to_end(self, partition: PartitionKey) -> bool | None:
+        """The same of one partition."""
+        state = self._shell.pipeline.partitions.get(partition)
+        handed_over = self._consumer.handed_over.get(partition, 0)
+        if handed_over > (0 if state is None else state.position):
             return False
-        ends = [self._consumer.is_at_end(TP(self._engine.topic, number)) for number in self._owned]
-        return None if None in ends else all(ends)
+        return self._consumer.is_at_end(TP(*partition))
 
 
 def _refusal(error: BaseException) -> str | None:

@@ -18,8 +18,8 @@ import onnxruntime as ort
 from workload import STRIDE, WINDOW, Detector, make_workload, write_bundle
 
 from wheeltapper.schemas.bundle import open_bundle
+from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.scoring import BatchScorer
-from wheeltapper.stream.routes import Rule
 
 WINDOWS = 8_192
 BARE_BATCHES = (64, 512)  # windows in one session.run; the faster one is the measure
@@ -40,7 +40,7 @@ def measure_scoring(detector: Detector, *, repetitions: int) -> dict[str, Any]:
         bundle = open_bundle(write_bundle(detector, Path(folder) / "bundle"))
     graph = bundle.open_graph(device="cpu")
     graph.warm_up()
-    scorer = BatchScorer(Rule("bench", bundle, graph, STRIDE))
+    scorer = BatchScorer(RuleSpec("bench", bundle, graph, STRIDE))
 
     def bare(source: np.ndarray, batch: int) -> Callable[[], None]:
         def run() -> None:

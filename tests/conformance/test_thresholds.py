@@ -1,198 +1,136 @@
-"""What holds for every threshold: its level, what it learns from, and that it only depends on the scores."""
+"""What holds for every threshold: it only depends on the scores, in time order, and learns nothing of what reaches its level."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+import copy
+from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wheeltapper.stream.core.thresholds.spot import MAX_EXCESSES, SpotState, SpotThreshold
-from wheeltapper.stream.settings import ThresholdSettings
+from wheeltapper.stream.core.policies import AlarmPolicy
+from wheeltapper.stream.core.thresholds import THRESHOLDS, Threshold
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 
-WINDOWS_PER_DAY = 1_440.0
+pytestmark = pytest.mark.parametrize("method", THRESHOLDS)
+
+# Around the level of both kinds: ordinary ones, some in the tail, some that reach it.
+score_lists = st.lists(st.floats(0, 0.5) | st.floats(0.5, 3) | st.just(1.0), max_size=60)
 
 
-def spot(
-    calibration: np.ndarray, false_alarms_per_day: float = 1.44, spot_tail: float = 0.02, raise_level: float = 1.0
-) -> SpotThreshold:
-    """A threshold for one score a minute; 1.44 false alarms a day are one score in a thousand."""
-    chosen = ThresholdSettings(
-        method="spot", false_alarms_per_day=false_alarms_per_day, spot_tail=spot_tail, raise_level=raise_level
-    )
-    return SpotThreshold(chosen, calibration, WINDOWS_PER_DAY)
+def opened(method: str, seed: int = 1, calibration: np.ndarray | None = None, **changes: Any) -> Threshold[Any]:
+    """A threshold for one score a minute, calibrated on scores that exceed z with probability exp(-10 z)."""
+    policy = AlarmPolicy(**{"method": method, "false_alarms_per_day": 1.44, **changes})
+    if calibration is None:
+        calibration = np.random.default_rng(seed).exponential(0.1, 500)
+    return THRESHOLDS[method](policy, calibration, 1_440.0)
 
 
-def taught(threshold: SpotThreshold, scores: Iterable[float]) -> SpotState:
-    state = threshold.state_from(None)
-    for score in scores:
-        threshold.learn(state, score)
-    return state
-
-
-def exponential(count: int, seed: int = 1) -> np.ndarray:
-    """Scores that exceed z with probability exp(-10 z)."""
-    return np.random.default_rng(seed).exponential(0.1, count)
-
-
-@pytest.mark.parametrize(
-    ("count", "one_in", "largest_share"),
-    [
-        (1_000, 100, 1.1),
-        (5_000, 100, 1.1),
-        (5_000, 1_000, 1.15),
-        # Twenty excesses say little of what one score in 10,000 does: the fit errs on the high side.
-        (1_000, 1_000, 1.3),
-        (1_000, 10_000, 1.6),
-    ],
-)
-def test_the_level_starts_near_the_true_quantile(count: int, one_in: int, largest_share: float) -> None:
-    # given calibration scores of a known distribution, drawn ten times
-    true = 0.1 * math.log(one_in)
-    # when a level is asked for that one score in so many exceeds
-    levels = [spot(exponential(count, seed), WINDOWS_PER_DAY / one_in).state_from(None).level for seed in range(10)]
-    # then it is near that quantile
-    assert 0.9 < np.median(levels) / true < largest_share
-    assert min(levels) > 0.7 * true
-    assert max(levels) < 2 * true
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("one_in", [500, 2_000])
-@pytest.mark.parametrize("shape", ["exponential", "log-normal", "half-normal", "mostly zero"])
-def test_false_alarms_come_about_as_often_as_asked_for_and_go_on_to(shape: str, one_in: int, seed: int) -> None:
-    # given a threshold for one false alarm in so many scores
-    random = np.random.default_rng(seed)
-    scores = {
-        "exponential": random.exponential(0.1, 102_000),
-        "log-normal": np.exp(random.normal(-1.5, 0.5, 102_000)),
-        "half-normal": np.abs(random.normal(0, 0.25, 102_000)),
-        "mostly zero": np.where(random.random(102_000) < 0.9, 0, random.exponential(0.1, 102_000)),
-    }[shape]
-    threshold = spot(scores[:2_000], WINDOWS_PER_DAY / one_in)
-    state = threshold.state_from(None)
-    # when 100,000 ordinary ones come, of which those above the level are not learned
-    alarms = []
-    for score in scores[2_000:].tolist():
-        alarms.append(score >= state.level)
-        if not alarms[-1]:
-            threshold.learn(state, score)
-    # then about as many are above it as expected, also in the last half: the level does not sink
-    expected = 50_000 / one_in
-    assert 0.2 * expected < sum(alarms[50_000:]) < 2.5 * expected
-    assert sum(alarms[:50_000]) < 2.5 * expected + 10
-
-
-@pytest.mark.parametrize("noise", [1.5, 3.0])
-def test_the_level_moves_to_the_quantile_of_what_it_sees(noise: float) -> None:
-    # given a machine that is noisier than the calibration was
-    threshold = spot(exponential(1_000), WINDOWS_PER_DAY / 1_000)
-    state = threshold.state_from(None)
-    # when it has seen 100,000 of its scores: then the level is near its own quantile
-    for score in (noise * exponential(100_000, seed=5)).tolist():
-        if score < state.level:
-            threshold.learn(state, score)
-    assert state.level == pytest.approx(noise * 0.1 * math.log(1_000), rel=0.2)
+def levels_of(threshold: Threshold[Any], memory: Any, scores: np.ndarray) -> np.ndarray:
+    """The level at each score; those that reach it are passed over, as by a machine whose alert ends at once."""
+    parts, position = [np.empty(0)], 0
+    while position < len(scores):
+        parts.append(threshold.advance(memory, scores[position:]))
+        position += len(parts[-1])
+    return np.concatenate(parts)
 
 
 @REPEATABLE
-@given(scores=st.lists(st.floats(0, 5), max_size=200))
-def test_scores_above_the_level_are_not_learned(scores: list[float]) -> None:
+@given(scores=score_lists, cuts=st.lists(st.integers(1, 20), min_size=1, max_size=10))
+def test_how_scores_are_grouped_changes_nothing(method: str, scores: list[float], cuts: list[int]) -> None:
+    # given any scores
+    threshold, values = opened(method), np.array(scores)
+    whole, parts = threshold.new(), threshold.new()
+    # when they come at once, and in groups of any size
+    found = levels_of(threshold, whole, values)
+    pieces, start, turn = [np.empty(0)], 0, 0
+    while start < len(values):
+        pieces.append(levels_of(threshold, parts, values[start : start + cuts[turn % len(cuts)]]))
+        start, turn = start + cuts[turn % len(cuts)], turn + 1
+    # then the levels are the same, and what was learned too
+    np.testing.assert_array_equal(found, np.concatenate(pieces))
+    assert threshold.dump(whole) == threshold.dump(parts)
+
+
+@REPEATABLE
+@given(scores=score_lists)
+def test_it_stops_behind_the_first_score_that_reaches_its_level(method: str, scores: list[float]) -> None:
     # given any scores, when they come
-    threshold = spot(exponential(500))
-    state = threshold.state_from(None)
-    for score in scores:
-        before = replace(state, excesses=list(state.excesses))
-        threshold.learn(state, score)
-        # then one above the level changes nothing
-        if score > before.level:
-            assert state == before
-        else:
-            assert state.seen == before.seen + 1
+    threshold, values = opened(method), np.array(scores)
+    memory = threshold.new()
+    levels = threshold.advance(memory, values)
+    # then no score before the last one reaches its level, and the last does where some are left
+    assert (values[: len(levels) - 1] < levels[:-1]).all()
+    if len(levels) < len(values):
+        assert values[len(levels) - 1] >= levels[-1]
 
 
 @REPEATABLE
-@given(scores=st.lists(st.floats(0, 0.5), max_size=100), seed=st.integers(0, 100))
-def test_the_level_is_finite_and_above_the_tails_start(scores: list[float], seed: int) -> None:
-    state = taught(spot(exponential(300, seed)), scores)
-    assert state.start < state.level < math.inf
-    assert len(state.excesses) <= MAX_EXCESSES
+@given(scores=score_lists, above=st.floats(0, 5))
+def test_what_reaches_the_level_is_not_learned(method: str, scores: list[float], above: float) -> None:
+    # given a machine that has learned
+    threshold = opened(method)
+    memory = threshold.new()
+    levels_of(threshold, memory, np.array(scores))
+    before = copy.deepcopy(threshold.dump(memory))
+    level = threshold.level(memory)
+    # when a score comes that reaches its level: then nothing has changed
+    np.testing.assert_array_equal(threshold.advance(memory, np.array([level + above])), [level])
+    assert threshold.dump(memory) == before
+    assert threshold.level(memory) == level
 
 
 @REPEATABLE
-@given(scores=st.lists(st.floats(0, 1), max_size=100), quiet=st.lists(st.integers(0, 50), max_size=10))
-def test_ordinary_scores_count_alike_one_by_one_and_together(scores: list[float], quiet: list[int]) -> None:
-    # given scores with stretches of ordinary ones between them
-    threshold = spot(exponential(500))
-    one, other = threshold.state_from(None), threshold.state_from(None)
-    for position, score in enumerate(scores):
-        ordinary = quiet[position % len(quiet)] if quiet else 0
-        # when one takes them one by one and the other by their number
-        for _ in range(ordinary):
-            threshold.learn(one, one.start / 2)
-        threshold.learn_ordinary(other, ordinary)
-        threshold.learn(one, score)
-        threshold.learn(other, score)
-    # then both know the same
-    assert one == other
+@given(scores=score_lists, later=score_lists)
+def test_a_snapshot_brings_back_everything(method: str, scores: list[float], later: list[float]) -> None:
+    # given a machine that has learned, when its memory goes through JSON
+    threshold = opened(method)
+    memory = threshold.new()
+    levels_of(threshold, memory, np.array(scores))
+    saved = threshold.dump(memory)
+    again = threshold.new() if saved is None else threshold.adopt(threshold.load(orjson.loads(orjson.dumps(saved))))
+    # then both go on alike
+    np.testing.assert_array_equal(
+        levels_of(threshold, memory, np.array(later)), levels_of(threshold, again, np.array(later))
+    )
+    assert threshold.dump(memory) == threshold.dump(again)
 
 
-def test_the_same_scores_give_the_same_level() -> None:
-    # given the same calibration and scores, when they are learned twice: then everything is equal
-    scores = exponential(3_000, seed=4).tolist()
-    assert taught(spot(exponential(500)), scores) == taught(spot(exponential(500)), scores)
+def test_knowing_the_largest_score_changes_nothing(method: str) -> None:
+    # given scores of which the caller knows the largest, when they come with it and without it
+    threshold = opened(method)
+    one, other = threshold.new(), threshold.new()
+    for seed in range(50):
+        scores = np.random.default_rng(seed).exponential(0.1, 20)
+        np.testing.assert_array_equal(
+            threshold.advance(one, scores), threshold.advance(other, scores, float(scores.max()))
+        )
+    # then the same was learned
+    assert threshold.dump(one) == threshold.dump(other)
 
 
-def test_machines_learn_apart() -> None:
+def test_machines_learn_apart(method: str) -> None:
     # given two machines of one threshold, when one learns: then the other knows nothing of it
-    threshold = spot(exponential(500))
-    untouched = asdict(threshold.state_from(None))
-    taught(threshold, exponential(5_000, seed=3))
-    assert asdict(threshold.state_from(None)) == untouched
+    threshold = opened(method)
+    untouched = copy.deepcopy(threshold.dump(threshold.new()))
+    levels_of(threshold, threshold.new(), np.random.default_rng(3).exponential(0.1, 5_000))
+    assert threshold.dump(threshold.new()) == untouched
 
 
-def test_only_the_newest_excesses_are_kept() -> None:
-    # given a long time of ordinary scores, then of smaller ones
-    state = taught(spot(exponential(500)), exponential(100_000, seed=2))
-    assert len(state.excesses) == MAX_EXCESSES
-    assert state.above > MAX_EXCESSES
+@pytest.mark.parametrize("calibration", [np.array([]), np.array([0.3]), np.zeros(500)])
+def test_a_level_is_a_finite_number_above_nothing(method: str, calibration: np.ndarray) -> None:
+    # given calibration scores that say little, when a machine starts: then there is a level that a score can reach
+    threshold = opened(method, calibration=calibration)
+    assert 0 < threshold.level(threshold.new()) < np.inf
 
 
-@pytest.mark.parametrize("calibration", [np.array([]), np.array([0.3]), np.full(500, 0.25), np.zeros(500)])
-def test_without_a_tail_the_raise_level_stands_in(calibration: np.ndarray) -> None:
-    # given calibration scores that have no tail, when a machine starts: then the fixed level holds
-    assert spot(calibration, raise_level=0.9).state_from(None).level == 0.9
-
-
-def test_scores_that_are_mostly_the_same_raise_no_lasting_alarm() -> None:
-    # given a detector that gives 0 for nearly every normal window, and so few windows a day that one in 240 may alarm
-    calibration = np.zeros(20_000)
-    calibration[::1_000] = np.linspace(0.1, 0.9, 20)
-    chosen = ThresholdSettings(method="spot", false_alarms_per_day=0.1)
-    threshold = SpotThreshold(chosen, calibration, windows_per_day=24.0)
-    state = threshold.state_from(None)
-    assert state.start == 0
-    # when it gives 0 again: then that is below the level
-    assert state.level > 0
-
-
-def test_learned_states_outlive_a_change_of_settings_as_far_as_they_fit() -> None:
-    # given what a machine learned under one rate of false alarms
-    known = taught(spot(exponential(500)), exponential(5_000, seed=3))
-    before = replace(known, excesses=list(known.excesses))
-    # when nothing has changed: then it is taken over as it is
-    assert spot(exponential(500)).state_from(known) is known
-    assert known == before
-    # when fewer false alarms are wanted: then the level rises at once, with all that was learned
-    stricter = spot(exponential(500), false_alarms_per_day=0.0144).state_from(known)
-    assert stricter.level > 1.3 * before.level
-    assert (stricter.seen, stricter.excesses) == (before.seen, before.excesses)
-    # when the tail starts elsewhere: then its excesses are of no use, and learning starts anew
-    other = spot(exponential(500), spot_tail=0.1)
-    assert other.state_from(known) == other.state_from(None)
+def test_no_scores_are_no_news(method: str) -> None:
+    # given a machine, when no score comes: then nothing is returned and nothing learned
+    threshold = opened(method)
+    memory = threshold.new()
+    assert len(threshold.advance(memory, np.empty(0))) == 0
+    assert threshold.dump(memory) == threshold.dump(threshold.new())

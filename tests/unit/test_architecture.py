@@ -14,7 +14,7 @@ ROOMS = ("schemas", "models", "training", "stream", "deploy", "wheeltapper")
 MAY_IMPORT = {
     "schemas": {"schemas"},
     "models": {"models", "schemas"},
-    "training": {"training", "models", "schemas", "stream"},  # of stream the core alone
+    "training": {"training", "models", "schemas", "stream"},  # of stream the core alone, see below
     "stream": {"stream", "schemas"},
     "deploy": set(ROOMS),
     "wheeltapper": set(ROOMS),
@@ -34,6 +34,8 @@ ABSENT_FROM_A_WORKER = (
     "wheeltapper.training",
     "wheeltapper.models",
 )
+# The scorer measures the time that onnxruntime takes; no result depends on it.
+CORE_MAY = {"scoring.py": {"time"}}
 # These are fitted where there is neither torch nor scipy.
 EDGE_DETECTORS = ("range_bands", "pca", "l2_norm")
 
@@ -87,6 +89,59 @@ def test_arrows_point_one_way(room: str) -> None:
     }
     # then none points to a room that it may not know
     assert {path: modules for path, modules in wrong.items() if modules} == {}
+
+
+def inner(modules: set[str], room: str) -> set[str]:
+    """Of these modules those that lie in wheeltapper.<room>, without what they are called there."""
+    return {module for module in modules if module.startswith(f"wheeltapper.{room}.")}
+
+
+def is_core(module: str) -> bool:
+    return module == "wheeltapper.stream.core" or module.startswith("wheeltapper.stream.core.")
+
+
+def test_training_knows_of_the_stream_its_core_alone() -> None:
+    # when the imports of training/ are read, then of stream/ only the core is among them
+    wrong = {
+        str(path.relative_to(CHECKOUT)): sorted(
+            module for module in inner(imported_modules(path), "stream") if not is_core(module)
+        )
+        for path in python_files("training")
+    }
+    assert {path: modules for path, modules in wrong.items() if modules} == {}
+
+
+def test_the_core_stands_on_schemas_alone() -> None:
+    # given the floor beneath stream and training
+    files = [path for path in python_files("stream") if "core" in path.relative_to(CHECKOUT).parts]
+    assert len(files) > 10
+    # when its imports are read
+    wrong = {}
+    for path in files:
+        modules = imported_modules(path)
+        above = {module for module in inner(modules, "stream") if not is_core(module)}
+        outside = tops(modules) & {"pydantic", "confluent_kafka", "aiokafka", "faust", "time", "random", "asyncio"}
+        wrong[str(path.relative_to(CHECKOUT))] = above | (outside - CORE_MAY.get(path.name, set()))
+    # then nothing of the rest of stream is there, no Kafka, no settings, no clock, no chance
+    assert {path: modules for path, modules in wrong.items() if modules} == {}
+
+
+def test_imports_run_in_no_circle() -> None:
+    # given every module of the project and what it imports of it, at the top or late
+    graph: dict[str, set[str]] = {}
+    for room in ROOMS:
+        for path in python_files(room):
+            parts = path.relative_to(CHECKOUT).with_suffix("").parts
+            parts = parts if parts[0] == "wheeltapper" else ("wheeltapper", *parts)
+            graph[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = imported_modules(path)
+    edges = {name: {module for module in modules if module in graph} - {name} for name, modules in graph.items()}
+    # when what nothing else stands on is taken away, again and again
+    while free := {name for name, modules in edges.items() if not modules}:
+        edges = {name: modules - free for name, modules in edges.items() if name not in free}
+    while roots := set(edges) - set().union(*edges.values()):
+        edges = {name: modules for name, modules in edges.items() if name not in roots}
+    # then nothing is left
+    assert edges == {}
 
 
 @pytest.mark.parametrize("room", ["schemas", "stream"])

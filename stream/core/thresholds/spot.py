@@ -1,20 +1,15 @@
-"""When a calibrated score is too high.
-
-Sign: larger scores are stranger; a threshold is the raise level, in calibrated score, where 1.0 is the bundle's alarm
-level. A threshold learns only from windows that lie outside of alerts, and only in time order.
-"""
+"""SPOT: an extreme-value threshold that is learned online per machine."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from wheeltapper.stream.core.policies import AlarmRules
 from wheeltapper.stream.core.tail import fit_tail
-from wheeltapper.stream.settings import ThresholdSettings
-
-SECONDS_PER_DAY = 86_400.0
 
 # Excesses remembered per machine: enough for the tail, small in a snapshot.
 MAX_EXCESSES = 500
@@ -48,19 +43,19 @@ class SpotState:
 class SpotThreshold:
     """SPOT for one rule: starts from the bundle's calibration, then learns per machine."""
 
-    def __init__(self, settings: ThresholdSettings, calibration: np.ndarray, windows_per_day: float) -> None:
+    def __init__(self, policy: AlarmRules, calibration: np.ndarray, windows_per_day: float) -> None:
         """
         Args:
             calibration: [n] calibrated scores of held-out normal windows, in time order.
             windows_per_day: scored windows per machine and day.
         """
-        probability = min(settings.false_alarms_per_day / windows_per_day, settings.spot_tail / 2)
-        self._fallback = settings.raise_level
-        start = float(np.quantile(calibration, 1 - settings.spot_tail)) if len(calibration) else settings.raise_level
+        probability = min(policy.false_alarms_per_day / windows_per_day, policy.spot_tail / 2)
+        self._fallback = policy.raise_level
+        start = float(np.quantile(calibration, 1 - policy.spot_tail)) if len(calibration) else policy.raise_level
         excesses = calibration[calibration > start] - start
         self._first = SpotState(
             start=start,
-            level=settings.raise_level,
+            level=policy.raise_level,
             probability=probability,
             seen=len(calibration),
             above=len(excesses),
@@ -68,36 +63,59 @@ class SpotThreshold:
         )
         self._refit(self._first)
 
-    def state_from(self, known: SpotState | None) -> SpotState:
-        """What a machine has learned, as far as it fits today's settings; else what every machine starts with.
+    def new(self) -> SpotState:
+        return replace(self._first, excesses=list(self._first.excesses))
 
-        Another tail share makes its excesses useless; another rate of false alarms only moves the level.
-        """
+    def adopt(self, memory: SpotState) -> SpotState:
+        """See `Threshold.adopt`: another tail share or calibration makes the excesses useless; another rate moves the level."""
         first = self._first
-        if known is None or not math.isclose(known.start, first.start):
-            return replace(first, excesses=list(first.excesses))
-        if known.probability != first.probability:
-            known.probability = first.probability
-            self._refit(known)
-        return known
+        if not math.isclose(memory.start, first.start):
+            return self.new()
+        if memory.probability != first.probability:
+            memory.probability = first.probability
+            self._refit(memory)
+        return memory
 
-    def learn(self, state: SpotState, score: float) -> None:
-        """Take in one score from outside of any alert."""
-        if score > state.level:
-            return
-        state.seen += 1
-        if score <= state.start:
-            return
-        state.above += 1
-        state.excesses.append(score - state.start)
-        if len(state.excesses) > MAX_EXCESSES:
-            del state.excesses[0]
-        if state.above - state.fitted_at >= max(1, REFIT_GROWTH * len(state.excesses)):
-            self._refit(state)
+    def level(self, memory: SpotState) -> float:
+        return memory.level
 
-    def learn_ordinary(self, state: SpotState, count: int) -> None:
-        """Take in `count` scores that are known to lie at or below `state.start`."""
-        state.seen += count
+    def advance(self, memory: SpotState, scores: np.ndarray, largest: float | None = None) -> np.ndarray:
+        """See `Threshold.advance`."""
+        count = len(scores)
+        if largest is not None and largest <= memory.start and largest < memory.level:
+            memory.seen += count
+            return np.full(count, memory.level)
+        levels = np.empty(count)
+        position = 0
+        while position < count:
+            # Scores up to `start` only add to the count; the level moves with an excess at most.
+            noted = np.flatnonzero((scores[position:] > memory.start) | (scores[position:] >= memory.level))
+            stop = position + int(noted[0]) if len(noted) else count
+            memory.seen += stop - position
+            levels[position : stop + 1] = memory.level
+            if stop == count:
+                break
+            score = float(scores[stop])
+            position = stop + 1
+            if score >= memory.level:
+                return levels[:position]
+            self._learn_excess(memory, score)
+        return levels
+
+    def _learn_excess(self, memory: SpotState, score: float) -> None:
+        memory.seen += 1
+        memory.above += 1
+        memory.excesses.append(score - memory.start)
+        if len(memory.excesses) > MAX_EXCESSES:
+            del memory.excesses[0]
+        if memory.above - memory.fitted_at >= max(1, REFIT_GROWTH * len(memory.excesses)):
+            self._refit(memory)
+
+    def dump(self, memory: SpotState) -> Any:
+        return asdict(memory)
+
+    def load(self, saved: Any) -> SpotState:
+        return SpotState(**saved)
 
     def _refit(self, state: SpotState) -> None:
         """Fit the tail and set the level.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
@@ -21,43 +20,16 @@ from wheeltapper.schemas.codec.checks import MAX_NAME_LENGTH, shown
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason as Reason
 from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.core.judging import Emission
+from wheeltapper.stream.core.row_memory import RowBlock
 from wheeltapper.stream.dead_letters import dead_letter
+from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Route, Routes
 from wheeltapper.stream.kinds.sensors.field_mapping import FieldMapping, micros_of, text_of, to_float32
-from wheeltapper.stream.records import Headers, Output, PartitionBatch
-from wheeltapper.stream.routes import Route, Routes
+from wheeltapper.stream.records import Headers, PartitionBatch
 from wheeltapper.stream.settings import InputSettings
 
 # Caches that senders can fill with made-up names are emptied at this size.
 MAX_CACHED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class MachineRows:
-    """Rows of one machine out of one batch, in offset order.
-
-    Attributes:
-        offsets: [n] int64, input offset of the message that each row came in.
-        times: [n] int64, event time, microseconds UTC.
-        values: [n, C] float32 in the route's channel order; NaN where a sensor gave nothing.
-    """
-
-    machine: str
-    route: Route
-    offsets: np.ndarray
-    times: np.ndarray
-    values: np.ndarray
-
-
-@dataclass(slots=True)
-class Decoded:
-    """What a batch held: every message gave rows or a dead letter.
-
-    Attributes:
-        dead_letters: (input offset, dead letter), in the order they were found.
-    """
-
-    rows: list[MachineRows] = field(default_factory=list)
-    dead_letters: list[tuple[int, Output]] = field(default_factory=list)
 
 
 class _RowReader:
@@ -152,7 +124,7 @@ class Decoder:
                 try:
                     self._decode_carefully(batch, index, collectors, decoded)
                 except DecodeError as error:
-                    decoded.dead_letters.append((batch.offsets[index], dead_letter(batch, index, error)))
+                    decoded.dead_letters.append(Emission(batch.offsets[index], dead_letter(batch, index, error)))
         for machine, collector in collectors.items():
             self._arrange(collector, batch, decoded)
             if collector.blocks:
@@ -160,7 +132,7 @@ class Decoder:
                 if len(collector.blocks) > 1:
                     offsets, times, values = zip(*collector.blocks, strict=True)
                     columns = (np.concatenate(offsets), np.concatenate(times), np.concatenate(values))
-                decoded.rows.append(MachineRows(machine, collector.route, *columns))
+                decoded.blocks.append(MachineBlock(machine, collector.route, RowBlock(*columns)))
         return decoded
 
     def _collect(self, collectors: dict[str, _Collector], machine: Any) -> _Collector:
@@ -176,7 +148,7 @@ class Decoder:
         route = self._route_of(machine)
         reader = self._readers.get(route.pattern)
         if reader is None:
-            sources = [self._source_of.get(channel, channel) for channel in route.channels]
+            sources = [self._source_of.get(channel, channel) for channel in route.layout.channels]
             reader = self._readers[route.pattern] = _RowReader(sources, self._fields_beside)
         collector = collectors[machine] = _Collector(route, reader)
         return collector
@@ -184,7 +156,7 @@ class Decoder:
     def _route_of(self, machine: str) -> Route:
         route = self._routes.of(machine)
         if route is None:
-            patterns = [known.pattern for known in self._routes.routes]
+            patterns = [known.pattern for known in self._routes.of_kind("sensors")]
             raise DecodeError(Reason.NO_ROUTE, f"no bundle serves machine {shown(machine)}; patterns are {patterns}")
         return route
 
@@ -193,8 +165,8 @@ class Decoder:
         route = self._route_of(machine)
         fields = self._fields.get(route.pattern)
         if fields is None:
-            renamed = {name for name, channel in self._settings.rename.items() if channel in route.channels}
-            fields = self._fields[route.pattern] = frozenset(route.channels) | renamed
+            renamed = {name for name, channel in self._settings.rename.items() if channel in route.layout.channels}
+            fields = self._fields[route.pattern] = frozenset(route.layout.channels) | renamed
         return fields
 
     def _decode_carefully(
@@ -224,7 +196,7 @@ class Decoder:
 
     def _in_order(self, block: SensorBlock, route: Route) -> np.ndarray:
         """The block's values in the route's channel order, [n, C] float32, NaN for absent channels."""
-        if block.channels == route.channels and not self._settings.rename:
+        if block.channels == route.layout.channels and not self._settings.rename:
             return block.values
         order = self._orders.get((route.pattern, block.channels))
         if order is None:
@@ -245,9 +217,9 @@ class Decoder:
         rank = {name: position for position, name in enumerate(rename)}
         columns = sorted(range(len(names)), key=lambda column: rank.get(block.channels[column], -1))
         column_of = {names[column]: column for column in columns}
-        unknown = [name for name in names if name not in route.channels]
-        missing = [name for name in route.channels if name not in column_of]
-        sent = f"machine {shown(block.machine)} sent {len(names)} channels where its bundle has {len(route.channels)}"
+        unknown = [name for name in names if name not in route.layout.channels]
+        missing = [name for name in route.layout.channels if name not in column_of]
+        sent = f"machine {shown(block.machine)} sent {len(names)} channels where its bundle has {len(route.layout.channels)}"
         if unknown and self._settings.unknown_channels == "dead-letter":
             raise DecodeError(Reason.UNKNOWN_CHANNEL, f"{sent}; unknown: {_some(unknown)} (input.unknown_channels)")
         if len(column_of) < len(names) and self._settings.unknown_channels == "dead-letter":
@@ -255,15 +227,15 @@ class Decoder:
             raise DecodeError(Reason.WRONG_WIDTH, f"{sent}; several fields are {_some(twice)} (input.rename)")
         if missing and self._settings.missing_channels == "dead-letter":
             raise DecodeError(Reason.MISSING_CHANNEL, f"{sent}; missing: {_some(missing)} (input.missing_channels)")
-        if len(missing) == len(route.channels):
+        if len(missing) == len(route.layout.channels):
             raise DecodeError(Reason.MISSING_CHANNEL, f"{sent}; none of them is the bundle's")
-        return np.array([column_of.get(name, -1) for name in route.channels])
+        return np.array([column_of.get(name, -1) for name in route.layout.channels])
 
     def _arrange(self, collector: _Collector, batch: PartitionBatch, decoded: Decoded) -> None:
         """Collected single rows become a block; rows that 32 bits cannot hold become dead letters."""
         if not collector.rows:
             return
-        channels = collector.route.channels
+        channels = collector.route.layout.channels
         wide = np.frombuffer(b"".join(collector.rows), dtype="<f8").reshape(-1, len(channels))
         with np.errstate(over="ignore"):
             values = wide.astype(np.float32)
@@ -275,7 +247,7 @@ class Decoder:
                 try:
                     to_float32(wide[position : position + 1], channels)
                 except DecodeError as error:
-                    decoded.dead_letters.append((batch.offsets[index], dead_letter(batch, index, error)))
+                    decoded.dead_letters.append(Emission(batch.offsets[index], dead_letter(batch, index, error)))
             values, times = values[fits], times[fits]
             indices = [index for index, fit in zip(indices, fits.tolist(), strict=True) if fit]
         if indices:

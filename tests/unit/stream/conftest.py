@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.unit.stream.bundles import Recipe, write_bundle
-from wheeltapper.stream.routes import Routes, load_routes
+from wheeltapper.stream.kinds.contract import Routes
+from wheeltapper.stream.routes import load_routes
 from wheeltapper.stream.settings import Settings
 
 OpenRoutes = Callable[..., Routes]

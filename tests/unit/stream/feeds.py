@@ -16,6 +16,7 @@ from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Headers, Output, PartitionBatch
 
+TOPIC = "wheeltapper.sensors"
 START = 1_700_000_000_000_000
 MINUTE = 60_000_000
 ENCODINGS: tuple[Encoding, ...] = ("json", "avro", "arrow")
@@ -68,9 +69,7 @@ def row_by_row(block: SensorBlock) -> list[Message]:
     return [message_of(part_of(block, row, row + 1)) for row in range(len(block))]
 
 
-def batch_of(
-    messages: Sequence[Message], *, first: int = 0, partition: int = 0, topic: str = "plant"
-) -> PartitionBatch:
+def batch_of(messages: Sequence[Message], *, first: int = 0, partition: int = 0, topic: str = TOPIC) -> PartitionBatch:
     """Messages with consecutive offsets from `first`."""
     batch = PartitionBatch(topic, partition)
     for offset, message in enumerate(messages, start=first):
@@ -87,7 +86,7 @@ def feed(
 ) -> list[Output]:
     """All messages through the pipeline, from the partition's position on; the sizes last for ever."""
     outputs: list[Output] = []
-    position = pipeline.partition(partition).position
+    position = pipeline.partition(TOPIC, partition).position
     sizes = list(batch_sizes) or [len(messages) or 1]
     start = turn = 0
     while start < len(messages):

@@ -12,21 +12,32 @@ from pydantic import BaseModel
 
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
-from tests.unit.stream.feeds import MINUTE, REPEATABLE, START, block_of, feed, message_of, parsed, part_of, scores_of
+from tests.unit.stream.feeds import (
+    MINUTE,
+    REPEATABLE,
+    START,
+    TOPIC,
+    block_of,
+    feed,
+    message_of,
+    parsed,
+    part_of,
+    scores_of,
+)
 from wheeltapper.schemas.codec import decode_message
 from wheeltapper.schemas.events import AlertEvent, Localization, ScoreBlock
-from wheeltapper.stream.core.alert_life import AlertLifecycle, RuleState, alert_id, severity_of
+from wheeltapper.stream.core.alert_life import AlertLife, AlertState, alert_id, severity_of
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.settings import ScoringSettings, Settings, ThresholdSettings
-from wheeltapper.stream.state import snapshot_header
+from wheeltapper.stream.state import read_snapshot
 
 Step = tuple[int, str, int | None, float, int]
 
 
 def live(scores: list[float], **threshold: float) -> list[Step]:
     """What happens at each window that something happens at: (window, event, opened at, peak, severity)."""
-    lifecycle = AlertLifecycle(ThresholdSettings(**threshold))
-    state = RuleState()
+    lifecycle = AlertLife(ThresholdSettings(**threshold))
+    state = AlertState()
     steps: list[Step] = []
     for window, score in enumerate(scores):
         event = lifecycle.step(state, score, 100 + window, level=1.0)
@@ -34,7 +45,7 @@ def live(scores: list[float], **threshold: float) -> list[Step]:
             steps.append((window, event, state.opened_at, state.peak_score, severity_of(state.peak_score)))
             if event == "cleared":
                 lifecycle.end(state)
-                assert state == RuleState(above_since=state.above_since)
+                assert state == AlertState(above_since=state.above_since)
     return steps
 
 
@@ -193,10 +204,9 @@ def test_a_score_that_overflows_raises_an_alert_that_can_be_read(open_routes: Op
 
 def learned(pipeline: Pipeline) -> dict[str, Any]:
     """The threshold that press-1 has learned, as its snapshot holds it."""
-    (record,) = pipeline.partition(0).snapshots(now=0.0, everything=True)
-    header, _ = snapshot_header(record.value or b"")
-    (rule,) = header["rules"].values()
-    return dict(rule["spot"])
+    (record,) = pipeline.partition(TOPIC, 0).snapshots(now=0.0, everything=True)
+    (rule,) = read_snapshot(record.value or b"").rules.values()
+    return dict(rule.slots["threshold"])
 
 
 def test_a_learned_threshold_learns_nothing_of_an_alert(open_routes: OpenRoutes) -> None:

@@ -16,6 +16,7 @@ from tests.unit.stream.feeds import (
     MINUTE,
     REPEATABLE,
     START,
+    TOPIC,
     Letter,
     Message,
     assert_same_alerts,
@@ -36,7 +37,7 @@ from wheeltapper.schemas.events import DeadLetterReason
 from wheeltapper.stream.dead_letters import MAX_DETAIL, cut_to
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
-from wheeltapper.stream.settings import InputSettings, Settings
+from wheeltapper.stream.settings import InputSettings, Settings, TopicSettings
 
 GOOD = block_of("press-1", np.random.default_rng(3).normal(0.5, 1.0, (12, 3)))
 AVRO = message_of(GOOD, "avro").value or b""
@@ -144,7 +145,8 @@ def test_every_reason_is_among_the_bad_messages() -> None:
 def test_a_bad_message_becomes_a_dead_letter(open_routes: OpenRoutes, reason: str, message: Message) -> None:
     # given a message that cannot be used, with headers of its own, between good ones
     message = message._replace(headers=[*(message.headers or []), ("trace", b"\x01\xff")])
-    pipeline = Pipeline(open_routes(Recipe(), pattern="press-*"), Settings())
+    chosen = Settings(topics=TopicSettings(sensors="plant.values"))
+    pipeline = Pipeline(open_routes(Recipe(), pattern="press-*"), chosen)
     messages = [message_of(part_of(GOOD, 0, 5)), message, *row_by_row(part_of(GOOD, 5, 12))]
     # when they are handled
     outputs = pipeline.handle([batch_of(messages, first=100, partition=7, topic="plant.values")], now=0.0)
@@ -218,7 +220,7 @@ def test_damaged_bytes_stop_nothing(
     outputs = feed(pipeline, [Message(bytes(value), b"press-1", headers), row(machine="press-2")])
     # then it gave rows or a dead letter, and the good one was taken
     assert pipeline.counters.messages + len(letters_of(outputs)) == 2
-    assert pipeline.partition(0).position == 2
+    assert pipeline.partition(TOPIC, 0).position == 2
     assert pipeline.counters.rows >= 1
 
 
@@ -302,8 +304,8 @@ def test_machines_of_dead_letters_take_no_memory(open_routes: OpenRoutes) -> Non
     messages = [row(machine=f"fan-{index}") for index in range(50)] + [row(c="x")]
     # when they are refused: then the partition holds no machine, and nothing waits for a snapshot
     feed(pipeline, messages)
-    assert pipeline.partition(0).machines == 0
-    assert pipeline.partition(0).committable == 51
+    assert pipeline.partition(TOPIC, 0).machines == 0
+    assert pipeline.partition(TOPIC, 0).committable == 51
 
 
 def test_rows_of_one_machine_stay_in_order_whatever_way_they_are_read(open_routes: OpenRoutes) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -16,17 +15,26 @@ from hypothesis import strategies as st
 import wheeltapper.stream.judges.labels
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
-from tests.unit.stream.feeds import MINUTE, REPEATABLE, batch_of, block_of, feed, message_of, row_by_row, scores_of
+from tests.unit.stream.feeds import (
+    MINUTE,
+    REPEATABLE,
+    TOPIC,
+    batch_of,
+    block_of,
+    feed,
+    message_of,
+    row_by_row,
+    scores_of,
+)
 from tests.unit.stream.test_chunking import BUNDLES, THRESHOLDS, batch_sizes, grouped, machine_rows, plans
 from tests.unit.stream.test_restart import Broker, live, lives, small_messages
 from wheeltapper.schemas.codec import decode_message
 from wheeltapper.schemas.events import LabelRequest
 from wheeltapper.stream.core.windows import RowTail
-from wheeltapper.stream.judges.labels import LEAST_GAIN
+from wheeltapper.stream.judges.labels import LEAST_GAIN, QUESTION
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import LabelSettings, Settings, StateSettings, WindowSettings
-from wheeltapper.stream.state import restore_machine
 
 HOUR = 60 * MINUTE
 HOURLY = Settings(labels=LabelSettings(enabled=True, margin=0.3, per_day=24))
@@ -191,7 +199,9 @@ def test_nobody_is_asked_unless_the_settings_say_so(open_routes: OpenRoutes, mon
     # then they are scored, and nothing else happens
     assert len(scores_of(outputs)) == 4
     assert requests_of(outputs) == []
-    assert all(machine.rules[0].question is None for machine in pipeline.partition(0)._machines.values())
+    machine = pipeline.partition(TOPIC, 0).find("press-1")
+    assert machine is not None
+    assert QUESTION not in machine.rules["distance"].memory.slots
 
 
 def test_a_question_that_waits_is_in_the_snapshot(open_routes: OpenRoutes) -> None:
@@ -200,36 +210,19 @@ def test_a_question_that_waits_is_in_the_snapshot(open_routes: OpenRoutes) -> No
     pipeline = Pipeline(routes, HOURLY)
     rows = row_by_row(hours_of([[0.9, 0.1], [0.1]]))
     assert requests_of(feed(pipeline, rows[:2])) == []
-    (record,) = pipeline.partition(0).snapshots(now=0.0, everything=True)
+    (record,) = pipeline.partition(TOPIC, 0).snapshots(now=0.0, everything=True)
     # when another worker takes over
     successor = Pipeline(routes, HOURLY)
-    partition = successor.partition(0)
+    partition = successor.partition(TOPIC, 0)
     partition.position = 2
-    partition.restore({b"press-1": record.value or b""}, routes)
+    partition.restore({b"press-1": record.value or b""})
     # then that one asks it
     assert places_of(requests_of(feed(successor, rows[2:]))) == [(0, 0)]
     # and a worker whose settings want no questions leaves it where it is
     silent = Pipeline(routes, Settings())
-    silent.partition(0).position = 2
-    silent.partition(0).restore({b"press-1": record.value or b""}, routes)
+    silent.partition(TOPIC, 0).position = 2
+    silent.partition(TOPIC, 0).restore({b"press-1": record.value or b""})
     assert requests_of(feed(silent, rows[2:])) == []
-
-
-def test_a_snapshot_from_before_there_were_questions_is_read(open_routes: OpenRoutes) -> None:
-    # given a snapshot as earlier versions wrote it
-    from tests.unit.stream.test_state import crafted, snapshot_header
-
-    routes = open_routes(ONE)
-    pipeline = Pipeline(routes, Settings())
-    feed(pipeline, row_by_row(hours_of([[0.1, 9.0]])))
-    (record,) = pipeline.partition(0).snapshots(now=0.0, everything=True)
-    header, body = snapshot_header(record.value or b"")
-    for rule in header["rules"].values():
-        del rule["question"]
-    # when it is read: then the machine goes on, its alert open
-    machine, _ = restore_machine(crafted(orjson.loads(orjson.dumps(header)), bytes(body)), routes.routes[0])
-    assert machine.rules[0].opened_at is not None
-    assert machine.rules[0].question is None
 
 
 def test_a_clock_that_is_set_back_asks_for_its_hours_anew(open_routes: OpenRoutes) -> None:

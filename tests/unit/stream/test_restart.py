@@ -15,6 +15,7 @@ from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import (
     REPEATABLE,
+    TOPIC,
     Message,
     assert_same_alerts,
     assert_same_scores,
@@ -27,9 +28,9 @@ from tests.unit.stream.feeds import (
     scores_of,
 )
 from tests.unit.stream.test_chunking import BUNDLES, THRESHOLDS, grouped, machine_rows
+from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
-from wheeltapper.stream.routes import Routes
 from wheeltapper.stream.settings import Settings, StateSettings, ThresholdSettings, WindowSettings
 from wheeltapper.stream.state import progress_record, snapshot_offset
 
@@ -51,16 +52,16 @@ class Broker:
 
 
 class Worker:
-    """What `wheeltapper.stream.shell` does around a pipeline, in the same order, with steps at which it can be killed."""
+    """What `wheeltapper.stream.engine` does around a pipeline, in the same order, with steps at which it can be killed."""
 
     def __init__(self, broker: Broker, routes: Routes, chosen: Settings, *, transactional: bool) -> None:
         self.broker = broker
         self.transactional = transactional
         self.pipeline = Pipeline(routes, chosen)
-        self.partition = self.pipeline.partition(0)
+        self.partition = self.pipeline.partition(TOPIC, 0)
         if broker.committed is not None:
             self.partition.position = broker.committed
-            self.partition.restore(dict(broker.state), routes)
+            self.partition.restore(dict(broker.state))
         self.now = 0.0
         self._pending: list[Output] = []
 
@@ -250,7 +251,7 @@ def test_snapshots_are_due_by_age_and_by_rows(open_routes: OpenRoutes) -> None:
     busy, calm = (row_by_row(machine_rows(name, rows, 1, messy=False)) for name, rows in (("busy", 10), ("calm", 9)))
     pipeline.handle([batch_of(calm)], now=100.0)
     pipeline.handle([batch_of(busy, first=9)], now=101.0)
-    partition = pipeline.partition(0)
+    partition = pipeline.partition(TOPIC, 0)
     # when snapshots are asked for: then that of 2 windows' worth of rows is due at once, once
     assert [record.key for record in partition.snapshots(now=101.0)] == [b"busy"]
     assert partition.snapshots(now=129.9) == []
@@ -267,7 +268,7 @@ def test_a_commit_reaches_up_to_the_oldest_row_without_a_snapshot(open_routes: O
     pipeline = Pipeline(open_routes(Recipe(window=5), chosen), chosen)
     blocks = [machine_rows(name, 6, 1, messy=False) for name in ("one", "two")]
     messages = [message for pair in zip(*map(row_by_row, blocks), strict=True) for message in pair]
-    partition = pipeline.partition(0)
+    partition = pipeline.partition(TOPIC, 0)
     # when the first has its snapshot at offset 8 and the second has none
     pipeline.handle([batch_of(messages[:9])], now=0.0)
     assert [record.key for record in partition.snapshots(now=0.0)] == [b"one"]

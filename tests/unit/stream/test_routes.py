@@ -16,8 +16,9 @@ from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import MINUTE, START, block_of, feed, message_of, parsed, scores_of
 from wheeltapper.schemas.bundle import write_bundle_folder
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.calibration import LARGEST_SCORE
 from wheeltapper.stream.pipeline import Pipeline
-from wheeltapper.stream.routes import LARGEST_SCORE, load_routes, split_route
+from wheeltapper.stream.routes import load_routes, split_route
 from wheeltapper.stream.settings import Settings, WindowSettings
 
 BundlePath = Callable[[Recipe], Path]
@@ -118,7 +119,7 @@ def test_bundles_of_one_detector_are_told_apart_by_their_ids(open_routes: OpenRo
     first, second = Recipe(window=3), Recipe(window=4)
     route = open_routes((first, second)).routes[0]
     assert [rule.name for rule in route.rules] == [first.bundle_id, second.bundle_id]
-    assert route.window == 4
+    assert route.layout.window == 4
 
 
 def test_a_bundle_that_is_named_twice_is_refused(bundle_path: BundlePath) -> None:
@@ -198,8 +199,8 @@ def test_a_file_without_a_hash_is_refused(bundle: Path) -> None:
         ({"format": 2}, "manifest.json: format: Input should be 1"),
         ({"lag": 5}, "lag 5 must be smaller than window 5"),
         ({"channels": [{"name": "a"}, {"name": "a"}, {"name": "c"}]}, "channel names must be distinct"),
-        ({"window": 6}, "model.onnx takes windows of 5 x 3, the manifest says 6 x 3 (rows x channels)"),
-        ({"kind": "audio"}, "is a bundle for audio, expected one for sensors"),
+        ({"window": 6}, "model.onnx takes windows of 5 x 3, the manifest says 6 x 3 (rows x channels for sensors)"),
+        ({"kind": "audio"}, "kind is 'audio', expected one of sensors"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(bundle: Path, changes: dict[str, Any], said: str) -> None:
@@ -265,4 +266,4 @@ def test_raw_scores_are_calibrated_and_bounded(open_routes: OpenRoutes) -> None:
 
 
 def test_missing_values_start_from_the_median_of_the_training_data(open_routes: OpenRoutes) -> None:
-    assert open_routes().routes[0].fill == pytest.approx([0.1, 0.2, 0.3])
+    assert open_routes().routes[0].layout.fill == pytest.approx([0.1, 0.2, 0.3])

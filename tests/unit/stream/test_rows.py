@@ -12,6 +12,7 @@ from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import (
     MINUTE,
     START,
+    TOPIC,
     Score,
     batch_of,
     block_of,
@@ -23,9 +24,9 @@ from tests.unit.stream.feeds import (
 )
 from wheeltapper.schemas.codec import Encoding
 from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
-from wheeltapper.stream.routes import Routes
 from wheeltapper.stream.settings import Settings, WindowSettings
 
 NAN = float("nan")
@@ -174,10 +175,10 @@ def test_what_was_imputed_is_known_after_a_restart(open_routes: OpenRoutes) -> N
     block = block_of("press-1", [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5], [NAN, 4.5, 0.5], [0.5, 0.5, 0.5]])
     first = Pipeline(routes, Settings())
     first.handle([batch_of([message_of(part_of(block, 0, 3))])], now=0.0)
-    (snapshot,) = first.partition(0).snapshots(now=0.0, everything=True)
+    (snapshot,) = first.partition(TOPIC, 0).snapshots(now=0.0, everything=True)
     # when another takes over
     second = Pipeline(routes, Settings())
-    second.partition(0).restore({snapshot.key or b"": snapshot.value or b""}, routes)
+    second.partition(TOPIC, 0).restore({snapshot.key or b"": snapshot.value or b""})
     outputs = second.handle([batch_of([message_of(part_of(block, 3, 4))], first=1)], now=0.0)
     # then quality and values are as if it had not stopped
     (opened,) = parsed(outputs, "alerts")
@@ -217,7 +218,7 @@ def test_offsets_may_have_holes(open_routes: OpenRoutes) -> None:
     batch.offsets = [3, 4, 9, 20]
     # when they are handled: then the position is behind the last
     assert len(scores_of(pipeline.handle([batch], now=0.0))) == 2
-    assert pipeline.partition(0).position == 21
-    assert pipeline.partition(0).committable == 3
-    assert [record.key for record in pipeline.partition(0).snapshots(now=0.0, everything=True)] == [b"press-1"]
-    assert pipeline.partition(0).committable == 21
+    assert pipeline.partition(TOPIC, 0).position == 21
+    assert pipeline.partition(TOPIC, 0).committable == 3
+    assert [record.key for record in pipeline.partition(TOPIC, 0).snapshots(now=0.0, everything=True)] == [b"press-1"]
+    assert pipeline.partition(TOPIC, 0).committable == 21

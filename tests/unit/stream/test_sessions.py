@@ -18,7 +18,7 @@ from wheeltapper.stream.publisher import Publisher
 from wheeltapper.stream.runners import direct_runner
 from wheeltapper.stream.runners.direct_runner import DirectRunner
 from wheeltapper.stream.settings import Settings
-from wheeltapper.stream.shell import Engine
+from wheeltapper.stream.shell import Shell
 
 SESSIONS = 30
 ROWS = 12
@@ -46,21 +46,21 @@ def sessions(settings: Settings, open_routes: OpenRoutes) -> tuple[WorkerStatus,
     progress = Progress(settings.worker.stall_timeout_s)
     status = WorkerStatus(progress)
     opened: list[tuple[int, int]] = []
-    open_next = worker._engine_opener(
+    open_next = worker._shell_opener(
         open_routes(settings=settings), settings, status, lambda: len(opened) > SESSIONS, direct=True
     )
 
-    def open_engine() -> Engine:
+    def open_shell() -> Shell:
         opened.append(threads_and_files())
-        engine = open_next()
+        shell = open_next()
         block = block_of("pump", np.zeros((ROWS, 3)))
-        engine.pipeline.handle([batch_of([message_of(block)])], 0.0)
-        engine.working_seconds += 1.0
-        return engine
+        shell.pipeline.handle([batch_of([message_of(block)])], 0.0)
+        shell.working_seconds += 1.0
+        return shell
 
     DirectRunner(
         settings,
-        open_engine,
+        open_shell,
         progress=progress,
         stop=lambda: len(opened) > SESSIONS,
         on_stuck=lambda error: pytest.fail(str(error)),
@@ -73,7 +73,7 @@ def test_thirty_failed_sessions_leave_no_client_behind_and_are_all_counted(
 ) -> None:
     # given sessions without a transaction, whose broker is lost at the first commit
     monkeypatch.setattr(worker, "broker_has_transactions", lambda settings: False)
-    monkeypatch.setattr(Engine, "prepare_commit", broker_lost)
+    monkeypatch.setattr(Shell, "prepare_commit", broker_lost)
     # when thirty of them have failed
     status, opened = sessions(settings, open_routes)
     # then there are as many threads and open files as after the first few
@@ -124,18 +124,18 @@ def test_a_stall_ends_the_runner_and_starts_no_session(waiting_rows: Settings, o
     # given rows that wait
     status = WorkerStatus(progress := Progress(waiting_rows.worker.stall_timeout_s))
     sessions = 0
-    open_next = worker._engine_opener(
+    open_next = worker._shell_opener(
         open_routes(settings=waiting_rows), waiting_rows, status, lambda: False, direct=True
     )
 
-    def open_engine() -> Engine:
+    def open_shell() -> Shell:
         nonlocal sessions
         sessions += 1
         return open_next()
 
     runner = DirectRunner(
         waiting_rows,
-        open_engine,
+        open_shell,
         progress=progress,
         stop=lambda: False,
         on_stuck=lambda error: pytest.fail(str(error)),
@@ -160,10 +160,10 @@ def test_a_stall_in_a_call_that_does_not_return_ends_the_process(
         errors.append(str(error))
         ended.set()
 
-    open_engine = worker._engine_opener(
+    open_shell = worker._shell_opener(
         open_routes(settings=waiting_rows), waiting_rows, status, lambda: False, direct=True
     )
     # when the limit has passed
-    DirectRunner(waiting_rows, open_engine, progress=progress, stop=lambda: False, on_stuck=on_stuck).run()
+    DirectRunner(waiting_rows, open_shell, progress=progress, stop=lambda: False, on_stuck=on_stuck).run()
     # then the process is told to exit, with the same message
     assert errors == ["rows are waiting but none was handled for 0.5 s (worker.stall_timeout_s)"]

@@ -20,20 +20,25 @@ from tests.unit.stream.feeds import (
     MINUTE,
     REPEATABLE,
     START,
+    TOPIC,
     batch_of,
     block_of,
     feed,
     message_of,
+    parsed,
     part_of,
     row_by_row,
     scores_of,
 )
 from tests.unit.stream.test_chunking import machine_rows
-from wheeltapper.stream.core.alert_life import RuleState
-from wheeltapper.stream.core.windows import Machine
+from wheeltapper.stream.core.alert_judge import ALERT, THRESHOLD
+from wheeltapper.stream.core.alert_life import AlertState, alert_id
+from wheeltapper.stream.core.row_memory import RowMemory
+from wheeltapper.stream.kinds.contract import Routes
+from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.partition import PartitionState
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
-from wheeltapper.stream.routes import Routes
 from wheeltapper.stream.settings import Settings, StateSettings, ThresholdSettings
 from wheeltapper.stream.state import (
     CHECK,
@@ -44,8 +49,7 @@ from wheeltapper.stream.state import (
     machine_snapshot,
     progress_record,
     read_progress,
-    restore_machine,
-    snapshot_header,
+    read_snapshot,
     snapshot_offset,
 )
 
@@ -56,7 +60,7 @@ def snapshot_of(routes: Routes, chosen: Settings, rows: int = 40, seed: int = 1)
     """Of a machine that has seen some messy rows."""
     pipeline = Pipeline(routes, chosen)
     feed(pipeline, row_by_row(machine_rows("press-1", rows, seed, messy=True)))
-    (record,) = pipeline.partition(0).snapshots(now=0.0, everything=True)
+    (record,) = pipeline.partition(TOPIC, 0).snapshots(now=0.0, everything=True)
     return record.value or b""
 
 
@@ -67,19 +71,43 @@ def crafted(header: Any, body: bytes = b"", offset: int = 7) -> bytes:
     return CHECK.pack(MAGIC, zlib.crc32(checked)) + checked
 
 
+def header_of(value: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and body of a snapshot, unchecked."""
+    _, length = HEAD.unpack_from(value, CHECK.size)
+    start = CHECK.size + HEAD.size
+    return orjson.loads(value[start : start + length]), value[start + length :]
+
+
+def partition_of(routes: Routes, chosen: Settings | None = None) -> PartitionState:
+    """A partition that nothing has come to yet."""
+    return Pipeline(routes, chosen or Settings()).partition(TOPIC, 0)
+
+
+def restored(
+    value: bytes, routes: Routes, name: str = "press-1", chosen: Settings | None = None
+) -> tuple[Machine, list[Output]]:
+    """The machine of a snapshot in another worker, and what that publishes of it."""
+    partition = partition_of(routes, chosen)
+    outputs, _ = partition.restore({name.encode(): value})
+    machine = partition.find(name)
+    assert machine is not None
+    return machine, outputs
+
+
 def contents(machine: Machine) -> dict[str, Any]:
     """Everything that a snapshot keeps of a machine."""
-    times, values, absent = machine.tail.snapshot()
+    assert isinstance(machine.memory, RowMemory)
+    times, values, absent = machine.memory.tail.snapshot()
     return {
         "name": machine.name,
         "offset": machine.offset,
-        "last_time": machine.last_time,
-        "late_run": machine.late_run,
-        "seen": machine.tail.seen,
+        "silent_since": machine.silent_since,
+        "clock": dataclasses.asdict(machine.memory.clock),
+        "seen": machine.memory.tail.seen,
         "times": times.tolist(),
         "values": values.tolist(),
         "absent": absent.tolist(),
-        "rules": [dataclasses.asdict(rule) for rule in machine.rules],
+        "rules": {place: dataclasses.asdict(served.memory) for place, served in machine.rules.items()},
     }
 
 
@@ -91,37 +119,50 @@ def contents(machine: Machine) -> dict[str, Any]:
     name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
     offset=st.integers(0, 2**62),
     late_run=st.integers(0, 1_000),
-    rule=st.builds(
-        RuleState,
+    silent=st.none() | st.integers(0, 10**15),
+    alert=st.builds(
+        AlertState,
         opened_at=st.none() | st.integers(-(10**15), 10**15),
         peak_score=st.floats(0, 1e9),
         severity=st.integers(0, 100),
         above_run=st.integers(0, 50),
         below_run=st.integers(0, 50),
         above_since=st.integers(-(10**15), 10**15),
+        bundle=st.text(max_size=10),
     ),
 )
 def test_a_snapshot_brings_back_everything(
-    open_routes: OpenRoutes, seed: int, rows: int, width: int, name: str, offset: int, late_run: int, rule: RuleState
+    open_routes: OpenRoutes,
+    seed: int,
+    rows: int,
+    width: int,
+    name: str,
+    offset: int,
+    late_run: int,
+    silent: int | None,
+    alert: AlertState,
 ) -> None:
     # given a machine in any state
-    route = open_routes(Recipe(channels=tuple(f"c{column}" for column in range(width)), window=9)).routes[0]
+    routes = open_routes(Recipe(channels=tuple(f"c{column}" for column in range(width)), window=9))
     rng = np.random.default_rng(seed)
-    machine = Machine(name, route)
+    machine = partition_of(routes).machine(name, routes.routes[0])
+    assert isinstance(machine.memory, RowMemory)
     if rows:
         values = rng.normal(size=(rows, width)).astype(np.float32)
-        machine.tail.append(np.sort(rng.integers(0, 10**15, rows)), values, rng.random((rows, width)) < 0.2)
-        machine.last_time = int(rng.integers(-(10**15), 10**15))
-    machine.offset, machine.late_run, machine.rules = offset, late_run, [rule]
+        machine.memory.tail.append(np.sort(rng.integers(0, 10**15, rows)), values, rng.random((rows, width)) < 0.2)
+        machine.memory.clock.last_time = int(rng.integers(-(10**15), 10**15))
+    machine.offset, machine.memory.clock.late_run, machine.silent_since = offset, late_run, silent
+    (served,) = machine.rules.values()
+    served.memory.slots[ALERT] = alert
     # when it is written and read
     record = machine_snapshot(machine, partition=5)
-    restored, orphans = restore_machine(record.value or b"", route)
+    again, outputs = restored(record.value or b"", routes, name)
     # then nothing has changed
-    assert contents(restored) == contents(machine)
-    assert orphans == {}
+    assert contents(again) == contents(machine)
+    assert len(outputs) == (silent is not None)  # said again, as the worker before may not have come to it
     assert (record.topic, record.key, record.partition) == ("state", name.encode(), 5)
     assert snapshot_offset(record.value or b"") == offset
-    assert restored.dirty_from is None
+    assert again.dirty_from is None
 
 
 def test_what_was_learned_is_in_a_snapshot(open_routes: OpenRoutes) -> None:
@@ -129,10 +170,9 @@ def test_what_was_learned_is_in_a_snapshot(open_routes: OpenRoutes) -> None:
     chosen = Settings(threshold=ThresholdSettings(method="spot", false_alarms_per_day=20, spot_tail=0.1))
     routes = open_routes(Recipe(), chosen)
     value = snapshot_of(routes, chosen, rows=80)
-    machine, _ = restore_machine(value, routes.routes[0])
-    learned = machine.rules[0].spot
-    assert learned is not None
-    assert learned.seen > 500
+    machine, _ = restored(value, routes, chosen=chosen)
+    (served,) = machine.rules.values()
+    assert served.memory.slots[THRESHOLD].seen > 500
     again = machine_snapshot(machine, 0).value
     assert again == value
 
@@ -159,7 +199,7 @@ def test_damaged_bytes_are_noticed(
         return
     # when it is read: then that is an error of one type
     with pytest.raises(SnapshotError):
-        restore_machine(bytes(damaged), routes.routes[0])
+        read_snapshot(bytes(damaged))
 
 
 json_values = st.recursive(
@@ -171,38 +211,50 @@ json_values = st.recursive(
 
 @settings(REPEATABLE, max_examples=200)
 @given(
-    field=st.sampled_from(["machine", "last_time", "late_run", "seen", "channels", "rules", None]),
+    field=st.sampled_from(["machine", "heard_at", "silent_since", "memory", "rules", None]),
+    inner=st.sampled_from(["last_time", "late_run", "seen", "channels", "bundle", "detector", "slots", None]),
     value=json_values,
     gone=st.booleans(),
 )
 def test_a_header_of_another_version_is_refused_or_understood(
-    open_routes: OpenRoutes, field: str | None, value: Any, gone: bool, log_lines: LogLines
+    open_routes: OpenRoutes, field: str | None, inner: str | None, value: Any, gone: bool, log_lines: LogLines
 ) -> None:
     # given a whole snapshot whose header has a field too few, or one of another kind, or is no object
     routes = open_routes()
-    header, body = snapshot_header(snapshot_of(routes, Settings()))
+    header, body = header_of(snapshot_of(routes, Settings()))
+    places = {"memory": header["memory"], "rules": header["rules"]["distance"]}
     if field is None:
         header = value
-    elif gone:
-        del header[field]
     else:
-        header[field] = value
-    strange = crafted(header, bytes(body))
+        place, name = (places[field], inner) if field in places and inner in places[field] else (header, field)
+        if gone:
+            del place[name]
+        else:
+            place[name] = value
+    strange = crafted(header, body)
     # when a partition takes it over: then nothing is raised
-    Pipeline(routes, Settings()).partition(0).restore({b"press-1": strange}, routes)
+    partition_of(routes).restore({b"press-1": strange})
     # and the machine's snapshot is refused with its own error, or read
     with suppress(SnapshotError):
-        restore_machine(strange, routes.routes[0])
+        read_snapshot(strange).restore(routes.routes[0], routes.routes[0].layout)
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"WTS1", b"WTS0" + bytes(40), bytes(100), b"\xff" * 100, orjson.dumps({"a": 1})]
+    "value",
+    [
+        b"",
+        b"WTS1",
+        b"WTS2",
+        b"WTS2" + bytes(40),
+        b"WTS0" + bytes(40),
+        bytes(100),
+        b"\xff" * 100,
+        orjson.dumps({"a": 1}),
+    ],
 )
-def test_what_is_no_snapshot_is_refused(open_routes: OpenRoutes, value: bytes) -> None:
+def test_what_is_no_snapshot_is_refused(value: bytes) -> None:
     with pytest.raises(SnapshotError):
-        snapshot_header(value)
-    with pytest.raises(SnapshotError):
-        restore_machine(value, open_routes().routes[0])
+        read_snapshot(value)
     assert snapshot_offset(value) in (-1, 0)
 
 
@@ -223,15 +275,15 @@ def take_over(
     """Another worker with the snapshots, fed with rows of press-1 behind them."""
     chosen = chosen or Settings()
     pipeline = Pipeline(routes, chosen)
-    partition = pipeline.partition(0)
+    partition = pipeline.partition(TOPIC, 0)
     partition.position = rows.start
-    partition.restore(dict(records), routes)
+    partition.restore(dict(records))
     messages = row_by_row(part_of(calm_rows(routes), rows.start, rows.stop))
     return pipeline, pipeline.handle([batch_of(messages, first=rows.start)], now=0.0)
 
 
 def calm_rows(routes: Routes) -> Any:
-    channels = routes.routes[0].channels
+    channels = routes.routes[0].layout.channels
     values = np.random.default_rng(4).normal(0.5, 0.1, (60, len(channels)))
     return block_of("press-1", values, channels=channels)
 
@@ -239,7 +291,7 @@ def calm_rows(routes: Routes) -> Any:
 def records_after(routes: Routes, rows: int, key: bytes = b"press-1") -> dict[bytes, bytes]:
     pipeline = Pipeline(routes, Settings())
     feed(pipeline, row_by_row(part_of(calm_rows(routes), 0, rows)))
-    (record,) = pipeline.partition(0).snapshots(now=0.0, everything=True)
+    (record,) = pipeline.partition(TOPIC, 0).snapshots(now=0.0, everything=True)
     return {key: record.value or b""}
 
 
@@ -264,7 +316,7 @@ def test_damage_costs_a_warm_up_and_a_line_in_the_log(open_routes: OpenRoutes, l
     assert scored_rows(outputs) == list(range(25, 40))
     lines = [line for line in log_lines if line["event"].startswith("snapshot cannot be used")]
     assert {line["key"] for line in lines} == {b"press-1", b"press-2"}
-    assert pipeline.partition(0).machines == 1
+    assert pipeline.partition(TOPIC, 0).machines == 1
 
 
 def test_other_channels_cost_a_warm_up(open_routes: OpenRoutes, log_lines: LogLines) -> None:
@@ -294,34 +346,113 @@ def test_a_shorter_window_goes_on_at_once(open_routes: OpenRoutes) -> None:
     assert scored_rows(outputs) == list(range(20, 40))
 
 
-def test_another_bundle_starts_without_the_memory_of_the_old_one(open_routes: OpenRoutes, log_lines: LogLines) -> None:
-    # given a machine whose alert is open
-    old = open_routes(Recipe(window=3, detector="old"))
-    pipeline = Pipeline(old, Settings())
+def with_an_open_alert(routes: Routes) -> dict[bytes, bytes]:
+    """The snapshot of press-1 while its alert of the third row is open."""
+    pipeline = Pipeline(routes, Settings())
     feed(pipeline, [message_of(block_of("press-1", np.full((4, 3), 9.5)))])
-    (record,) = pipeline.partition(0).snapshots(now=0.0, everything=True)
-    records = {b"press-1": record.value or b""}
-    # when another bundle of the same channels takes over: then rows are kept, the alert is forgotten, the log says so
-    machine, orphans = restore_machine(records[b"press-1"], open_routes(Recipe(window=3, detector="new")).routes[0])
-    assert machine.rules == [RuleState()]
-    assert machine.tail.seen == 4
-    assert [state.opened_at for state in orphans.values()] == [START + 2 * MINUTE]
-    Pipeline(old, Settings()).partition(0).restore(records, open_routes(Recipe(window=3, detector="new")))
-    assert log_lines[-1]["event"] == "its bundle serves no more: open alert is forgotten"
-    # and beside the old one both know what they knew
+    (record,) = pipeline.partition(TOPIC, 0).snapshots(now=0.0, everything=True)
+    return {b"press-1": record.value or b""}
+
+
+def alert_of(machine: Machine, rule: str) -> AlertState:
+    state: AlertState = machine.rules[rule].memory.slots[ALERT]
+    return state
+
+
+def test_an_alert_whose_rule_is_gone_is_cleared_and_says_why(open_routes: OpenRoutes) -> None:
+    # given a machine whose alert is open
+    records = with_an_open_alert(open_routes(Recipe(window=3, detector="old")))
+    # when a bundle of another detector takes over
+    partition = partition_of(open_routes(Recipe(window=3, detector="new")))
+    partition.position = 1
+    outputs, unused = partition.restore(records)
+    # then its rows are kept, and subscribers hear that the alert has ended by it
+    machine = partition.find("press-1")
+    assert machine is not None
+    assert isinstance(machine.memory, RowMemory)
+    assert machine.memory.tail.seen == 4
+    assert alert_of(machine, "new") == AlertState()
+    (cleared,) = parsed(outputs, "alerts")
+    bundle = Recipe(window=3, detector="old").bundle_id
+    assert cleared["alert_id"] == alert_id("press-1", "old", bundle, START + 2 * MINUTE)
+    assert (cleared["event"], cleared["reason"], cleared["rule"]) == ("cleared", "superseded", "old")
+    assert cleared["time"] == START + 3 * MINUTE
+    assert unused == []
+    # and the next snapshots know nothing of it
+    (record,) = partition.snapshots(now=0.0)
+    assert restored(record.value or b"", open_routes(Recipe(window=3, detector="new")))[1] == []
+
+
+def test_an_alert_goes_on_under_its_id_where_its_rule_serves_with_another_bundle(open_routes: OpenRoutes) -> None:
+    # given a machine whose alert is open
+    old, new = Recipe(window=3), Recipe(window=3, weighting="mean")
+    assert old.bundle_id != new.bundle_id
+    records = with_an_open_alert(open_routes(old))
+    # when a retrained bundle of the same detector takes over, and the machine recovers
+    pipeline = Pipeline(open_routes(new), Settings())
+    partition = pipeline.partition(TOPIC, 0)
+    partition.position = 1
+    outputs, _ = partition.restore(records)
+    assert outputs == []
+    calm = block_of("press-1", np.full((20, 3), 0.5), times=START + MINUTE * np.arange(4, 24))
+    outputs = pipeline.handle([batch_of([message_of(calm)], first=1)], now=0.0)
+    # then the alert that the old one opened is cleared under the id that it had
+    (cleared,) = parsed(outputs, "alerts")
+    assert cleared["alert_id"] == alert_id("press-1", "distance", old.bundle_id, START + 2 * MINUTE)
+    assert (cleared["event"], cleared["reason"], cleared["bundle"]) == ("cleared", "recovered", new.bundle_id)
+
+
+def test_rules_side_by_side_know_what_they_knew(open_routes: OpenRoutes) -> None:
+    # given a machine whose alert is open
+    records = with_an_open_alert(open_routes(Recipe(window=3, detector="old")))
+    # when a second rule comes to the first
     both = open_routes((Recipe(window=3, detector="old"), Recipe(window=3, detector="new")))
-    machine, orphans = restore_machine(records[b"press-1"], both.routes[0])
-    assert [rule.opened_at for rule in machine.rules] == [START + 2 * MINUTE, None]
-    assert orphans == {}
+    machine, outputs = restored(records[b"press-1"], both)
+    # then the first goes on, and the second begins
+    assert [alert_of(machine, rule).opened_at for rule in ("old", "new")] == [START + 2 * MINUTE, None]
+    assert outputs == []
 
 
-def test_a_machine_that_nobody_serves_any_more_is_left_out(open_routes: OpenRoutes, log_lines: LogLines) -> None:
-    # given a snapshot, when the bundles of another worker serve other machines: then it is left out, with a line in the log
-    records = records_after(open_routes(Recipe()), 20)
-    fans = open_routes(Recipe(), pattern="fan-*")
-    assert Pipeline(fans, Settings()).partition(0).restore(records, fans) == 0
+@pytest.mark.parametrize("slot", [ALERT, THRESHOLD])
+def test_a_part_that_cannot_be_read_costs_that_part_alone(
+    open_routes: OpenRoutes, log_lines: LogLines, slot: str
+) -> None:
+    # given the snapshot of a machine with an open alert and a learned threshold, of which one is not as it should be
+    chosen = Settings(threshold=ThresholdSettings(method="spot", false_alarms_per_day=20))
+    routes = open_routes(Recipe(window=3), chosen)
+    pipeline = Pipeline(routes, chosen)
+    values = np.random.default_rng(4).normal(0.5, 0.1, (100, 3))
+    values[-1] = 9.5
+    feed(pipeline, [message_of(block_of("press-1", values))])
+    (record,) = pipeline.partition(TOPIC, 0).snapshots(now=0.0, everything=True)
+    header, body = header_of(record.value or b"")
+    header["rules"]["distance"]["slots"][slot] = {"of": "another version"}
+    # when it is restored
+    machine, _ = restored(crafted(header, body), routes, chosen=chosen)
+    # then the other is there, the rows too, and the log says what is not
+    slots = machine.rules["distance"].memory.slots
+    assert (slots[ALERT].opened_at is not None) == (slot != ALERT)
+    assert (slots[THRESHOLD].seen > 550) == (slot != THRESHOLD)
+    assert isinstance(machine.memory, RowMemory)
+    assert machine.memory.tail.seen == 100
+    (line,) = [line for line in log_lines if line["event"].startswith("part of a snapshot cannot be read")]
+    assert (line["machine"], line["rule"], line["part"]) == ("press-1", "distance", slot)
+
+
+def test_a_machine_that_nobody_serves_any_more_ends_its_alerts(open_routes: OpenRoutes, log_lines: LogLines) -> None:
+    # given the snapshot of a machine with an open alert
+    records = with_an_open_alert(open_routes(Recipe(window=3)))
+    # when the bundles of another worker serve other machines
+    partition = partition_of(open_routes(Recipe(), pattern="fan-*"))
+    outputs, unused = partition.restore(records)
+    # then it is left out, its alert ends with the reason, its record is of no use any more, and the log says so
+    assert partition.machines == 0
+    (cleared,) = parsed(outputs, "alerts")
+    assert (cleared["event"], cleared["reason"], cleared["machine"]) == ("cleared", "machine-retired", "press-1")
+    assert cleared["alert_id"] == alert_id("press-1", "distance", Recipe(window=3).bundle_id, START + 2 * MINUTE)
+    assert unused == [b"press-1"]
     assert log_lines[-1] == {
-        "event": "no bundle serves this machine any more",
+        "event": "no bundle serves this machine any more: its alerts end",
         "machine": "press-1",
         "log_level": "warning",
     }
@@ -332,7 +463,9 @@ def test_records_of_another_group_are_not_taken_for_ours(open_routes: OpenRoutes
     routes = open_routes(Recipe())
     records = records_after(routes, 20, key=b"topic/press-1")
     # when state is restored: then the other's machine is not ours
-    assert Pipeline(routes, Settings()).partition(0).restore(records, routes) == 0
+    partition = partition_of(routes)
+    assert partition.restore(records) == ([], [])
+    assert partition.machines == 0
 
 
 def test_a_snapshot_is_about_as_large_as_its_rows(open_routes: OpenRoutes) -> None:
@@ -343,5 +476,5 @@ def test_a_snapshot_is_about_as_large_as_its_rows(open_routes: OpenRoutes) -> No
     values = np.random.default_rng(1).random((100, 38))
     feed(pipeline, [message_of(block_of("press-1", values, channels=recipe.channels), "arrow")])
     # when a snapshot is taken: then it is not much larger
-    (record,) = pipeline.partition(0).snapshots(now=0.0)
+    (record,) = pipeline.partition(TOPIC, 0).snapshots(now=0.0)
     assert 63 * (38 * 4 + 8) < len(record.value or b"") < 11_500

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from wheeltapper.stream.alerts import AlertLifecycle, RuleState
 
-from wheeltapper.stream.core.alert_life import AlertLifecycle, RuleState
 from wheeltapper.stream.settings import ThresholdSettings
 from wheeltapper.training.judging.metrics.alarms import alarm_metrics, alarm_spans
 

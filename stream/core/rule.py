@@ -1,0 +1,47 @@
+"""A rule: one bundle at work on the machines of a route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wheeltapper.stream.core.calibration import calibrate
+
+if TYPE_CHECKING:
+    from wheeltapper.schemas.bundle import Bundle, Graph, Manifest
+
+
+@dataclass(frozen=True)
+class RuleSpec:
+    """One bundle at work: several may stand side by side on a machine, each with alerts of its own.
+
+    Attributes:
+        name: unique on its machines; the detector's name where that is unique.
+        stride: samples between scored windows, the setting's or the bundle's.
+    """
+
+    name: str
+    bundle: Bundle
+    graph: Graph
+    stride: int
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.bundle.manifest
+
+    @cached_property
+    def windows_per_day(self) -> float:
+        """Scored windows per machine and day."""
+        return 86_400.0 / (self.manifest.sampling_interval_s * self.stride)
+
+    def calibrate(self, raw: np.ndarray) -> np.ndarray:
+        """Raw scores [n] to calibrated ones [n] float64: 1.0 is the alarm level, never below 0."""
+        return calibrate(raw, self.manifest.calibration.center, self.manifest.calibration.alarm_level)
+
+    @cached_property
+    def calibration_scores(self) -> np.ndarray:
+        """[n] float64: calibrated scores of held-out normal windows."""
+        return self.calibrate(self.bundle.calibration_scores())

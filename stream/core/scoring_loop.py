@@ -1,0 +1,88 @@
+"""Windows of many machines through one rule: collect, score in batches, let the judges see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.core.judging import DueWindows, Emission, Judge, Judged, RuleMemory
+from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.scoring import BatchScorer
+
+
+class RuleRuntime:
+    """One rule at work: its scorer, its judges, and the windows collected in this batch."""
+
+    def __init__(self, rule: RuleSpec, judges: Sequence[Judge]) -> None:
+        """
+        Args:
+            judges: in the order in which they see; the alert judge first, as it fills the levels that others read.
+        """
+        self.rule = rule
+        self.judges = tuple(judges)
+        self.scorer = BatchScorer(rule)
+        self.keeps_rows = any(judge.keeps_rows for judge in judges)
+        self.slots = {name: slot for judge in judges for name, slot in judge.slots.items()}
+        self._collected: list[Judged] = []
+
+    def new_memory(self) -> RuleMemory:
+        """What every machine starts with."""
+        return RuleMemory({name: slot.new() for name, slot in self.slots.items()})
+
+    def dump(self, memory: RuleMemory) -> dict[str, Any]:
+        """Every slot in JSON types; slots with nothing to remember are left out."""
+        saved = {name: slot.dump(memory.slots[name]) for name, slot in self.slots.items()}
+        return {name: value for name, value in saved.items() if value is not None}
+
+    def load(self, saved: Mapping[str, Any], on_unreadable: Callable[[str, Exception], None]) -> RuleMemory:
+        """A memory from what `dump` gave, of this rule or an earlier bundle's. A slot that cannot be read starts anew.
+
+        Args:
+            on_unreadable: told the name of such a slot and why.
+        """
+        memory = self.new_memory()
+        for name, slot in self.slots.items():
+            if saved.get(name) is None:
+                continue
+            try:
+                memory.slots[name] = slot.adopt(slot.load(saved[name]))
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                on_unreadable(name, error)
+        return memory
+
+    def adopt(self, memory: RuleMemory) -> RuleMemory:
+        """The memory of another runtime of the same rule, under this one."""
+        for name, slot in self.slots.items():
+            known = memory.slots.get(name)
+            memory.slots[name] = slot.new() if known is None else slot.adopt(known)
+        return memory
+
+    @property
+    def has_windows(self) -> bool:
+        """True where windows wait to be judged."""
+        return bool(self._collected)
+
+    def collect(self, machine: str, memory: RuleMemory, due: DueWindows, origin: Any = None) -> None:
+        """Add a machine's windows to the batch; they are copied at once."""
+        self.scorer.add(due.samples)
+        start = self._collected[-1].stop if self._collected else 0
+        self._collected.append(Judged(machine, memory, origin, due, start, start + len(due.times)))
+
+    def judge(self, counters: Counters) -> Iterator[tuple[Judged, list[Emission]]]:
+        """Score what was collected and let every judge see it, machine by machine in the order of collecting."""
+        scored = self.scorer.finish()
+        collected, self._collected = self._collected, []
+        counters.windows += len(scored.score)
+        counters.not_finite_scores += int(np.count_nonzero(~np.isfinite(scored.raw)))
+        peaks = np.maximum.reduceat(scored.score, [judged.start for judged in collected]).tolist()
+        for judged, peak in zip(collected, peaks, strict=True):
+            judged.scored, judged.peak = scored, peak
+            judged.raw = scored.raw[judged.start : judged.stop]
+            judged.score = scored.score[judged.start : judged.stop]
+            emissions: list[Emission] = []
+            for judge in self.judges:
+                emissions += judge.see(judged)
+            yield judged, emissions

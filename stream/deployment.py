@@ -1,0 +1,102 @@
+"""A deployment: which bundle serves a rule, on which machines, in which mode, and from which input offset on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal, TypeAlias
+
+Mode: TypeAlias = Literal["shadow", "canary", "active", "retired"]
+MODES: tuple[Mode, ...] = ("shadow", "canary", "active", "retired")
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A change of what scores which machines.
+
+    Attributes:
+        rule: its name; a rule of the same name that serves a machine already is replaced, and its open alert goes on.
+        machines: id or pattern (fnmatch) of the machines.
+        kind: of input.
+        mode: 'active'; 'canary': active on a share of the machines; 'shadow': scored beside, but raising no alert;
+            'retired': the rule ends, and with it its open alerts.
+        bundle: location of the bundle; empty where the rule is retired.
+        sha256: hex digest of the bundle's manifest.json; empty where the rule is retired.
+        share: of the machines, 0..1, by a hash of their ids (mode canary).
+    """
+
+    rule: str
+    mode: Mode
+    machines: str = "*"
+    kind: str = "sensors"
+    bundle: str = ""
+    sha256: str = ""
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: a field that does not fit.
+        """
+        if self.mode not in MODES:
+            raise ValueError(f"mode is {self.mode!r}, expected one of {', '.join(MODES)}")
+        if not self.rule or not self.machines:
+            raise ValueError("a deployment names a rule and machines")
+        if (self.mode == "retired") != (not self.bundle):
+            raise ValueError(
+                f"mode is '{self.mode}' and bundle is {self.bundle!r}: a bundle is named unless a rule is retired"
+            )
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share is {self.share}, expected 0 to 1")
+
+    @property
+    def slot(self) -> str:
+        """Which place among a machine's rules it takes: a shadow stands beside the rule that serves."""
+        return shadow_slot(self.rule) if self.mode == "shadow" else self.rule
+
+    def covers(self, machine: str) -> bool:
+        """True where it holds for this machine."""
+        if not fnmatchcase(machine, self.machines):
+            return False
+        return self.mode != "canary" or zlib.crc32(f"{self.rule}\x1f{machine}".encode()) < self.share * 2**32
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A deployment and the input offset of one partition from which it holds."""
+
+    since: int
+    deployment: Deployment
+
+    def to_json(self) -> dict[str, Any]:
+        return {"since": self.since, **asdict(self.deployment)}
+
+    @staticmethod
+    def from_json(fields: dict[str, Any]) -> InForce:
+        """
+        Raises:
+            LookupError, TypeError, ValueError: it cannot be read.
+        """
+        values = dict(fields)
+        return InForce(int(values.pop("since")), Deployment(**values))
+
+
+def shadow_slot(rule: str) -> str:
+    """Name among a machine's rules of the shadow beside `rule`."""
+    return f"shadow:{rule}"
+
+
+def still_needed(log: Sequence[InForce], committable: int) -> list[InForce]:
+    """What a restart may need of deployments in the order in which they came.
+
+    It reads from `committable` on: of deployments of the same rule, machines and place that held before, the last is enough.
+    """
+    latest: dict[tuple[str, str, str], int] = {}
+    for index, entry in enumerate(log):
+        if entry.since <= committable:
+            deployment = entry.deployment
+            latest[deployment.kind, deployment.machines, deployment.slot] = index
+    keep = set(latest.values())
+    return [entry for index, entry in enumerate(log) if index in keep or entry.since > committable]

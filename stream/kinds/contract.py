@@ -1,0 +1,196 @@
+"""What a kind of input brings: how its messages are read, what is kept of a machine, what evidence a score has; and routes.
+
+The pipeline, the state and the runners know no kind. A second one is a folder beside `sensors`, an entry in `KINDS`, its
+manifest in `schemas.bundle.manifest.MANIFESTS` and its topic in the table of topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Protocol
+
+import numpy as np
+
+from wheeltapper.schemas.events import ChannelShare
+from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.core.judging import DueWindows, Emission, Judged
+from wheeltapper.stream.core.policies import WindowRules
+from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.records import PartitionBatch
+from wheeltapper.stream.settings import Settings
+
+
+class Block(Protocol):
+    """Input of one machine out of one batch, in offset order."""
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """[n] int64, input offset of the message that each entry came in."""
+        ...
+
+    @property
+    def times(self) -> np.ndarray:
+        """[n] int64, event time (us) of each entry."""
+        ...
+
+    def after(self, offset: int) -> Any:
+        """The same without entries of messages up to `offset`."""
+        ...
+
+
+class Layout(Protocol):
+    """What a machine's input looks like to its rules; more of it is the kind's own."""
+
+    @property
+    def window(self) -> int:
+        """Entries of the longest window of the rules."""
+        ...
+
+    @property
+    def interval_us(self) -> int:
+        """Time between entries."""
+        ...
+
+
+class Memory(Protocol):
+    """What is kept of one machine between messages."""
+
+    @property
+    def last_time(self) -> int | None:
+        """Event time (us) of the newest entry; None before the first."""
+        ...
+
+    def take(self, block: Any, policy: WindowRules, counters: Counters, machine: str) -> Iterator[Any]:
+        """Take a block in; yields each part that windows may then be cut from, before the next part is taken."""
+        ...
+
+    def due(self, part: Any, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
+        """The windows of a rule that the newest part completed; None where there are none."""
+        ...
+
+    def fit(self, layout: Any) -> None:
+        """Go on under another layout: rules came or went."""
+        ...
+
+    def dump(self) -> tuple[dict[str, Any], bytes]:
+        """Header (JSON types) and body of a snapshot."""
+        ...
+
+    def load(self, header: dict[str, Any], body: memoryview) -> None:
+        """Take over what `dump` gave.
+
+        Raises:
+            AttributeError, LookupError, TypeError, ValueError: it cannot be read, or is of another layout.
+        """
+        ...
+
+
+class Evidence(Protocol):
+    """Tells what a score of one rule comes from."""
+
+    def shares(self, judged: Judged, position: int) -> tuple[ChannelShare, ...]:
+        """Every channel's part in window `position` of the judged ones, strongest first."""
+        ...
+
+
+class InputKind(Protocol):
+    """One kind of input.
+
+    Attributes:
+        name: as `kind` in a bundle's manifest.
+        topic: name of its input topic, without prefix.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def topic(self) -> str: ...
+
+    def layout(self, pattern: str, rules: Sequence[RuleSpec]) -> Layout:
+        """Of machines that these rules serve side by side.
+
+        Raises:
+            InputError: the rules do not agree on what a machine sends.
+        """
+        ...
+
+    def intake(self, routes: Routes, settings: Settings) -> Intake: ...
+
+    def memory(self, layout: Any) -> Memory: ...
+
+    def evidence(self, rule: RuleSpec) -> Evidence: ...
+
+
+@dataclass(frozen=True)
+class Route:
+    """The rules given at start to the machines that match `pattern`; they agree on what such a machine sends.
+
+    Attributes:
+        kind: of input.
+        layout: the kind's own: what a machine's input looks like to these rules.
+    """
+
+    pattern: str
+    rules: tuple[RuleSpec, ...]
+    kind: InputKind
+    layout: Any
+
+
+class Routes:
+    """All routes; of each kind of input, the first whose pattern matches a machine serves it."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = tuple(routes)
+        self.kinds: dict[str, InputKind] = {route.kind.name: route.kind for route in routes}
+        self._known: dict[str, dict[str, Route | None]] = {kind: {} for kind in self.kinds}
+
+    def of(self, machine: str, kind: str = "sensors") -> Route | None:
+        """The machine's route for a kind of input; None where no pattern matches."""
+        known = self._known.setdefault(kind, {})
+        try:
+            return known[machine]
+        except KeyError:
+            route = next((route for route in self.of_kind(kind) if fnmatchcase(machine, route.pattern)), None)
+            if len(known) > 1_000_000:  # made-up machine ids must not fill the memory
+                known.clear()
+            known[machine] = route
+            return route
+
+    def of_kind(self, kind: str) -> list[Route]:
+        """The routes of one kind of input, the most specific first."""
+        return [route for route in self.routes if route.kind.name == kind]
+
+    @property
+    def rules(self) -> list[RuleSpec]:
+        return [rule for route in self.routes for rule in route.rules]
+
+
+@dataclass(frozen=True, slots=True)
+class MachineBlock:
+    """A block and whose it is."""
+
+    machine: str
+    route: Route
+    block: Any
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What a batch held: every message gave a block or a dead letter.
+
+    Attributes:
+        blocks: at most one a machine.
+        dead_letters: in the order in which they were found.
+    """
+
+    blocks: list[MachineBlock] = field(default_factory=list)
+    dead_letters: list[Emission] = field(default_factory=list)
+
+
+class Intake(Protocol):
+    """Reads messages. Keeps only caches between batches."""
+
+    def decode(self, batch: PartitionBatch) -> Decoded: ...

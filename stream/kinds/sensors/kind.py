@@ -1,0 +1,49 @@
+"""Rows of sensors as a kind of input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.topics import SENSORS
+from wheeltapper.stream.core.row_memory import RowLayout, RowMemory, row_layout
+from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.kinds.contract import Routes
+from wheeltapper.stream.kinds.sensors.decoding import Decoder
+from wheeltapper.stream.kinds.sensors.evidence import ChannelEvidence
+from wheeltapper.stream.settings import Settings
+
+
+class SensorKind:
+    """See `stream.kinds.contract.InputKind`."""
+
+    name = "sensors"
+    topic = SENSORS
+
+    def layout(self, pattern: str, rules: Sequence[RuleSpec]) -> RowLayout:
+        """The rules' common channels, and rows for the longest window.
+
+        Raises:
+            InputError: the rules' bundles differ in channels.
+        """
+        first = rules[0].manifest
+        for rule in rules[1:]:
+            if rule.manifest.channel_names != first.channel_names:
+                odd = sorted(set(rule.manifest.channel_names) ^ set(first.channel_names)) or "their order"
+                raise InputError(
+                    f"bundles {rules[0].bundle.location} and {rule.bundle.location} both serve machines '{pattern}' but "
+                    f"differ in channels ({odd}); give each its own pattern, or train them on the same channels"
+                )
+        return row_layout(rules)
+
+    def intake(self, routes: Routes, settings: Settings) -> Decoder:
+        """Reads messages as the [input] settings say."""
+        return Decoder(routes, settings.input)
+
+    def memory(self, layout: RowLayout) -> RowMemory:
+        """A machine without rows."""
+        return RowMemory(layout)
+
+    def evidence(self, rule: RuleSpec) -> ChannelEvidence:
+        """Shares of channels."""
+        return ChannelEvidence(rule)

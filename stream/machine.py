@@ -1,0 +1,56 @@
+"""One machine in one input partition: what it remembers, under which rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wheeltapper.stream.core.judging import RuleMemory
+from wheeltapper.stream.core.scoring_loop import RuleRuntime
+from wheeltapper.stream.kinds.contract import Layout, Memory, Route
+
+
+@dataclass(slots=True)
+class ServedRule:
+    """One rule at work on a machine.
+
+    Attributes:
+        since: input offset from which its deployment holds; None where it was given at start.
+    """
+
+    runtime: RuleRuntime
+    memory: RuleMemory
+    since: int | None = None
+
+
+class Machine:
+    """State of one machine in one input partition.
+
+    Attributes:
+        memory: what is kept of its input; the kind's own.
+        rules: by place: the rule's name, or its shadow's.
+        offset: input offset of the last message applied; -1 before the first.
+        silent_since: event time (us) of its newest row when it was found silent; None while it speaks.
+        dirty_from: offset of the first message that no snapshot holds yet; None where all is snapshotted.
+        entries_since_snapshot: rows applied since.
+    """
+
+    __slots__ = (
+        "dirty_from",
+        "entries_since_snapshot",
+        "memory",
+        "name",
+        "offset",
+        "route",
+        "rules",
+        "silent_since",
+    )
+
+    def __init__(self, name: str, route: Route, layout: Layout) -> None:
+        self.name = name
+        self.route = route
+        self.memory: Memory = route.kind.memory(layout)
+        self.rules: dict[str, ServedRule] = {}
+        self.offset = -1
+        self.silent_since: int | None = None
+        self.dirty_from: int | None = None
+        self.entries_since_snapshot = 0

@@ -1,0 +1,176 @@
+"""The rule book: which rules serve a machine, given the bundles named at start and the deployments in force since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import structlog
+
+from wheeltapper.schemas.bundle import open_bundle
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.alert_judge import AlertJudge
+from wheeltapper.stream.core.alert_life import AlertState, EventKind
+from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.core.judging import Judge, Judged
+from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.scoring_loop import RuleRuntime
+from wheeltapper.stream.deployment import Deployment, InForce, shadow_slot
+from wheeltapper.stream.judges.labels import LabelRequests
+from wheeltapper.stream.judges.messages import AlertMessages
+from wheeltapper.stream.judges.scores import ScoreTap
+from wheeltapper.stream.kinds.contract import Layout, Route, Routes
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.routes import open_rule
+from wheeltapper.stream.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRules:
+    """What serves a machine.
+
+    Attributes:
+        runtimes: by place: the rule's name, or its shadow's.
+        since: place -> input offset from which its deployment holds; rules given at start are not in it.
+        layout: of the machine's input under these rules.
+    """
+
+    runtimes: dict[str, RuleRuntime]
+    since: dict[str, int]
+    layout: Layout
+
+
+class RuleBook:
+    """Finds and keeps the rules at work. Machines with the same rules share them: one batch for all."""
+
+    def __init__(self, routes: Routes, settings: Settings, counters: Counters) -> None:
+        self.routes = routes
+        self._settings = settings
+        self._counters = counters
+        self._opened: dict[tuple[str, str, str], RuleSpec] = {}
+        """(rule, location, sha256) -> a deployment's rule, checked and warmed up."""
+        self._runtimes: dict[tuple[str, str, bool], RuleRuntime] = {}
+        """(pattern of the route, id of the rule's object, shadow)"""
+        self._known: dict[tuple[str, str, tuple[InForce, ...]], MachineRules] = {}
+        self._ended_seconds = 0.0
+
+    @property
+    def runtimes(self) -> Iterable[RuleRuntime]:
+        """Every rule at work, the oldest first."""
+        return self._runtimes.values()
+
+    @property
+    def scoring_seconds(self) -> float:
+        """Time spent in onnxruntime so far, by rules that have ended too."""
+        return self._ended_seconds + sum(runtime.scorer.seconds for runtime in self._runtimes.values())
+
+    def prepare(self, deployment: Deployment) -> None:
+        """Open, check and warm up a deployment's bundle, so that `rules_of` finds it; may be called from any thread.
+
+        Raises:
+            InputError: the bundle is refused, is not the one that was meant, or does not fit the machines' channels.
+        """
+        if deployment.mode == "retired" or self._key(deployment) in self._opened:
+            return
+        bundle = open_bundle(deployment.bundle)
+        if deployment.sha256 and bundle.manifest_sha256 != deployment.sha256:
+            raise InputError(
+                f"{deployment.bundle}: its manifest has sha256 {bundle.manifest_sha256[:12]}.., the deployment of rule "
+                f"'{deployment.rule}' says {deployment.sha256[:12]}..; deploy the bundle that is there"
+            )
+        if bundle.manifest.kind != deployment.kind:
+            raise InputError(
+                f"{deployment.bundle}: is a bundle for {bundle.manifest.kind}, rule '{deployment.rule}' takes {deployment.kind}"
+            )
+        rule = open_rule(deployment.rule, bundle, self._settings)
+        for route in self.routes.of_kind(deployment.kind):
+            if _may_meet(route.pattern, deployment.machines):
+                route.kind.layout(route.pattern, [*route.rules, rule])  # refuses what does not fit
+        self._opened[self._key(deployment)] = rule
+
+    def rules_of(self, machine: str, route: Route, in_force: Sequence[InForce]) -> MachineRules:
+        """What serves a machine of a route under the deployments in force, in the order in which they came."""
+        kind = route.kind.name
+        mine = tuple(entry for entry in in_force if entry.deployment.kind == kind and entry.deployment.covers(machine))
+        key = (kind, route.pattern, mine)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._find(route, mine)
+        return known
+
+    def forget_unused(self, used: Iterable[RuleRuntime]) -> None:
+        """Let go of rules that serve no machine any more; those given at start stay."""
+        kept = {id(runtime) for runtime in used}
+        given = {id(rule) for rule in self.routes.rules}
+        ended = [
+            key
+            for key, runtime in self._runtimes.items()
+            if id(runtime) not in kept and id(runtime.rule) not in given and not runtime.has_windows
+        ]
+        for key in ended:
+            self._ended_seconds += self._runtimes.pop(key).scorer.seconds
+        self._known.clear()
+        rules = {id(runtime.rule) for runtime in self._runtimes.values()}
+        self._opened = {key: rule for key, rule in self._opened.items() if id(rule) in rules}
+
+    def _find(self, route: Route, in_force: Sequence[InForce]) -> MachineRules:
+        rules: dict[str, tuple[RuleSpec, bool]] = {rule.name: (rule, False) for rule in route.rules}
+        since: dict[str, int] = {}
+        for entry in in_force:
+            deployment, place = entry.deployment, entry.deployment.slot
+            if deployment.mode == "retired":
+                for gone in (deployment.rule, shadow_slot(deployment.rule)):
+                    rules.pop(gone, None)
+                    since.pop(gone, None)
+                continue
+            if deployment.mode != "shadow":  # what was tried beside the rule has taken its place, or another has
+                rules.pop(shadow_slot(deployment.rule), None)
+                since.pop(shadow_slot(deployment.rule), None)
+            self.prepare(deployment)
+            rules[place] = (self._opened[self._key(deployment)], deployment.mode == "shadow")
+            since[place] = entry.since
+        layout = route.kind.layout(route.pattern, [rule for rule, _ in rules.values()]) if rules else route.layout
+        runtimes = {place: self._runtime(route, rule, shadow) for place, (rule, shadow) in rules.items()}
+        return MachineRules(runtimes, since, layout)
+
+    def _runtime(self, route: Route, rule: RuleSpec, shadow: bool) -> RuleRuntime:
+        key = (f"{route.kind.name}:{route.pattern}", f"{rule.name}:{id(rule)}", shadow)
+        runtime = self._runtimes.get(key)
+        if runtime is None:
+            runtime = self._runtimes[key] = RuleRuntime(rule, self._judges(route, rule, shadow))
+        return runtime
+
+    def _judges(self, route: Route, rule: RuleSpec, shadow: bool) -> list[Judge]:
+        """The alert judge first: it says which level was in force. A shadow learns and is published, but speaks to nobody."""
+        settings = self._settings
+        messages = AlertMessages(rule, route.kind.evidence(rule), settings.scoring.top_channels)
+        if shadow:
+            judges: list[Judge] = [AlertJudge(rule, settings.threshold, _say_nothing, Counters())]
+        else:
+            judges = [AlertJudge(rule, settings.threshold, messages.alert, self._counters)]
+            if settings.labels.enabled:
+                judges.append(LabelRequests(rule, messages, settings.labels, self._counters))
+        if settings.scoring.publish_scores:
+            judges.append(ScoreTap(messages))
+        return judges
+
+    @staticmethod
+    def _key(deployment: Deployment) -> tuple[str, str, str]:
+        return deployment.rule, deployment.bundle, deployment.sha256
+
+
+def _may_meet(pattern: str, other: str) -> bool:
+    """False where no machine can match both patterns, as far as plain names tell."""
+    plain = [text for text in (pattern, other) if not any(character in text for character in "*?[")]
+    if len(plain) == 2:
+        return pattern == other
+    return fnmatchcase(pattern, other) if pattern in plain else fnmatchcase(other, pattern) if other in plain else True
+
+
+def _say_nothing(
+    judged: Judged, position: int, state: AlertState, event: EventKind, level: float
+) -> tuple[Output, ...]:
+    return ()
