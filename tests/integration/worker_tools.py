@@ -54,17 +54,17 @@ class Rig:
 
     def start(self, **how: Any) -> AbstractContextManager[WorkerProcess]:
         """A worker in the background; `how` as for `worker_command`."""
-        return start_worker(self.broker, [self.bundle], self._log_file(), **self._usual(how))
+        return start_worker(self.broker, [self.bundle], self._log_file(), **self.usual(how))
 
     def run(self, **how: Any) -> WorkerProcess:
         """A worker until it is idle, which ends with 0."""
-        return run_worker(self.broker, [self.bundle], self._log_file(), **self._usual(how))
+        return run_worker(self.broker, [self.bundle], self._log_file(), **self.usual(how))
 
     def _log_file(self) -> Path:
         self._started += 1
         return self.folder / f"worker-{self._started}.log"
 
-    def _usual(self, how: dict[str, Any]) -> dict[str, Any]:
+    def usual(self, how: dict[str, Any]) -> dict[str, Any]:
         options = ["--group", self.group, *how.pop("options", ())]
         return {"runner": self.runner, "prefix": self.prefix, "options": options, **how}
 
