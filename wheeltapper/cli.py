@@ -35,6 +35,10 @@ COMMANDS = {
 }
 
 
+# What a command needs beside the core, by pip extra; others that lack a library need 'training'.
+EXTRAS = {"compare": "lab", "reproduce": "lab", "demo": "training,broker", "broker": "broker"}
+
+
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Says each option's default, unless the text already does or there is none."""
 
@@ -73,6 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(importlib.import_module(f"wheeltapper.commands.{arguments.command}").run(arguments))
     except InputError as error:
         print(f"wheeltapper: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "wheeltapper":
+            raise  # a fault of ours
+        extra = EXTRAS.get(command or "", "training")
+        print(
+            f"wheeltapper: {command} needs {error.name}, which is not installed: pip install 'wheeltapper[{extra}]'",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

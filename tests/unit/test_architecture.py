@@ -126,6 +126,20 @@ def test_the_core_stands_on_schemas_alone() -> None:
     assert {path: modules for path, modules in wrong.items() if modules} == {}
 
 
+def test_the_laboratory_is_apart() -> None:
+    # given every file of the project outside of the laboratory, but the commands that are its doors
+    doors = {CHECKOUT / "wheeltapper" / "commands" / f"{name}.py" for name in ("compare", "reproduce")}
+    lab = CHECKOUT / "training" / "lab"
+    files = [path for room in ROOMS for path in python_files(room) if lab not in path.parents and path not in doors]
+    # when their imports are read, then none needs it
+    users = {
+        str(path.relative_to(CHECKOUT))
+        for path in files
+        if any(module.startswith("wheeltapper.training.lab") for module in imported_modules(path))
+    }
+    assert users == set()
+
+
 def test_imports_run_in_no_circle() -> None:
     # given every module of the project and what it imports of it, at the top or late
     graph: dict[str, set[str]] = {}

@@ -1,7 +1,6 @@
-"""Worker processes that may hang, crash or be killed without harm to the run or to each other.
+"""Worker processes that may hang, crash or be killed without harm to the run or to each other: a pebble pool.
 
-`concurrent.futures` gives up all its work when one process dies and cannot stop a task that takes too long; both will
-happen in a night of training other people's networks.
+A dead process or a job beyond its deadline costs that job alone, unlike in `concurrent.futures`, whose whole pool breaks.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
 
 from wheeltapper.training.lab.compare.jobs import Job
 
@@ -50,15 +49,6 @@ def hard_limit_s(job: Job) -> float | None:
     return None if job.budget_s is None else HARD_FACTOR * job.budget_s + GRACE_S
 
 
-@dataclass
-class _Worker:
-    process: BaseProcess
-    connection: Connection
-    job: Job | None = None
-    started: float = 0.0
-    deadline: float | None = None
-
-
 class Pool:
     """Runs jobs in `workers` processes; use as a context manager, which ends them all."""
 
@@ -80,113 +70,65 @@ class Pool:
         self._log = log
         self._execute = execute
         self._limit_s = limit_s
-        self._workers: list[_Worker] = []
+        self._stack = ExitStack()
+        self._running: dict[Future[Outcome], tuple[Job, float]] = {}
 
     def __enter__(self) -> Pool:
+        # Processes inherit it when they start, and a new one starts for each that dies.
+        self._stack.enter_context(_environment(ONE_THREAD))
+        self._pool = ProcessPool(
+            self._count,
+            initializer=_prepare,
+            initargs=(str(self._log), os.getpid()),
+            context=multiprocessing.get_context("spawn"),
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
-            worker.process.kill()
-        for worker in self._workers:
-            worker.process.join()
-            worker.connection.close()
-        self._workers = []
+        self._pool.stop()
+        self._pool.join()
+        self._stack.close()
 
     @property
     def running(self) -> list[Job]:
-        return [worker.job for worker in self._workers if worker.job is not None]
+        return [job for job, _ in self._running.values()]
 
     def run(
         self, jobs: Sequence[Job], *, on_start: Callable[[Job], None] = lambda job: None
     ) -> Iterator[tuple[Job, Outcome]]:
         """Yields each job with its outcome as it ends; a process that dies or is killed is an outcome too."""
         waiting = deque(jobs)
-        while waiting or self.running:
-            self._hand_out(waiting, on_start)
-            busy = [worker for worker in self._workers if worker.job is not None]
-            ready = wait([worker.connection for worker in busy], timeout=self._patience(busy))
-            for worker in busy:
-                assert worker.job is not None
-                job = worker.job
-                if worker.connection in ready:
-                    yield job, self._outcome(worker)
-                elif worker.deadline is not None and time.monotonic() >= worker.deadline:
-                    yield job, self._kill(worker)
+        while waiting or self._running:
+            while waiting and len(self._running) < self._count:  # so that a job's time runs from when it has a process
+                job = waiting.popleft()
+                future = self._pool.schedule(self._execute, args=[job], timeout=self._limit_s(job))
+                self._running[future] = job, time.monotonic()
+                on_start(job)
+            for future in wait(self._running, return_when=FIRST_COMPLETED).done:
+                job, started = self._running.pop(future)
+                yield job, self._outcome(future, round(time.monotonic() - started, 3))
 
-    def _hand_out(self, waiting: deque[Job], on_start: Callable[[Job], None]) -> None:
-        idle = deque(worker for worker in self._workers if worker.job is None)
-        while waiting and (idle or len(self._workers) < self._count):
-            worker = idle.popleft() if idle else self._start()
-            try:
-                worker.connection.send(waiting[0])
-            except OSError:  # it died while it had nothing to do
-                self._remove(worker)
-                continue
-            worker.job, worker.started = waiting.popleft(), time.monotonic()
-            limit = self._limit_s(worker.job)
-            worker.deadline = None if limit is None else worker.started + limit
-            on_start(worker.job)
-
-    def _patience(self, busy: list[_Worker]) -> float | None:
-        deadlines = [worker.deadline for worker in busy if worker.deadline is not None]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
-
-    def _outcome(self, worker: _Worker) -> Outcome:
+    def _outcome(self, future: Future[Outcome], seconds: float) -> Outcome:
         try:
-            outcome: Outcome = worker.connection.recv()
-        except (EOFError, OSError):
-            worker.process.join(timeout=5)
-            code = worker.process.exitcode
-            self._remove(worker)
-            return self._lost(
-                worker, "failed", f"its process ended by itself ({_exit_text(code)}); {self._log.name} may say why"
-            )
-        worker.job = None
-        return outcome
-
-    def _kill(self, worker: _Worker) -> Outcome:
-        self._remove(worker)
-        limit = time.monotonic() - worker.started
-        return self._lost(worker, "killed", f"killed after {limit:.0f} s: it did not end in time for its budget")
-
-    def _lost(self, worker: _Worker, status: str, error: str) -> Outcome:
-        seconds = round(time.monotonic() - worker.started, 3)
-        return {"status": status, "error": error, "values": {}, "seconds": seconds}
-
-    def _remove(self, worker: _Worker) -> None:
-        worker.process.kill()
-        worker.process.join()
-        worker.connection.close()
-        self._workers.remove(worker)
-
-    def _start(self) -> _Worker:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_serve, args=(theirs, self._execute, str(self._log), os.getpid()), daemon=True, name="compare-worker"
-        )
-        with _environment(ONE_THREAD):
-            process.start()
-        theirs.close()
-        worker = _Worker(process, ours)
-        self._workers.append(worker)
-        return worker
+            return future.result()
+        except TimeoutError:
+            return _lost("killed", f"killed after {seconds:.0f} s: it did not end in time for its budget", seconds)
+        except ProcessExpired as error:
+            reason = _exit_text(error.exitcode)
+            return _lost("failed", f"its process ended by itself ({reason}); {self._log.name} may say why", seconds)
 
 
-def _serve(connection: Connection, execute: Execute, log: str, parent: int) -> None:
-    """A worker's life: jobs in, outcomes out, until the other end goes away."""
+def _lost(status: str, error: str, seconds: float) -> Outcome:
+    return {"status": status, "error": error, "values": {}, "seconds": seconds}
+
+
+def _prepare(log: str, parent: int) -> None:
+    """A worker's start."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, sys.stdout.fileno())
     os.dup2(descriptor, sys.stderr.fileno())
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
-    while True:
-        try:
-            job = connection.recv()
-        except EOFError:
-            return
-        connection.send(execute(job))
 
 
 def _end_with_parent(parent: int) -> None:
@@ -196,9 +138,7 @@ def _end_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-def _exit_text(code: int | None) -> str:
-    if code is None:
-        return "unknown reason"
+def _exit_text(code: int) -> str:
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         return f"signal {name}" + (", often too little memory" if name == "SIGKILL" else "")
