@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.shared import folder_of_this_run, shared
-from tests.integration.kafka_tools import PATIENT, Broker, KafkaNode, await_brokers, free_port_pair, why_no_kafka
+from tests.integration.kafka_tools import (
+    JAVA_ENVIRONMENT,
+    PATIENT,
+    Broker,
+    KafkaNode,
+    await_brokers,
+    free_port_pair,
+    why_no_kafka,
+)
 from tests.integration.secure_kafka import SecureKafka
 from wheeltapper.deploy.broker import EmbeddedBroker, find_binary
 from wheeltapper.schemas.errors import InputError
@@ -157,4 +165,5 @@ def _make_stores(folder: Path) -> tuple[Path, Path, Path]:
 
 
 def _keytool(*words: str | Path) -> None:
-    subprocess.run(["keytool", *map(str, words)], check=True, capture_output=True, timeout=60)
+    environment = {**os.environ, **JAVA_ENVIRONMENT}
+    subprocess.run(["keytool", *map(str, words)], check=True, capture_output=True, timeout=60, env=environment)

@@ -19,7 +19,7 @@ from wheeltapper.schemas.codec import encode_message
 from wheeltapper.schemas.events import AlertEvent, ChannelShare
 from wheeltapper.schemas.topics import topic_name
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 
 START = 1_700_000_000_000_000
 MINUTE = 60_000_000

@@ -30,7 +30,7 @@ from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.label_files import read_answers
 from wheeltapper.training.fitting.labels import ANOMALOUS, LabelledWindows
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 
 ASKING = {
     "WHEELTAPPER_LABELS__ENABLED": "true",

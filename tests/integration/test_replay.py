@@ -19,7 +19,7 @@ from wheeltapper.schemas.codec import CONTENT_TYPES, decode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.training.datasets.registry import load_series
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 ENTITY = "pump-1"
 
 

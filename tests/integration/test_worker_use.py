@@ -30,7 +30,7 @@ from tests.integration.worker_tools import (
 )
 from tests.unit.stream.bundles import write_bundle
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 
 
 @pytest.fixture(params=RUNNERS)
