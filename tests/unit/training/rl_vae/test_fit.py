@@ -52,6 +52,7 @@ def operator(count: int, labels: list[int], window: int = 8, channels: int = 3) 
     return LabelledWindows(windows, np.array(labels, dtype=np.uint8), np.arange(count) * 60_000_000)
 
 
+@pytest.mark.export
 def test_trains_without_any_label_and_says_so() -> None:
     fitted, scores = train_detector("rl-vae", machine(), OPTIONS)
     assert any("no labels were given" in warning for warning in fitted.warnings)
