@@ -2,7 +2,7 @@
 #
 #   make setup          .venv with the exact versions of constraints.txt
 #   make demo           broker, training, live alerts, summary and plot; DEMO="--option ..." passes options on
-#   make check          lint, types, unit tests without exports of networks and without brokers: @CHECK@ on two cores
+#   make check          lint, types, tests that need no broker, no real data, no export: @CHECK@ on two cores
 #   make test           what guards a landing: lint, types, and all tests but those of the night: @TEST@ on two cores
 #   make nightly        every test, and property tests with far more examples, others every time: @NIGHTLY@
 #   make lint           ruff and mypy alone
@@ -25,7 +25,7 @@ DEMO ?=
 BENCH ?=
 
 # The tiers, by the marks of pyproject.toml.
-MARKS_check := not (broker or export or slow or nightly)
+MARKS_check := not (broker or data or export or slow or nightly)
 MARKS_test := not nightly
 MARKS_nightly :=
 # Of tests that wait for a broker, more run than there are cores.

@@ -33,6 +33,15 @@ _STORE_PASSWORD = "of-a-store-that-lives-as-long-as-the-tests"
 _USERS = (("admin", "admin-secret"), ("worker", "worker-secret"), ("stranger", "stranger-secret"))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs any one broker has its turn on the real Kafka at night."""
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if parameters.get("broker") == "kafka" and item.get_closest_marker("one_broker"):
+            item.add_marker(pytest.mark.nightly)
+
+
 @pytest.fixture(scope="session")
 def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of an embedded broker."""

@@ -102,6 +102,7 @@ def labels_from_topics(loop: Loop, series: SensorSeries, monkeypatch: pytest.Mon
     return read_labels(arguments, series.channels, None)
 
 
+@pytest.mark.one_broker
 def test_a_worker_asks_an_operator_answers_training_learns(
     broker: Broker, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
