@@ -11,6 +11,7 @@ import pytest
 from tests.helpers.distribution import Scheduling, deal
 from tests.helpers.interrupts import Interrupts
 from tests.helpers.profiles import apply_profile, register_profiles
+from tests.helpers.seeds import seed_everything
 from tests.helpers.spent import Spent
 
 register_profiles()
@@ -40,6 +41,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     apply_profile(items)
     if "PYTEST_XDIST_WORKER" in os.environ:
         items[:] = deal(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    seed_everything()
 
 
 @pytest.fixture(scope="session")
