@@ -16,15 +16,17 @@ from tests.helpers.spent import Spent
 
 register_profiles()
 
-# Several test processes share the processor: more than one thread in each would only wait for each other.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
+# Several test processes share the processor: threads of each would only wait for each other, and burn its time by that.
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):
+        # In the process that starts the others: when a test process comes here, numpy has started its threads.
+        for variable in ONE_THREAD:
+            os.environ.setdefault(variable, "1")
     config.pluginmanager.register(Interrupts())
     config.pluginmanager.register(Spent())
 
