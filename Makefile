@@ -2,11 +2,15 @@
 #
 #   make setup          .venv with the exact versions of constraints.txt
 #   make demo           broker, training, live alerts, summary and plot; DEMO="--option ..." passes options on
-#   make test           lint, types and every test; TESTS="tests/unit -k window" picks some, TESTS="-n 0" takes one process
+#   make check          lint, types, tests that need no broker, no real data, no export: @CHECK@ on two cores
+#   make test           what guards a landing: lint, types, and all tests but those of the night: @TEST@ on two cores
+#   make nightly        every test, and property tests with far more examples, others every time: @NIGHTLY@
 #   make lint           ruff and mypy alone
 #   make bench          measure against other frameworks on a real Kafka; BENCH="--option ..." passes options on
 #   make clean          caches and build products; `make distclean` takes the virtual environments too
 #
+# check, test and nightly take TESTS="tests/unit -k window" to run some of theirs, TEST_PROCESSES=2 for fewer processes. They keep
+# how long each test took in .cache/tests/TIER.xml; CPU time is compared with tests/budget.json.
 # Needs Python 3.11 or newer (PYTHON=... picks one) and make.
 
 VENV := .venv
@@ -17,13 +21,21 @@ PYTHON ?= $(shell for candidate in python3.11 python3.12 python3.13 python3 pyth
 	$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$candidate && break; done)
 PIP_INSTALL := -m pip install --disable-pip-version-check --no-input
 TESTS ?=
-# More than there are cores: many tests wait for a broker.
-TEST_PROCESSES ?= 4
 DEMO ?=
 BENCH ?=
 
+# The tiers, by the marks of pyproject.toml.
+MARKS_check := not (broker or data or export or slow or nightly)
+MARKS_test := not nightly
+MARKS_nightly :=
+# Of tests that wait for a broker, more run than there are cores.
+TEST_PROCESSES ?= $(if $(filter check,$@),2,4)
+# Hypothesis' profile, of tests/helpers/profiles.py, has the tier's name too.
+RUN_TIER = $(BIN)/python -m pytest -m '$(MARKS_$@)' --hypothesis-profile=$@ --durations=25 --junitxml=.cache/tests/$@.xml \
+	--numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(TESTS)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean distclean
+.PHONY: help setup demo check test nightly lint bench clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -35,8 +47,9 @@ setup: $(VENV)/.ready
 demo: $(VENV)/.ready
 	@$(BIN)/wheeltapper demo $(DEMO)
 
-test: lint
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(TESTS)
+check test nightly: lint
+	$(RUN_TIER)
+	@$(BIN)/python -m tests.budget .cache/tests/$@.xml $@
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -1,26 +1,34 @@
-"""What every test may ask for."""
+"""What every test may ask for, and what is done around every test."""
 
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.helpers.distribution import Scheduling, deal
+from tests.helpers.interrupts import Interrupts
+from tests.helpers.profiles import apply_profile, register_profiles
+from tests.helpers.seeds import seed_everything
+from tests.helpers.spent import Spent
 
-# Started in the background of a script, Ctrl-C is ignored, and so it would be by every process that tests start and interrupt.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+register_profiles()
 
-# Several test processes share the processor: more than one thread in each would only wait for each other.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
+# Several test processes share the processor: threads of each would only wait for each other, and burn its time by that.
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):
+        # In the process that starts the others: when a test process comes here, numpy has started its threads.
+        for variable in ONE_THREAD:
+            os.environ.setdefault(variable, "1")
+    config.pluginmanager.register(Interrupts())
+    config.pluginmanager.register(Spent())
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -31,9 +39,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling |
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Several processes get the tests in another order than one."""
+    """Property tests get the chosen profile; several processes get the tests in another order than one."""
+    apply_profile(items)
     if "PYTEST_XDIST_WORKER" in os.environ:
         items[:] = deal(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    seed_everything()
 
 
 @pytest.fixture(scope="session")

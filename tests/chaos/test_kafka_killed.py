@@ -21,7 +21,7 @@ from tests.integration.worker_tools import (
     wait_until,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.kafka, pytest.mark.slow]
 AWAY_S = 22.0
 
 

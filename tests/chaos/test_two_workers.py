@@ -19,7 +19,7 @@ from tests.integration.worker_tools import (
     wait_until,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.slow]
 TAKEN_OVER = "partitions taken over"
 
 

@@ -18,7 +18,7 @@ from tests.integration.worker_tools import (
     side_by_side,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.slow]
 KILLS = 2
 
 

@@ -8,13 +8,17 @@ from tests.conformance.test_detectors import SETTINGS
 from tests.conformance.trained import is_network
 
 
-@pytest.fixture(params=SETTINGS)
+def _marked(name: str) -> object:
+    return pytest.param(name, marks=pytest.mark.export) if is_network(name) else name
+
+
+@pytest.fixture(params=[_marked(name) for name in SETTINGS])
 def name(request: pytest.FixtureRequest) -> str:
     """Every detector."""
     return str(request.param)
 
 
-@pytest.fixture(params=[name for name in SETTINGS if is_network(name)])
+@pytest.fixture(params=[_marked(name) for name in SETTINGS if is_network(name)])
 def network(request: pytest.FixtureRequest) -> str:
     """Those that torch trains, step by step."""
     return str(request.param)

@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.shared import folder_of_this_run, shared
-from tests.integration.kafka_tools import PATIENT, Broker, KafkaNode, await_brokers, free_port_pair, why_no_kafka
+from tests.integration.kafka_tools import (
+    JAVA_ENVIRONMENT,
+    PATIENT,
+    Broker,
+    KafkaNode,
+    await_brokers,
+    free_port_pair,
+    why_no_kafka,
+)
 from tests.integration.secure_kafka import SecureKafka
 from wheeltapper.deploy.broker import EmbeddedBroker, find_binary
 from wheeltapper.schemas.errors import InputError
@@ -23,6 +31,15 @@ _numbers = itertools.count(1)
 _STORE_PASSWORD = "of-a-store-that-lives-as-long-as-the-tests"
 # Administrator, worker, stranger.
 _USERS = (("admin", "admin-secret"), ("worker", "worker-secret"), ("stranger", "stranger-secret"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs any one broker has its turn on the real Kafka at night."""
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if parameters.get("broker") == "kafka" and item.get_closest_marker("one_broker"):
+            item.add_marker(pytest.mark.nightly)
 
 
 @pytest.fixture(scope="session")
@@ -168,4 +185,5 @@ def _make_stores(folder: Path) -> tuple[Path, Path, Path]:
 
 
 def _keytool(*words: str | Path) -> None:
-    subprocess.run(["keytool", *map(str, words)], check=True, capture_output=True, timeout=60)
+    environment = {**os.environ, **JAVA_ENVIRONMENT}
+    subprocess.run(["keytool", *map(str, words)], check=True, capture_output=True, timeout=60, env=environment)

@@ -19,7 +19,7 @@ from wheeltapper.schemas.codec import encode_message
 from wheeltapper.schemas.events import AlertEvent, ChannelShare
 from wheeltapper.schemas.topics import topic_name
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 
 START = 1_700_000_000_000_000
 MINUTE = 60_000_000
@@ -71,6 +71,7 @@ def test_json_lines_are_the_messages_in_the_order_of_event_time(broker: Broker, 
     assert done.stderr == ""
 
 
+@pytest.mark.one_broker
 def test_lines_for_people_name_machine_channels_and_duration(broker: Broker, topics_prefix: str) -> None:
     # given an alert that came and went
     create_topics(broker, topics_prefix)
@@ -99,6 +100,7 @@ def test_more_messages_than_one_fetch_holds_are_all_read(broker: Broker, topics_
     assert some.stdout.splitlines() == everything.stdout.splitlines()[:7]
 
 
+@pytest.mark.one_broker
 def test_what_is_no_alert_is_told_and_left_out(broker: Broker, topics_prefix: str) -> None:
     # given messages of others between two alerts, and an alert in Avro
     create_topics(broker, topics_prefix)
@@ -131,6 +133,7 @@ def test_since_leaves_out_what_was_published_earlier(broker: Broker, topics_pref
     assert (later.returncode, later.stdout, later.stderr) == (0, "", "")
 
 
+@pytest.mark.one_broker
 @pytest.mark.parametrize("ending", [signal.SIGINT, None])
 def test_follow_shows_what_comes_until_it_is_ended(
     broker: Broker, topics_prefix: str, tmp_path: Path, ending: signal.Signals | None
@@ -163,6 +166,7 @@ def test_follow_shows_what_comes_until_it_is_ended(
         process.communicate()
 
 
+@pytest.mark.one_broker
 def test_a_closed_pipe_is_no_fault(broker: Broker, topics_prefix: str) -> None:
     # given many alerts
     create_topics(broker, topics_prefix)
@@ -175,6 +179,7 @@ def test_a_closed_pipe_is_no_fault(broker: Broker, topics_prefix: str) -> None:
     assert len(done.stdout.splitlines()) == 1
 
 
+@pytest.mark.one_broker
 def test_a_missing_topic_is_an_error_not_an_empty_list(broker: Broker, topics_prefix: str) -> None:
     # when alerts are read where no topic is
     done = alerts_command(broker, topics_prefix)

@@ -20,7 +20,7 @@ from wheeltapper.deploy.broker import EmbeddedBroker
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import EMBEDDED_CLUSTER_ID
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 
 
 def test_a_started_broker_answers_and_a_stopped_one_is_gone() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 
 READY = "worker ready"
 
@@ -36,7 +36,7 @@ def processes_that_mention(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("runner", ["faust", "direct"])
+@pytest.mark.parametrize("runner", ["faust", pytest.param("direct", marks=pytest.mark.nightly)])
 def test_demo_shows_alerts_a_summary_and_a_plot(tmp_path: Path, runner: str) -> None:
     result = subprocess.run(
         demo_command(tmp_path, "--seconds", "0", "--runner", runner), capture_output=True, text=True, timeout=240
@@ -52,7 +52,9 @@ def test_demo_shows_alerts_a_summary_and_a_plot(tmp_path: Path, runner: str) -> 
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for left processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly), signal.SIGKILL]
+)
 def test_no_process_is_left_behind_when_the_demo_is_ended(tmp_path: Path, number: signal.Signals) -> None:
     # Given a demo whose worker and replay are running
     log = tmp_path / "demo.log"

@@ -30,7 +30,7 @@ from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.label_files import read_answers
 from wheeltapper.training.fitting.labels import ANOMALOUS, LabelledWindows
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 
 ASKING = {
     "WHEELTAPPER_LABELS__ENABLED": "true",
@@ -102,6 +102,7 @@ def labels_from_topics(loop: Loop, series: SensorSeries, monkeypatch: pytest.Mon
     return read_labels(arguments, series.channels, None)
 
 
+@pytest.mark.one_broker
 def test_a_worker_asks_an_operator_answers_training_learns(
     broker: Broker, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from wheeltapper.schemas.codec import CONTENT_TYPES, decode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.training.datasets.registry import load_series
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 ENTITY = "pump-1"
 
 
@@ -40,6 +40,7 @@ def blocks(broker: Broker, topic: str) -> list[SensorBlock]:
     return found
 
 
+@pytest.mark.one_broker
 @pytest.mark.parametrize(("encoding", "rows"), [("json", 1), ("json", 50), ("avro", 7), ("arrow", 64)])
 def test_rows_arrive_whole_and_in_order(broker: Broker, topics_prefix: str, encoding: str, rows: int) -> None:
     # given a cluster without topics
@@ -72,6 +73,7 @@ def test_rows_arrive_whole_and_in_order(broker: Broker, topics_prefix: str, enco
     assert headers == {CONTENT_TYPES[encoding].encode()}  # type: ignore[index]
 
 
+@pytest.mark.one_broker
 def test_machine_part_and_start_are_as_told(broker: Broker, topics_prefix: str) -> None:
     done = replay(
         broker, topics_prefix, "--speed", "0", "--limit", "20", "--part", "train", "--machine", "P-7",
@@ -85,6 +87,7 @@ def test_machine_part_and_start_are_as_told(broker: Broker, topics_prefix: str) 
     np.testing.assert_array_equal(arrived[0].values[0], load_series("simulated", None, ENTITY).train[0])
 
 
+@pytest.mark.one_broker
 def test_speed_is_times_real_time(broker: Broker, topics_prefix: str) -> None:
     # Rows are a minute apart: at 1200 times real time the 61st is due 3 s after the first.
     started = time.monotonic()
@@ -95,6 +98,7 @@ def test_speed_is_times_real_time(broker: Broker, topics_prefix: str) -> None:
     assert 2.7 < (stamps[-1] - stamps[0]) / 1000 < 4.0
 
 
+@pytest.mark.one_broker
 def test_an_own_topic_is_used_but_not_made(broker: Broker, topics_prefix: str) -> None:
     own = f"{topics_prefix}plant"
     done = replay(broker, topics_prefix, "--speed", "0", "--limit", "5", "--topic", own)

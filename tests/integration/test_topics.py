@@ -16,7 +16,7 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import TOPICS, topic_name
 from wheeltapper.stream.settings import load_settings
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 
 
 def test_create_makes_every_topic_as_it_is_defined(broker: Broker, topics_prefix: str) -> None:

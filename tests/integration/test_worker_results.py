@@ -23,7 +23,7 @@ from tests.integration.worker_tools import (
 )
 from wheeltapper.schemas.events import DeadLetterHeader, DeadLetterReason
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 
 
 @pytest.fixture(params=RUNNERS)

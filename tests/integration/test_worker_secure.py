@@ -20,7 +20,7 @@ from tests.integration.worker_tools import (
     make_rig,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.kafka]
+pytestmark = [pytest.mark.broker, pytest.mark.kafka]
 
 
 @pytest.fixture(params=RUNNERS)

@@ -17,7 +17,7 @@ from wheeltapper.stream.state import CHECK, HEAD, MAGIC, PROGRESS, progress_reco
 from wheeltapper.stream.state_reader import StateReader
 from wheeltapper.stream.transactions import broker_has_transactions
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 KEYS = b"group/topic/"
 
 

@@ -32,7 +32,7 @@ from tests.integration.worker_tools import (
 from tests.unit.stream.bundles import write_bundle
 from wheeltapper.deploy.broker import EmbeddedBroker
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 
 
 @pytest.fixture(params=RUNNERS)

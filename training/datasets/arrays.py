@@ -1,4 +1,7 @@
-"""Reading numpy files that others wrote: never a pickle, and every shape and value checked."""
+"""Reading numpy files that others wrote: never a pickle, and every shape and value checked.
+
+Files are opened here: numpy leaves one open that is no archive.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def load_npz(path: Path, names: Sequence[str]) -> tuple[np.ndarray, ...]:
         InputError: unreadable, an array is missing, or it holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             missing = [name for name in names if name not in arrays.files]
             if missing:
                 raise InputError(f"{path}: arrays are {sorted(arrays.files)}, {missing} missing; copy the file again")
@@ -33,7 +36,7 @@ def load_npz(path: Path, names: Sequence[str]) -> tuple[np.ndarray, ...]:
 def npz_names(path: Path) -> tuple[str, ...]:
     """Names of a .npz file's arrays, without reading them."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return tuple(arrays.files)
     except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be read as .npz ({error}); copy the file again") from error
@@ -42,7 +45,8 @@ def npz_names(path: Path) -> tuple[str, ...]:
 def load_npy(path: Path) -> np.ndarray:
     """One .npy array; refuses pickled objects."""
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        with path.open("rb") as file:
+            return np.asarray(np.load(file, allow_pickle=False))
     except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be read as .npy ({error}); copy the file again") from error
 

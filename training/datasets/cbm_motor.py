@@ -128,7 +128,7 @@ def _read(path: Path) -> Recording:
             f"{path}: not the name of a motor recording; expected <rpm>_<bearing>_<shaft>_<balance>_<alignment>_<load>lb.npz"
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             signal = arrays["codes"].astype(np.float32) * arrays["scale"] + arrays["offset"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as codes, scale and offset ({error}); copy the file again") from error

@@ -93,6 +93,7 @@ def test_ablations_multiply_to_the_product(windows: np.ndarray) -> None:
     assert set(scores["rank"].tolist()) <= set(range(1, 9))
 
 
+@pytest.mark.export
 def test_exports_agree_with_torch_at_every_batch_size(exported: Exported, windows: np.ndarray) -> None:
     parity = prove_parity(exported.graph, exported.model, windows)
     twin = check_twin(exported.script, open_for_check(exported.model), windows)
@@ -101,6 +102,7 @@ def test_exports_agree_with_torch_at_every_batch_size(exported: Exported, window
     assert max(parity.values()) > 0, "two different programs that agree to the last bit were not both run"
 
 
+@pytest.mark.export
 def test_exports_agree_with_other_settings_too(windows: np.ndarray) -> None:
     graph = _graph(windows, replace(CONFIG, rank="smooth", padding="causal", localization="backward", layers=1))
     model = export_onnx(graph, 8, 7, OUTPUTS)
@@ -108,6 +110,7 @@ def test_exports_agree_with_other_settings_too(windows: np.ndarray) -> None:
     check_twin(export_torchscript(graph, 8, 7), open_for_check(model), windows)
 
 
+@pytest.mark.export
 def test_the_onnx_file_keeps_the_contract(exported: Exported, windows: np.ndarray) -> None:
     # when the stream opens it
     opened = Graph(exported.model, device="cpu", batch_sizes=(1, 4, 16))
@@ -119,6 +122,7 @@ def test_the_onnx_file_keeps_the_contract(exported: Exported, windows: np.ndarra
     np.testing.assert_allclose(output.contribution, contribution, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.export
 def test_the_files_say_nothing_of_the_machine_they_were_made_on(exported: Exported) -> None:
     model = onnx.load_from_string(exported.model)
     assert not [node.name for node in model.graph.node if node.metadata_props or node.doc_string]
@@ -128,6 +132,7 @@ def test_the_files_say_nothing_of_the_machine_they_were_made_on(exported: Export
     assert b"test_graph" not in exported.script
 
 
+@pytest.mark.export
 def test_the_export_is_quiet_and_repeats_to_the_byte(exported: Exported, capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
     assert export_onnx(exported.graph, 8, 7, OUTPUTS) == exported.model
@@ -137,6 +142,7 @@ def test_the_export_is_quiet_and_repeats_to_the_byte(exported: Exported, capfd: 
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.export
 def test_torchscript_takes_any_batch(exported: Exported, windows: np.ndarray) -> None:
     script = torch.jit.load(io.BytesIO(exported.script))
     for size in (1, 5):
@@ -144,6 +150,7 @@ def test_torchscript_takes_any_batch(exported: Exported, windows: np.ndarray) ->
         assert shapes == [(size,), (size, 7), (size, 7), (size, 19)]
 
 
+@pytest.mark.export
 def test_parity_proof_catches_another_rank(exported: Exported, windows: np.ndarray) -> None:
     # given the same network with a threshold that gives some windows another rank
     graph = exported.graph
@@ -169,6 +176,7 @@ def test_missing_values_count_as_the_mean_and_take_no_blame(windows: np.ndarray)
 
 
 @pytest.mark.parametrize("value", [3e38, -3e38, 0.0, float("nan")])
+@pytest.mark.export
 def test_extreme_rows_give_finite_outputs(exported: Exported, windows: np.ndarray, value: float) -> None:
     # given
     session = ort.InferenceSession(exported.model, providers=["CPUExecutionProvider"])

@@ -62,6 +62,7 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 def test_results_have_one_row_for_each_detector_and_entity(out: Path) -> None:
     rows = [row for row in rows_of(out) if row["role"] == "detector"]
     assert {(row["entity"], row["detector"]) for row in rows} == {(m, d) for m in MACHINES for d in DETECTORS}
@@ -81,12 +82,14 @@ def test_results_have_one_row_for_each_detector_and_entity(out: Path) -> None:
         assert row["vus_pr_leak"] is not None
 
 
+@pytest.mark.slow
 def test_a_detector_that_cannot_be_trained_is_a_row_with_its_reason(out: Path) -> None:
     failed = [row for row in rows_of(out) if row["detector"] == "range-bands:window=5000"]
     assert len(failed) == len(MACHINES)
     assert all("train rows" in row["error"] and row["vus_pr"] is None for row in failed)
 
 
+@pytest.mark.slow
 def test_floors_are_rows_and_called_floors(out: Path) -> None:
     floors = [row for row in rows_of(out) if row["role"] == "floor" and row["entity"] == MACHINES[0]]
     expected = ["random", "l2", "pca", "kmeans_ad", "isolation_forest"]
@@ -95,6 +98,7 @@ def test_floors_are_rows_and_called_floors(out: Path) -> None:
     assert [row["hit_rate_100"] is not None for row in floors] == [True, True, True, False, False]
 
 
+@pytest.mark.slow
 def test_the_report_shows_tables_ranks_scores_and_what_failed(out: Path) -> None:
     page = Page((out / "report.html").read_text())
     assert page.open == []
@@ -118,6 +122,7 @@ def test_the_report_shows_tables_ranks_scores_and_what_failed(out: Path) -> None
     assert (out / "figures" / "ranks-smd.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_second_run_trains_nothing(data: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = rows_of(out)
     times = {path: path.stat().st_mtime_ns for path in (out / "jobs").rglob("*.json")}
@@ -127,6 +132,7 @@ def test_a_second_run_trains_nothing(data: Path, out: Path, capsys: pytest.Captu
     assert rows_of(out) == before
 
 
+@pytest.mark.slow
 def test_reports_can_be_written_without_the_data(out: Path, tmp_path: Path) -> None:
     before = rows_of(out)
     contenders, auto = parse_contenders(["all"])

@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.machines import make_series, normal_rows
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.domain_adaptation import detector as module
+from wheeltapper.training.detectors.domain_adaptation import train as module
 from wheeltapper.training.detectors.domain_adaptation.train import (
     _config,
     _from_its_past,

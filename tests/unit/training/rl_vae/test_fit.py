@@ -12,12 +12,12 @@ from wheeltapper.models.rl_vae.config import RlVaeConfig
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.registry import TrainOptions, train_detector
-from wheeltapper.training.detectors.rl_vae import fit
-from wheeltapper.training.detectors.rl_vae import learning_curve as curves
+from wheeltapper.training.detectors.rl_vae import train
 from wheeltapper.training.detectors.rl_vae.sources import choose_pool, to_z
 from wheeltapper.training.detectors.rl_vae.train import train_vae
 from wheeltapper.training.fitting.labels import LabelledWindows
 from wheeltapper.training.fitting.trainer import TrainerOptions
+from wheeltapper.training.lab import rl_vae_learning_curve as curves
 from wheeltapper.training.lab.rl_vae_learning_curve import Split, learning_curve, means, recall_at_alarms, recalls
 
 SETTINGS = {
@@ -52,6 +52,7 @@ def operator(count: int, labels: list[int], window: int = 8, channels: int = 3) 
     return LabelledWindows(windows, np.array(labels, dtype=np.uint8), np.arange(count) * 60_000_000)
 
 
+@pytest.mark.export
 def test_trains_without_any_label_and_says_so() -> None:
     fitted, scores = train_detector("rl-vae", machine(), OPTIONS)
     assert any("no labels were given" in warning for warning in fitted.warnings)
@@ -62,10 +63,10 @@ def test_trains_without_any_label_and_says_so() -> None:
 
 def test_budget_cuts_every_stage_and_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     # Scoring held-out windows takes an export, which has nothing to do with it.
-    monkeypatch.setattr(fit, "held_out_scores", lambda detector, progress: detector)
-    monkeypatch.setattr(fit, "every_nth", lambda scores, stride: scores)
+    monkeypatch.setattr(train, "held_out_scores", lambda detector, progress: detector)
+    monkeypatch.setattr(train, "every_nth", lambda scores, stride: scores)
     options = replace(OPTIONS, epochs=50, budget_s=0.01, settings={**OPTIONS.settings, "episodes": "50"})
-    fitted, _ = fit.train_rl_vae(machine(), options)
+    fitted, _ = train.train_rl_vae(machine(), options)
     assert fitted.parameters["cut_by_budget"] is True
     assert fitted.parameters["epochs"] < 50
     assert len(fitted.parameters["epsilon_by_episode"]) < 50

@@ -70,6 +70,7 @@ def options(**trainer: object) -> AloraOptions:
     return alora_options("small", trainer=settings, config={"window": 8, "width": 12, "heads": 3})
 
 
+@pytest.mark.export
 def test_a_trained_detector_sees_a_fault_and_names_its_channel() -> None:
     # given normal rows, some of them missing, and a fault on channel 2 later
     train = made_up()
