@@ -18,7 +18,7 @@ from tests.unit.stream.bundles import Recipe, write_bundle
 from wheeltapper.schemas.codec import encode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.broker
 
 START = 1_700_000_000_000_000
 SECOND = 1_000_000
