@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -18,13 +18,13 @@ from wheeltapper.stream.judges.messages import ended_alert
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
 from wheeltapper.stream.kinds.contract import Route
 from wheeltapper.stream.machine import Machine, ServedRule
+from wheeltapper.stream.orphans import by_place, ends_of, ends_of_machine
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.rule_book import MachineRules, RuleBook
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.state import (
     DEPLOYMENTS,
     PROGRESS,
-    SavedRule,
     Snapshot,
     SnapshotError,
     deployments_record,
@@ -173,24 +173,7 @@ class PartitionState:
             known = before.pop(place, None)
             memory = runtime.new_memory() if known is None else runtime.adopt(known.memory)
             machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
-        ended: list[Output] = []
-        for place, gone in before.items():
-            state: AlertState = gone.memory.slots[ALERT]
-            manifest = gone.runtime.rule.manifest
-            if state.opened_at is None or place == shadow_slot(gone.runtime.rule.name):
-                continue
-            ended.append(
-                ended_alert(
-                    machine.name,
-                    gone.runtime.rule.name,
-                    manifest.detector,
-                    manifest.bundle_id,
-                    state,
-                    machine.memory.last_time or state.opened_at,
-                    ClearReason.SUPERSEDED,
-                )
-            )
-        return ended
+        return _ends(machine, before, ClearReason.SUPERSEDED)
 
     # -- snapshots and commits ------------------------------------------------------------------------------------------
 
@@ -262,19 +245,7 @@ class PartitionState:
 
     def forget(self, machine: Machine, reason: ClearReason) -> list[Output]:
         """Drop a machine from memory and state; what has to be published: its open alerts end."""
-        outputs = [
-            ended_alert(
-                machine.name,
-                served.runtime.rule.name,
-                served.runtime.rule.manifest.detector,
-                served.runtime.rule.manifest.bundle_id,
-                served.memory.slots[ALERT],
-                machine.memory.last_time or 0,
-                reason,
-            )
-            for place, served in machine.rules.items()
-            if served.memory.slots[ALERT].opened_at is not None and place != shadow_slot(served.runtime.rule.name)
-        ]
+        outputs = _ends(machine, machine.rules, reason)
         if machine.silent_since is not None:
             outputs.append(end_of_silence(machine.name, machine.silent_since, machine.silent_since, reason))
         del self._machines[machine.name]
@@ -315,7 +286,7 @@ class PartitionState:
                 route = self._book.routes.of(snapshot.machine, self.kind)
                 if route is None:
                     log.warning("no bundle serves this machine any more: its alerts end", machine=snapshot.machine)
-                    outputs += self._retired(snapshot)
+                    outputs += ends_of_machine(snapshot)
                     unused.append(key)
                     continue
                 wanted = self._book.rules_of(snapshot.machine, route, self.in_force)
@@ -358,7 +329,7 @@ class PartitionState:
 
     def _restore_rules(self, machine: Machine, snapshot: Snapshot, wanted: MachineRules) -> list[Output]:
         """Give each rule its memory back; outputs of alerts whose rule does not serve any more."""
-        saved = _by_place(snapshot.rules, wanted.runtimes)
+        saved = by_place(snapshot.rules, wanted.runtimes)
         for place, runtime in wanted.runtimes.items():
             known = saved.pop(place, None)
 
@@ -373,56 +344,19 @@ class PartitionState:
 
             memory = runtime.new_memory() if known is None else runtime.load(known.slots, unreadable)
             machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
-        return [
-            ended_alert(
-                machine.name,
-                place,
-                gone.detector or place,
-                gone.bundle,
-                gone.alert(),
-                machine.memory.last_time or 0,
-                ClearReason.SUPERSEDED,
+        return ends_of(saved, machine.name, machine.memory.last_time, ClearReason.SUPERSEDED)
+
+
+def _ends(machine: Machine, rules: Mapping[str, ServedRule], reason: ClearReason) -> list[Output]:
+    """The ends of these rules' open alerts; shadows have none that anybody heard of."""
+    ended = []
+    for place, served in rules.items():
+        state: AlertState = served.memory.slots[ALERT]
+        rule = served.runtime.rule
+        if state.opened_at is not None and place != shadow_slot(rule.name):
+            time = machine.memory.last_time or state.opened_at
+            manifest = rule.manifest
+            ended.append(
+                ended_alert(machine.name, rule.name, manifest.detector, manifest.bundle_id, state, time, reason)
             )
-            for place, gone in saved.items()
-            if gone.alert().opened_at is not None and not place.startswith(shadow_slot(""))
-        ]
-
-    @staticmethod
-    def _retired(snapshot: Snapshot) -> list[Output]:
-        """Outputs of the open alerts of a machine that no bundle serves."""
-        last = snapshot.memory.get("last_time")
-        outputs = [
-            ended_alert(
-                snapshot.machine,
-                place,
-                rule.detector or place,
-                rule.bundle,
-                rule.alert(),
-                last if isinstance(last, int) else 0,
-                ClearReason.MACHINE_RETIRED,
-            )
-            for place, rule in snapshot.rules.items()
-            if rule.alert().opened_at is not None and not place.startswith(shadow_slot(""))
-        ]
-        if snapshot.silent_since is not None:
-            since = snapshot.silent_since
-            outputs.append(end_of_silence(snapshot.machine, since, since, ClearReason.MACHINE_RETIRED))
-        return outputs
-
-
-def _by_place(saved: dict[str, SavedRule], runtimes: dict[str, RuleRuntime]) -> dict[str, SavedRule]:
-    """Saved rules by the places of today's.
-
-    Layout WTS1 knew a rule by its bundle's id alone: it is the rule that this bundle serves, else the one whose name the id
-    starts with (ids start with the detector's name, and so do rules' names).
-    """
-    places: dict[str, SavedRule] = {}
-    for name, rule in saved.items():
-        if name in runtimes or name != rule.bundle:
-            places[name] = rule
-            continue
-        same = [place for place, runtime in runtimes.items() if runtime.rule.manifest.bundle_id == rule.bundle]
-        akin = sorted((place for place in runtimes if rule.bundle.startswith(f"{place}-")), key=len)
-        free = [place for place in (*same, *reversed(akin)) if place not in places]
-        places[free[0] if free else name] = rule
-    return places
+    return ended
