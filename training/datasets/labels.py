@@ -6,15 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from wheeltapper.stream.core.alert_life import runs
 from wheeltapper.training.datasets.series import LabelledSegment
 
-
-def runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Contiguous stretches of true entries of a [T] array, as (start, stop) with stop exclusive, in order."""
-    padded = np.zeros(len(flags) + 2, dtype=np.int8)
-    padded[1:-1] = np.asarray(flags) != 0
-    edges = np.diff(padded)
-    return list(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True))
+__all__ = ["runs", "segments_of"]
 
 
 def segments_of(labels: np.ndarray, described: Iterable[LabelledSegment] = ()) -> tuple[LabelledSegment, ...]:

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from wheeltapper.models.fitted import FittedDetector
 from wheeltapper.models.onnx_builder import add_metadata
-from wheeltapper.models.training_rows import carry_forward, channel_medians
+from wheeltapper.models.training_rows import channel_medians
 from wheeltapper.schemas.bundle import (
     Bundle,
     Calibration,
@@ -38,6 +38,8 @@ from wheeltapper.schemas.bundle import (
 )
 from wheeltapper.schemas.bundle.store import CALIBRATION, GOLDEN, MANIFEST, MODEL, REFERENCE, TORCHSCRIPT, sha256_of
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.imputation import carry_forward
+from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.fitting.calibration import (
     FALSE_ALARMS_PER_DAY,
@@ -233,7 +235,7 @@ def _calibration_sample(
         return sample | {"embedding": scores.embedding[chosen]}
     ends = np.searchsorted(series.train_ts, sample["time"]) + lag
     values = carry_forward(series.train, channel_medians([series.train])).astype(np.float32)
-    view = np.moveaxis(np.lib.stride_tricks.sliding_window_view(values, graph.window, axis=0), -1, 1)
+    view = windows_of(values, graph.window)
     firsts = np.clip(ends - graph.window + 1, 0, len(view) - 1)
     # The check's graph has no batch size between 3 and its largest: a few windows short of that, it pads once.
     size = graph.batch_sizes[-1]

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wheeltapper.models.training_rows import carry_forward, training_rows
+from wheeltapper.models.training_rows import training_rows
+from wheeltapper.stream.core.imputation import carry_forward
+from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.training.datasets.series import SensorSeries
 
 RANDOM_SEEDS = 3
@@ -99,21 +101,16 @@ def _kmeans_ad(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
     window = min(KMEANS_WINDOW, len(train), len(test))
     count = len(train) - window + 1
     chosen = np.unique(np.linspace(0, count - 1, min(count, _KMEANS_WINDOWS)).astype(np.int64))
-    sample = _windows(train, window)[chosen].reshape(len(chosen), -1)
+    sample = windows_of(train, window)[chosen].reshape(len(chosen), -1)
     clusters = min(KMEANS_CLUSTERS, len(np.unique(sample, axis=0)))
     model = KMeans(clusters, n_init=1, random_state=seed).fit(sample)
-    windows = _windows(test, window)
+    windows = windows_of(test, window)
     distances = [
         model.transform(windows[start : start + _CHUNK].reshape(-1, sample.shape[1])).min(axis=1)
         for start in range(0, len(windows), _CHUNK)
     ]
     scores = np.concatenate(distances)
     return np.concatenate([np.full(window - 1, scores[0]), scores])
-
-
-def _windows(values: np.ndarray, window: int) -> np.ndarray:
-    """[T - window + 1, window, C'] view."""
-    return np.moveaxis(np.lib.stride_tricks.sliding_window_view(values, window, axis=0), -1, 1)
 
 
 def _isolation_forest(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from wheeltapper.models.domain_adaptation.config import DomainAdaptationConfig
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.training.datasets.cbm_motor import LOADS_LB, SPEEDS_RPM, BandRows, Recording, recordings
 from wheeltapper.training.datasets.registry import load_series
 from wheeltapper.training.datasets.tep import COMPACT, FAULT_FROM_ROW
@@ -220,10 +221,10 @@ def _motor_domain(
     wanted = normal * MOTOR_ANOMALOUS_SHARE / (1 - MOTOR_ANOMALOUS_SHARE) / len(faulty)
     for i in faulty:
         starts[i] = np.unique(np.linspace(0, len(starts[i]) - 1, max(1, round(wanted))).astype(np.int64))
-    view = {i: np.lib.stride_tricks.sliding_window_view(rows[i], MOTOR_WINDOW, axis=0) for i in index}
+    view = {i: windows_of(rows[i], MOTOR_WINDOW) for i in index}
     return WindowDomain(
         name,
-        np.concatenate([np.moveaxis(view[i][starts[i]], -1, 1) for i in index]),
+        np.concatenate([view[i][starts[i]] for i in index]),
         np.concatenate([np.full(len(starts[i]), int(found[i].faulty), dtype=np.int8) for i in index]),
         np.concatenate([starts[i] + MOTOR_WINDOW - 1 for i in index]),
         np.repeat(np.arange(len(index)), [len(starts[i]) for i in index]),

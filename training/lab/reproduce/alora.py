@@ -16,9 +16,11 @@ import numpy as np
 import torch
 
 from wheeltapper.models.alora.rank import rank_above
-from wheeltapper.models.training_rows import carry_forward, channel_medians
+from wheeltapper.models.training_rows import channel_medians
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.imputation import carry_forward
+from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.training.datasets.registry import list_entities, load_series
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.alora.train import AloraDetector, alora_options, fit_alora
@@ -168,7 +170,7 @@ def _error_and_rank(detector: AloraDetector, rows: np.ndarray) -> tuple[np.ndarr
 
 
 def _batches(rows: np.ndarray, window: int) -> Iterator[torch.Tensor]:
-    view = np.moveaxis(np.lib.stride_tricks.sliding_window_view(rows, window, axis=0), -1, 1)
+    view = windows_of(rows, window)
     for start in range(0, len(view), SCORING_BATCH):
         yield torch.from_numpy(np.ascontiguousarray(view[start : start + SCORING_BATCH], dtype=np.float32))
 
