@@ -1,8 +1,8 @@
 """From raw scores of held-out normal windows to the level at which somebody is called.
 
 The level is chosen for a number of expected false alarms per machine and day. What is counted are alarms as the stream
-opens and clears them, not rows above a level: scores of neighbouring windows share almost all their rows, and one
-disturbance is one call.
+opens and clears them (`wheeltapper.stream.core.alert_life`), not rows above a level: scores of neighbouring windows share
+almost all their rows, and one disturbance is one call.
 
 How (`method` in the manifest):
 - 'peaks': the scores are many enough to show `TAIL_ALARMS` alarms or more at the wanted rate: the level that gives so many.
@@ -21,16 +21,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from wheeltapper.models.fitted import FittedDetector
-from wheeltapper.models.training_rows import carry_forward, channel_medians
+from wheeltapper.models.training_rows import channel_medians
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.bundle.manifest import Calibration
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.alert_life import alert_spans
+from wheeltapper.stream.core.calibration import calibrate
+from wheeltapper.stream.core.imputation import carry_forward
+from wheeltapper.stream.core.policies import AlarmPolicy, AlarmRules
 from wheeltapper.stream.core.tail import fit_tail
-from wheeltapper.training.judging.metrics.alarms import SECONDS_PER_DAY, alarm_spans
+from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY
+from wheeltapper.stream.core.windows import windows_of
 
 FALSE_ALARMS_PER_DAY = 0.25
 # Alarms that start the tail: a few more than a fit needs, few enough to be of one kind.
@@ -112,8 +118,7 @@ def score_rows(
     scores, embeddings = [], []
     ends = np.arange(graph.window - 1, len(values), stride)
     if len(ends):
-        view = np.lib.stride_tricks.sliding_window_view(values, graph.window, axis=0)
-        windows = np.moveaxis(view, -1, 1)[::stride]
+        windows = windows_of(values, graph.window)[::stride]
         room = _BATCH_VALUES // (graph.window * graph.channels)
         batch = max((size for size in graph.batch_sizes if size <= room), default=graph.batch_sizes[0])
         for start in range(0, len(windows), batch):
@@ -202,8 +207,15 @@ def cross_fit_scores(
     )
 
 
-def alarm_level(scores: CalibrationScores, false_alarms_per_day: float = FALSE_ALARMS_PER_DAY) -> Calibration:
+def alarm_level(
+    scores: CalibrationScores,
+    false_alarms_per_day: float = FALSE_ALARMS_PER_DAY,
+    policy: AlarmRules | None = None,
+) -> Calibration:
     """Choose the alarm level; see the module's text.
+
+    Args:
+        policy: how alarms open and clear: the durations and the clear ratio count; None: the worker's defaults.
 
     Raises:
         InputError: no scores, scores that are not finite, or a rate that is not positive.
@@ -217,7 +229,7 @@ def alarm_level(scores: CalibrationScores, false_alarms_per_day: float = FALSE_A
     if bad:
         raise InputError(f"{bad} of {len(values)} held-out scores are not finite numbers; check the graph and the data")
     center = float(np.median(values))
-    level, method = _level(scores, center, false_alarms_per_day)
+    level, method = _level(scores, center, false_alarms_per_day, policy or AlarmPolicy())
     return Calibration(
         center=center,
         alarm_level=level,
@@ -227,11 +239,6 @@ def alarm_level(scores: CalibrationScores, false_alarms_per_day: float = FALSE_A
     )
 
 
-def count_alarms(scores: CalibrationScores, center: float, level: float) -> int:
-    """Alarms that the stream would open at this raw level."""
-    return len(_peaks(scores.stretches(), center, level))
-
-
 def bounded_sample(count: int, at_most: int) -> np.ndarray:
     """Evenly spaced indices of 0 .. count - 1, ascending, at most so many."""
     if count <= at_most:
@@ -239,14 +246,14 @@ def bounded_sample(count: int, at_most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, at_most).astype(np.int64))
 
 
-def _level(scores: CalibrationScores, center: float, rate: float) -> tuple[float, str]:
+def _level(scores: CalibrationScores, center: float, rate: float, policy: AlarmRules) -> tuple[float, str]:
     top = float(scores.score.max())
     # Rounding alone must not pass for spread.
     if top - center <= 1e-9 * max(1.0, abs(center)):
         return center + NO_SPREAD_STEP, "no-spread"
-    stretches = scores.stretches()
+    peaks_at = partial(_peaks, scores.stretches(), center, policy)
     wanted = int(rate * scores.days)
-    start, peaks = _tail_start(stretches, center, max(wanted, TAIL_ALARMS))
+    start, peaks = _tail_start(scores.score, center, max(wanted, TAIL_ALARMS), peaks_at)
     excesses = peaks - start
     excesses = excesses[excesses > 0]
     if len(scores.score) < LEAST_WINDOWS or len(excesses) < LEAST_PEAKS:
@@ -261,19 +268,24 @@ def _level(scores: CalibrationScores, center: float, rate: float) -> tuple[float
     return max(start, tail.level(start, 1.0, rate / peaks_per_day)), "gpd"
 
 
-def _tail_start(stretches: list[np.ndarray], center: float, wanted: int) -> tuple[float, np.ndarray]:
+def _tail_start(
+    scores: np.ndarray, center: float, wanted: int, peaks_at: Callable[[float], np.ndarray]
+) -> tuple[float, np.ndarray]:
     """The highest level with `wanted` alarms, or the one with most where there is none; and the alarms' peaks.
 
     Going down, alarms first grow more, then run into each other: a search from the top finds the sensible one.
+
+    Args:
+        peaks_at: raw level to the peaks of the alarms that it would open.
     """
-    ordered = np.sort(np.concatenate(stretches))[::-1]
-    best_level, best_peaks = float(ordered[0]), _peaks(stretches, center, float(ordered[0]))
+    ordered = np.sort(scores)[::-1]
+    best_level, best_peaks = float(ordered[0]), peaks_at(float(ordered[0]))
     counts = np.unique(np.geomspace(min(wanted, len(ordered)), max(wanted, len(ordered) // 2), 40).astype(int))
     for count in counts:
         level = float(ordered[min(count, len(ordered) - 1)])
         if level <= center:
             break
-        peaks = _peaks(stretches, center, level)
+        peaks = peaks_at(level)
         if len(peaks) > len(best_peaks):
             best_level, best_peaks = level, peaks
         if len(best_peaks) >= wanted:
@@ -281,13 +293,19 @@ def _tail_start(stretches: list[np.ndarray], center: float, wanted: int) -> tupl
     return best_level, best_peaks
 
 
-def _peaks(stretches: Sequence[np.ndarray], center: float, level: float) -> np.ndarray:
-    """Largest raw score of every alarm that a level would open."""
+def _peaks(stretches: Sequence[np.ndarray], center: float, policy: AlarmRules, level: float) -> np.ndarray:
+    """Of every alarm that the raw level `level` would open, the highest level that would open it too.
+
+    That is its largest score; where an alarm takes several windows in a row, the largest that so many in a row reach.
+    """
+    in_a_row = policy.min_duration
     peaks: list[float] = []
     for stretch in stretches:
-        calibrated = (stretch - center) / (level - center)
-        # (level - center) / (level - center) is 1 exactly, so that a score at the level raises.
-        peaks += [float(stretch[start:stop].max()) for start, stop in alarm_spans(calibrated)]
+        # A score at the level is calibrated to 1 exactly, and raises.
+        spans = alert_spans(calibrate(stretch, center, level), policy, raise_level=1.0)
+        if spans:
+            lasting = stretch if in_a_row == 1 else windows_of(stretch, in_a_row).min(axis=1)
+            peaks += [float(lasting[start : stop - in_a_row + 1].max()) for start, stop in spans]
     return np.array(peaks)
 
 

@@ -9,12 +9,14 @@ from tests.helpers.machines import make_series, normal_rows
 from wheeltapper.models.pca import PcaSettings, fit_pca
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.alert_life import alert_spans
+from wheeltapper.stream.core.calibration import calibrate
+from wheeltapper.stream.core.policies import AlarmPolicy
 from wheeltapper.training.fitting.calibration import (
     CalibrationScores,
     alarm_level,
     bounded_sample,
     contiguous_runs,
-    count_alarms,
     cross_fit_scores,
     every_nth,
     score_rows,
@@ -26,6 +28,12 @@ MINUTE = 60.0
 def as_scores(score: np.ndarray, interval_s: float = MINUTE) -> CalibrationScores:
     times = (np.arange(len(score)) * interval_s * 1e6).astype(np.int64)
     return CalibrationScores(np.asarray(score, dtype=np.float64), times, interval_s, "made")
+
+
+def count_alarms(scores: CalibrationScores, center: float, level: float, policy: AlarmPolicy | None = None) -> int:
+    """Alarms that the stream would open at this raw level."""
+    parts = (calibrate(stretch, center, level) for stretch in scores.stretches())
+    return sum(len(alert_spans(part, policy or AlarmPolicy())) for part in parts)
 
 
 def smooth_noise(rows: int, seed: int) -> np.ndarray:
@@ -53,6 +61,21 @@ def test_alarms_are_counted_not_rows() -> None:
     # When one alarm a day is asked for, then the level lies just below the disturbances, not above most of them
     calibration = alarm_level(as_scores(score), 1.0)
     assert count_alarms(as_scores(score), calibration.center, calibration.alarm_level) in range(9, 13)
+
+
+def test_alarms_that_must_last_longer_are_fewer_so_their_level_is_lower() -> None:
+    # given scores with a spike of a single window every hour, and a disturbance of an hour every day
+    score = np.random.default_rng(0).uniform(0, 1, 12 * 1440)
+    score[30::60] = 20
+    for day in range(12):
+        score[day * 1440 + 300 : day * 1440 + 360] = 10 + day / 10
+    # when one alarm a day is asked for, from an alert rule that opens with one window, and from one that asks for three
+    lasting = AlarmPolicy(min_duration=3)
+    at_once, later = alarm_level(as_scores(score), 1.0), alarm_level(as_scores(score), 1.0, lasting)
+    # then the second rule's level lies at the disturbances, which its alarms are; at the first one's, it opens nothing
+    assert later.alarm_level < 12 < 15 < at_once.alarm_level
+    assert count_alarms(as_scores(score), later.center, later.alarm_level, lasting) in range(9, 13)
+    assert count_alarms(as_scores(score), at_once.center, at_once.alarm_level, lasting) == 0
 
 
 def test_rarer_alarms_mean_a_higher_level() -> None:
