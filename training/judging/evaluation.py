@@ -1,31 +1,28 @@
 """Judging a bundle on a test part: what it scores, how well that ranks, and what its alarms would have been worth.
 
-The test part is scored as the live stream would see it: windows of its own rows only, in time order, one graph call
-after the other; missing values are carried forward. Every row needs a score for the metrics:
+The test part runs through the worker's own code, under the worker's settings (`wheeltapper.training.judging.stream_run`):
+late rows are dropped, missing values carried forward, windows cut with the stride, alerts opened and cleared. Every row needs
+a score for the metrics:
 
 - rows before the first scored window take that window's score (a live machine has none there yet); it is the first
   full one, or where the manifest states a warm-up the first that is scored, blank rows (NaN) before the first row;
 - the manifest's lag moves a window's score to the row that it belongs to; the last `lag` rows take the last score;
-- with a stride above 1, rows between two scored ones keep the score of the earlier one.
+- rows between two scored ones (a stride above 1, late rows, a window that starts anew) keep the score of the earlier one.
 
-Alarms are raised at the bundle's own alarm level (calibrated score 1.0), which knows nothing of test labels. Numbers
-whose threshold was chosen with test labels have `oracle` in their name.
+Alarms are raised at the bundle's own alarm level (calibrated score 1.0) unless the settings say otherwise; it knows nothing of
+test labels. Numbers whose threshold was chosen with test labels have `oracle` in their name.
 """
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from wheeltapper.models.training_rows import carry_forward
 from wheeltapper.schemas.bundle import Bundle
-from wheeltapper.schemas.bundle.store import REFERENCE
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.policies import AlarmPolicy, AlarmRules, WindowPolicy, WindowRules
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.judging.floors import floor_scores
 from wheeltapper.training.judging.metrics.alarms import alarm_metrics
@@ -40,32 +37,15 @@ from wheeltapper.training.judging.metrics.thresholded import (
     random_floor,
     range_f1,
 )
-
-# Windows scored and reduced at a time: bounds the memory that embeddings of long series take.
-_CHUNK = 8192
-
-
-@dataclass(frozen=True)
-class RowScores:
-    """A score for every row of a test part.
-
-    Attributes:
-        raw, calibrated: [T] float64; calibrated 1.0 is the alarm level.
-        contribution: [T, C] float32, as the graph gave it.
-        first_scored: the first row that a window scored; those before it hold that row's values.
-    """
-
-    raw: np.ndarray
-    calibrated: np.ndarray
-    contribution: np.ndarray
-    first_scored: int
+from wheeltapper.training.judging.stream_run import StreamRun, run_as_stream
 
 
 @dataclass(frozen=True)
 class Report:
     """An evaluation. None stands for what the data does not define: without labels, or with nothing found.
 
-    `floors` holds, by floor, the threshold-free metrics under the same names.
+    `settings` holds what the alarms were raised under, as the worker's sections `windows` and `threshold` do. `floors`
+    holds, by floor, the threshold-free metrics under the same names.
     """
 
     bundle: str
@@ -102,6 +82,7 @@ class Report:
     ndcg_150: float | None = None
     ips_100: float | None = None
     ips_150: float | None = None
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     floors: dict[str, dict[str, float | None]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -114,30 +95,34 @@ def evaluate_bundle(
     bundle: Bundle,
     series: SensorSeries,
     *,
-    stride: int = 1,
+    windows: WindowRules | None = None,
+    alarms: AlarmRules | None = None,
     floors: bool = True,
     oracle_floors: bool = True,
-    scores: RowScores | None = None,
+    run: StreamRun | None = None,
 ) -> Report:
     """Judge a bundle on a series' test part.
 
     Args:
-        stride: rows between scored windows; 1 judges every row.
+        windows, alarms: the worker's settings [windows] and [threshold]; None: their defaults, so that the alarms are
+            those that a worker without settings would raise.
         floors: also fit and judge the floor rows (a second or more).
         oracle_floors: also what random scores reach with an oracle's threshold (seconds where rows are many).
-        scores: of `score_rows`, where they are at hand.
+        run: of `run_bundle` with the same settings, where it is at hand.
 
     Raises:
         InputError: channels differ, the test part is too short, or the graph gives no finite scores.
     """
+    windows, alarms = windows or WindowPolicy(), alarms or AlarmPolicy()
     series = in_bundle_order(bundle, series)
-    scores = score_rows(bundle, series.test, stride=stride) if scores is None else scores
+    run = run_bundle(bundle, series, windows=windows, alarms=alarms) if run is None else run
     labels = np.zeros(len(series.test), np.uint8) if series.test_labels is None else series.test_labels
-    flags = scores.calibrated >= 1.0
+    raw = run.by_row(run.raw)
+    flags = run.by_row(run.calibrated >= run.level)
     share = float(np.mean(flags))
-    alarms = alarm_metrics(labels, scores.calibrated, series.sampling_interval_s)
+    found = alarm_metrics(labels, [alarm.rows for alarm in run.alarms], series.sampling_interval_s)
     truth = truth_matrix(len(labels), len(series.channels), series.segments)
-    vus_pr, vus_roc = vus_by_ranks(labels, scores.raw)
+    vus_pr, vus_roc = vus_by_ranks(labels, raw)
     return Report(
         bundle=bundle.manifest.bundle_id,
         detector=bundle.manifest.detector,
@@ -145,72 +130,48 @@ def evaluate_bundle(
         entity=series.entity,
         rows=len(labels),
         labelled_rows=int(np.count_nonzero(labels)),
-        stride=stride,
+        stride=run.stride,
         vus_buffer=VUS_BUFFER,
         vus_pr=vus_pr,
         vus_roc=vus_roc,
-        auc_pr=auc_pr(labels, scores.raw),
-        auc_roc=auc_roc(labels, scores.raw),
+        auc_pr=auc_pr(labels, raw),
+        auc_roc=auc_roc(labels, raw),
         range_f1=range_f1(labels, flags),
         point_f1=point_f1(labels, flags),
-        oracle_point_f1=oracle_point_f1(labels, scores.raw),
-        events=alarms.events,
-        events_found=alarms.found,
-        event_recall=alarms.recall,
-        detection_delay_s=alarms.delay_s,
-        alarms=alarms.alarms,
-        false_alarms=alarms.false_alarms,
-        false_alarms_per_day=alarms.false_alarms_per_day,
+        oracle_point_f1=oracle_point_f1(labels, raw),
+        events=found.events,
+        events_found=found.found,
+        event_recall=found.recall,
+        detection_delay_s=found.delay_s,
+        alarms=found.alarms,
+        false_alarms=found.false_alarms,
+        false_alarms_per_day=found.false_alarms_per_day,
         point_adjusted_f1=point_adjusted_f1(labels, flags),
         point_adjusted_f1_random_floor=random_floor(point_adjusted_f1, labels, share),
         point_adjusted_f1_oracle_random_floor=oracle_random_floor(point_adjusted_f1, labels) if oracle_floors else None,
         affiliation_f1=affiliation_f1(labels, flags),
         affiliation_f1_random_floor=random_floor(affiliation_f1, labels, share),
         affiliation_f1_oracle_random_floor=oracle_random_floor(affiliation_f1, labels) if oracle_floors else None,
-        **localization_metrics(truth, scores.contribution),
+        **localization_metrics(truth, run.by_row(run.contribution)),
+        settings={
+            "windows": _chosen(windows, WindowPolicy) | {"stride": run.stride},
+            "threshold": _chosen(alarms, AlarmPolicy),
+        },
         floors=floor_metrics(series) if floors else {},
-        warnings=_warnings(bundle, series),
+        warnings=_warnings(bundle, series, run),
     )
 
 
-def score_rows(bundle: Bundle, values: np.ndarray, *, stride: int = 1) -> RowScores:
-    """Score [T, C] raw values, columns in the bundle's order; see the module's text for rows without a window.
+def run_bundle(
+    bundle: Bundle, series: SensorSeries, *, windows: WindowRules | None = None, alarms: AlarmRules | None = None
+) -> StreamRun:
+    """`run_as_stream` on a series' test part.
 
     Raises:
-        InputError: fewer rows than a window, or a score that is not finite.
+        InputError: as `run_as_stream`, or the channels differ.
     """
-    manifest = bundle.manifest
-    window, lag, warm_up = manifest.window, manifest.lag, manifest.rows_before_scoring
-    if len(values) < warm_up:
-        raise InputError(
-            f"{bundle.location}: its window is {window} rows, the test part has {len(values)}; give at least {warm_up}"
-        )
-    if stride < 1:
-        raise InputError(f"stride is {stride}, expected at least 1 row")
-    values = np.ascontiguousarray(carry_forward(values, _usual_values(bundle)), dtype=np.float32)
-    graph = bundle.open_graph()
-    blank = np.full((window - warm_up, values.shape[1]), np.nan, dtype=np.float32)
-    tail = np.concatenate([blank, values]) if len(blank) else values
-    windows = np.moveaxis(np.lib.stride_tricks.sliding_window_view(tail, window, axis=0), -1, 1)[::stride]
-    scored = np.empty(len(windows), dtype=np.float64)
-    contribution = np.empty((len(windows), values.shape[1]), dtype=np.float32)
-    for start in range(0, len(windows), _CHUNK):
-        output = graph.run(windows[start : start + _CHUNK])
-        scored[start : start + _CHUNK] = output.score
-        contribution[start : start + _CHUNK] = output.contribution
-    rows = warm_up - 1 - lag + stride * np.arange(len(windows))
-    bad = np.flatnonzero(~np.isfinite(scored))
-    if len(bad):
-        raise InputError(
-            f"{bundle.location}: the score of row {rows[bad[0]]} is {scored[bad[0]]} ({len(bad)} of {len(scored)} are "
-            "not finite), so it cannot be judged; check the graph and the data"
-        )
-    # The window whose score counts for each row: the latest at or before it, for the first rows the first one.
-    of_row = np.maximum(np.searchsorted(rows, np.arange(len(values)), side="right") - 1, 0)
-    calibration = manifest.calibration
-    raw = scored[of_row]
-    calibrated = np.maximum((raw - calibration.center) / (calibration.alarm_level - calibration.center), 0.0)
-    return RowScores(raw, calibrated, contribution[of_row], int(rows[0]))
+    series = in_bundle_order(bundle, series)
+    return run_as_stream(bundle, series.test, series.test_ts, windows=windows, alarms=alarms)
 
 
 def in_bundle_order(bundle: Bundle, series: SensorSeries) -> SensorSeries:
@@ -269,7 +230,11 @@ def floor_metrics(series: SensorSeries) -> dict[str, dict[str, float | None]]:
     return rows
 
 
-def _warnings(bundle: Bundle, series: SensorSeries) -> tuple[str, ...]:
+def _chosen(policy: WindowRules | AlarmRules, kind: type[WindowPolicy | AlarmPolicy]) -> dict[str, Any]:
+    return {each.name: getattr(policy, each.name) for each in fields(kind)}
+
+
+def _warnings(bundle: Bundle, series: SensorSeries, run: StreamRun) -> tuple[str, ...]:
     found = []
     if series.test_labels is None:
         found.append("the data has no labels: only alarms can be counted, and every one counts as false")
@@ -280,17 +245,22 @@ def _warnings(bundle: Bundle, series: SensorSeries) -> tuple[str, ...]:
         found.append(
             f"rows are {series.sampling_interval_s:g} s apart, the bundle was trained on rows {trained:g} s apart"
         )
+    if run.stride != bundle.manifest.stride:
+        found.append(
+            f"the stride is {run.stride}, the bundle's {bundle.manifest.stride}: its alarm level was chosen for another number "
+            "of windows a day"
+        )
+    counters = run.counters
+    if counters.late_rows:
+        found.append(
+            f"{counters.late_rows} rows are not newer than the one before: dropped as late, as the worker does"
+        )
+    if counters.clock_restarts or counters.gaps:
+        found.append(
+            f"the window started anew {counters.clock_restarts + counters.gaps} times: "
+            f"{counters.clock_restarts} clock restarts, {counters.gaps} gaps"
+        )
     return tuple(found)
-
-
-def _usual_values(bundle: Bundle) -> np.ndarray:
-    """[C] float32: medians of the bundle's reference windows: what the stream takes for a channel before its first value."""
-    table = pq.read_table(pa.BufferReader(bundle.files[REFERENCE]), columns=["window"])
-    rows = np.asarray(table["window"].combine_chunks().flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
-    windows = rows.reshape(-1, len(bundle.manifest.channels))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a channel that was never measured has no median
-        return np.nan_to_num(np.nanmedian(windows, axis=0)).astype(np.float32)
 
 
 def _some(names: list[str], most: int = 5) -> str:

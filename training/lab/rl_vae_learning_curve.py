@@ -21,8 +21,11 @@ import torch
 
 from wheeltapper.models.rl_vae.config import RlVaeConfig
 from wheeltapper.models.rl_vae.graph import RlVaeGraph
-from wheeltapper.models.training_rows import carry_forward, channel_medians
+from wheeltapper.models.training_rows import channel_medians
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.alert_life import alert_spans
+from wheeltapper.stream.core.imputation import carry_forward
+from wheeltapper.stream.core.policies import AlarmPolicy
 from wheeltapper.training.datasets.labels import runs
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.rl_vae.pool import LabelPool
@@ -33,7 +36,7 @@ from wheeltapper.training.detectors.rl_vae.windows import WindowBank, bank_of_ru
 from wheeltapper.training.fitting.calibration import contiguous_runs
 from wheeltapper.training.fitting.prepared import PreparedSeries, window_ends
 from wheeltapper.training.fitting.trainer import TrainerOptions
-from wheeltapper.training.judging.metrics.alarms import alarm_metrics
+from wheeltapper.training.judging.metrics.alarms import AlarmRows, alarm_metrics
 from wheeltapper.training.judging.metrics.ranking import auc_pr
 from wheeltapper.training.judging.metrics.thresholded import point_f1
 
@@ -236,7 +239,8 @@ def recall_at_alarms(
     for level in np.quantile(scores, 1 - np.geomspace(1 / len(scores), 0.5, _LEVELS)):
         if level <= center:
             break
-        found = alarm_metrics(labels, (scores - center) / (level - center), interval_s)
+        spans = alert_spans((scores - center) / (level - center), AlarmPolicy())
+        found = alarm_metrics(labels, [AlarmRows(start, start, stop) for start, stop in spans], interval_s)
         if found.false_alarms_per_day > per_day:
             break
         best = recalls(scores >= level, labels)[0], found.recall or 0.0

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
     from wheeltapper.schemas.bundle import Bundle
     from wheeltapper.training.datasets.series import SensorSeries
-    from wheeltapper.training.judging.evaluation import Report, RowScores
+    from wheeltapper.training.judging.evaluation import Report
+    from wheeltapper.training.judging.stream_run import StreamRun
 
 EPILOG = """
-The headline is VUS-PR. Alarms are those at the bundle's own alarm level; test labels choose no threshold, except for
-numbers called oracle. Point-adjusted and affiliation F1 mean nothing without the value that random scores reach, so
-that stands beside them. docs/evaluation.md defines every number.
+The headline is VUS-PR. Alarms are those that a worker under the same settings would raise; test labels choose no
+threshold, except for numbers called oracle. Point-adjusted and affiliation F1 mean nothing without the value that random
+scores reach, so that stands beside them. docs/evaluation.md defines every number.
 
-example:
+examples:
   wheeltapper evaluate bundles/machine-1-2 --dataset smd --data ServerMachineDataset --entity machine-1-2
+  wheeltapper evaluate bundles/machine-1-2 --config worker.toml
 """
 
 _RANKING = (("vus_pr", "VUS-PR"), ("auc_pr", "AUC-PR"), ("vus_roc", "VUS-ROC"), ("auc_roc", "AUC-ROC"))
@@ -66,7 +68,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--entity", metavar="E", help=f"{entity_help()} (default: what the bundle was trained on)")
     parser.add_argument(
-        "--stride", type=int, default=1, metavar="ROWS", help="rows between scored windows; 1 judges every row"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="TOML file of the worker's settings; its sections [windows] and [threshold] count (default: the worker's defaults)",
+    )
+    parser.add_argument(
+        "--stride",
+        type=int,
+        metavar="ROWS",
+        help="rows between scored windows (default: windows.stride of --config, else the bundle's own)",
     )
     parser.add_argument("--no-floors", action="store_true", help="leave the floor rows out (saves some seconds)")
     parser.add_argument(
@@ -78,25 +89,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: no such bundle or data, or two that do not belong together."""
     from wheeltapper.schemas.bundle import open_bundle
+    from wheeltapper.stream.logs import configure_logs
+    from wheeltapper.stream.settings import load_settings
     from wheeltapper.training.datasets.registry import load_series
-    from wheeltapper.training.judging.evaluation import evaluate_bundle, in_bundle_order, score_rows
+    from wheeltapper.training.judging.evaluation import evaluate_bundle, in_bundle_order, run_bundle
 
+    settings = load_settings(arguments.config, **_overrides(arguments.stride))
+    configure_logs(settings.worker)
     bundle = open_bundle(arguments.bundle)
     trained = bundle.manifest.training_data
     dataset = arguments.dataset or trained.dataset
     entity = arguments.entity or (trained.entity if dataset == trained.dataset else None)
     series = in_bundle_order(bundle, load_series(dataset, arguments.data, entity))
-    scores = score_rows(bundle, series.test, stride=arguments.stride)
-    report = evaluate_bundle(bundle, series, stride=arguments.stride, floors=not arguments.no_floors, scores=scores)
+    windows, alarms = settings.windows, settings.threshold
+    run = run_bundle(bundle, series, windows=windows, alarms=alarms)
+    report = evaluate_bundle(bundle, series, windows=windows, alarms=alarms, floors=not arguments.no_floors, run=run)
     to_stdout = str(arguments.json) == "-"
     if not to_stdout:
         print_report(report)
     if arguments.json is not None:
         _write_json(arguments.json, report, to_stdout=to_stdout)
     if arguments.plot is not None:
-        _plot(arguments.plot, bundle, series, scores)
+        _plot(arguments.plot, bundle, series, run)
         print(f"plot: {arguments.plot}", file=sys.stderr if to_stdout else sys.stdout)
     return 0
+
+
+def _overrides(stride: int | None) -> dict[str, dict[str, int]]:
+    if stride is None:
+        return {}
+    if stride < 1:
+        raise InputError(f"--stride {stride}: expected at least 1 row")
+    return {"windows": {"stride": stride}}
 
 
 def print_report(report: Report) -> None:
@@ -168,18 +192,18 @@ def _write_json(path: Path, report: Report, *, to_stdout: bool) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --json") from error
 
 
-def _plot(path: Path, bundle: Bundle, series: SensorSeries, scores: RowScores) -> None:
-    from wheeltapper.training.judging.metrics.alarms import alarm_spans
+def _plot(path: Path, bundle: Bundle, series: SensorSeries, run: StreamRun) -> None:
     from wheeltapper.training.judging.plots import AlertSpan, plot_run
 
+    calibrated, contribution = run.by_row(run.calibrated), run.by_row(run.contribution)
     spans = []
-    for start, stop in alarm_spans(scores.calibrated):
-        worst = scores.contribution[start + int(scores.calibrated[start:stop].argmax())]
+    for start, _, stop in (alarm.rows for alarm in run.alarms):
+        worst = contribution[start + int(calibrated[start:stop].argmax())]
         shares = worst / max(float(worst.sum()), 1e-30)
         blamed = tuple((series.channels[channel], float(shares[channel])) for channel in (-shares).argsort()[:5])
         spans.append(AlertSpan(int(series.test_ts[start]), int(series.test_ts[stop - 1]), blamed))
     title = f"{bundle.manifest.bundle_id} on {series.dataset} {series.entity}"
-    plot_run(path, series, series.test_ts, scores.calibrated, 1.0, spans, title=title)
+    plot_run(path, series, series.test_ts, calibrated, run.by_row(run.level), spans, title=title)
 
 
 def _three(value: float | None) -> str:

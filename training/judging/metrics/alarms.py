@@ -1,21 +1,33 @@
-"""What an operator would see: alarms at a fixed level, which faults they meet, how late, and how many are false.
+"""What an operator would see: which faults the alarms meet, how late, and how many alarms are false.
 
-An alarm begins with the first row whose calibrated score reaches the raise level, and ends once the score has stayed
-below the clear level for some rows: the rule by which the stream opens and clears alerts, with the same defaults.
+The alarms themselves come from a run of the stream's own code (`wheeltapper.training.judging.stream_run`), or from
+`wheeltapper.stream.core.alert_life.alert_spans` where there are scores alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from wheeltapper.training.datasets.labels import runs
+from wheeltapper.stream.core.alert_life import runs
+from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY
 
-RAISE_LEVEL = 1.0
-CLEAR_RATIO = 0.8
-CLEAR_ROWS = 10
-SECONDS_PER_DAY = 86_400.0
+
+class AlarmRows(NamedTuple):
+    """Rows of one alarm.
+
+    Attributes:
+        start: the row that it dates from: the first at or above the raise level of the run that opened it.
+        opened: the row with which it opened; later than `start` where several windows in a row are asked for.
+        stop: the row behind the last one at or above the clear level.
+    """
+
+    start: int
+    opened: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class AlarmMetrics:
         events: labelled segments; found: those during which an alarm was on.
         recall: found / events; None without events.
         delay_s: median over the found segments of the seconds from the segment's first row to the first row with an
-            alarm on (0 where one was on already); None where nothing was found.
+            open alarm (0 where one was open already); None where nothing was found.
         alarms, false_alarms: alarms in all, and those that touch no labelled segment.
         false_alarms_per_day: false alarms by the days that the series lasts.
     """
@@ -40,55 +52,23 @@ class AlarmMetrics:
     false_alarms_per_day: float
 
 
-def alarm_spans(
-    scores: np.ndarray,
-    *,
-    raise_level: float = RAISE_LEVEL,
-    clear_ratio: float = CLEAR_RATIO,
-    clear_rows: int = CLEAR_ROWS,
-) -> list[tuple[int, int]]:
-    """Alarms of [T] calibrated scores as (first row, row after the last one that was at or above the clear level)."""
-    quiet = np.asarray(scores) < clear_ratio * raise_level
-    # Rows after which an open alarm has cleared: the last of `clear_rows` quiet ones.
-    clearing = [(start + clear_rows - 1, start) for start, stop in runs(quiet) if stop - start >= clear_rows]
-    raising = np.flatnonzero(np.asarray(scores) >= raise_level)
-    spans: list[tuple[int, int]] = []
-    position = 0
-    cleared_at = np.array([row for row, _ in clearing], dtype=np.int64)
-    while position < len(raising):
-        start = int(raising[position])
-        index = int(np.searchsorted(cleared_at, start))
-        if index == len(clearing):
-            loud = np.flatnonzero(~quiet[start:])
-            spans.append((start, start + int(loud[-1]) + 1))
-            break
-        cleared, quiet_from = clearing[index]
-        spans.append((start, quiet_from))
-        position = int(np.searchsorted(raising, cleared, side="right"))
-    return spans
-
-
-def alarm_metrics(labels: np.ndarray, scores: np.ndarray, sampling_interval_s: float) -> AlarmMetrics:
-    """Judge [T] calibrated scores (1.0 is the alarm level) against [T] labels; see `AlarmMetrics`."""
-    spans = alarm_spans(scores)
+def alarm_metrics(labels: np.ndarray, alarms: Sequence[AlarmRows], sampling_interval_s: float) -> AlarmMetrics:
+    """Judge alarms, in order, against [T] labels; see `AlarmMetrics`."""
     segments = runs(labels)
-    on = np.zeros(len(labels), dtype=bool)
-    for start, stop in spans:
-        on[start:stop] = True
     delays = []
     for start, stop in segments:
-        during = np.flatnonzero(on[start:stop])
-        if len(during):
-            delays.append(int(during[0]) * sampling_interval_s)
+        opened = [alarm.opened for alarm in alarms if alarm.start < stop and alarm.stop > start]
+        if opened:
+            delays.append(max(0, min(opened) - start) * sampling_interval_s)
     before = np.concatenate([[0], np.cumsum(labels != 0)])
-    false_alarms = sum(1 for start, stop in spans if before[stop] == before[start])
+    false_alarms = sum(1 for alarm in alarms if before[alarm.stop] == before[alarm.start])
     days = len(labels) * sampling_interval_s / SECONDS_PER_DAY
     return AlarmMetrics(
         events=len(segments),
         found=len(delays),
         recall=len(delays) / len(segments) if segments else None,
         delay_s=float(np.median(delays)) if delays else None,
-        alarms=len(spans),
+        alarms=len(alarms),
         false_alarms=false_alarms,
         false_alarms_per_day=false_alarms / days if days else 0.0,
     )

@@ -14,17 +14,18 @@ import numpy as np
 from wheeltapper.models.training_rows import moving_channels
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.training.datasets.labels import runs
+from wheeltapper.stream.core.alert_life import runs
+from wheeltapper.stream.core.policies import WindowPolicy
+from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.training.datasets.registry import load_series
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.registry import TrainOptions, train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.judging.evaluation import (
-    RowScores,
     evaluate_bundle,
     floor_metrics,
     in_bundle_order,
-    score_rows,
+    run_bundle,
 )
 from wheeltapper.training.lab.compare.fingerprints import series_sha256
 from wheeltapper.training.lab.compare.jobs import Job
@@ -33,7 +34,7 @@ from wheeltapper.training.lab.compare.jobs import Job
 TRACE_COLUMNS = 400
 # Processor time that the speed of a graph is measured over.
 _SPEED_S = 0.15
-_LEFT_OUT = ("bundle", "detector", "dataset", "entity", "stride", "floors", "warnings", "oracle_point_f1")
+_LEFT_OUT = ("bundle", "detector", "dataset", "entity", "stride", "settings", "floors", "warnings", "oracle_point_f1")
 
 
 def execute(job: Job) -> dict[str, Any]:
@@ -88,10 +89,9 @@ def _detector(job: Job) -> dict[str, Any]:
             fitted, series, Path(folder) / "bundle", scores=held_out, seed=job.seed, torchscript=False
         )
         series = in_bundle_order(bundle, series)
-        scores = score_rows(bundle, series.test, stride=job.stride)
-        report = evaluate_bundle(
-            bundle, series, stride=job.stride, floors=False, oracle_floors=False, scores=scores
-        ).to_json()
+        windows = WindowPolicy(stride=job.stride)
+        run = run_bundle(bundle, series, windows=windows)
+        report = evaluate_bundle(bundle, series, windows=windows, floors=False, oracle_floors=False, run=run).to_json()
         return {
             **{name: value for name, value in report.items() if name not in _LEFT_OUT and "oracle" not in name},
             "train_seconds": round(seconds, 3),
@@ -102,7 +102,7 @@ def _detector(job: Job) -> dict[str, Any]:
             "lag": bundle.manifest.lag,
             "cut": bool(fitted.parameters.get("cut_by_budget", False)),
             "warnings": [*bundle.manifest.warnings, *report["warnings"]],
-            "trace": _trace(scores),
+            "trace": _trace(run.by_row(run.calibrated)),
         }
 
 
@@ -122,7 +122,7 @@ def windows_per_second(bundle: Bundle, values: np.ndarray) -> float:
     graph = bundle.open_graph(device="cpu", threads=1)
     size = graph.largest_batch
     rows = np.nan_to_num(np.resize(values, (max(len(values), graph.window), values.shape[1]))).astype(np.float32)
-    view = np.moveaxis(np.lib.stride_tricks.sliding_window_view(rows, graph.window, axis=0), -1, 1)
+    view = windows_of(rows, graph.window)
     batch = np.ascontiguousarray(view[np.arange(size) % len(view)])
     graph.run(batch)
     begin, done = time.process_time(), 0
@@ -132,10 +132,10 @@ def windows_per_second(bundle: Bundle, values: np.ndarray) -> float:
     return done / spent
 
 
-def _trace(scores: RowScores) -> dict[str, list[float]]:
-    """Smallest and largest calibrated score of each column of a plot, three digits."""
-    edges = np.linspace(0, len(scores.calibrated), min(TRACE_COLUMNS, len(scores.calibrated)) + 1).astype(int)[:-1]
-    low, high = (reduce.reduceat(scores.calibrated, edges) for reduce in (np.minimum, np.maximum))
+def _trace(scores: np.ndarray) -> dict[str, list[float]]:
+    """Smallest and largest calibrated score of each column of a plot of [T] scores, three digits."""
+    edges = np.linspace(0, len(scores), min(TRACE_COLUMNS, len(scores)) + 1).astype(int)[:-1]
+    low, high = (reduce.reduceat(scores, edges) for reduce in (np.minimum, np.maximum))
     return {name: [float(f"{value:.3g}") for value in values] for name, values in (("low", low), ("high", high))}
 
 

@@ -17,6 +17,7 @@ import torch
 from wheeltapper.models.vae_lstm.graph import VaeLstmGraph
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.policies import WindowPolicy
 from wheeltapper.training.datasets.labels import segments_of
 from wheeltapper.training.datasets.registry import load_series
 from wheeltapper.training.datasets.series import SensorSeries
@@ -25,8 +26,7 @@ from wheeltapper.training.detectors.vae_lstm.train import VaeLstmDetector, chose
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.torch_detector import SCORING_BATCH, held_out_scores
 from wheeltapper.training.fitting.trainer import WindowSource
-from wheeltapper.training.judging.evaluation import Report, evaluate_bundle, score_rows
-from wheeltapper.training.judging.metrics.alarms import alarm_spans
+from wheeltapper.training.judging.evaluation import Report, evaluate_bundle, run_bundle
 from wheeltapper.training.judging.metrics.nab import nab_raw_score, normalised
 from wheeltapper.training.judging.metrics.ranking import vus_by_ranks
 from wheeltapper.training.judging.metrics.thresholded import point_adjusted_f1, point_f1
@@ -234,15 +234,15 @@ def _judge(detector: VaeLstmDetector, bundle: Bundle, part: TestPart) -> Judged:
     series = part.series
     labels = sequence_labels(part.marked, len(series.test), detector.window)
     point, adjusted = best_f1(labels, sequence_scores(detector, series.test))
-    scores = score_rows(bundle, series.test)
-    report = evaluate_bundle(bundle, series, floors=False, scores=scores)
-    return Judged(point, adjusted, report, nab_earned(part, scores.calibrated))
+    windows = WindowPolicy(stride=1)
+    run = run_bundle(bundle, series, windows=windows)
+    report = evaluate_bundle(bundle, series, windows=windows, floors=False, run=run)
+    return Judged(point, adjusted, report, nab_earned(part, [alarm.rows.opened for alarm in run.alarms]))
 
 
-def nab_earned(part: TestPart, calibrated: np.ndarray) -> float:
-    """NAB's raw score of the first rows of all alarms that [T] calibrated scores open; windows without one cost."""
-    opened = np.array([start for start, _ in alarm_spans(calibrated)], dtype=np.int64)
-    return nab_raw_score(part.windows, opened, len(calibrated), part.probation)
+def nab_earned(part: TestPart, opened: Sequence[int]) -> float:
+    """NAB's raw score of alarms that open at these rows; windows without one cost."""
+    return nab_raw_score(part.windows, np.array(opened, dtype=np.int64), len(part.series.test), part.probation)
 
 
 def _oracle_table(parts: dict[str, TestPart], windows: dict[str, int], results: dict[str, list[Judged]]) -> Table:

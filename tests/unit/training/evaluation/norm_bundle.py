@@ -56,7 +56,13 @@ def norm_graph(mean: np.ndarray, deviation: np.ndarray, window: int, lag: int) -
 
 
 def write_norm_bundle(
-    path: Path, series: SensorSeries, *, window: int = 4, lag: int = 0, alarm_level: float | None = None
+    path: Path,
+    series: SensorSeries,
+    *,
+    window: int = 4,
+    lag: int = 0,
+    stride: int = 1,
+    alarm_level: float | None = None,
 ) -> Bundle:
     """Fit the norm on a series' train part; the alarm level is twice the largest train score unless given."""
     mean, deviation = np.nanmean(series.train, axis=0), np.maximum(np.nanstd(series.train, axis=0), 1e-3)
@@ -83,6 +89,7 @@ def write_norm_bundle(
         sampling_interval_s=series.sampling_interval_s,
         window=window,
         lag=lag,
+        stride=stride,
         inputs=(TensorSpec(name="window", shape=("N", window, channels), dtype="float32"),),
         outputs=(
             TensorSpec(name="score", shape=("N",), dtype="float32"),

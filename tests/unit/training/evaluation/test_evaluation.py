@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,13 @@ from tests.unit.training.evaluation.norm_bundle import write_norm_bundle
 from wheeltapper.cli import main
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.policies import AlarmPolicy, WindowPolicy
 from wheeltapper.training.datasets.registry import load_series
 from wheeltapper.training.datasets.series import LabelledSegment, SensorSeries
-from wheeltapper.training.judging.evaluation import evaluate_bundle, score_rows
+from wheeltapper.training.judging.evaluation import evaluate_bundle, run_bundle
 from wheeltapper.training.judging.metrics.localization import truth_matrix
 from wheeltapper.training.judging.metrics.ranking import auc_pr, vus
+from wheeltapper.training.judging.stream_run import StreamRun, run_as_stream
 
 MINUTE = 60_000_000
 
@@ -54,14 +56,34 @@ def squares(bundle: Bundle, series: SensorSeries, values: np.ndarray) -> np.ndar
     return ((values - mean) / deviation) ** 2
 
 
+def raw_scores(bundle: Bundle, series: SensorSeries, values: np.ndarray) -> np.ndarray:
+    """[T] raw scores of other values of the test part."""
+    run = run_as_stream(bundle, values, series.test_ts)
+    return run.by_row(run.raw)
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """Scores of every row."""
+
+    raw: np.ndarray
+    calibrated: np.ndarray
+    contribution: np.ndarray
+
+
+def by_row(run: StreamRun) -> RowScores:
+    return RowScores(run.by_row(run.raw), run.by_row(run.calibrated), run.by_row(run.contribution))
+
+
 def test_every_row_gets_the_score_of_its_window(bundle: Bundle, series: SensorSeries) -> None:
-    scores = score_rows(bundle, series.test)
+    run = run_bundle(bundle, series)
+    scores = by_row(run)
     expected = squares(bundle, series, series.test)
     # The window is 4 rows: rows 0..2 hold the score of row 3.
     np.testing.assert_allclose(scores.raw[3:], expected.sum(axis=1)[3:], rtol=1e-4)
     np.testing.assert_allclose(scores.contribution[3:], expected[3:], rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(scores.raw[:3], scores.raw[3])
-    assert scores.first_scored == 3
+    assert run.first_scored == 3
     calibration = bundle.manifest.calibration
     assert scores.calibrated.min() == 0.0
     worst = int(scores.raw.argmax())
@@ -72,16 +94,17 @@ def test_every_row_gets_the_score_of_its_window(bundle: Bundle, series: SensorSe
 
 def test_lag_moves_scores_to_the_rows_they_belong_to(tmp_path: Path, series: SensorSeries) -> None:
     lagging = write_norm_bundle(tmp_path / "lagging", series, window=6, lag=2)
-    scores = score_rows(lagging, series.test)
+    run = run_bundle(lagging, series)
+    scores = by_row(run)
     expected = squares(lagging, series, series.test).sum(axis=1)
     np.testing.assert_allclose(scores.raw[3:238], expected[3:238], rtol=1e-4)
     # The last two rows would need rows that have not come: they keep the last score.
     np.testing.assert_array_equal(scores.raw[238:], scores.raw[237])
-    assert scores.first_scored == 3
+    assert run.first_scored == 3
 
 
 def test_stride_holds_the_last_score(bundle: Bundle, series: SensorSeries) -> None:
-    dense, sparse = score_rows(bundle, series.test), score_rows(bundle, series.test, stride=5)
+    dense, sparse = (by_row(run_bundle(bundle, series, windows=WindowPolicy(stride=stride))) for stride in (1, 5))
     np.testing.assert_array_equal(sparse.raw[3::5], dense.raw[3::5])
     np.testing.assert_array_equal(sparse.raw[4:8], dense.raw[3])
 
@@ -89,10 +112,9 @@ def test_stride_holds_the_last_score(bundle: Bundle, series: SensorSeries) -> No
 def test_missing_values_are_carried_forward(bundle: Bundle, series: SensorSeries) -> None:
     test = series.test.copy()
     test[100:105, 2] = np.nan
-    scores = score_rows(bundle, test)
     held = series.test.copy()
     held[100:105, 2] = series.test[99, 2]
-    np.testing.assert_array_equal(scores.raw, score_rows(bundle, held).raw)
+    np.testing.assert_array_equal(raw_scores(bundle, series, test), raw_scores(bundle, series, held))
 
 
 def test_before_the_first_value_a_channel_counts_as_usual(tmp_path: Path, bundle: Bundle, series: SensorSeries) -> None:
@@ -101,12 +123,12 @@ def test_before_the_first_value_a_channel_counts_as_usual(tmp_path: Path, bundle
     windows = bundle.golden()["window"]  # the reference windows of this bundle are the same two
     filled = test.copy()
     filled[:5, 2] = np.median(windows.reshape(-1, 3), axis=0)[2]
-    np.testing.assert_array_equal(score_rows(bundle, test).raw, score_rows(bundle, filled).raw)
+    np.testing.assert_array_equal(raw_scores(bundle, series, test), raw_scores(bundle, series, filled))
 
 
 def test_report_agrees_with_the_metrics_of_the_scores(bundle: Bundle, series: SensorSeries) -> None:
     report = evaluate_bundle(bundle, series)
-    scores = score_rows(bundle, series.test)
+    scores = by_row(run_bundle(bundle, series))
     assert series.test_labels is not None
     assert (report.vus_pr, report.vus_roc) == pytest.approx(vus(series.test_labels, scores.raw), abs=1e-9)
     assert report.auc_pr == auc_pr(series.test_labels, scores.raw)
@@ -119,6 +141,17 @@ def test_report_agrees_with_the_metrics_of_the_scores(bundle: Bundle, series: Se
     assert report.affiliation_f1_random_floor is not None
     assert report.affiliation_f1_random_floor < 0.8
     assert report.hit_rate_100 == report.ndcg_150 == report.ips_100 == 1.0
+
+
+def test_the_settings_decide_what_is_an_alarm(bundle: Bundle, series: SensorSeries) -> None:
+    # given faults of ten and of five rows
+    # when an alert takes seven windows in a row, then only the longer one is found, once the seventh has come
+    report = evaluate_bundle(bundle, series, alarms=AlarmPolicy(min_duration=7), floors=False)
+    assert (report.events_found, report.alarms, report.detection_delay_s) == (1, 1, 6 * 60.0)
+    assert report.settings["threshold"]["min_duration"] == 7
+    # when the raise level is beyond any score, then nothing is, and no row is flagged
+    report = evaluate_bundle(bundle, series, alarms=AlarmPolicy(raise_level=1e6), floors=False)
+    assert (report.events_found, report.alarms, report.point_f1) == (0, 0, 0.0)
 
 
 def test_floors_stand_beside_and_know_nothing_of_the_test_part(bundle: Bundle, series: SensorSeries) -> None:
@@ -161,13 +194,17 @@ def test_other_channels_are_refused(bundle: Bundle, series: SensorSeries) -> Non
 
 def test_too_few_rows_and_endless_scores_are_refused(tmp_path: Path, bundle: Bundle, series: SensorSeries) -> None:
     with pytest.raises(InputError, match="its window is 4 rows, the test part has 3"):
-        score_rows(bundle, series.test[:3])
+        run_as_stream(bundle, series.test[:3], series.test_ts[:3])
     with pytest.raises(InputError, match="stride is 0"):
-        score_rows(bundle, series.test, stride=0)
+        run_bundle(bundle, series, windows=WindowPolicy(stride=0))
+    # every row is a gap of its own: no window fills
+    far = 1000 * series.test_ts
+    with pytest.raises(InputError, match=r"no stretch of the test part's 240 rows fills a window of 4 rows.* 239 gaps"):
+        run_as_stream(bundle, series.test, far, windows=WindowPolicy(max_gap_intervals=10))
     huge = series.test.copy()
     huge[7] = 3e38
     with pytest.raises(InputError, match=r"the score of row 7 is inf \(1 of 237 are not finite\)"):
-        score_rows(bundle, huge)
+        raw_scores(bundle, series, huge)
 
 
 def test_without_labels_only_alarms_are_counted(bundle: Bundle, series: SensorSeries) -> None:

@@ -2,73 +2,59 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from wheeltapper.stream.alerts import AlertLifecycle, RuleState
 
-from wheeltapper.stream.settings import ThresholdSettings
-from wheeltapper.training.judging.metrics.alarms import alarm_metrics, alarm_spans
+from wheeltapper.training.judging.metrics.alarms import AlarmRows, alarm_metrics
 
 
-def scores_of(rows: int, **levels: tuple[int, int, float]) -> np.ndarray:
-    values = np.full(rows, 0.1)
-    for start, stop, level in levels.values():
-        values[start:stop] = level
-    return values
-
-
-def test_an_alarm_lasts_until_ten_rows_below_the_clear_level() -> None:
-    # Above the level at 10..12, then between clear level and level, then 9 quiet rows, then loud again: one alarm.
-    scores = scores_of(60, high=(10, 12, 1.2), middle=(12, 20, 0.9), again=(29, 30, 1.0))
-    assert alarm_spans(scores) == [(10, 30)]
-    # One quiet row more, and the alarm has cleared in between.
-    scores = scores_of(60, high=(10, 12, 1.2), middle=(12, 20, 0.9), again=(30, 31, 1.0))
-    assert alarm_spans(scores) == [(10, 20), (30, 31)]
-    # Loud without reaching the level: no alarm. Still on at the end: it lasts to the last loud row.
-    assert alarm_spans(scores_of(60, loud=(10, 40, 0.99))) == []
-    assert alarm_spans(scores_of(60, late=(55, 60, 2.0))) == [(55, 60)]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_alarms_are_the_streams_alerts(seed: int) -> None:
-    # given scores that cross both levels again and again
-    rng = np.random.default_rng(seed)
-    scores = np.abs(np.cumsum(rng.normal(0, 0.25, 800)) % 2.4 - 1.2) * rng.choice(
-        [0.3, 1.0, 1.3], 800, p=[0.5, 0.3, 0.2]
-    )
-    # when the stream's own rule goes over them, row by row
-    lifecycle, state = AlertLifecycle(ThresholdSettings()), RuleState()
-    opened, cleared = [], []
-    for row, score in enumerate(scores.tolist()):
-        step = lifecycle.step(state, score, row, 1.0)
-        if step == "opened":
-            opened.append(row)
-        elif step == "cleared":
-            cleared.append(row)
-            lifecycle.end(state)
-    # then the same alarms begin at the same rows, and end ten quiet rows before the stream clears them
-    spans = alarm_spans(scores)
-    assert [start for start, _ in spans] == opened
-    assert [stop + 9 for _, stop in spans][: len(cleared)] == cleared
+def at_once(start: int, stop: int) -> AlarmRows:
+    """An alarm that opens with its first row."""
+    return AlarmRows(start, start, stop)
 
 
 def test_recall_delay_and_false_alarms_by_hand() -> None:
     labels = np.zeros(1440, dtype=np.uint8)
     labels[100:120] = labels[300:310] = labels[500:560] = 1
-    scores = scores_of(
-        1440,
-        late=(106, 108, 1.5),  # found after 6 rows
-        already=(290, 302, 1.5),  # on before the segment begins: delay 0, and no false alarm
-        false=(700, 701, 3.0),
-        other=(900, 910, 3.0),
-    )
-    metrics = alarm_metrics(labels, scores, sampling_interval_s=60.0)
+    alarms = [
+        at_once(106, 108),  # found after 6 rows
+        at_once(290, 302),  # on before the segment begins: delay 0, and no false alarm
+        at_once(700, 701),  # false
+        at_once(900, 910),  # false
+    ]
+    metrics = alarm_metrics(labels, alarms, sampling_interval_s=60.0)
     assert (metrics.events, metrics.found, metrics.recall) == (3, 2, pytest.approx(2 / 3))
     assert metrics.delay_s == pytest.approx(3 * 60.0)  # the median of 6 min and 0
     assert (metrics.alarms, metrics.false_alarms) == (4, 2)
     assert metrics.false_alarms_per_day == pytest.approx(2.0)
 
 
+def test_the_first_alarm_of_a_segment_says_the_delay() -> None:
+    # given a segment that three alarms meet
+    labels = np.zeros(200, dtype=np.uint8)
+    labels[100:160] = 1
+    # when they are judged, then it was found once, with the first of them, and none is false
+    metrics = alarm_metrics(labels, [at_once(110, 115), at_once(130, 140), at_once(158, 180)], 1.0)
+    assert (metrics.found, metrics.delay_s, metrics.false_alarms) == (1, 10.0, 0)
+
+
+def test_an_alarm_that_opens_late_is_late_but_not_false() -> None:
+    # given a rule that opens with the third window in a row, eight rows apart, and a fault of twelve rows
+    labels = np.zeros(200, dtype=np.uint8)
+    labels[100:112] = 1
+    # when its alarm dates from the fault, but opens behind it
+    metrics = alarm_metrics(labels, [AlarmRows(104, 120, 128)], 1.0)
+    # then the fault is found, and the delay is until somebody could hear of it
+    assert (metrics.found, metrics.false_alarms, metrics.delay_s) == (1, 0, 20.0)
+
+
+def test_alarms_that_end_where_a_segment_begins_are_false() -> None:
+    labels = np.zeros(100, dtype=np.uint8)
+    labels[50:60] = 1
+    metrics = alarm_metrics(labels, [at_once(40, 50), at_once(60, 65)], 1.0)
+    assert (metrics.found, metrics.false_alarms) == (0, 2)
+
+
 def test_without_labels_every_alarm_is_false() -> None:
-    metrics = alarm_metrics(np.zeros(1440, np.uint8), scores_of(1440, one=(5, 9, 2.0)), 30.0)
+    metrics = alarm_metrics(np.zeros(1440, np.uint8), [at_once(5, 9)], 30.0)
     assert metrics.recall is None
     assert metrics.delay_s is None
     assert metrics.false_alarms_per_day == pytest.approx(2.0)  # one in half a day
@@ -77,5 +63,5 @@ def test_without_labels_every_alarm_is_false() -> None:
 def test_nothing_found() -> None:
     labels = np.zeros(50, np.uint8)
     labels[10:20] = 1
-    metrics = alarm_metrics(labels, np.zeros(50), 1.0)
+    metrics = alarm_metrics(labels, [], 1.0)
     assert (metrics.recall, metrics.delay_s, metrics.alarms) == (0.0, None, 0)

@@ -28,7 +28,7 @@ from wheeltapper.training.detectors.vae_lstm.stages import clipped_gradients, co
 from wheeltapper.training.detectors.vae_lstm.train import chosen_options, fit_vae_lstm, train_vae_lstm
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.prepared import prepare
-from wheeltapper.training.judging.evaluation import score_rows
+from wheeltapper.training.judging.stream_run import run_as_stream
 
 TINY = {"l_win": "24", "l_seq": "3", "hidden": "32", "code": "4", "windows_per_epoch": "256"}
 
@@ -209,6 +209,7 @@ def test_bug_8_what_was_evaluated_is_what_the_stream_scores(series: SensorSeries
     chosen = Settings(scoring=ScoringSettings(publish_scores=True), windows=WindowSettings(max_gap_intervals=5))
     times = 60_000_000 * np.arange(150)
     times[100:] += 3_600_000_000
+    evaluated = run_as_stream(bundle, series.test, times, windows=chosen.windows)
     for sizes in ([1], [150], [7, 30]):
         messages = [
             message_of(
@@ -220,12 +221,9 @@ def test_bug_8_what_was_evaluated_is_what_the_stream_scores(series: SensorSeries
         told = parsed(outputs, "scores")
         found = {time: raw for part in told for time, raw in zip(part["time"], part["raw"], strict=True)}
         quality = {time: share for part in told for time, share in zip(part["time"], part["quality"], strict=True)}
-        # then both stretches are scored from their 24th row on, as the evaluation scores each of them
+        # then both stretches are scored from their 24th row on, as the evaluation scores them
         assert list(found) == [*times[23:100], *times[123:]]
-        for stretch in (slice(0, 100), slice(100, 150)):
-            evaluated = score_rows(bundle, series.test[stretch])
-            assert evaluated.first_scored == 23
-            streamed = [found[time] for time in times[stretch][23:]]
-            np.testing.assert_allclose(streamed, evaluated.raw[23:], rtol=1e-4)
+        assert evaluated.scored_rows.tolist() == [*range(23, 100), *range(123, 150)]
+        np.testing.assert_allclose(list(found.values()), evaluated.raw, rtol=1e-4)
         # and rows that are not there yet lower the quality
         assert [quality[times[row]] for row in (23, 47, 71, 99)] == pytest.approx([24 / 72, 48 / 72, 1, 1])

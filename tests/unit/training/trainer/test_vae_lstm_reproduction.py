@@ -76,17 +76,14 @@ def test_bug_2_both_test_parts_of_machine_temp_are_scored(data_root: Path) -> No
 def test_alarms_earn_by_their_first_row(data_root: Path) -> None:
     if not (data_root / "nab" / "vae_lstm").is_dir():
         pytest.skip("needs nab/vae_lstm, the authors' splits")
-    # given the second part of machine_temp, and alarms from the first row of each window on
+    # given the second part of machine_temp, when nothing opens, then its two windows cost
     part = parts_of(data_root / "nab", "machine_temp")[1]
-    calibrated = np.zeros(len(part.series.test))
-    assert nab_earned(part, calibrated) == -2
-    for start, stop in part.windows:
-        calibrated[start:stop] = 2.0
-    # then all is earned; and less where one begins late
-    assert nab_earned(part, calibrated) == pytest.approx(2.0)
+    assert nab_earned(part, []) == -2
+    # when alarms open with the first row of each window, then all is earned; and less where one opens late
+    opened = [int(start) for start, _ in part.windows]
+    assert nab_earned(part, opened) == pytest.approx(2.0)
     start, stop = part.windows[0]
-    calibrated[start : (start + stop) // 2] = 0.0
-    assert 1.5 < nab_earned(part, calibrated) < 1.95
+    assert 1.5 < nab_earned(part, [(start + stop) // 2, *opened[1:]]) < 1.95
 
 
 def test_missing_data_is_named(tmp_path: Path) -> None:
