@@ -1,8 +1,9 @@
 """Compare the CPU seconds of a test run with the committed budget: `python -m tests.budget JUNIT_FILE TIER [--write]`.
 
 Only tests that compute are judged, not those in tests/integration and tests/chaos: what a waiting process spends depends on
-how long it waits. Seconds are divided by the speed of the machine during the run (`tests.helpers.spent`), so that another
-machine, or a busy one, gives about the same number. The exit code is 1 where it is over the budget by more than a quarter.
+how long it waits. Seconds are divided by the speed of the machine during the run (`tests.helpers.spent`), so that a slower
+machine gives about the same number. It warns and never fails: on a machine that others keep busy (load 6 on 2 cores), the same
+tests took 14 to 23 % more than at load 4 even so, as caches are shared.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from xml.etree import ElementTree
 BUDGET = Path(__file__).with_name("budget.json")
 # CPU seconds of the yardstick on the machine on which budgets were first measured.
 REFERENCE_YARDSTICK_S = 0.0060
-TELL_ABOVE, FAIL_ABOVE = 1.10, 1.25
+WARN_ABOVE = 1.25
 # A run of fewer tests than this share of the budget's is a part of the tier, and proves nothing about it.
 WHOLE = 0.95
 # Groups below this are not shown one by one.
@@ -62,8 +63,8 @@ def read_run(path: Path) -> Run:
     return Run(tests, dict(seconds), REFERENCE_YARDSTICK_S / statistics.median(yardsticks))
 
 
-def judge(run: Run, budget: dict[str, object]) -> tuple[list[str], bool]:
-    """Lines to print, and whether the run keeps to the budget."""
+def compare(run: Run, budget: dict[str, object]) -> list[str]:
+    """What to print: the sum, and where it grew if it is more than a quarter over the budget."""
     allowed: dict[str, float] = budget["seconds"]  # type: ignore[assignment]
     found = run.computing()
     total, most = sum(found.values()), sum(allowed.values())
@@ -73,23 +74,23 @@ def judge(run: Run, budget: dict[str, object]) -> tuple[list[str], bool]:
         f"the others at the reference's speed ({run.speed:.2f} times it): {total:.0f}, budget {most:.0f} ({total / most - 1:+.0%})"
     ]
     if run.tests < WHOLE * int(budget["tests"]):  # type: ignore[call-overload]
-        lines.append(f"{run.tests} of {budget['tests']} tests: a part of the tier, which is not judged")
-        return lines, True
-    if total <= TELL_ABOVE * most:
-        return lines, True
+        return [
+            *lines,
+            f"{run.tests} of {budget['tests']} tests: a part of the tier, which says nothing about the whole",
+        ]
+    if total <= WARN_ABOVE * most:
+        return lines
+    lines.append(
+        f"warning: tests need {total / most - 1:.0%} more CPU time than tests/budget.json allows; make them cheaper, move "
+        "what guards no landing to `make nightly` (mark: nightly), or write a new budget with the reason in the commit: "
+        "python -m tests.budget FILE TIER --write. What grew:"
+    )
     grown = sorted(found, key=lambda group: allowed.get(group, 0.0) - found[group])
-    lines += [
+    return lines + [
         f"  {group}: {found[group]:.0f}, budget {allowed.get(group, 0.0):.0f}"
         for group in grown[:5]
         if found[group] - allowed.get(group, 0.0) > SMALL_S
     ]
-    kept = total <= FAIL_ABOVE * most
-    lines.append(
-        f"{'warning' if kept else 'error'}: tests need {total / most - 1:.0%} more CPU time than tests/budget.json allows; "
-        "make them cheaper, move what guards no landing to `make nightly` (mark: nightly), or, with a reason in the "
-        "commit, write a new budget: python -m tests.budget FILE TIER --write"
-    )
-    return lines, kept
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -104,9 +105,13 @@ def main(arguments: list[str] | None = None) -> int:
         seconds = {group: round(value, 1) for group, value in sorted(run.computing().items())}
         budgets[asked.tier] = {"tests": run.tests, "seconds": seconds}
         BUDGET.write_text(json.dumps(budgets, indent=2, sort_keys=True) + "\n")
-    lines, kept = judge(run, budgets[asked.tier])
-    print("\n".join(lines))
-    return 0 if kept else 1
+    if asked.tier not in budgets:
+        print(
+            f"tests/budget.json has no budget for {asked.tier}; write one: python -m tests.budget FILE {asked.tier} --write"
+        )
+        return 0
+    print("\n".join(compare(run, budgets[asked.tier])))
+    return 0
 
 
 if __name__ == "__main__":

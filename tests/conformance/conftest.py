@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.conformance.test_detectors import SETTINGS
 from tests.conformance.trained import is_network
 
 
-def _marked(name: str) -> object:
-    return pytest.param(name, marks=pytest.mark.export) if is_network(name) else name
-
-
-@pytest.fixture(params=[_marked(name) for name in SETTINGS])
+@pytest.fixture(params=SETTINGS)
 def name(request: pytest.FixtureRequest) -> str:
     """Every detector."""
     return str(request.param)
 
 
-@pytest.fixture(params=[_marked(name) for name in SETTINGS if is_network(name)])
+@pytest.fixture(params=[name for name in SETTINGS if is_network(name)])
 def network(request: pytest.FixtureRequest) -> str:
     """Those that torch trains, step by step."""
     return str(request.param)
@@ -28,3 +26,13 @@ def network(request: pytest.FixtureRequest) -> str:
 def one_pass(request: pytest.FixtureRequest) -> str:
     """Those that are fitted in one pass, in no time."""
     return str(request.param)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Networks are exported here."""
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        asked = parameters.get("network", parameters.get("name"))
+        if item.path.parent == Path(__file__).parent and isinstance(asked, str) and is_network(asked):
+            item.add_marker(pytest.mark.export)
