@@ -22,11 +22,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wheeltapper.models.training_rows import carry_forward
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.bundle.store import REFERENCE
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.fitting.training_rows import carry_forward
 from wheeltapper.training.judging.floors import floor_scores
 from wheeltapper.training.judging.metrics.alarms import alarm_metrics
 from wheeltapper.training.judging.metrics.localization import localization_metrics, random_localization, truth_matrix

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wheeltapper.models.training_rows import carry_forward, training_rows
 from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.fitting.training_rows import carry_forward, training_rows
 
 RANDOM_SEEDS = 3
 PCA_COMPONENTS = 10

@@ -17,8 +17,9 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.labels import runs
 from wheeltapper.training.datasets.registry import load_series
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions, train_detector
+from wheeltapper.training.detectors.registry import train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
+from wheeltapper.training.fitting.options import ExtraData, TrainOptions
 from wheeltapper.training.judging.evaluation import (
     RowScores,
     evaluate_bundle,
@@ -78,7 +79,7 @@ def _detector(job: Job) -> dict[str, Any]:
         settings=settings,
         device=job.device,
         budget_s=job.budget_s,
-        related=partial(_series, job.dataset, job.folder),
+        extra_data=ExtraData(related=partial(_series, job.dataset, job.folder)),
     )
     wall, processor = time.perf_counter(), time.process_time()
     fitted, held_out = train_detector(job.detector, series, options)
