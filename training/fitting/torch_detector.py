@@ -104,7 +104,7 @@ class TorchScorer:
     def run(self, windows: np.ndarray) -> GraphOutput:
         """[n, W, C] float32, raw units, to what the contract says."""
         with torch.no_grad():
-            values = self._detector.graph(torch.from_numpy(np.ascontiguousarray(windows, dtype=np.float32)))
+            values = self._detector.graph(torch.from_numpy(np.array(windows, dtype=np.float32)))
         named = {name: value.numpy() for name, value in zip(self._detector.outputs, values, strict=True)}
         return GraphOutput(
             score=named["score"],
