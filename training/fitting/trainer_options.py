@@ -22,7 +22,7 @@ class TrainerOptions(DetectorSettings):
         progress: show a progress bar (one line an epoch where the output is no terminal).
     """
 
-    epochs: Annotated[int, Field(ge=1, description="passes at most; `--epochs` goes before it")] = 4
+    epochs: Annotated[int, Field(ge=1, description="at most so many passes; `--epochs` overrides it")] = 4
     batch_size: Annotated[int, Field(ge=1, description="windows a step")] = 128
     learning_rate: Annotated[float, Field(gt=0, description="Adam's, in the first epoch")] = 1e-4
     learning_rate_decay: Annotated[float, Field(gt=0, description="factor of the learning rate after each epoch")] = 0.5

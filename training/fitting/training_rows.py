@@ -48,11 +48,11 @@ def channel_medians(runs: Sequence[np.ndarray]) -> np.ndarray:
     return medians
 
 
-def carry_forward(values: np.ndarray, typical: np.ndarray) -> np.ndarray:
-    """Replace each NaN of [T, C] by the channel's last value, before the first one by `typical` [C]."""
+def carry_forward(values: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Replace each NaN of [T, C] by the channel's last value, ahead of the first one by `before` [C]."""
     missing = np.isnan(values)
     if not missing.any():
         return values
     rows = np.where(missing, 0, np.arange(len(values))[:, None])
     filled = np.take_along_axis(values, np.maximum.accumulate(rows, axis=0), axis=0)
-    return np.where(np.isnan(filled), typical.astype(values.dtype), filled)
+    return np.where(np.isnan(filled), before.astype(values.dtype), filled)

@@ -173,6 +173,8 @@ def test_stride_scores_every_nth_window() -> None:
     np.testing.assert_array_equal(third.score, every.score[::3])
     np.testing.assert_array_equal(third.time, every_nth(every, 3).time)
     assert third.interval_s == every_nth(every, 3).interval_s == 180.0
+    # and they know for which stride they are
+    assert (every.stride, third.stride, every_nth(every, 3).stride, every_nth(third, 2).stride) == (1, 3, 3, 6)
     assert third.days == pytest.approx(every.days, rel=0.01)
 
 
