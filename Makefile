@@ -2,9 +2,9 @@
 #
 #   make setup          .venv with the exact versions of constraints.txt
 #   make demo           broker, training, live alerts, summary and plot; DEMO="--option ..." passes options on
-#   make check          lint, types, tests that need no broker, no real data, no export: @CHECK@ on two cores
-#   make test           what guards a landing: lint, types, and all tests but those of the night: @TEST@ on two cores
-#   make nightly        every test, and property tests with far more examples, others every time: @NIGHTLY@
+#   make check          lint, types, tests that need no broker, no real data, no export: about 100 s on two cores
+#   make test           what guards a landing: lint, types, and all tests but those of the night: about 9 minutes on two cores
+#   make nightly        every test, and property tests with far more examples, others every time: about an hour
 #   make lint           ruff and mypy alone
 #   make bench          measure against other frameworks on a real Kafka; BENCH="--option ..." passes options on
 #   make clean          caches and build products; `make distclean` takes the virtual environments too

@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from wheeltapper.schemas.bundle.graph import GraphOutput
 
 
 @runtime_checkable
 class FittedDetector(Protocol):
-    """A fitted detector, ready to be bundled.
+    """A fitted detector, ready to be bundled; not changed once it is fitted."""
 
-    Attributes:
-        detector: its name, e.g. 'range-bands'.
-        version: raised when the same training data would give other scores.
-        window: W, rows. The graph takes [N, W, C] float32 in raw units.
-        lag: rows between the scored row and the window's last.
-        parameters: settings worth reading in the manifest (JSON types).
-        warnings: blind spots found while fitting, one sentence each.
+    @property
+    def detector(self) -> str:
+        """Its name, e.g. 'range-bands'."""
+        ...
 
-    A detector that can score before a machine's window is full has one more, `warm_up`: rows after which it can. Its graph
-    then takes windows whose first W - warm_up rows, or fewer, are NaN in every channel: rows that have not been yet.
-    """
+    @property
+    def version(self) -> int:
+        """Raised when the same training data would give other scores."""
+        ...
 
-    detector: str
-    version: int
-    window: int
-    lag: int
-    parameters: dict[str, Any]
-    warnings: tuple[str, ...]
+    @property
+    def window(self) -> int:
+        """W, rows. The graph takes [N, W, C] float32 in raw units."""
+        ...
+
+    @property
+    def lag(self) -> int:
+        """Rows between the scored row and the window's last."""
+        ...
+
+    @property
+    def warm_up(self) -> int | None:
+        """Rows of a machine after which it can score, where that is before the window is full; None where it needs all.
+
+        Where it is a number, the graph takes windows whose first W - warm_up rows, or fewer, are NaN in every channel: rows that
+        have not been yet.
+        """
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Settings worth reading in the manifest (JSON types)."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Blind spots found while fitting, one sentence each."""
+        ...
 
     def onnx_bytes(self) -> bytes:
         """The graph under the contract of `wheeltapper.schemas.bundle.graph`, opset >= 17."""
@@ -38,11 +62,24 @@ class FittedDetector(Protocol):
         ...
 
 
-def where_torch_is(build: Callable[[], bytes]) -> bytes | None:
-    """What `build` gives, which imports torch itself; None where torch is not installed."""
-    try:
-        return build()
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        return None
+class WindowScorer(Protocol):
+    """What scores windows: an ONNX graph (`wheeltapper.schemas.bundle.graph.Graph`), or a torch module in its place."""
+
+    @property
+    def window(self) -> int:
+        """W, rows."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        ...
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Sizes of batches that it takes without padding, ascending."""
+        ...
+
+    def run(self, windows: np.ndarray) -> GraphOutput:
+        """[n, W, C] float32, raw units, to what the contract says."""
+        ...

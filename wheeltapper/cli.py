@@ -59,7 +59,11 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         child = commands.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:] + ".", formatter_class=HelpFormatter
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=HelpFormatter,
+            conflict_handler="resolve",  # a command may have a --help of its own
         )
         if name == command:
             importlib.import_module(f"wheeltapper.commands.{name}").add_arguments(child)

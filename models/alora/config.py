@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from wheeltapper.schemas.errors import InputError
+from pydantic import Field
+
+from wheeltapper.models.settings import DetectorSettings
 
 Padding = Literal["replicate", "causal", "circular"]
 Reduction = Literal["sum", "mean"]
@@ -17,77 +19,69 @@ Localization = Literal["paper", "backward", "error"]
 WIDTH_LIMIT = 512
 
 
-@dataclass(frozen=True, slots=True)
-class AloraConfig:
-    """The detector's own settings; how it is trained is `wheeltapper.training.detectors.alora.train.AloraOptions`.
+@dataclass(frozen=True)
+class AloraConfig(DetectorSettings):
+    """The detector's own settings; how it is trained is `wheeltapper.training.fitting.trainer_options.TrainerOptions`."""
 
-    Attributes:
-        window: T, rows.
-        width: wanted number of embedding features d; the data may offer fewer (see `embed.choose_pairs`).
-        layers, heads: L and H; heads are cut to the width where channels are very few.
-        dropout: of the embedding and of the attention's output.
-        padding: of the moving average of three rows along time. 'replicate' (default) repeats the edge row; 'causal'
-            looks back only; 'circular' is the authors' code, where the newest row is smoothed with the oldest one.
-        cover_channels: True lets every channel that moves take part in at least one pair; False is the paper's
-            choice of pairs by correlation alone, which can leave a channel unseen.
-        alora_lambda: weight of the rank penalty.
-        alora_reduction: of the penalty over the batch. 'sum' is the authors' code: its weight grows with the batch;
-            'mean' does not depend on it ('mean' with lambda * batch equals 'sum').
-        penalty_skip: r, how many of the largest singular values are free.
-        penalty_gamma: gamma of the Geman penalty sigma / (sigma + gamma).
-        score: 'product' = error times rank (ALoRa); 'error' and 'rank' are its ablations.
-        rank: 'hard' = number of singular values above the threshold; 'smooth' = the same with a logistic edge,
-            fewer ties.
-        rank_threshold: h1; None chooses it on held-out normal windows (see `rank.choose_threshold`).
-        localization: 'paper' = q Kn; 'backward' = blame carried from outputs back to inputs; 'error' = q alone.
-        localization_top: k, how many contributions of a channel are kept; 0 keeps all.
-        input_clip: standardised inputs are cut to +-this many standard deviations, so that no finite reading
-            overflows float32. Far outside of what a train part of less than `input_clip` squared rows can contain.
-        scale: 'train' standardises by the train part, 'given' takes values as they come (see `wheeltapper.training.fitting.prepared`).
+    DETECTOR: ClassVar[str] = "alora"
 
-    Raises:
-        InputError: a setting out of its range.
-    """
-
-    window: int = 20
-    width: int = WIDTH_LIMIT
-    layers: int = 3
-    heads: int = 8
-    dropout: float = 0.0
-    padding: Padding = "replicate"
-    cover_channels: bool = True
-    alora_lambda: float = 10.0
-    alora_reduction: Reduction = "sum"
-    penalty_skip: int = 1
-    penalty_gamma: float = 1.0
-    score: Score = "product"
-    rank: Rank = "hard"
-    rank_threshold: float | None = None
-    localization: Localization = "paper"
-    localization_top: int = 2
-    input_clip: float = 1000.0
-    scale: Literal["train", "given"] = "train"
-
-    def __post_init__(self) -> None:
-        for name, value, least in (
-            ("window", self.window, 3),  # the moving average spans three rows
-            ("width", self.width, 1),
-            ("layers", self.layers, 1),
-            ("heads", self.heads, 1),
-            ("penalty_skip", self.penalty_skip, 0),
-            ("localization_top", self.localization_top, 0),
-        ):
-            if value < least:
-                raise InputError(f"ALoRa's {name} is {value}, expected at least {least}")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"ALoRa's dropout is {self.dropout}, expected 0 to below 1")
-        if self.input_clip <= 0 or self.penalty_gamma <= 0:
-            raise InputError(
-                f"ALoRa's input_clip is {self.input_clip} and penalty_gamma {self.penalty_gamma}, expected both above 0"
-            )
-        if self.rank_threshold is not None and not 0 < self.rank_threshold < 1:
-            # An attention matrix's rows sum to 1, so its largest singular value is at least 1.
-            raise InputError(f"ALoRa's rank_threshold is {self.rank_threshold}, expected between 0 and 1")
+    # The moving average spans three rows.
+    window: Annotated[int, Field(ge=3, description="rows")] = 20
+    width: Annotated[int, Field(ge=1, description="embedding features; the data may offer fewer")] = WIDTH_LIMIT
+    layers: Annotated[int, Field(ge=1, description="encoder layers")] = 3
+    heads: Annotated[int, Field(ge=1, description="attention heads; cut to the width where channels are very few")] = 8
+    dropout: Annotated[float, Field(ge=0, lt=1, description="of the embedding and of the attention's output")] = 0.0
+    padding: Annotated[
+        Padding,
+        Field(
+            description="of the moving average of three rows: `replicate` repeats the edge row, `causal` looks back only, `circular` is the authors' code, where the newest row is smoothed with the oldest one"
+        ),
+    ] = "replicate"
+    cover_channels: Annotated[
+        bool,
+        Field(
+            description="every channel that moves takes part in at least one pair; false is the paper's choice of pairs by correlation alone, which can leave a channel unseen"
+        ),
+    ] = True
+    alora_lambda: Annotated[float, Field(ge=0, description="weight of the rank penalty")] = 10.0
+    alora_reduction: Annotated[
+        Reduction,
+        Field(
+            description="of the penalty over the batch: `sum` is the authors' code, whose weight grows with the batch; `mean` does not depend on it"
+        ),
+    ] = "sum"
+    penalty_skip: Annotated[int, Field(ge=0, description="how many of the largest singular values are free")] = 1
+    penalty_gamma: Annotated[float, Field(gt=0, description="gamma of the Geman penalty sigma / (sigma + gamma)")] = 1.0
+    score: Annotated[
+        Score, Field(description="`product` is error times rank; `error` and `rank` are its ablations")
+    ] = "product"
+    rank: Annotated[
+        Rank,
+        Field(
+            description="`hard` counts singular values above the threshold; `smooth` does so with a logistic edge, which gives fewer ties"
+        ),
+    ] = "hard"
+    # An attention matrix's rows sum to 1, so its largest singular value is at least 1.
+    rank_threshold: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="h1, singular values above it count; none chooses it on held-out normal windows"),
+    ] = None
+    localization: Annotated[
+        Localization,
+        Field(
+            description="`paper` is q Kn; `backward` carries blame from outputs back to inputs; `error` is the squared error alone"
+        ),
+    ] = "paper"
+    localization_top: Annotated[
+        int, Field(ge=0, description="how many contributions of a channel are kept; 0 keeps all")
+    ] = 2
+    input_clip: Annotated[
+        float, Field(gt=0, description="standard deviations beyond which a value counts no further")
+    ] = 1000.0
+    scale: Annotated[
+        Literal["train", "given"],
+        Field(description="`train` standardises by the train part, `given` takes values as they come"),
+    ] = "train"
 
 
 PRESETS: dict[str, AloraConfig] = {

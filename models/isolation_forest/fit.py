@@ -24,113 +24,31 @@ Liu, Ting, Zhou, *Isolation Forest*, ICDM 2008; attribution as for decision tree
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
-from wheeltapper.models.fitted import where_torch_is
-from wheeltapper.models.isolation_forest.trees import Trees, average_depth, grow
-from wheeltapper.models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling, recency_weights, still_step
-from wheeltapper.models.training_rows import training_rows
-from wheeltapper.schemas.errors import InputError
-
-DETECTOR = "isolation-forest"
-VERSION = 1
-
-LEAST_ROWS = 50
+from wheeltapper.models.isolation_forest.fitted import FittedForest
+from wheeltapper.models.isolation_forest.graph import build_graph
+from wheeltapper.models.isolation_forest.settings import ForestSettings
+from wheeltapper.models.isolation_forest.trees import average_depth, grow
+from wheeltapper.models.row_scaling import fit_row_scaling, still_step
+from wheeltapper.models.training_rows import TrainingRows
 
 
-@dataclass(frozen=True)
-class ForestSettings:
-    """
-    Attributes:
-        window: W, rows; 1 judges each row alone.
-        half_life: rows, of the average over the window.
-        trees: number of trees; samples: rows that each is grown on.
-        outside: whether values outside of the training range count by their distance.
-        clip: of g, and of the embedding in standard deviations.
-        scale: 'train' or 'given'; of the embedding alone, as cuts and ranges do not depend on how a channel is scaled.
-    """
-
-    window: int = 16
-    half_life: float = 8.0
-    trees: int = 100
-    samples: int = 256
-    outside: bool = True
-    clip: float = CLIP
-    scale: Scale = "train"
-
-    def __post_init__(self) -> None:
-        """
-        Raises:
-            InputError: a setting outside of its range.
-        """
-        for name, least in (("window", 1), ("trees", 1), ("samples", 2)):
-            if getattr(self, name) < least:
-                raise InputError(f"isolation-forest: {name} is {getattr(self, name)}, expected {least} or more")
-        for name in ("half_life", "clip"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"isolation-forest: {name} is {getattr(self, name)}, expected a number above 0")
-
-    def row_weights(self) -> np.ndarray:
-        """w [W] float64, sum 1."""
-        return recency_weights(self.window, self.half_life)
-
-
-@dataclass
-class IsolationForest:
-    """A grown forest; a `wheeltapper.models.fitted.FittedDetector`. Not to be changed once fitted.
-
-    Attributes:
-        low, high: [C] float32, the range of training, raw units.
-        reach: [C] float64, raw units: what counts as one range, `high - low`; of a channel that never moved a guess.
-        trees: of raw rows; depths in cuts.
-        usual_depth: c.
-    """
-
-    settings: ForestSettings
-    scaling: RowScaling
-    low: np.ndarray
-    high: np.ndarray
-    reach: np.ndarray
-    trees: Trees
-    usual_depth: float
-    seed: int = 0
-    warnings: tuple[str, ...] = ()
-    detector: str = field(default=DETECTOR, init=False)
-    version: int = field(default=VERSION, init=False)
-    window: int = field(init=False)
-    lag: int = field(default=0, init=False)
-    parameters: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.window = self.settings.window
-        self.parameters = asdict(self.settings) | {"usual_depth": self.usual_depth, "seed": self.seed}
-
-    @property
-    def channels(self) -> int:
-        return self.scaling.channels
+class IsolationForest(FittedForest):
+    """A grown forest; a `wheeltapper.models.fitted.FittedDetector`."""
 
     def onnx_bytes(self) -> bytes:
-        """The graph; needs onnx."""
-        from wheeltapper.models.isolation_forest.graph import build_graph
-
         return build_graph(self)
 
-    def torchscript_bytes(self) -> bytes | None:
-        """The same graph for libtorch; None where torch is not installed."""
+    def build_torchscript(self) -> bytes:
+        from wheeltapper.models.isolation_forest.torchscript import build_torchscript
 
-        def build() -> bytes:
-            from wheeltapper.models.isolation_forest.torchscript import build_torchscript
-
-            return build_torchscript(self)
-
-        return where_torch_is(build)
+        return build_torchscript(self)
 
 
 def fit_isolation_forest(
-    runs: Sequence[np.ndarray],
+    rows: TrainingRows,
     settings: ForestSettings | None = None,
     *,
     seed: int = 0,
@@ -139,15 +57,10 @@ def fit_isolation_forest(
     """Fit on normal rows; needs scikit-learn.
 
     Args:
-        runs: [T_i, C] float, raw units, NaN where a sensor gave nothing.
-        seed: of samples and cuts.
+        seed: of samples and splits.
         channels: C names, for warnings.
-
-    Raises:
-        InputError: too few rows, or values that are not numbers.
     """
     settings = settings or ForestSettings()
-    rows = training_rows(runs, at_least=max(LEAST_ROWS, 2 * settings.window), detector=DETECTOR)
     scaling = fit_row_scaling(rows, settings.scale)
     values = np.concatenate(rows.runs)
     low, high = values.min(axis=0), values.max(axis=0)
@@ -162,5 +75,13 @@ def fit_isolation_forest(
             else f"constant in training, so no tree cuts them and no change of them is seen: {constant}"
         )
     return IsolationForest(
-        settings, scaling, low, high, reach, trees, average_depth(samples), seed, warnings=tuple(found)
+        settings=settings,
+        scaling=scaling,
+        low=low,
+        high=high,
+        reach=reach,
+        trees=trees,
+        usual_depth=average_depth(samples),
+        seed=seed,
+        warnings=tuple(found),
     )

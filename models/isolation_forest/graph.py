@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wheeltapper.models.isolation_forest.fit import IsolationForest
+from wheeltapper.models.isolation_forest.fitted import FittedForest
 from wheeltapper.models.isolation_forest.trees import LEAF, Trees
 from wheeltapper.models.onnx_builder import ML_DOMAIN, GraphBuilder
 from wheeltapper.models.row_scaling_graph import standardise
@@ -21,7 +21,7 @@ from wheeltapper.models.row_scaling_graph import standardise
 LEAST_SHORTENED = 1e-6
 
 
-def build_graph(fitted: IsolationForest) -> bytes:
+def build_graph(fitted: FittedForest) -> bytes:
     """The .onnx bytes, outputs `score`, `contribution`, `expected` (the median), `embedding` (the standardised row)."""
     settings = fitted.settings
     rows, width = settings.window, fitted.channels
@@ -64,7 +64,7 @@ def build_graph(fitted: IsolationForest) -> bytes:
     )
 
 
-def _beyond(graph: GraphBuilder, fitted: IsolationForest, filled: str) -> str:
+def _beyond(graph: GraphBuilder, fitted: FittedForest, filled: str) -> str:
     """How far each row lies outside of the training range, [N W, C]."""
     above = graph.node("Sub", filled, graph.constant(fitted.high))
     below = graph.node("Sub", graph.constant(fitted.low), filled)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from wheeltapper.models.isolation_forest.fit import IsolationForest
+from wheeltapper.models.isolation_forest.fitted import FittedForest
 from wheeltapper.models.isolation_forest.graph import LEAST_SHORTENED
 from wheeltapper.models.torchscript import script_bytes
 
 
-def build_torchscript(fitted: IsolationForest) -> bytes:
+def build_torchscript(fitted: FittedForest) -> bytes:
     """forward(window [N, W, C] float32) -> (score [N], contribution [N, C], expected [N, C], embedding [N, C])."""
     return script_bytes(ForestTwin(fitted))
 
@@ -18,7 +18,7 @@ def build_torchscript(fitted: IsolationForest) -> bytes:
 class ForestTwin(torch.nn.Module):
     """The formulas of `fit`: all trees go down one level at a time; a leaf's child is itself and changes nothing."""
 
-    def __init__(self, fitted: IsolationForest) -> None:
+    def __init__(self, fitted: FittedForest) -> None:
         super().__init__()
         trees = fitted.trees
         self.clip: float = fitted.settings.clip

@@ -11,12 +11,12 @@ import json
 
 import numpy as np
 
-from wheeltapper.models.kmeans_ad.fit import LEAST_SHAPE_DEVIATION, KMeansAD
+from wheeltapper.models.kmeans_ad.fitted import LEAST_SHAPE_DEVIATION, FittedKMeans
 from wheeltapper.models.onnx_builder import GraphBuilder
 from wheeltapper.models.row_scaling_graph import standardise
 
 
-def build_graph(fitted: KMeansAD) -> bytes:
+def build_graph(fitted: FittedKMeans) -> bytes:
     """The .onnx bytes, outputs `score`, `contribution`, `expected`, `embedding` (the window's mean, standardised)."""
     settings, scaling = fitted.settings, fitted.scaling
     rows, width = settings.window, fitted.channels

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from wheeltapper.models.kmeans_ad.fit import LEAST_SHAPE_DEVIATION, KMeansAD
+from wheeltapper.models.kmeans_ad.fitted import LEAST_SHAPE_DEVIATION, FittedKMeans
 from wheeltapper.models.torchscript import script_bytes
 
 
-def build_torchscript(fitted: KMeansAD) -> bytes:
+def build_torchscript(fitted: FittedKMeans) -> bytes:
     """forward(window [N, W, C] float32) -> (score [N], contribution [N, C], expected [N, C], embedding [N, C])."""
     return script_bytes(KMeansTwin(fitted))
 
@@ -17,7 +17,7 @@ def build_torchscript(fitted: KMeansAD) -> bytes:
 class KMeansTwin(torch.nn.Module):
     """The formulas of `fit`, on the same constants as the graph."""
 
-    def __init__(self, fitted: KMeansAD) -> None:
+    def __init__(self, fitted: FittedKMeans) -> None:
         super().__init__()
         self.clip: float = fitted.settings.clip
         self.centered: bool = fitted.settings.normalise != "none"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from wheeltapper.models.l2_norm.fit import L2Norm
+from wheeltapper.models.l2_norm.fitted import FittedL2Norm
 from wheeltapper.models.onnx_builder import GraphBuilder
 from wheeltapper.models.row_scaling_graph import standardise
 
 
-def build_graph(fitted: L2Norm) -> bytes:
+def build_graph(fitted: FittedL2Norm) -> bytes:
     """The .onnx bytes, outputs `score`, `contribution`, `expected` (the mean), `embedding` (the standardised row)."""
     settings = fitted.settings
     rows, width = settings.window, fitted.channels

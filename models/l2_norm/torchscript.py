@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from wheeltapper.models.l2_norm.fit import L2Norm
+from wheeltapper.models.l2_norm.fitted import FittedL2Norm
 from wheeltapper.models.torchscript import script_bytes
 
 
-def build_torchscript(fitted: L2Norm) -> bytes:
+def build_torchscript(fitted: FittedL2Norm) -> bytes:
     """forward(window [N, W, C] float32) -> (score [N], contribution [N, C], expected [N, C], embedding [N, C])."""
     return script_bytes(L2NormTwin(fitted))
 
@@ -17,7 +17,7 @@ def build_torchscript(fitted: L2Norm) -> bytes:
 class L2NormTwin(torch.nn.Module):
     """The formulas of `fit`, on the same constants as the graph."""
 
-    def __init__(self, fitted: L2Norm) -> None:
+    def __init__(self, fitted: FittedL2Norm) -> None:
         super().__init__()
         self.clip: float = fitted.settings.clip
         for name, values in {

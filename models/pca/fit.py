@@ -15,133 +15,46 @@ first components of such vectors (a delay embedding).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
-from wheeltapper.models.fitted import where_torch_is
-from wheeltapper.models.row_scaling import CLIP, RowScaling, Scale, fit_row_scaling, recency_weights
-from wheeltapper.models.training_rows import TrainingRows, training_rows
+from wheeltapper.models.pca.fitted import FittedPca
+from wheeltapper.models.pca.graph import build_graph
+from wheeltapper.models.pca.settings import PcaSettings
+from wheeltapper.models.row_scaling import RowScaling, fit_row_scaling
+from wheeltapper.models.training_rows import TrainingRows
 from wheeltapper.schemas.errors import InputError
-
-DETECTOR = "pca"
-VERSION = 1
 
 # After Sarfraz et al. (Quo Vadis, ICML 2024): how many components for how many channels.
 COMPONENTS_NARROW, COMPONENTS_WIDE, WIDE_CHANNELS = 10, 30, 50
 COMPONENTS_SINGLE_CHANNEL = 2
-# Fewer rows than that give no covariance worth the name.
-LEAST_ROWS = 100
 _BLOCK = 65_536
 
 
-@dataclass(frozen=True)
-class PcaSettings:
-    """
-    Attributes:
-        window: W, rows; 1 judges each row alone.
-        half_life: rows, of the average over the window; long windows need no more than a few of them.
-        components: k; None takes 10 below 50 channels, 30 from there on, 2 for a single channel; never more than half
-            of the channels that vary, or nothing would be left to look at.
-        clip: standardised values are cut there, so that no reading, however wild, overflows float32.
-        scale: 'train' standardises by the train part, 'given' takes values as they come.
-    """
-
-    window: int = 32
-    half_life: float = 4.0
-    components: int | None = None
-    clip: float = CLIP
-    scale: Scale = "train"
-
-    def __post_init__(self) -> None:
-        """
-        Raises:
-            InputError: a setting outside of its range.
-        """
-        if self.window < 1:
-            raise InputError(f"pca: window is {self.window} rows, expected 1 or more")
-        for name in ("half_life", "clip"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"pca: {name} is {getattr(self, name)}, expected a number above 0")
-        if self.components is not None and self.components < 1:
-            raise InputError(f"pca: components is {self.components}, expected 1 or more")
-
-    def row_weights(self) -> np.ndarray:
-        """w [W] float64, sum 1."""
-        return recency_weights(self.window, self.half_life)
-
-
-@dataclass
-class PcaError:
-    """Fitted PCA error; a `wheeltapper.models.fitted.FittedDetector`. Not to be changed once fitted.
-
-    Attributes:
-        scaling: of the rows, z = (x - mean) / std.
-        center: [F] float64, mean of z; F = C, or W for a single channel.
-        vectors: [F, k] float64, orthonormal columns; k may be 0.
-    """
-
-    settings: PcaSettings
-    scaling: RowScaling
-    center: np.ndarray
-    vectors: np.ndarray
-    warnings: tuple[str, ...] = ()
-    detector: str = field(default=DETECTOR, init=False)
-    version: int = field(default=VERSION, init=False)
-    window: int = field(init=False)
-    lag: int = field(default=0, init=False)
-    parameters: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.window = self.settings.window
-        self.parameters = asdict(self.settings) | {"components": self.vectors.shape[1]}
-
-    @property
-    def channels(self) -> int:
-        return self.scaling.channels
-
-    @property
-    def mean(self) -> np.ndarray:
-        """[C] float64, raw units."""
-        return self.scaling.mean
-
-    @property
-    def std(self) -> np.ndarray:
-        """[C] float64, raw units."""
-        return self.scaling.std
+class PcaError(FittedPca):
+    """Fitted PCA error; a `wheeltapper.models.fitted.FittedDetector`."""
 
     def onnx_bytes(self) -> bytes:
-        """The graph; needs onnx."""
-        from wheeltapper.models.pca.graph import build_graph
-
         return build_graph(self)
 
-    def torchscript_bytes(self) -> bytes | None:
-        """The same graph for libtorch; None where torch is not installed."""
+    def build_torchscript(self) -> bytes:
+        from wheeltapper.models.pca.torchscript import build_torchscript
 
-        def build() -> bytes:
-            from wheeltapper.models.pca.torchscript import build_torchscript
-
-            return build_torchscript(self)
-
-        return where_torch_is(build)
+        return build_torchscript(self)
 
 
 def fit_pca(
-    runs: Sequence[np.ndarray], settings: PcaSettings | None = None, *, channels: Sequence[str] | None = None
+    rows: TrainingRows, settings: PcaSettings | None = None, *, channels: Sequence[str] | None = None
 ) -> PcaError:
     """Fit on normal rows.
 
     Args:
-        runs: [T_i, C] float, raw units, NaN where a sensor gave nothing; contiguous in time within a run.
         channels: C names, for warnings.
 
     Raises:
-        InputError: too few rows, or values that are not numbers.
+        InputError: a single channel, and no run of rows as long as a window.
     """
     settings = settings or PcaSettings()
-    rows = training_rows(runs, at_least=max(LEAST_ROWS, 2 * settings.window), detector=DETECTOR)
     scaling = fit_row_scaling(rows, settings.scale)
     single = rows.channels == 1
     width = settings.window if single else rows.channels

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from wheeltapper.models.onnx_builder import GraphBuilder
-from wheeltapper.models.pca.fit import PcaError
+from wheeltapper.models.pca.fitted import FittedPca
 from wheeltapper.models.row_scaling_graph import standardise
 
 
-def build_graph(fitted: PcaError) -> bytes:
+def build_graph(fitted: FittedPca) -> bytes:
     """The .onnx bytes, outputs `score`, `contribution`, `expected`, `embedding` (the last row's components, or its
     standardised values where there are none; for a single channel the window's)."""
     settings = fitted.settings

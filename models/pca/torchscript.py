@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from wheeltapper.models.pca.fit import PcaError
+from wheeltapper.models.pca.fitted import FittedPca
 from wheeltapper.models.torchscript import script_bytes
 
 
-def build_torchscript(fitted: PcaError) -> bytes:
+def build_torchscript(fitted: FittedPca) -> bytes:
     """forward(window [N, W, C] float32) -> (score [N], contribution [N, C], expected [N, C], embedding [N, D])."""
     return script_bytes(PcaTwin(fitted))
 
@@ -17,7 +17,7 @@ def build_torchscript(fitted: PcaError) -> bytes:
 class PcaTwin(torch.nn.Module):
     """The formulas of `fit`, on the same constants as the graph."""
 
-    def __init__(self, fitted: PcaError) -> None:
+    def __init__(self, fitted: FittedPca) -> None:
         super().__init__()
         self.clip: float = fitted.settings.clip
         self.single: bool = fitted.channels == 1

@@ -8,117 +8,35 @@ same for what is left of the channels' variation after its first k components. D
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from wheeltapper.models.fitted import where_torch_is
+from wheeltapper.models.range_bands.fitted import CONSTANT_GAIN, Bands, FittedBands, ResidualView
+from wheeltapper.models.range_bands.graph import build_graph
 from wheeltapper.models.range_bands.settings import RESIDUAL_MIN_CHANNELS, RangeBandSettings
-from wheeltapper.models.training_rows import TrainingRows, training_rows
+from wheeltapper.models.training_rows import TrainingRows
 
-DETECTOR = "range-bands"
-VERSION = 2
-
-# A channel that never moved in training is measured by this gain instead: any change is a full step.
-CONSTANT_GAIN = 1e6
 # Channels with a smaller range than that cannot be told from constant ones in float32 arithmetic.
 TINIEST_RANGE = 1e-30
 # Standardised values need a floor, or a channel that hardly moves drowns the others' components.
 LEAST_STD = 0.01
 
 
-@dataclass(frozen=True)
-class Bands:
-    """One view's bands; every field is [C] float64, in the view's own scaled units.
-
-    Attributes:
-        low, high: the range of training; change_low, change_high: of the change against the recent past.
-        scale: what an excess is divided by.
-    """
-
-    low: np.ndarray
-    high: np.ndarray
-    change_low: np.ndarray
-    change_high: np.ndarray
-    scale: np.ndarray
-
-
-@dataclass(frozen=True)
-class ResidualView:
-    """z = clip((u - mean) / std, -clip, clip); r = (z - center) @ projector.
-
-    Attributes:
-        mean, std, center: [C] float64; projector: [C, C] float64, I - V V'.
-        bands: of r.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-    center: np.ndarray
-    projector: np.ndarray
-    bands: Bands
-
-
-@dataclass
-class RangeBands:
-    """Fitted range bands; a `wheeltapper.models.fitted.FittedDetector`. Not to be changed once fitted.
-
-    Attributes:
-        minimum: [C] float64, least value in training, raw units; 0 where values are taken as they come.
-        gain: [C] float64, 1 / (max - min), or `CONSTANT_GAIN`; 1 where values are taken as they come:
-            u = clip((x - minimum) * gain, clip_low, clip_high).
-        clip_low, clip_high: [C] float64.
-        average: [C] float64, mean of training, raw units: where the graph's float32 arithmetic is centred.
-        typical: [C] float64, raw units: stands for NaN.
-        bands: of u.
-        residual: the second view, None where it makes no sense or was switched off.
-    """
-
-    settings: RangeBandSettings
-    minimum: np.ndarray
-    gain: np.ndarray
-    clip_low: np.ndarray
-    clip_high: np.ndarray
-    average: np.ndarray
-    typical: np.ndarray
-    bands: Bands
-    residual: ResidualView | None
-    warnings: tuple[str, ...] = ()
-    detector: str = field(default=DETECTOR, init=False)
-    version: int = field(default=VERSION, init=False)
-    window: int = field(init=False)
-    lag: int = field(init=False)
-    parameters: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.window, self.lag = self.settings.window, self.settings.lag
-        # Whether the graph has the second view, which the settings only allow.
-        self.parameters = asdict(self.settings) | {"residual_view": self.residual is not None}
-
-    @property
-    def channels(self) -> int:
-        return len(self.minimum)
+class RangeBands(FittedBands):
+    """Fitted range bands; a `wheeltapper.models.fitted.FittedDetector`."""
 
     def onnx_bytes(self) -> bytes:
-        """The graph; needs onnx."""
-        from wheeltapper.models.range_bands.graph import build_graph
-
         return build_graph(self)
 
-    def torchscript_bytes(self) -> bytes | None:
-        """The same graph for libtorch; None where torch is not installed."""
+    def build_torchscript(self) -> bytes:
+        from wheeltapper.models.range_bands.torchscript import build_torchscript
 
-        def build() -> bytes:
-            from wheeltapper.models.range_bands.torchscript import build_torchscript
-
-            return build_torchscript(self)
-
-        return where_torch_is(build)
+        return build_torchscript(self)
 
 
 def fit_range_bands(
-    runs: Sequence[np.ndarray],
+    rows: TrainingRows,
     settings: RangeBandSettings | None = None,
     *,
     channels: Sequence[str] | None = None,
@@ -127,15 +45,10 @@ def fit_range_bands(
     """Fit on normal rows.
 
     Args:
-        runs: [T_i, C] float, raw units, NaN where a sensor gave nothing; contiguous in time within a run.
         channels: C names, for warnings.
         sampling_interval_s: seconds between rows, for warnings.
-
-    Raises:
-        InputError: fewer rows than two windows, or values that are not numbers.
     """
     settings = settings or RangeBandSettings()
-    rows = training_rows(runs, at_least=2 * settings.window, detector=DETECTOR)
     columns = [_scaled_column(rows, channel, settings) for channel in range(rows.channels)]
     minimum, gain, clip_low, clip_high, average = (
         np.array([getattr(column, name) for column in columns])

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wheeltapper.models.onnx_builder import GraphBuilder, rows_per_group
-from wheeltapper.models.range_bands.fit import CONSTANT_GAIN, RangeBands
+from wheeltapper.models.range_bands.fitted import CONSTANT_GAIN, FittedBands
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class ResidualConstants:
     view: ViewConstants
 
 
-def graph_constants(fitted: RangeBands) -> GraphConstants:
+def graph_constants(fitted: FittedBands) -> GraphConstants:
     """Fold the fitted parameters, in double precision, into what float32 arithmetic can use safely."""
     settings = fitted.settings
     constant = fitted.gain == CONSTANT_GAIN
@@ -152,7 +152,7 @@ def row_weights(scored_rows: int, half_life: float, lag: int) -> np.ndarray:
     return np.asarray(weights / weights.sum())
 
 
-def build_graph(fitted: RangeBands) -> bytes:
+def build_graph(fitted: FittedBands) -> bytes:
     """The .onnx bytes, outputs `score`, `contribution`, `expected`, `embedding` (3 C wide)."""
     settings, constants = fitted.settings, graph_constants(fitted)
     rows, kept, width = settings.window, settings.scored_rows, fitted.channels
@@ -235,7 +235,7 @@ def _clip(graph: GraphBuilder, tensor: str, wide: _Repeated, low: np.ndarray, hi
 
 def _view(
     graph: GraphBuilder,
-    fitted: RangeBands,
+    fitted: FittedBands,
     values: str,
     changes: str,
     bands: ViewConstants,
@@ -271,7 +271,7 @@ def _view(
     return graph.reshape(graph.node("MatMul", graph.constant(weights[None, :]), squared), (-1, fitted.channels))
 
 
-def _inside(graph: GraphBuilder, fitted: RangeBands, last: str, constants: GraphConstants) -> str:
+def _inside(graph: GraphBuilder, fitted: FittedBands, last: str, constants: GraphConstants) -> str:
     """[N, C] from the scored row: next to nothing, but in order."""
     settings = fitted.settings
     distance = graph.node(

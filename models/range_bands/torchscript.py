@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from wheeltapper.models.range_bands.fit import RangeBands
+from wheeltapper.models.range_bands.fitted import FittedBands
 from wheeltapper.models.range_bands.graph import ViewConstants, graph_constants
 from wheeltapper.models.torchscript import script_bytes
 
 
-def build_torchscript(fitted: RangeBands) -> bytes:
+def build_torchscript(fitted: FittedBands) -> bytes:
     """forward(window [N, W, C] float32) -> (score [N], contribution [N, C], expected [N, C], embedding [N, 3 C])."""
     return script_bytes(RangeBandsTwin(fitted))
 
@@ -18,7 +18,7 @@ def build_torchscript(fitted: RangeBands) -> bytes:
 class RangeBandsTwin(torch.nn.Module):
     """The formulas of `graph`, on the same constants."""
 
-    def __init__(self, fitted: RangeBands) -> None:
+    def __init__(self, fitted: FittedBands) -> None:
         super().__init__()
         settings, constants = fitted.settings, graph_constants(fitted)
         second = constants.second

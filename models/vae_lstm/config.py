@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
 
+from pydantic import Field
+
+from wheeltapper.models.settings import DetectorSettings
 from wheeltapper.schemas.errors import InputError
 
 Score = Literal["recent", "window", "sequence"]
@@ -16,69 +19,75 @@ PUBLISHED_HIDDEN = 512
 HIDDEN_STEPS = {24: 32, 48: 32, 144: 256}
 
 
-@dataclass(frozen=True, slots=True)
-class VaeLstmConfig:
-    """The detector's own settings; how the VAE is trained is `wheeltapper.training.fitting.trainer.TrainerOptions`.
+@dataclass(frozen=True)
+class VaeLstmConfig(DetectorSettings):
+    """The detector's own settings; how the VAE is trained is `wheeltapper.training.fitting.trainer_options.TrainerOptions`."""
 
-    Attributes:
-        l_win: rows of the short window that becomes one code: 24, 48 or 144.
-        l_seq: short windows in a row, the scored one included; the graph's window is l_win * l_seq rows.
-        code: numbers that a short window is compressed to.
-        hidden: width of the widest layers; 512 is the published network, less shrinks all its layers alike.
-        recon_weight: weight of the squared error against the KL divergence. 25 is what the authors' code comes to; the
-            Gaussian likelihood with their deviation of 0.1 asks for 50. The error is a sum over rows and channels, so many
-            channels want less.
-        score: 'recent' = error of the last short window, later rows weighing more; 'window' = of all its rows alike;
-            'sequence' = of all short windows but the first, as published.
-        lstm_epochs, lstm_batch_size, lstm_learning_rate, lstm_learning_rate_decay, lstm_patience: of the LSTM's training.
-        validation_share: last part of the train part, in time, that neither network sees.
-        input_clip: standardised inputs are cut to +-this.
-        scale: 'train' standardises by the train part, 'given' takes values as they come (see `wheeltapper.training.fitting.prepared`).
+    DETECTOR: ClassVar[str] = "vae-lstm"
 
-    Raises:
-        InputError: a setting out of its range.
-    """
+    l_win: Annotated[int, Field(description="rows of the short window that becomes one code: 24, 48 or 144")] = 48
+    l_seq: Annotated[
+        int,
+        Field(
+            ge=2,
+            description="short windows in a row, the scored one included; the graph's window is l_win * l_seq rows, and `--window` sets it",
+        ),
+    ] = 12
+    code: Annotated[int, Field(ge=1, description="numbers that a short window is compressed to")] = 6
+    hidden: Annotated[
+        int,
+        Field(
+            ge=32,
+            description="width of the widest layers; 512 is the published network, less shrinks all its layers alike",
+        ),
+    ] = PUBLISHED_HIDDEN
+    recon_weight: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="weight of the squared error against the KL divergence: 25 is what the authors' code comes to; the error is a sum over rows and channels, so many channels want less",
+        ),
+    ] = 25.0
+    score: Annotated[
+        Score,
+        Field(
+            description="`recent` is the error of the last short window, later rows weighing more; `window` of all its rows alike; `sequence` of all short windows but the first, as published"
+        ),
+    ] = "recent"
+    lstm_epochs: Annotated[int, Field(ge=1, description="of the LSTM's training; `--epochs` bounds it too")] = 20
+    lstm_batch_size: Annotated[int, Field(ge=1, description="sequences a step of the LSTM's training")] = 32
+    lstm_learning_rate: Annotated[float, Field(gt=0, description="of the LSTM's training")] = 2e-4
+    lstm_learning_rate_decay: Annotated[float, Field(gt=0, description="factor of that rate after each epoch")] = 1.0
+    lstm_patience: Annotated[
+        int, Field(ge=1, description="epochs without a better validation value until the LSTM's training stops")
+    ] = 5
+    validation_share: Annotated[
+        float, Field(gt=0, lt=1, description="last part of the train part, in time, that neither network sees")
+    ] = 0.2
+    input_clip: Annotated[
+        float, Field(gt=0, description="standard deviations beyond which a value counts no further")
+    ] = 1000.0
+    scale: Annotated[
+        Literal["train", "given"],
+        Field(description="`train` standardises by the train part, `given` takes values as they come"),
+    ] = "train"
 
-    l_win: int = 48
-    l_seq: int = 12
-    code: int = 6
-    hidden: int = PUBLISHED_HIDDEN
-    recon_weight: float = 25.0
-    score: Score = "recent"
-    lstm_epochs: int = 20
-    lstm_batch_size: int = 32
-    lstm_learning_rate: float = 2e-4
-    lstm_learning_rate_decay: float = 1.0
-    lstm_patience: int = 5
-    validation_share: float = 0.2
-    input_clip: float = 1000.0
-    scale: Literal["train", "given"] = "train"
-
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         if self.l_win not in WINDOW_LENGTHS:
             allowed = ", ".join(map(str, WINDOW_LENGTHS))
-            raise InputError(
-                f"VAE-LSTM's l_win is {self.l_win}, expected one of {allowed}: its networks are made for these lengths"
-            )
-        for name, value, least in (
-            ("l_seq", self.l_seq, 2),
-            ("code", self.code, 1),
-            ("lstm_epochs", self.lstm_epochs, 1),
-            ("lstm_batch_size", self.lstm_batch_size, 1),
-            ("lstm_patience", self.lstm_patience, 1),
-        ):
-            if value < least:
-                raise InputError(f"VAE-LSTM's {name} is {value}, expected at least {least}")
+            self.refuse("l_win", f"one of {allowed}: its networks are made for these lengths")
         step = HIDDEN_STEPS[self.l_win]
-        if self.hidden < step or self.hidden % step:
+        if self.hidden % step:
+            self.refuse("hidden", f"a multiple of {step} for l_win={self.l_win}")
+
+    def with_window(self, window: int) -> VaeLstmConfig:
+        """The same for windows of so many rows, a multiple of `l_win`."""
+        if window % self.l_win or window < 2 * self.l_win:
             raise InputError(
-                f"VAE-LSTM's hidden is {self.hidden}, expected a multiple of {step} for l_win={self.l_win}"
+                f"{self.DETECTOR}: window is {window}, expected a multiple of l_win={self.l_win}, two times that or more; or "
+                "set l_win to 24, 48 or 144"
             )
-        for positive in ("recon_weight", "input_clip", "lstm_learning_rate"):
-            if not getattr(self, positive) > 0:
-                raise InputError(f"VAE-LSTM's {positive} is {getattr(self, positive)}, expected above 0")
-        if not 0 < self.validation_share < 1:
-            raise InputError(f"VAE-LSTM's validation_share is {self.validation_share}, expected between 0 and 1")
+        return replace(self, l_seq=window // self.l_win)
 
     @property
     def window(self) -> int:

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.test_detectors import SETTINGS
 from tests.conformance.trained import is_network
+from wheeltapper.training.detectors.registry import DETECTORS
 
 
-@pytest.fixture(params=SETTINGS)
+@pytest.fixture(params=list(DETECTORS))
 def name(request: pytest.FixtureRequest) -> str:
     """Every detector."""
     return str(request.param)
 
 
-@pytest.fixture(params=[name for name in SETTINGS if is_network(name)])
+@pytest.fixture(params=[name for name in DETECTORS if is_network(name)])
 def network(request: pytest.FixtureRequest) -> str:
     """Those that torch trains, step by step."""
     return str(request.param)
 
 
-@pytest.fixture(params=[name for name in SETTINGS if not is_network(name)])
+@pytest.fixture(params=[name for name in DETECTORS if not is_network(name)])
 def one_pass(request: pytest.FixtureRequest) -> str:
     """Those that are fitted in one pass, in no time."""
     return str(request.param)

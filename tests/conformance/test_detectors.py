@@ -1,8 +1,8 @@
 """The battery that every detector of the registry has to pass; here what one usual machine shows.
 
-A new detector joins by an entry in `SETTINGS`: options with which it is fitted in a second or two. What it cannot meet by its
-nature goes into `EXCEPTIONS` with the reason; an exception that is none fails. How it fares on other machines is in
-`test_detectors_on_machines.py`, on the stream in `test_detectors_on_stream.py`; both take it from here.
+A new detector joins by its spec: `battery` holds options with which it is fitted in a second or two, `exceptions` what it cannot
+meet by its nature, with the reason; an exception that is none fails. How it fares on other machines is in
+`test_detectors_on_machines.py`, on the stream in `test_detectors_on_stream.py`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.conformance.trained import CHANNELS, ROWS, Trained, fit
-from tests.conformance.trained import trained as trained_on
+from tests.conformance.trained import CHANNELS, ROWS, fit, trained
 from tests.helpers.machines import make_series, normal_rows, windows_of
 from wheeltapper.schemas.bundle import open_bundle
 from wheeltapper.schemas.bundle.graph import GraphOutput
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.training.detectors.registry import DETECTORS, TrainOptions, train_detector
+from wheeltapper.training.detectors.registry import DETECTORS, train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.export_check import (
     RELATIVE_TOLERANCE,
@@ -33,75 +32,22 @@ from wheeltapper.training.fitting.export_check import (
     probe_windows,
 )
 
-# Detector -> options that make it small enough to be fitted many times.
-SETTINGS = {
-    "range-bands": TrainOptions(settings={"window": "48", "scored_rows": "16"}),
-    "pca": TrainOptions(settings={"window": "16"}),
-    "l2-norm": TrainOptions(settings={"window": "16"}),
-    "kmeans-ad": TrainOptions(settings={"window": "16", "clusters": "12"}),
-    "paano": TrainOptions(
-        window=16,
-        epochs=1,
-        settings={"width": "8", "windows_per_epoch": "128", "memory": "200", "memory_candidates": "400"},
-    ),
-    "isolation-forest": TrainOptions(settings={"trees": "20", "samples": "128"}),
-    "vae-lstm": TrainOptions(
-        window=48,
-        epochs=6,
-        settings={
-            "l_win": "24",
-            "hidden": "128",
-            "code": "8",
-            "batch_size": "64",
-            "learning_rate": "4e-3",
-            "lstm_batch_size": "64",
-            "lstm_learning_rate": "4e-3",
-        },
-    ),
-    "rl-vae": TrainOptions(
-        window=16,
-        epochs=3,
-        settings={"hidden": "32", "q_hidden": "8", "episodes": "3", "walkers": "64", "pool_limit": "400"},
-    ),
-    "alora": TrainOptions(
-        window=6,
-        epochs=2,
-        settings={
-            "preset": "small",
-            "width": "36",
-            "layers": "1",
-            "heads": "2",
-            "windows_per_epoch": "1024",
-            "learning_rate": "1e-2",
-        },
-    ),
-    "domain-adaptation": TrainOptions(
-        window=16,
-        settings={"iterations": "60", "channels": "8", "hidden": "8", "latent": "16", "batch_size": "32"},
-    ),
-}
-
-# (detector, promise) -> why it cannot keep it. The promises are the words given to `promised` in the tests.
-EXCEPTIONS: dict[tuple[str, str], str] = {
-    ("alora", "the disturbed channel is blamed"): (
-        "its paper's localization shares blame among channels that the network relates, which two epochs do not teach it"
-    ),
-    ("rl-vae", "a constant channel that moves triples the score"): (
-        "its Q-network multiplies the error of its VAE by a bounded factor, which may be below 1"
-    ),
+# The words given to `promised` in the tests of the battery.
+PROMISES = {
+    "disturbed windows score three times as much",
+    "the disturbed channel is blamed",
+    "a constant channel that moves is blamed",
+    "a constant channel that moves triples the score",
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-def trained(name: str, machine: str = "usual") -> Trained:
-    return trained_on(name, SETTINGS[name], machine)
-
-
 @contextmanager
 def promised(name: str, promise: str) -> Iterator[None]:
-    """What is asserted inside must hold, or must not where `EXCEPTIONS` says so: a stale exception fails."""
-    if (name, promise) not in EXCEPTIONS:
+    """What is asserted inside must hold, or must not where the spec says so: a stale exception fails."""
+    assert promise in PROMISES, f"add '{promise}' to PROMISES"
+    if promise not in DETECTORS[name].exceptions:
         yield
         return
     with pytest.raises(AssertionError):
@@ -113,9 +59,9 @@ def assert_same(found: GraphOutput, wanted: dict[str, np.ndarray], usual: dict[s
     assert all(value <= RELATIVE_TOLERANCE for value in worst.values()), f"{where}: {worst}"
 
 
-def test_every_detector_of_the_registry_is_here() -> None:
-    assert set(SETTINGS) == set(DETECTORS), "give each detector an entry in SETTINGS"
-    assert {detector for detector, _ in EXCEPTIONS} <= set(DETECTORS)
+def test_exceptions_are_from_promises_of_the_battery() -> None:
+    unknown = {name: set(spec.exceptions) - PROMISES for name, spec in DETECTORS.items()}
+    assert {name: promises for name, promises in unknown.items() if promises} == {}
 
 
 def test_graph_keeps_the_contract(name: str) -> None:
@@ -186,16 +132,18 @@ def test_torchscript_twin_agrees_with_the_graph(name: str) -> None:
 
 def test_same_seed_gives_the_same_detector(name: str) -> None:
     first = trained(name)
-    again = fit(name, SETTINGS[name], first.series)
-    assert again.model == first.model
-    np.testing.assert_array_equal(again.scores.score, first.scores.score)
+    again = fit(name, DETECTORS[name].battery, first.series, exported=False)
+    assert again.outcome() == first.outcome()
+    assert again.fitted.parameters == first.fitted.parameters
+    np.testing.assert_array_equal(again.scores.time, first.scores.time)
 
 
 def test_another_seed_gives_another_detector_where_the_registry_says_so(one_pass: str) -> None:
     # a network's seed is that of its weights and batches, which the tests of the trainer look at
     first = trained(one_pass)
-    other = fit(one_pass, replace(SETTINGS[one_pass], seed=SETTINGS[one_pass].seed + 1), first.series)
-    assert (other.model != first.model) == DETECTORS[one_pass].seeded
+    spec = DETECTORS[one_pass]
+    other = fit(one_pass, replace(spec.battery, seed=spec.battery.seed + 1), first.series)
+    assert (other.outcome() != first.outcome()) == spec.seeded
 
 
 def test_held_out_scores_are_in_order_and_of_the_train_part(name: str) -> None:
@@ -262,11 +210,11 @@ def test_a_missing_value_in_a_window_is_no_alarm(name: str) -> None:
 def test_too_short_a_train_part_is_refused_in_one_line(name: str) -> None:
     series = make_series(normal_rows(40, 5))
     with pytest.raises(InputError) as error:
-        train_detector(name, series, SETTINGS[name])
+        train_detector(name, series, DETECTORS[name].battery)
     assert "40" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_unknown_setting_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="no setting 'nonsense'"):
-        train_detector(name, trained(name).series, replace(SETTINGS[name], settings={"nonsense": "1"}))
+        train_detector(name, trained(name).series, replace(DETECTORS[name].battery, settings={"nonsense": "1"}))

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conformance.test_detectors import SETTINGS, promised, trained
-from tests.conformance.trained import CHANNELS, Trained, is_network
-from tests.conformance.trained import trained as trained_with
+from tests.conformance.test_detectors import promised
+from tests.conformance.trained import CHANNELS, Trained, is_network, trained
 from tests.helpers.machines import normal_rows, windows_of
+from wheeltapper.training.detectors.registry import DETECTORS
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.export_check import probe_windows
 
@@ -68,10 +68,11 @@ def test_many_channels(name: str, tmp_path: Path) -> None:
 
 def published(name: str) -> Trained:
     """Fitted to values as they were published, and given no time where it is trained step by step."""
-    options = replace(SETTINGS[name], settings={**SETTINGS[name].settings, "scale": "given"})
+    battery = DETECTORS[name].battery
+    options = replace(battery, settings={**battery.settings, "scale": "given"})
     if is_network(name):
         options = replace(options, epochs=100_000, budget_s=0.05)
-    return trained_with(name, options, "published")
+    return trained(name, "published", options)
 
 
 def test_values_are_taken_as_given_where_asked_for(name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.conformance.test_detectors import trained
+from tests.conformance.trained import trained
 from tests.helpers.machines import normal_rows
 from tests.unit.stream.feeds import block_of, events_of, feed, message_of, parsed, row_by_row, scores_of
 from wheeltapper.schemas.sensor_block import SensorBlock

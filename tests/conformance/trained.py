@@ -1,30 +1,26 @@
 """Every detector fitted once to each kind of machine, for all tests of the battery.
 
-A network's export takes longer than its training here. So one machine serves several tests, and a network that comes out
-the same to the last bit is not exported again.
+A network's export takes longer than its training here. So one machine serves several tests, and a network is exported on the usual
+machine, where graph and torch are proven to agree, and for bundles; on other machines the network itself is asked.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
-from io import BytesIO
-from unittest import mock
+from functools import cache, cached_property
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tests.helpers.machines import make_series, normal_rows
-from wheeltapper.models.fitted import FittedDetector
+from wheeltapper.models.fitted import FittedDetector, WindowScorer
 from wheeltapper.schemas.bundle import Graph
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import DETECTORS, TrainOptions, train_detector
+from wheeltapper.training.detectors.registry import DETECTORS, train_detector
 from wheeltapper.training.fitting.calibration import CalibrationScores
+from wheeltapper.training.fitting.options import TrainOptions
 
 CHANNELS = 9
 ROWS = 2000
@@ -32,15 +28,39 @@ ROWS = 2000
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted detector, what it was fitted to, its held-out scores and its graph."""
+    """A fitted detector, what it was fitted to, its held-out scores and what scores windows by it.
+
+    Attributes:
+        exported: True where that is its ONNX graph, False where it is the network itself.
+    """
 
     series: SensorSeries
     fitted: FittedDetector
     scores: CalibrationScores
-    model: bytes
+    exported: bool = True
 
-    def graph(self) -> Graph:
-        return Graph(self.model, device="cpu")
+    @cached_property
+    def model(self) -> bytes:
+        """Its graph, .onnx bytes."""
+        return self.fitted.onnx_bytes()
+
+    def graph(self) -> WindowScorer:
+        """What scores windows."""
+        if self.exported:
+            return Graph(self.model, device="cpu")
+        from wheeltapper.training.fitting.torch_detector import TorchDetector, TorchScorer
+
+        assert isinstance(self.fitted, TorchDetector)
+        return TorchScorer(self.fitted)
+
+    def outcome(self) -> dict[str, bytes]:
+        """What another fit must share to be the same detector: weights and constants of a network, else the graph."""
+        if not is_network(self.fitted.detector):
+            return {"model": self.model}
+        from wheeltapper.training.fitting.torch_detector import TorchDetector
+
+        assert isinstance(self.fitted, TorchDetector)
+        return {name: value.numpy().tobytes() for name, value in self.fitted.graph.state_dict().items()}
 
 
 def is_network(name: str) -> bool:
@@ -82,18 +102,22 @@ MACHINES: dict[str, Callable[[], SensorSeries]] = {
 _trained: dict[tuple[str, str], Trained] = {}
 
 
-def trained(name: str, options: TrainOptions, machine: str = "usual") -> Trained:
-    """The detector on that machine, fitted at the first call."""
+def trained(name: str, machine: str = "usual", options: TrainOptions | None = None) -> Trained:
+    """The detector on that machine, fitted at the first call; options are those of its spec where none are given."""
     if (name, machine) not in _trained:
-        _trained[name, machine] = fit(name, options, _series(machine))
+        _trained[name, machine] = fit(
+            name, options or DETECTORS[name].battery, _series(machine), exported=machine == "usual"
+        )
     return _trained[name, machine]
 
 
-def fit(name: str, options: TrainOptions, series: SensorSeries) -> Trained:
+def fit(name: str, options: TrainOptions, series: SensorSeries, *, exported: bool = True) -> Trained:
     """A new fit, with one thread so that it gives the same wherever it runs."""
-    with _one_export_of_equal_networks() if is_network(name) else threadpool_limits(1):
-        fitted, scores = train_detector(name, series, replace(options, device="cpu"))
-        return Trained(series, fitted, scores, fitted.onnx_bytes())
+    network = is_network(name)
+    by = "graph" if exported or not network else "torch"
+    with _one_thread_of_torch() if network else threadpool_limits(1):
+        fitted, scores = train_detector(name, series, replace(options, device="cpu", held_out_by=by))
+    return Trained(series, fitted, scores, exported=exported or not network)
 
 
 @cache
@@ -101,40 +125,13 @@ def _series(machine: str) -> SensorSeries:
     return MACHINES[machine]()
 
 
-_exports: dict[str, tuple[bytes, dict[str, float] | None]] = {}
-
-
 @contextmanager
-def _one_export_of_equal_networks() -> Iterator[None]:
-    """Equal means: the same TorchScript, which holds weights and constants."""
+def _one_thread_of_torch() -> Iterator[None]:
     import torch
-
-    from wheeltapper.training.fitting.torch_detector import TorchDetector
-
-    export = TorchDetector.onnx_bytes
-
-    def onnx_bytes(detector: TorchDetector) -> bytes:
-        if detector._onnx is None:
-            key = _fingerprint(detector.torchscript_bytes() or b"")
-            if key not in _exports:
-                _exports[key] = (export(detector), detector.parity)
-            detector._onnx, detector.parity = _exports[key]
-        return export(detector)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with mock.patch.object(TorchDetector, "onnx_bytes", onnx_bytes):
-            yield
+        yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _fingerprint(torchscript: bytes) -> str:
-    """Of code, weights and constants, without the numbers that torch gives to classes of one name."""
-    digest = hashlib.sha256()
-    with zipfile.ZipFile(BytesIO(torchscript)) as archive:
-        for entry in archive.infolist():
-            if "/code/" in entry.filename or "/constants/" in entry.filename or "/data/" in entry.filename:
-                digest.update(re.sub(rb"\.?___torch_mangle_\d+", b"", archive.read(entry)))
-    return digest.hexdigest()

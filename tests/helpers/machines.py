@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from wheeltapper.models.training_rows import TrainingRows
 from wheeltapper.training.datasets.clock import made_up_times
 from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.fitting.training_rows import training_rows
 
 
 def normal_rows(rows: int, channels: int, *, seed: int = 0, offset: float = 0.0) -> np.ndarray:
@@ -44,3 +46,8 @@ def windows_of(values: np.ndarray, window: int, step: int = 1) -> np.ndarray:
     """[n, window, C] float32, the windows that start every `step` rows."""
     view = np.lib.stride_tricks.sliding_window_view(values, window, axis=0)[::step]
     return np.ascontiguousarray(np.moveaxis(view, -1, 1), dtype=np.float32)
+
+
+def rows_of(*runs: np.ndarray) -> TrainingRows:
+    """Runs [T_i, C] as a detector is fitted on them."""
+    return training_rows(runs, at_least=1, detector="the detector")

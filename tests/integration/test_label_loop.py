@@ -25,10 +25,11 @@ from wheeltapper.schemas.events import LabelRequest
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.datasets.simulated import DAY, simulate
-from wheeltapper.training.detectors.registry import TrainOptions, train_detector
+from wheeltapper.training.detectors.registry import train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.label_files import read_answers
 from wheeltapper.training.fitting.labels import ANOMALOUS, LabelledWindows
+from wheeltapper.training.fitting.options import ExtraData, TrainOptions
 
 pytestmark = pytest.mark.broker
 
@@ -109,9 +110,7 @@ def test_a_worker_asks_an_operator_answers_training_learns(
     # given a pump's bundle, and a worker that saw two days of it, faults among them, and may ask
     series = simulate("pump-1", train_rows=3 * DAY, test_rows=2 * DAY)
     fitted, scores = train_detector("pca", series)
-    write_bundle(
-        fitted, series, tmp_path / "pca", scores=scores, false_alarms_per_day=0.25, stride=1, seed=0, torchscript=False
-    )
+    write_bundle(fitted, series, tmp_path / "pca", scores=scores, false_alarms_per_day=0.25, seed=0, torchscript=False)
     loop = Loop(broker, topics_prefix)
     create_topics(broker, topics_prefix, partitions=2)
     produce(broker, f"{topics_prefix}sensors", rows_as_messages(series))
@@ -164,8 +163,13 @@ def test_a_worker_asks_an_operator_answers_training_learns(
     }
 
     # when a detector that learns from labels is trained with them (its export is tested elsewhere, and takes its time)
-    monkeypatch.setattr("wheeltapper.training.detectors.rl_vae.train.held_out_scores", lambda *_, **__: scores)
-    options = TrainOptions(labelled=labelled, window=labelled.windows.shape[1], settings=TINY_RL_VAE, epochs=1)
+    options = TrainOptions(
+        window=labelled.windows.shape[1],
+        settings=TINY_RL_VAE,
+        epochs=1,
+        held_out_by="torch",
+        extra_data=ExtraData(labelled=labelled),
+    )
     learned, _ = train_detector("rl-vae", series, options)
     # then it knows all of them, and bought none
     known = {name: learned.parameters[name] for name in ("labels_known", "anomalies_known", "labels_bought")}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from wheeltapper.training.detectors.registry import DETECTORS
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOMS = ("schemas", "models", "training", "stream", "deploy", "wheeltapper")
 MAY_IMPORT = {
@@ -37,7 +39,7 @@ ABSENT_FROM_A_WORKER = (
 # The scorer measures the time that onnxruntime takes; no result depends on it.
 CORE_MAY = {"scoring.py": {"time"}}
 # These are fitted where there is neither torch nor scipy.
-EDGE_DETECTORS = ("range_bands", "pca", "l2_norm")
+EDGE_DETECTORS = [spec.folder for spec in DETECTORS.values() if spec.edge]
 
 
 def python_files(room: str) -> list[Path]:
@@ -211,8 +213,8 @@ def test_a_worker_starts_without_what_only_training_needs(modules: tuple[str, ..
 
 @pytest.mark.parametrize("detector", EDGE_DETECTORS)
 def test_edge_detectors_are_imported_without_torch(detector: str) -> None:
-    # given a fresh interpreter, when it imports the detector
-    loaded = modules_after(f"models.{detector}")
+    # given a fresh interpreter, when it imports what fits the detector
+    loaded = modules_after(f"wheeltapper.models.{detector}.fit", f"wheeltapper.training.detectors.{detector}.train")
     # then numpy and onnx were enough
     assert loaded & {"torch", "sklearn", "scipy", "pandas", "aeon", "numba"} == set()
 
@@ -225,3 +227,35 @@ def test_no_command_loads_torch_to_print_its_help() -> None:
     loaded = modules_after("wheeltapper.cli", *(f"wheeltapper.commands.{name}" for name in COMMANDS))
     # then torch stayed where it is
     assert "torch" not in loaded
+
+
+def test_what_is_known_of_detectors_is_cheap_to_import() -> None:
+    # when the registry and with it all specs are imported, then nothing that trains or exports came along
+    loaded = modules_after("wheeltapper.training.detectors.registry")
+    assert loaded & {"torch", "sklearn", "scipy", "onnx", "pandas", "aeon", "numba", "matplotlib"} == set()
+
+
+@pytest.mark.parametrize("package", ["models", "training/fitting", "training/detectors"])
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    # given who imports whom among the modules of a package, imports inside of functions included
+    modules = {
+        ".".join(("wheeltapper", *path.relative_to(CHECKOUT).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in python_files(package)
+    }
+    imports = {name: (imported_modules(path) & modules.keys()) - {name} for name, path in modules.items()}
+    # when modules that import none of the rest are taken away, again and again
+    while free := {name for name, needed in imports.items() if not needed & imports.keys()}:
+        imports = {name: needed for name, needed in imports.items() if name not in free}
+    # then none is left
+    assert imports == {}
+
+
+def test_what_detectors_share_knows_no_detector() -> None:
+    # given what is shared by all, when its imports are read
+    detectors = "wheeltapper.training.detectors"
+    wrong = {
+        path.name: sorted(name for name in imported_modules(path) if name.startswith(detectors))
+        for path in python_files("training/fitting")
+    }
+    # then none is of a detector or of the registry
+    assert {name: found for name, found in wrong.items() if found} == {}

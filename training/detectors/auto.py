@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from wheeltapper.models.range_bands import RangeBandSettings
+from wheeltapper.models.range_bands.settings import RangeBandSettings
 from wheeltapper.models.training_rows import moving_channels
 from wheeltapper.training.datasets.registry import DATASETS, dataset_info
 from wheeltapper.training.datasets.series import SensorSeries

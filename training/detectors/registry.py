@@ -1,152 +1,46 @@
 """Every detector that can be trained, behind one function: series in, fitted detector and held-out scores out.
 
-A new detector joins by one entry in `DETECTORS` and a function `train(series, options)`; its module is imported only
-when it is asked for, so that range bands and PCA need neither torch nor anything else of the training extra.
+A detector is a folder `training/detectors/<d>/` with a `spec.py` that holds `SPEC`; whatever folders there are, are found. What
+trains a detector is imported only when it is asked for, so that range bands and PCA need neither torch nor anything else of the
+training extra.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import cast
+import pkgutil
+from typing import Any
 
+import wheeltapper.training.detectors as folders
 from wheeltapper.models.fitted import FittedDetector
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.fitting.calibration import CalibrationScores
-from wheeltapper.training.fitting.labels import LabelledWindows
+from wheeltapper.training.fitting.options import TrainOptions
+from wheeltapper.training.fitting.spec import DetectorSpec
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """What every detector may be told; each takes what it has a use for.
+def find_detectors() -> dict[str, DetectorSpec[Any]]:
+    """Name to spec of every folder beside this file, the default detector first.
 
-    Attributes:
-        seed: of everything random.
-        epochs: at most that many, for trained networks; None is the detector's own default.
-        stride: rows between scored windows in the stream; held-out windows are scored as far apart.
-        window: W, rows; None is the detector's own default.
-        device: 'cpu', 'cuda' or 'auto', for trained networks.
-        threads: onnxruntime's, for scoring held-out windows.
-        checkpoint_folder: where an interrupted training goes on from; None starts anew each time.
-        progress: show what is going on.
-        settings: the detector's own, as text.
-        budget_s: seconds that training may take; a detector that is cut says so in its parameters as `cut_by_budget`.
-        labelled: windows that a person judged, for detectors that learn from labels.
-        related: other series, read on demand, for detectors that learn from other machines: data set's own name of an
-            entity to its series.
+    Raises:
+        TypeError: a spec whose name is not that of its folder: the tables would point nowhere.
     """
-
-    seed: int = 0
-    epochs: int | None = None
-    stride: int = 1
-    window: int | None = None
-    device: str = "auto"
-    threads: int = 1
-    checkpoint_folder: Path | None = None
-    progress: bool = False
-    settings: Mapping[str, str] = field(default_factory=dict)
-    budget_s: float | None = None
-    labelled: LabelledWindows | None = None
-    related: Callable[[str], SensorSeries] | None = None
-
-    def __post_init__(self) -> None:
-        """
-        Raises:
-            InputError: a number outside of its range.
-        """
-        for name, least in (("epochs", 1), ("stride", 1), ("window", 1), ("threads", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name} is {value}, expected {least} or more")
-        if self.budget_s is not None and not self.budget_s > 0:
-            raise InputError(f"budget is {self.budget_s} s, expected above 0")
+    found = []
+    for module in pkgutil.iter_modules(folders.__path__):
+        if not module.ispkg:
+            continue
+        spec: DetectorSpec[Any] = importlib.import_module(f"{folders.__name__}.{module.name}.spec").SPEC
+        if spec.folder != module.name:
+            raise TypeError(
+                f"training/detectors/{module.name}/spec.py: the name is '{spec.name}', expected the folder's"
+            )
+        found.append(spec)
+    return {spec.name: spec for spec in sorted(found, key=lambda spec: (spec.rank, spec.name))}
 
 
-Train = Callable[[SensorSeries, TrainOptions], tuple[FittedDetector, CalibrationScores]]
-
-
-@dataclass(frozen=True)
-class Detector:
-    """An entry of the registry.
-
-    Attributes:
-        summary: one line for help texts.
-        train: 'module:function', imported on use.
-        has_epochs: False for detectors that are fitted in one pass.
-        extra: the pip extra that it needs.
-        seeded: False where the seed changes nothing, so that one run says all.
-        learns_from_labels: True where `TrainOptions.labelled` makes a difference.
-    """
-
-    summary: str
-    train: str
-    has_epochs: bool = False
-    extra: str = "fit"
-    seeded: bool = True
-    learns_from_labels: bool = False
-
-
-DETECTORS = {
-    "range-bands": Detector(
-        "range bands, the default: fitted in seconds, explains itself",
-        "wheeltapper.training.detectors.range_bands.train:train_range_bands",
-        seeded=False,
-    ),
-    "pca": Detector(
-        "PCA reconstruction error: the floor that others have to beat",
-        "wheeltapper.training.detectors.pca.train:train_pca",
-        seeded=False,
-    ),
-    "l2-norm": Detector(
-        "L2 norm of the standardised row: what does not beat it has learnt nothing",
-        "wheeltapper.training.detectors.l2_norm.train:train_l2_norm",
-        seeded=False,
-    ),
-    "kmeans-ad": Detector(
-        "KMeansAD: distance to the nearest typical window",
-        "wheeltapper.training.detectors.kmeans_ad.train:train_kmeans_ad",
-    ),
-    "isolation-forest": Detector(
-        "isolation forest: how few random cuts set the row apart",
-        "wheeltapper.training.detectors.isolation_forest.train:train_isolation_forest",
-    ),
-    "paano": Detector(
-        "PaAno: distance of a patch's embedding to a memory of normal ones",
-        "wheeltapper.training.detectors.paano.train:train_paano",
-        has_epochs=True,
-        extra="training",
-    ),
-    "alora": Detector(
-        "ALoRa, a low-rank attention transformer",
-        "wheeltapper.training.detectors.alora.train:train_alora",
-        has_epochs=True,
-        extra="training",
-    ),
-    "vae-lstm": Detector(
-        "VAE-LSTM: codes of short windows, predicted from the codes before",
-        "wheeltapper.training.detectors.vae_lstm.train:train_vae_lstm",
-        has_epochs=True,
-        extra="training",
-    ),
-    "rl-vae": Detector(
-        "RL-VAE: a VAE of normal windows, and a Q-network that learns from few labels",
-        "wheeltapper.training.detectors.rl_vae.train:train_rl_vae",
-        has_epochs=True,
-        extra="training",
-        learns_from_labels=True,
-    ),
-    "domain-adaptation": Detector(
-        "DANN, MMD or CORAL: what other machines, or disturbances, teach about this one",
-        "wheeltapper.training.detectors.domain_adaptation.train:train_domain_adaptation",
-        has_epochs=True,
-        extra="training",
-        learns_from_labels=True,
-    ),
-}
+DETECTORS = find_detectors()
 
 
 def train_detector(
@@ -157,20 +51,18 @@ def train_detector(
     Raises:
         InputError: no such detector or setting, a library that is not installed, or a train part that it cannot use.
     """
-    entry = detector_entry(name)
-    module, _, function = entry.train.partition(":")
+    spec = detector_entry(name)
     try:
-        train = cast(Train, getattr(importlib.import_module(module), function))
-        return train(series, options or TrainOptions())
+        return spec.load_train()(series, options or TrainOptions())
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in ("models", "training", "schemas"):
+        if error.name is None or error.name.split(".")[0] == "wheeltapper":
             raise
         raise InputError(
-            f"{name} needs {error.name}, which is not installed: pip install 'wheeltapper[{entry.extra}]'"
+            f"{name} needs {error.name}, which is not installed: pip install 'wheeltapper[{spec.extra}]'"
         ) from error
 
 
-def detector_entry(name: str) -> Detector:
+def detector_entry(name: str) -> DetectorSpec[Any]:
     """
     Raises:
         InputError: no such detector.

@@ -10,9 +10,11 @@ import numpy as np
 
 from wheeltapper.schemas.bundle import Graph
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.imputation import carry_forward
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions
 from wheeltapper.training.fitting.calibration import MAX_WINDOWS, CalibrationScores, contiguous_runs, score_rows
+from wheeltapper.training.fitting.options import TrainOptions
+from wheeltapper.training.fitting.training_rows import channel_medians
 
 
 @dataclass
@@ -26,6 +28,7 @@ class BroughtGraph:
     version: int = 1
     parameters: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    warm_up: int | None = None
 
     def onnx_bytes(self) -> bytes:
         return self.model
@@ -104,8 +107,6 @@ def pack_graph(
 def _score_series(
     graph: Graph, series: SensorSeries, options: TrainOptions, lag: int, *, origin: str
 ) -> CalibrationScores:
-    from wheeltapper.models.training_rows import carry_forward, channel_medians
-
     values = carry_forward(series.train, channel_medians([series.train])).astype(np.float32)
     parts = [
         score_rows(
@@ -123,4 +124,5 @@ def _score_series(
         time=np.concatenate([part.time for part in parts]),
         interval_s=options.stride * series.sampling_interval_s,
         origin=origin,
+        stride=options.stride,
     )

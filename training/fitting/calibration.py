@@ -25,8 +25,7 @@ from functools import partial
 
 import numpy as np
 
-from wheeltapper.models.fitted import FittedDetector
-from wheeltapper.models.training_rows import channel_medians
+from wheeltapper.models.fitted import FittedDetector, WindowScorer
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.bundle.manifest import Calibration
 from wheeltapper.schemas.errors import InputError
@@ -37,6 +36,7 @@ from wheeltapper.stream.core.policies import AlarmPolicy, AlarmRules
 from wheeltapper.stream.core.tail import fit_tail
 from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY
 from wheeltapper.stream.core.windows import windows_of
+from wheeltapper.training.fitting.training_rows import channel_medians
 
 FALSE_ALARMS_PER_DAY = 0.25
 # Alarms that start the tail: a few more than a fit needs, few enough to be of one kind.
@@ -68,6 +68,7 @@ class CalibrationScores:
         interval_s: seconds between scored windows that follow each other.
         origin: how they were held out, for the manifest.
         warnings: what to know of them.
+        stride: rows between scored windows; an alarm level that comes from them holds for this stride alone.
     """
 
     score: np.ndarray
@@ -76,6 +77,7 @@ class CalibrationScores:
     origin: str
     embedding: np.ndarray | None = None
     warnings: tuple[str, ...] = field(default=())
+    stride: int = 1
 
     @property
     def days(self) -> float:
@@ -98,7 +100,7 @@ def contiguous_runs(times: np.ndarray, sampling_interval_s: float) -> list[slice
 
 
 def score_rows(
-    graph: Graph,
+    graph: WindowScorer,
     values: np.ndarray,
     times: np.ndarray,
     *,
@@ -132,6 +134,7 @@ def score_rows(
         interval_s=stride * sampling_interval_s,
         origin=origin,
         embedding=np.concatenate(embeddings) if embeddings else None,
+        stride=stride,
     )
 
 
@@ -143,6 +146,7 @@ def every_nth(scores: CalibrationScores, stride: int) -> CalibrationScores:
         time=scores.time[::stride],
         embedding=None if scores.embedding is None else scores.embedding[::stride],
         interval_s=stride * scores.interval_s,
+        stride=stride * scores.stride,
     )
 
 
@@ -204,6 +208,7 @@ def cross_fit_scores(
         time=np.concatenate([part.time for part in parts]),
         interval_s=stride * sampling_interval_s,
         origin=f"{blocks} blocks of the train part, each scored by a fit on the others",
+        stride=stride,
     )
 
 

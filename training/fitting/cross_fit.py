@@ -8,19 +8,35 @@ from collections.abc import Callable
 import numpy as np
 
 from wheeltapper.models.fitted import FittedDetector
+from wheeltapper.models.training_rows import TrainingRows
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions
 from wheeltapper.training.fitting.calibration import BLOCKS, CalibrationScores, contiguous_runs, cross_fit_scores
+from wheeltapper.training.fitting.options import TrainOptions
+from wheeltapper.training.fitting.training_rows import training_rows
 
 
 def fit_and_cross_fit(
     name: str,
     series: SensorSeries,
     options: TrainOptions,
-    fit: Callable[[list[np.ndarray]], FittedDetector],
+    fit: Callable[[TrainingRows], FittedDetector],
     least_rows: int,
 ) -> tuple[FittedDetector, CalibrationScores]:
+    """Fit on all rows of the train part; scores are those of `calibration.cross_fit_scores`.
+
+    Args:
+        name: what errors call the detector.
+        fit: from rows without a missing value to a detector.
+        least_rows: that `fit` needs.
+
+    Raises:
+        InputError: too few rows, or values that are not numbers.
+    """
+
+    def fit_runs(runs: list[np.ndarray]) -> FittedDetector:
+        return fit(training_rows(runs, at_least=least_rows, detector=name))
+
     least = -(-least_rows * BLOCKS // (BLOCKS - 1))
     if len(series.train) < least:
         raise InputError(
@@ -31,14 +47,14 @@ def fit_and_cross_fit(
     scores = cross_fit_scores(
         series.train,
         series.train_ts,
-        fit,
+        fit_runs,
         sampling_interval_s=series.sampling_interval_s,
         stride=options.stride,
         threads=options.threads,
         progress=show,
     )
     show("fit on all rows")
-    fitted = fit([series.train[run] for run in contiguous_runs(series.train_ts, series.sampling_interval_s)])
+    fitted = fit_runs([series.train[run] for run in contiguous_runs(series.train_ts, series.sampling_interval_s)])
     show("")
     return fitted, scores
 

@@ -12,9 +12,10 @@ from io import BytesIO
 
 import numpy as np
 
-from wheeltapper.models.training_rows import carry_forward, channel_medians
 from wheeltapper.schemas.bundle.graph import BATCH_SIZES, OPTIONAL_OUTPUTS, REQUIRED_OUTPUTS, Graph, GraphOutput
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.imputation import carry_forward
+from wheeltapper.training.fitting.training_rows import channel_medians
 
 RELATIVE_TOLERANCE = 1e-4
 # A channel that hardly moves comes out of the same float32 sums as the others: its noise is a share of theirs.

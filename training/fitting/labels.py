@@ -2,7 +2,7 @@
 
 answered = join(requests, labels)                         of both topics, or wheeltapper.training.fitting.label_files.read_answers(path)
 labelled, left_out = labelled_windows(answered, series.channels)
-train_detector(name, series, TrainOptions(labelled=labelled))
+train_detector(name, series, TrainOptions(extra_data=ExtraData(labelled=labelled)))
 """
 
 from __future__ import annotations

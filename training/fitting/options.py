@@ -1,17 +1,76 @@
-"""Turns `--set key=value` into typed settings: any frozen dataclass of plain fields can be set that way."""
+"""What a training is told: the options that all detectors share, and settings of their own as text."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import types
-import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.series import SensorSeries
 
-Settings = TypeVar("Settings")
+if TYPE_CHECKING:
+    from wheeltapper.training.fitting.labels import LabelledWindows
+
+
+@dataclass(frozen=True)
+class ExtraData:
+    """What a detector may learn from besides the train part of its series; most have no use for it.
+
+    Attributes:
+        labelled: windows that a person judged.
+        related: other series, read on demand: data set's own name of an entity to its series.
+    """
+
+    labelled: LabelledWindows | None = None
+    related: Callable[[str], SensorSeries] | None = None
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What every detector may be told; each takes what it has a use for.
+
+    Attributes:
+        seed: of everything random.
+        epochs: at most that many, for trained networks; None is the detector's own default.
+        stride: rows between scored windows in the stream; held-out windows are scored as far apart.
+        window: W, rows; None is the detector's own default.
+        device: 'cpu', 'cuda' or 'auto', for trained networks.
+        threads: onnxruntime's, for scoring held-out windows.
+        checkpoint_folder: where an interrupted training goes on from; None starts anew each time.
+        progress: show what is going on.
+        settings: the detector's own, as text.
+        budget_s: seconds that training may take; a detector that is cut says so in its parameters as `cut_by_budget`.
+        held_out_by: what scores a network's held-out windows: 'graph', the ONNX graph that the stream will run, or 'torch', the
+            network itself, which saves the export where no bundle is to be written.
+        extra_data: what else there is to learn from.
+    """
+
+    seed: int = 0
+    epochs: int | None = None
+    stride: int = 1
+    window: int | None = None
+    device: str = "auto"
+    threads: int = 1
+    checkpoint_folder: Path | None = None
+    progress: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+    budget_s: float | None = None
+    held_out_by: Literal["graph", "torch"] = "graph"
+    extra_data: ExtraData = ExtraData()
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            InputError: a number outside of its range.
+        """
+        for name, least in (("epochs", 1), ("stride", 1), ("window", 1), ("threads", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}, expected {least} or more")
+        if self.budget_s is not None and not self.budget_s > 0:
+            raise InputError(f"budget is {self.budget_s} s, expected above 0")
 
 
 def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
@@ -30,65 +89,3 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--set {key} is given twice; give it once")
         found[key] = value.strip()
     return found
-
-
-def with_settings(settings: Settings, values: Mapping[str, str], *, what: str, extra: Sequence[str] = ()) -> Settings:
-    """A copy of a dataclass instance with the fields in `values` replaced.
-
-    Args:
-        what: whose settings they are, for errors.
-        extra: further names that are valid, but not fields, for the error's list.
-
-    Raises:
-        InputError: no such field, or a value that its type does not take.
-    """
-    hints = typing.get_type_hints(type(settings))
-    names = [field.name for field in dataclasses.fields(settings) if _kind(hints[field.name]) is not None]  # type: ignore[arg-type]
-    changes: dict[str, Any] = {}
-    for key, text in values.items():
-        if key not in names:
-            known = sorted((*extra, *names))
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise InputError(f"{what} has no setting '{key}'{hint}; it has {', '.join(known)}")
-        changes[key] = _parse(text, hints[key], f"--set {key}")
-    try:
-        return dataclasses.replace(settings, **changes)  # type: ignore[type-var]
-    except ValueError as error:
-        raise InputError(f"{what}: {error}") from error
-
-
-def _kind(hint: Any) -> tuple[Any, bool] | None:
-    """(plain type or Literal, whether None is allowed); None for what a text cannot say."""
-    optional = False
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        parts = [part for part in typing.get_args(hint) if part is not type(None)]
-        optional = len(parts) < len(typing.get_args(hint))
-        if len(parts) != 1:
-            return None
-        hint = parts[0]
-    if hint in (int, float, bool, str) or typing.get_origin(hint) is typing.Literal:
-        return hint, optional
-    return None
-
-
-def _parse(text: str, hint: Any, where: str) -> Any:
-    kind = _kind(hint)
-    assert kind is not None, where
-    plain, optional = kind
-    if optional and text.lower() in ("none", "auto"):
-        return None
-    if typing.get_origin(plain) is typing.Literal:
-        choices = typing.get_args(plain)
-        if text not in choices:
-            raise InputError(f"{where}={text}: expected one of {', '.join(map(str, choices))}")
-        return text
-    if plain is bool:
-        if text.lower() not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
-            raise InputError(f"{where}={text}: expected true or false")
-        return text.lower() in ("true", "yes", "on", "1")
-    try:
-        return plain(text)
-    except ValueError:
-        expected = "a whole number" if plain is int else "a number"
-        raise InputError(f"{where}={text}: expected {expected}{' or none' if optional else ''}") from None

@@ -13,10 +13,12 @@ from typing import Literal
 
 import numpy as np
 
-from wheeltapper.models.training_rows import carry_forward, channel_medians, moving_channels
+from wheeltapper.models.training_rows import moving_channels
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.imputation import carry_forward
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.fitting.calibration import contiguous_runs
+from wheeltapper.training.fitting.training_rows import channel_medians
 
 # Fewer windows than that on either side of the split say nothing about normal.
 MINIMUM_WINDOWS = 30

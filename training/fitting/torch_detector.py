@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from wheeltapper.schemas.bundle.graph import Graph
-from wheeltapper.training.detectors.registry import TrainOptions
-from wheeltapper.training.fitting.calibration import CalibrationScores, score_rows
+from wheeltapper.models.fitted import WindowScorer
+from wheeltapper.schemas.bundle.graph import Graph, GraphOutput
+from wheeltapper.training.fitting.calibration import CalibrationScores, every_nth, score_rows
 from wheeltapper.training.fitting.export_torch import export_onnx, export_torchscript, prove_parity
-from wheeltapper.training.fitting.options import with_settings
+from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.prepared import PreparedSeries
 from wheeltapper.training.fitting.progress import working
-from wheeltapper.training.fitting.trainer import TrainerOptions, TrainingHistory, WindowSource
+from wheeltapper.training.fitting.trainer import TrainingHistory, WindowSource
+from wheeltapper.training.fitting.trainer_options import TrainerOptions
 
 # Held-out windows beyond that many are not scored: pieces spread over the held-out part stand for the whole.
 HELD_OUT_LIMIT = 20_000
@@ -25,7 +25,8 @@ HELD_OUT_PIECES = 20
 SCORING_BATCH = 256
 PARITY_WINDOWS = 64
 
-Config = TypeVar("Config")
+Exporter = Callable[[nn.Module, int, int, Sequence[str]], bytes]
+"""Module, window, channels, names of outputs -> ONNX, as `wheeltapper.training.fitting.export_torch.export_onnx`."""
 
 
 class TorchDetector:
@@ -37,10 +38,9 @@ class TorchDetector:
         prepared: the rows that it was trained on.
         history: of its training, where the shared trainer did it.
         parity: largest relative difference between the ONNX graph and torch, by output; None until exported.
-        export: how the graph becomes ONNX.
+        exporter: how the graph becomes ONNX.
+        warm_up: rows of a machine after which it can score, where that is before the window is full.
     """
-
-    export = staticmethod(export_onnx)
 
     def __init__(
         self,
@@ -54,10 +54,14 @@ class TorchDetector:
         history: TrainingHistory | None = None,
         version: int = 1,
         lag: int = 0,
+        warm_up: int | None = None,
+        exporter: Exporter = export_onnx,
     ) -> None:
         self.detector = detector
         self.version = version
         self.lag = lag
+        self.warm_up = warm_up
+        self.exporter = exporter
         self.window = prepared.window
         self.graph = graph.eval().cpu()
         self.outputs = tuple(outputs)
@@ -71,7 +75,7 @@ class TorchDetector:
     def onnx_bytes(self) -> bytes:
         """The graph, proven to agree with torch."""
         if self._onnx is None:
-            model = self.export(self.graph, self.window, self.prepared.channels, self.outputs)
+            model = self.exporter(self.graph, self.window, self.prepared.channels, self.outputs)
             held_out = WindowSource(self.prepared.filled, self.prepared.held_out_ends, self.window)
             windows = torch.cat(list(held_out.batches(SCORING_BATCH, at_most=PARITY_WINDOWS))).numpy()
             self.parity = prove_parity(self.graph, model, windows)
@@ -83,13 +87,47 @@ class TorchDetector:
         return export_torchscript(self.graph, self.window, self.prepared.channels)
 
 
-def held_out_scores(detector: TorchDetector, *, progress: bool = False) -> CalibrationScores:
-    """Scores of the windows that training did not see, by the very graph that the stream will run."""
+class TorchScorer:
+    """A detector's network in place of its ONNX graph: the same outputs, without an export.
+
+    Args:
+        detector: a trained network.
+    """
+
+    batch_sizes = (SCORING_BATCH,)
+
+    def __init__(self, detector: TorchDetector) -> None:
+        self._detector = detector
+        self.window = detector.window
+        self.channels = detector.prepared.channels
+
+    def run(self, windows: np.ndarray) -> GraphOutput:
+        """[n, W, C] float32, raw units, to what the contract says."""
+        with torch.no_grad():
+            values = self._detector.graph(torch.from_numpy(np.array(windows, dtype=np.float32)))
+        named = {name: value.numpy() for name, value in zip(self._detector.outputs, values, strict=True)}
+        return GraphOutput(
+            score=named["score"],
+            contribution=named["contribution"],
+            expected=named.get("expected"),
+            embedding=named.get("embedding"),
+        )
+
+
+def held_out_scores(detector: TorchDetector, options: TrainOptions) -> CalibrationScores:
+    """Scores of the windows that training did not see, `options.stride` rows apart.
+
+    By the very graph that the stream will run, unless `options.held_out_by` says otherwise.
+    """
     prepared, series = detector.prepared, detector.prepared.series
-    name = f"{detector.detector} {series.entity}"
-    with working(f"{name}: exporting the graph", show=progress):
-        # As many threads as torch may use: one in a process that runs beside others.
-        graph = Graph(detector.onnx_bytes(), name=detector.detector, device="cpu", threads=torch.get_num_threads())
+    name, progress = f"{detector.detector} {series.entity}", options.progress
+    graph: WindowScorer
+    if options.held_out_by == "torch":
+        graph = TorchScorer(detector)
+    else:
+        with working(f"{name}: exporting the graph", show=progress):
+            # As many threads as torch may use: one in a process that runs beside others.
+            graph = Graph(detector.onnx_bytes(), name=detector.detector, device="cpu", threads=torch.get_num_threads())
     with working(f"{name}: scoring held-out windows", show=progress):
         parts = [
             score_rows(
@@ -101,12 +139,13 @@ def held_out_scores(detector: TorchDetector, *, progress: bool = False) -> Calib
             )
             for piece in held_out_pieces(prepared.held_out_ends, detector.window)
         ]
-    return CalibrationScores(
+    scores = CalibrationScores(
         score=np.concatenate([part.score for part in parts]),
         time=np.concatenate([part.time for part in parts]),
         interval_s=series.sampling_interval_s,
         origin=f"last {prepared.validation_share:.0%} of the train part, which training did not see",
     )
+    return every_nth(scores, options.stride)
 
 
 def held_out_pieces(ends: np.ndarray, window: int) -> list[slice]:
@@ -119,47 +158,6 @@ def held_out_pieces(ends: np.ndarray, window: int) -> list[slice]:
         ends = ends[(starts[:, None] + np.arange(HELD_OUT_LIMIT // HELD_OUT_PIECES)).ravel()]
     stretches = np.split(ends, np.flatnonzero(np.diff(ends) > 1) + 1)
     return [slice(int(stretch[0]) - window + 1, int(stretch[-1]) + 1) for stretch in stretches]
-
-
-def chosen_settings(
-    options: TrainOptions,
-    config: Config,
-    trainer: TrainerOptions,
-    *,
-    what: str,
-    extra: Sequence[str] = (),
-) -> tuple[Config, TrainerOptions]:
-    """A detector's own settings and the trainer's, as `--set` and the command line change them.
-
-    Args:
-        config, trainer: the detector's defaults; fields that both have are the detector's.
-        what: the detector, for errors.
-        extra: settings that were handled before and are left out here.
-
-    Raises:
-        InputError: no such setting, or a value that it does not take.
-    """
-    values: Mapping[str, str] = {key: text for key, text in options.settings.items() if key not in extra}
-    own = {item.name for item in fields(config)}  # type: ignore[arg-type]
-    of_trainer = sorted({item.name for item in fields(trainer)} - own)
-    trainer = with_settings(trainer, {key: text for key, text in values.items() if key in of_trainer}, what=what)
-    config = with_settings(
-        config,
-        {key: text for key, text in values.items() if key not in of_trainer},
-        what=what,
-        extra=(*extra, *of_trainer),
-    )
-    if options.window is not None:
-        config = replace(config, window=options.window)  # type: ignore[type-var]
-    return config, replace(
-        trainer,
-        seed=options.seed,
-        epochs=options.epochs or trainer.epochs,
-        device=options.device,
-        progress=options.progress,
-        checkpoint_folder=options.checkpoint_folder,
-        budget_s=options.budget_s if options.budget_s is not None else trainer.budget_s,
-    )
 
 
 def training_parameters(trainer: TrainerOptions, history: TrainingHistory) -> dict[str, Any]:

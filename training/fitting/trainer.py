@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,58 +24,9 @@ from torch import Tensor, nn
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.fitting.device import resolve_device
 from wheeltapper.training.fitting.progress import Report, epochs_progress
+from wheeltapper.training.fitting.trainer_options import TrainerOptions
 
 CHECKPOINT_FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class TrainerOptions:
-    """How a network is trained.
-
-    Attributes:
-        epochs: at most that many.
-        batch_size: windows a step.
-        learning_rate: Adam's, in the first epoch; after each epoch it is multiplied by `learning_rate_decay`.
-        windows_per_epoch: a fresh random choice of that many stride-1 windows each epoch; None takes all of them.
-        shuffle: False takes windows in time order.
-        patience: epochs without a better validation value until training stops.
-        gradient_clip: largest gradient norm; None does not clip.
-        validation_windows: at most that many, spread evenly over the validation part.
-        seed: of the choice and order of windows and of dropout.
-        device: 'cpu', 'cuda' (an error where it does not work) or 'auto'.
-        checkpoint_folder: where checkpoints go; None writes none.
-        checkpoint_every_s: seconds between checkpoints inside an epoch; one is also written after each epoch. 30 s
-            of lost work is little, and writing 50 MB that often costs nothing.
-        progress: show a progress bar (one line an epoch where the output is no terminal).
-        budget_s: training ends, inside an epoch too, once it has taken that long; None lets it finish. What a budget cut
-            depends on the machine's speed, so such a run is not reproducible, and its history says so.
-    """
-
-    epochs: int = 4
-    batch_size: int = 128
-    learning_rate: float = 1e-4
-    learning_rate_decay: float = 0.5
-    windows_per_epoch: int | None = None
-    shuffle: bool = True
-    patience: int = 3
-    gradient_clip: float | None = None
-    validation_windows: int = 1024
-    seed: int = 52
-    device: str = "auto"
-    checkpoint_folder: Path | None = None
-    checkpoint_every_s: float = 30.0
-    progress: bool = True
-    budget_s: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience", "validation_windows", "windows_per_epoch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}, expected at least 1")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate is {self.learning_rate}, expected above 0")
-        if self.budget_s is not None and not self.budget_s > 0:
-            raise InputError(f"budget_s is {self.budget_s}, expected above 0 or none")
 
 
 class Objective(Protocol):

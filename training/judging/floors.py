@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wheeltapper.models.training_rows import training_rows
 from wheeltapper.stream.core.imputation import carry_forward
 from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.fitting.training_rows import training_rows
 
 RANDOM_SEEDS = 3
 PCA_COMPONENTS = 10

@@ -21,7 +21,6 @@ import torch
 
 from wheeltapper.models.rl_vae.config import RlVaeConfig
 from wheeltapper.models.rl_vae.graph import RlVaeGraph
-from wheeltapper.models.training_rows import channel_medians
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.alert_life import alert_spans
 from wheeltapper.stream.core.imputation import carry_forward
@@ -30,12 +29,14 @@ from wheeltapper.training.datasets.labels import runs
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.rl_vae.pool import LabelPool
 from wheeltapper.training.detectors.rl_vae.sources import series_pool, to_z
+from wheeltapper.training.detectors.rl_vae.spec import TRAINER
 from wheeltapper.training.detectors.rl_vae.supervised import CLASSIFIERS, fit_classifier
-from wheeltapper.training.detectors.rl_vae.train import TRAINER, TrainedVae, normal_windows, train_agent, train_vae
+from wheeltapper.training.detectors.rl_vae.train import TrainedVae, normal_windows, train_agent, train_vae
 from wheeltapper.training.detectors.rl_vae.windows import WindowBank, bank_of_runs
 from wheeltapper.training.fitting.calibration import contiguous_runs
 from wheeltapper.training.fitting.prepared import PreparedSeries, window_ends
 from wheeltapper.training.fitting.trainer import TrainerOptions
+from wheeltapper.training.fitting.training_rows import channel_medians
 from wheeltapper.training.judging.metrics.alarms import AlarmRows, alarm_metrics
 from wheeltapper.training.judging.metrics.ranking import auc_pr
 from wheeltapper.training.judging.metrics.thresholded import point_f1

@@ -45,9 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: no such file, a graph that breaks the contract, or data that does not fit it."""
     from wheeltapper.training.datasets.registry import load_series
-    from wheeltapper.training.detectors.registry import TrainOptions
     from wheeltapper.training.fitting.brought_graph import pack_graph, read_model
     from wheeltapper.training.fitting.bundle_writer import check_place, write_bundle
+    from wheeltapper.training.fitting.options import TrainOptions
 
     started = time.perf_counter()
     check_rate(arguments.false_alarms_per_day)
@@ -66,7 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out,
         scores=scores,
         false_alarms_per_day=arguments.false_alarms_per_day,
-        stride=arguments.stride,
         seed=arguments.seed,
     )
     print_summary(bundle, fitted, series, scores, time.perf_counter() - started)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheeltapper.cli import HelpFormatter
+from wheeltapper.detector_help import DetectorHelp
 from wheeltapper.label_options import add_label_arguments, asks_for_labels, read_labels
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.registry import DATASETS, entity_help
@@ -28,7 +29,7 @@ examples:
   wheeltapper train range-bands --dataset csv --data plant/ --entity pump-7 --out pump-7.zip --set preset=sustained
   wheeltapper train alora --dataset simulated --entity pump-1 --out bundles/pump-1 --set preset=small --epochs 2
 
-Settings that --set takes are described in docs/detectors.md.
+`wheeltapper train DETECTOR --help` lists the settings that --set takes, as docs/detectors.md does.
 """
 
 
@@ -39,6 +40,7 @@ class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = _Formatter
+    parser.add_argument("-h", "--help", action=DetectorHelp)
     summaries = "; ".join(f"{name}: {entry.summary}" for name, entry in DETECTORS.items())
     parser.add_argument(
         "detector", metavar="DETECTOR", help=f"auto: chosen by the kind of data, with the reason; {summaries}"
@@ -114,28 +116,29 @@ def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: wrong options, or data that the detector cannot be fitted on."""
     from wheeltapper.training.datasets.registry import load_series
     from wheeltapper.training.detectors.auto import AUTO, choose
-    from wheeltapper.training.detectors.registry import TrainOptions, detector_entry, train_detector
-    from wheeltapper.training.fitting.bundle_writer import check_place, write_bundle
-    from wheeltapper.training.fitting.options import parse_assignments
+    from wheeltapper.training.detectors.registry import detector_entry, train_detector
+    from wheeltapper.training.fitting.bundle_writer import BundleNotes, check_place, write_bundle
+    from wheeltapper.training.fitting.options import ExtraData, TrainOptions, parse_assignments
 
     started = time.perf_counter()
     settings = parse_assignments(arguments.set)
     check_rate(arguments.false_alarms_per_day)
     check_place(arguments.out)
-    series, reason = None, None
+    detector, series, notes = arguments.detector, None, BundleNotes()
     check_kind(arguments)
-    if arguments.detector == AUTO:
+    if detector == AUTO:
         series = load_series(arguments.dataset, arguments.data, arguments.entity)
         choice = choose(series, arguments.kind)
         # What a person sets goes before what the rule would.
         chosen = {} if arguments.window else choice.settings
-        arguments.detector, settings, reason = choice.detector, {**chosen, **settings}, choice.reason
-        print(f"auto         {choice.text}: {reason}")
-    entry = detector_entry(arguments.detector)
+        detector, settings = choice.detector, {**chosen, **settings}
+        notes = BundleNotes(parameters={"chosen_by_auto": choice.reason})
+        print(f"auto         {choice.text}: {choice.reason}")
+    entry = detector_entry(detector)
     if arguments.epochs is not None and not entry.has_epochs:
-        print(f"{arguments.detector} is fitted in one pass: --epochs is not used")
+        print(f"{detector} is fitted in one pass: --epochs is not used")
     if asks_for_labels(arguments) and not entry.learns_from_labels:
-        print(f"{arguments.detector} does not learn from labels: --labels and --labels-from are not used")
+        print(f"{detector} does not learn from labels: --labels and --labels-from are not used")
     checkpoints = arguments.checkpoints
     if checkpoints is None and entry.has_epochs:
         checkpoints = arguments.out.with_name(f".{arguments.out.name}.checkpoints")
@@ -149,24 +152,25 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint_folder=checkpoints,
         progress=True,
         settings=settings,
-        related=lambda name: load_series(arguments.dataset, arguments.data, name),
     )
     if series is None:
         series = load_series(arguments.dataset, arguments.data, arguments.entity)
     if entry.learns_from_labels:
-        options = dataclasses.replace(options, labelled=read_labels(arguments, series.channels, arguments.window))
-    fitted, scores = train_detector(arguments.detector, series, options)
-    if reason is not None:
-        fitted.parameters["chosen_by_auto"] = reason
+        extra_data = ExtraData(
+            labelled=read_labels(arguments, series.channels, arguments.window),
+            related=lambda name: load_series(arguments.dataset, arguments.data, name),
+        )
+        options = dataclasses.replace(options, extra_data=extra_data)
+    fitted, scores = train_detector(detector, series, options)
     bundle = write_bundle(
         fitted,
         series,
         arguments.out,
         scores=scores,
         false_alarms_per_day=arguments.false_alarms_per_day,
-        stride=arguments.stride,
         seed=arguments.seed,
         torchscript=not arguments.no_torchscript,
+        notes=notes,
     )
     print_summary(bundle, fitted, series, scores, time.perf_counter() - started)
     return 0

@@ -8,27 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from wheeltapper.models.domain_adaptation.config import ALIGNING, PRESETS, DomainAdaptationConfig
+from wheeltapper.models.domain_adaptation.config import ALIGNING, DomainAdaptationConfig
 from wheeltapper.models.domain_adaptation.graph import OUTPUTS, DomainAdaptationGraph
-from wheeltapper.models.training_rows import carry_forward, channel_medians, moving_channels
+from wheeltapper.models.training_rows import moving_channels
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.imputation import carry_forward
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.domain_adaptation.adapted import AdaptedModel
 from wheeltapper.training.detectors.domain_adaptation.domains import UNLABELLED, Scaler, WindowDomain
 from wheeltapper.training.detectors.domain_adaptation.fit import train_adapted
+from wheeltapper.training.detectors.domain_adaptation.spec import SPEC, DomainAdaptationSettings
 from wheeltapper.training.detectors.domain_adaptation.windows import window_labels
-from wheeltapper.training.detectors.registry import TrainOptions
-from wheeltapper.training.fitting.calibration import CalibrationScores, bounded_sample, contiguous_runs, every_nth
+from wheeltapper.training.fitting.calibration import CalibrationScores, bounded_sample, contiguous_runs
 from wheeltapper.training.fitting.disturbances import disturbed_pool
-from wheeltapper.training.fitting.options import with_settings
+from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.prepared import PreparedSeries, prepare, scaling, window_ends
 from wheeltapper.training.fitting.torch_detector import TorchDetector, held_out_scores
+from wheeltapper.training.fitting.training_rows import channel_medians
 
-NAME = "domain-adaptation"
 # Windows of each domain that are kept at most: with 38 channels of 64 rows, 40 MB.
 TRAIN_WINDOWS = 4000
-# Other settings of the detector than the network's.
-_EXTRA = ("preset", "sources")
 
 
 class DomainAdaptationDetector(TorchDetector):
@@ -51,8 +50,7 @@ class _Problem:
 def train_domain_adaptation(
     series: SensorSeries, options: TrainOptions
 ) -> tuple[DomainAdaptationDetector, CalibrationScores]:
-    """Train for the machine of `series`; settings are those of `DomainAdaptationConfig`, and preset=small|paper,
-    sources=entity,entity,..: machines of the same data set whose labelled test parts are the sources.
+    """Train for the machine of `series`, from its own past or from the labelled test parts of other machines.
 
     Labels of the series' own test part are never looked at.
 
@@ -60,9 +58,9 @@ def train_domain_adaptation(
         InputError: too few rows, no such setting or source, a source without labels or with other channels, labels of
             the target that 'target-supervised' needs and nobody gave, or a loss that is not finite.
     """
-    config = _config(options)
+    config = chosen_settings(options)
     prepared = prepare(series, window=config.window, scale=config.scale)
-    names = [name.strip() for name in options.settings.get("sources", "").split(",") if name.strip()]
+    names = config.source_names
     problem = (
         _from_machines(prepared, config, options, names) if names else _from_its_past(prepared, config, options.seed)
     )
@@ -79,33 +77,27 @@ def train_domain_adaptation(
         progress=options.progress,
     )
     detector = DomainAdaptationDetector(
-        NAME,
+        SPEC.name,
         model.graph(),
         prepared,
         OUTPUTS,
         parameters=_parameters(model, problem, names, options.seed),
         warnings=(*prepared.constant_warnings(), *problem.warnings),
     )
-    return detector, every_nth(held_out_scores(detector, progress=options.progress), options.stride)
+    return detector, held_out_scores(detector, options)
 
 
-def _config(options: TrainOptions) -> DomainAdaptationConfig:
-    preset = options.settings.get("preset", "small")
-    if preset not in PRESETS:
-        raise InputError(f"no {NAME} preset '{preset}'; expected one of {', '.join(PRESETS)}")
-    own = {key: text for key, text in options.settings.items() if key not in _EXTRA}
-    # Rows first: what else is said must fit them.
-    config = PRESETS[preset] if options.window is None else _resized(PRESETS[preset], options.window)
-    config = with_settings(config, own, what=NAME, extra=_EXTRA)
-    if options.epochs is not None and "iterations" not in own:
+def chosen_settings(options: TrainOptions) -> DomainAdaptationSettings:
+    """Preset, settings and the command line's options put together.
+
+    Raises:
+        InputError: no such preset or setting, or a value that it does not take.
+    """
+    settings = SPEC.settings_for(options)
+    if options.epochs is not None and "iterations" not in options.settings:
         # An epoch shows every kept window once.
-        config = replace(config, iterations=max(1, options.epochs * TRAIN_WINDOWS // config.batch_size))
-    return config
-
-
-def _resized(config: DomainAdaptationConfig, window: int) -> DomainAdaptationConfig:
-    pool = next(pool for pool in (config.pool, 2, 1) if window % pool == 0 and pool <= config.pool)
-    return replace(config, window=window, pool=pool)
+        settings = replace(settings, iterations=max(1, options.epochs * TRAIN_WINDOWS // settings.batch_size))
+    return settings
 
 
 def _from_its_past(prepared: PreparedSeries, config: DomainAdaptationConfig, seed: int) -> _Problem:
@@ -139,11 +131,12 @@ def _from_its_past(prepared: PreparedSeries, config: DomainAdaptationConfig, see
 def _from_machines(
     prepared: PreparedSeries, config: DomainAdaptationConfig, options: TrainOptions, names: Sequence[str]
 ) -> _Problem:
-    if options.related is None:
+    related = options.extra_data.related
+    if related is None:
         raise InputError(f"sources={','.join(names)}: this data has no other machines; leave sources out")
     domains, scalers = [], []
     for name in names:
-        other = options.related(name)
+        other = related(name)
         domains.append(labelled_windows(other, config))
         mean, deviation = scaling(other.train, moving_channels(other.train))
         scalers.append(Scaler(mean, deviation))
@@ -200,7 +193,7 @@ def labelled_windows(series: SensorSeries, config: DomainAdaptationConfig) -> Wi
 
 def _with_labelled(problem: _Problem, config: DomainAdaptationConfig, options: TrainOptions) -> _Problem:
     """The target's windows with those that a person judged among them."""
-    labelled = options.labelled
+    labelled = options.extra_data.labelled
     if labelled is None or not len(labelled):
         return problem
     expected = problem.target.windows.shape[1:]

@@ -1,25 +1,26 @@
-"""Grows an isolation forest for one entity."""
+"""Fits isolation forest to one entity."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from wheeltapper.models.fitted import FittedDetector
-from wheeltapper.models.isolation_forest import ForestSettings, fit_isolation_forest
-from wheeltapper.models.isolation_forest.fit import LEAST_ROWS
+from wheeltapper.models.isolation_forest.fit import fit_isolation_forest
+from wheeltapper.models.training_rows import TrainingRows
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions
+from wheeltapper.training.detectors.isolation_forest.spec import SPEC
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.cross_fit import fit_and_cross_fit
-from wheeltapper.training.fitting.options import with_settings
+from wheeltapper.training.fitting.options import TrainOptions
 
 
 def train_isolation_forest(series: SensorSeries, options: TrainOptions) -> tuple[FittedDetector, CalibrationScores]:
-    """Isolation forest; settings are those of `ForestSettings`."""
-    base = ForestSettings(window=options.window) if options.window else ForestSettings()
-    settings = with_settings(base, options.settings, what="isolation-forest")
+    """Isolation forest.
 
-    def fit(runs: list[np.ndarray]) -> FittedDetector:
-        return fit_isolation_forest(runs, settings, seed=options.seed, channels=series.channels)
+    Raises:
+        InputError: too few rows, values that are not numbers, or no such setting.
+    """
+    settings = SPEC.settings_for(options)
 
-    return fit_and_cross_fit("isolation-forest", series, options, fit, max(LEAST_ROWS, 2 * settings.window))
+    def fit(rows: TrainingRows) -> FittedDetector:
+        return fit_isolation_forest(rows, settings, seed=options.seed, channels=series.channels)
+
+    return fit_and_cross_fit(SPEC.name, series, options, fit, settings.least_rows)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
 
 from wheeltapper.models.fitted import FittedDetector
-from wheeltapper.models.kmeans_ad import KMeansSettings, fit_kmeans_ad
-from wheeltapper.models.kmeans_ad.fit import LEAST_ROWS, WINDOW, WINDOW_SINGLE_CHANNEL
+from wheeltapper.models.kmeans_ad.fit import fit_kmeans_ad
+from wheeltapper.models.kmeans_ad.settings import WINDOW_SINGLE_CHANNEL
+from wheeltapper.models.training_rows import TrainingRows
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions
+from wheeltapper.training.detectors.kmeans_ad.spec import SPEC
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.cross_fit import fit_and_cross_fit
-from wheeltapper.training.fitting.options import with_settings
+from wheeltapper.training.fitting.options import TrainOptions
 
 
 def train_kmeans_ad(series: SensorSeries, options: TrainOptions) -> tuple[FittedDetector, CalibrationScores]:
-    """KMeansAD; settings are those of `KMeansSettings`. The default window is longer for a single channel."""
-    window = WINDOW_SINGLE_CHANNEL if len(series.channels) == 1 else WINDOW
-    base = KMeansSettings(window=options.window or window)
-    settings = with_settings(base, options.settings, what="kmeans-ad")
+    """KMeansAD; the default window is longer for a single channel.
 
-    def fit(runs: list[np.ndarray]) -> FittedDetector:
-        return fit_kmeans_ad(runs, settings, seed=options.seed, channels=series.channels)
+    Raises:
+        InputError: too few rows, values that are not numbers, or no such setting.
+    """
+    if len(series.channels) == 1 and options.window is None:
+        options = replace(options, window=WINDOW_SINGLE_CHANNEL)
+    settings = SPEC.settings_for(options)
 
-    return fit_and_cross_fit("kmeans-ad", series, options, fit, max(LEAST_ROWS, 2 * settings.window))
+    def fit(rows: TrainingRows) -> FittedDetector:
+        return fit_kmeans_ad(rows, settings, seed=options.seed, channels=series.channels)
+
+    return fit_and_cross_fit(SPEC.name, series, options, fit, settings.least_rows)

@@ -19,8 +19,9 @@ from wheeltapper.models.paano.memory import Memory, build_memory, usual_differen
 from wheeltapper.models.paano.network import PaanoNetwork
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions
+from wheeltapper.training.detectors.paano.spec import SPEC
 from wheeltapper.training.fitting.calibration import CalibrationScores, bounded_sample, contiguous_runs, every_nth
+from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.prepared import (
     MINIMUM_WINDOWS,
     VALIDATION_SHARE,
@@ -32,21 +33,11 @@ from wheeltapper.training.fitting.progress import working
 from wheeltapper.training.fitting.torch_detector import (
     SCORING_BATCH,
     TorchDetector,
-    chosen_settings,
     held_out_pieces,
     training_parameters,
 )
 from wheeltapper.training.fitting.trainer import TrainerOptions, WindowSource, fingerprint, train_network
 
-# More steps than these change little; the loss is flat after a few dozen.
-TRAINER = TrainerOptions(
-    epochs=2,
-    windows_per_epoch=2048,
-    batch_size=128,
-    learning_rate=3e-4,
-    learning_rate_decay=0.7,
-    validation_windows=512,
-)
 # Windows of these lengths are tried for a train part that is too short for the default, longest first.
 SHORTER_WINDOWS = (32, 16)
 # Share of a budget that the encoder may take; embedding the memory and the held-out part takes the rest.
@@ -56,12 +47,12 @@ USUAL_PATCHES = 2000
 
 
 def train_paano(series: SensorSeries, options: TrainOptions) -> tuple[TorchDetector, CalibrationScores]:
-    """PaAno; settings are those of `PaanoConfig` and `TrainerOptions`.
+    """PaAno as the command line asks for it.
 
     Raises:
         InputError: too few rows, no channel that moves, a loss that is not finite, or no such setting.
     """
-    config, trainer = chosen_settings(options, PaanoConfig(), TRAINER, what="paano")
+    config, trainer = SPEC.settings_for(options), SPEC.trainer_for(options)
     if options.window is None and "window" not in options.settings:
         config = replace(config, window=fitting_window(len(series.train), config.window))
     if trainer.budget_s is not None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from wheeltapper.models.fitted import FittedDetector
-from wheeltapper.models.pca import PcaSettings, fit_pca
+from wheeltapper.models.pca.fit import fit_pca
+from wheeltapper.models.training_rows import TrainingRows
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions
+from wheeltapper.training.detectors.pca.spec import SPEC
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.cross_fit import fit_and_cross_fit
-from wheeltapper.training.fitting.options import with_settings
+from wheeltapper.training.fitting.options import TrainOptions
 
 
 def train_pca(series: SensorSeries, options: TrainOptions) -> tuple[FittedDetector, CalibrationScores]:
-    """PCA error; settings are those of `PcaSettings`."""
-    base = PcaSettings(window=options.window) if options.window else PcaSettings()
-    settings = with_settings(base, options.settings, what="pca")
+    """PCA error.
 
-    def fit(runs: list[np.ndarray]) -> FittedDetector:
-        return fit_pca(runs, settings, channels=series.channels)
+    Raises:
+        InputError: too few rows, values that are not numbers, or no such setting.
+    """
+    settings = SPEC.settings_for(options)
 
-    return fit_and_cross_fit("pca", series, options, fit, max(100, 2 * settings.window))
+    def fit(rows: TrainingRows) -> FittedDetector:
+        return fit_pca(rows, settings, channels=series.channels)
+
+    return fit_and_cross_fit(SPEC.name, series, options, fit, settings.least_rows)

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
-
 from wheeltapper.models.fitted import FittedDetector
-from wheeltapper.models.range_bands import PRESETS, RangeBandSettings, fit_range_bands
-from wheeltapper.schemas.errors import InputError
+from wheeltapper.models.range_bands.fit import fit_range_bands
+from wheeltapper.models.training_rows import TrainingRows
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions
+from wheeltapper.training.detectors.range_bands.spec import SPEC
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.cross_fit import fit_and_cross_fit
-from wheeltapper.training.fitting.options import with_settings
+from wheeltapper.training.fitting.options import TrainOptions
 
 
 def train_range_bands(series: SensorSeries, options: TrainOptions) -> tuple[FittedDetector, CalibrationScores]:
-    """Range bands; settings are those of `RangeBandSettings`, and preset=events|sustained."""
-    values = dict(options.settings)
-    preset = values.pop("preset", "events")
-    if preset not in PRESETS:
-        raise InputError(f"--set preset={preset}: expected one of {', '.join(PRESETS)}")
-    base = RangeBandSettings.of_window(options.window) if options.window else RangeBandSettings()
-    settings = with_settings(replace(base, leak=PRESETS[preset]), values, what="range-bands", extra=("preset",))
+    """Range bands.
 
-    def fit(runs: list[np.ndarray]) -> FittedDetector:
-        return fit_range_bands(runs, settings, channels=series.channels, sampling_interval_s=series.sampling_interval_s)
+    Raises:
+        InputError: too few rows, values that are not numbers, or no such setting.
+    """
+    settings = SPEC.settings_for(options)
 
-    return fit_and_cross_fit("range-bands", series, options, fit, 2 * settings.window)
+    def fit(rows: TrainingRows) -> FittedDetector:
+        return fit_range_bands(rows, settings, channels=series.channels, sampling_interval_s=series.sampling_interval_s)
+
+    return fit_and_cross_fit(SPEC.name, series, options, fit, settings.least_rows)

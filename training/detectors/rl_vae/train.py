@@ -19,19 +19,19 @@ from wheeltapper.models.rl_vae.graph import OUTPUTS, RlVaeGraph, Standards
 from wheeltapper.models.rl_vae.qnetwork import QNetwork
 from wheeltapper.models.rl_vae.vae import Vae, vae_loss
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions
 from wheeltapper.training.detectors.rl_vae.agent import Agent, AgentHistory, advantages, look
 from wheeltapper.training.detectors.rl_vae.channel_trust import channel_trust
 from wheeltapper.training.detectors.rl_vae.evidence import Evidence, cross_check
 from wheeltapper.training.detectors.rl_vae.pool import LabelPool
 from wheeltapper.training.detectors.rl_vae.sources import choose_pool
+from wheeltapper.training.detectors.rl_vae.spec import SPEC
 from wheeltapper.training.detectors.rl_vae.windows import WindowBank, bank_of_runs
-from wheeltapper.training.fitting.calibration import CalibrationScores, every_nth
+from wheeltapper.training.fitting.calibration import CalibrationScores
+from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.prepared import PreparedSeries, prepare
 from wheeltapper.training.fitting.progress import working
 from wheeltapper.training.fitting.torch_detector import (
     TorchDetector,
-    chosen_settings,
     held_out_scores,
     training_parameters,
 )
@@ -43,16 +43,6 @@ from wheeltapper.training.fitting.trainer import (
     train_network,
 )
 
-# The authors' VAE: batches of 32, 50 epochs of all windows. Fewer of both reach the same validation loss.
-TRAINER = TrainerOptions(
-    epochs=24,
-    batch_size=64,
-    learning_rate=1e-3,
-    learning_rate_decay=0.9,
-    windows_per_epoch=4000,
-    patience=4,
-    gradient_clip=1.0,
-)
 # Share of a time budget that the VAE may use; the Q-network's loop gets what is left, less some for export and scoring.
 VAE_SHARE, LOOP_SHARE = 0.4, 0.8
 # Windows of the train part that the agent walks through, and held-out ones that standards are taken from.
@@ -70,24 +60,23 @@ class TrainedVae:
 
 
 def train_rl_vae(series: SensorSeries, options: TrainOptions) -> tuple[TorchDetector, CalibrationScores]:
-    """RL-VAE as the command line asks for it; settings are those of `RlVaeConfig` and `TrainerOptions`.
+    """RL-VAE as the command line asks for it.
 
-    Labels: the operator's (`options.labelled`), else of a pool made by disturbing normal windows.
+    Labels: the operator's (`options.extra_data.labelled`), else of a pool made by disturbing normal windows.
 
     Raises:
         InputError: too few rows, no channel that moves, a loss that is not finite, labelled windows of another shape, or
             no such setting.
     """
-    config, trainer = chosen_settings(options, RlVaeConfig(), TRAINER, what="rl-vae")
+    config, trainer = SPEC.settings_for(options), SPEC.trainer_for(options)
     started = time.monotonic()
     if trainer.budget_s is not None:
         trainer = replace(trainer, budget_s=VAE_SHARE * trainer.budget_s)
     trained = train_vae(series, config, trainer)
-    pool, warnings = choose_pool(trained.prepared, config, options.labelled, seed=options.seed)
+    pool, warnings = choose_pool(trained.prepared, config, options.extra_data.labelled, seed=options.seed)
     left = None if options.budget_s is None else max(LOOP_SHARE * options.budget_s - (time.monotonic() - started), 0.0)
     detector = train_agent(trained, config, pool, seed=options.seed, budget_s=left, warnings=warnings)
-    scores = held_out_scores(detector, progress=options.progress)
-    return detector, every_nth(scores, options.stride)
+    return detector, held_out_scores(detector, options)
 
 
 def train_vae(series: SensorSeries, config: RlVaeConfig, trainer: TrainerOptions) -> TrainedVae:

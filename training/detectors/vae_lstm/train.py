@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 # Before torch: see wheeltapper.training.detectors.alora.train.
@@ -12,21 +12,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from wheeltapper.models.vae_lstm.config import PRESETS, VaeLstmConfig
+from wheeltapper.models.vae_lstm.config import VaeLstmConfig
 from wheeltapper.models.vae_lstm.graph import OUTPUTS, VaeLstmGraph
 from wheeltapper.models.vae_lstm.predictor import CodePredictor
 from wheeltapper.models.vae_lstm.vae import VariationalAutoencoder
-from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions
+from wheeltapper.training.detectors.vae_lstm.spec import SPEC
 from wheeltapper.training.detectors.vae_lstm.stages import train_predictor, train_vae
-from wheeltapper.training.fitting.calibration import CalibrationScores, every_nth
+from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.export_torch import export_onnx_traced
+from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.prepared import prepare
 from wheeltapper.training.fitting.torch_detector import (
     SCORING_BATCH,
     TorchDetector,
-    chosen_settings,
     held_out_scores,
     training_parameters,
 )
@@ -36,87 +35,42 @@ SCALE_WINDOWS = 4096
 # What the VAE may take of a budget; what it leaves is the LSTM's.
 VAE_BUDGET_SHARE = 0.7
 
-TRAINERS = {
-    # Rates, decay and batch as published; epochs were not (the authors ship trained weights).
-    "paper": TrainerOptions(
-        epochs=50,
-        batch_size=32,
-        learning_rate=4e-4,
-        learning_rate_decay=0.98,
-        windows_per_epoch=6000,
-        patience=5,
-        seed=0,
-    ),
-    "small": TrainerOptions(
-        epochs=10,
-        batch_size=128,
-        learning_rate=2e-3,
-        learning_rate_decay=0.8,
-        patience=3,
-        seed=0,
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class VaeLstmOptions:
-    """What a person may choose; the presets are 'paper' and 'small'."""
-
-    config: VaeLstmConfig = PRESETS["paper"]
-    trainer: TrainerOptions = field(default_factory=lambda: TRAINERS["paper"])
-
 
 class VaeLstmDetector(TorchDetector):
     """A trained VAE-LSTM; its `history` is that of the VAE."""
 
     graph: VaeLstmGraph
     history: TrainingHistory
-    export = staticmethod(export_onnx_traced)
-
-    @property
-    def warm_up(self) -> int:
-        """Rows of a machine after which the VAE alone can score."""
-        return self.graph.l_win
 
 
 def train_vae_lstm(series: SensorSeries, options: TrainOptions) -> tuple[VaeLstmDetector, CalibrationScores]:
-    """VAE-LSTM as the command line asks for it; settings are those of `VaeLstmConfig` and `TrainerOptions`, and
-    preset=paper|small (default: paper for one channel, small for more).
+    """VAE-LSTM as the command line asks for it; the default preset is 'paper' for one channel, 'small' for more.
 
     Raises:
-        InputError: too few rows, no channel that moves, a loss that is not finite, or no such setting.
+        InputError: too few rows, no channel that moves, a loss that is not finite, no such setting, or a window that is no multiple
+            of l_win.
     """
-    chosen = chosen_options(options, channels=len(series.channels))
-    detector = fit_vae_lstm(series, chosen)
-    scores = held_out_scores(detector, progress=chosen.trainer.progress)
-    return detector, every_nth(scores, options.stride)
+    detector = fit_vae_lstm(series, *chosen_settings(options, channels=len(series.channels)))
+    return detector, held_out_scores(detector, options)
 
 
-def chosen_options(options: TrainOptions, *, channels: int) -> VaeLstmOptions:
+def chosen_settings(options: TrainOptions, *, channels: int) -> tuple[VaeLstmConfig, TrainerOptions]:
     """Preset, settings and the command line's options put together.
 
     Raises:
         InputError: no such preset or setting, or a window that is no multiple of l_win.
     """
-    preset = options.settings.get("preset", "paper" if channels == 1 else "small")
-    if preset not in PRESETS:
-        raise InputError(f"no VAE-LSTM preset '{preset}'; expected one of {', '.join(PRESETS)}")
-    config, trainer = chosen_settings(
-        replace(options, window=None), PRESETS[preset], TRAINERS[preset], what="vae-lstm", extra=("preset",)
-    )
+    preset = "paper" if channels == 1 else "small"
+    # The window is a number of short windows, whose length is a setting: it comes last.
+    config = SPEC.settings_for(replace(options, window=None), preset=preset)
     if options.window is not None:
-        if options.window % config.l_win or options.window < 2 * config.l_win:
-            raise InputError(
-                f"window is {options.window}, expected a multiple of l_win={config.l_win}, two times that or more; or set "
-                "l_win to 24, 48 or 144"
-            )
-        config = replace(config, l_seq=options.window // config.l_win)
+        config = config.with_window(options.window)
     if options.epochs is not None:
         config = replace(config, lstm_epochs=min(config.lstm_epochs, options.epochs))
-    return VaeLstmOptions(config, trainer)
+    return config, SPEC.trainer_for(options, preset=preset)
 
 
-def fit_vae_lstm(series: SensorSeries, options: VaeLstmOptions) -> VaeLstmDetector:
+def fit_vae_lstm(series: SensorSeries, config: VaeLstmConfig, trainer: TrainerOptions) -> VaeLstmDetector:
     """Train both networks on the first part of `series.train`; scales, epochs and alarm level come from the rest.
 
     Mean and standard deviation are those of the whole train part.
@@ -124,7 +78,6 @@ def fit_vae_lstm(series: SensorSeries, options: VaeLstmOptions) -> VaeLstmDetect
     Raises:
         InputError: as `train_vae_lstm`.
     """
-    config, trainer = options.config, options.trainer
     started = time.monotonic()
     prepared = prepare(
         series,
@@ -162,18 +115,25 @@ def fit_vae_lstm(series: SensorSeries, options: VaeLstmOptions) -> VaeLstmDetect
         graph,
         prepared,
         OUTPUTS,
-        parameters=_parameters(options, vae_history, predictor_history, errors),
+        parameters=_parameters(config, trainer, vae_history, predictor_history, errors),
         warnings=prepared.constant_warnings(),
         history=vae_history,
+        # After that many rows the VAE alone can score.
+        warm_up=config.l_win,
+        exporter=export_onnx_traced,
     )
 
 
 def _parameters(
-    options: VaeLstmOptions, vae: TrainingHistory, predictor: TrainingHistory, errors: tuple[float, float]
+    config: VaeLstmConfig,
+    trainer: TrainerOptions,
+    vae: TrainingHistory,
+    predictor: TrainingHistory,
+    errors: tuple[float, float],
 ) -> dict[str, Any]:
     return {
-        **asdict(options.config),
-        **training_parameters(options.trainer, vae),
+        **asdict(config),
+        **training_parameters(trainer, vae),
         "lstm_epochs": len(predictor.validation),
         "lstm_best_epoch": predictor.best_epoch,
         "lstm_training_loss": predictor.training,

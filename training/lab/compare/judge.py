@@ -19,8 +19,9 @@ from wheeltapper.stream.core.policies import WindowPolicy
 from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.training.datasets.registry import load_series
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions, train_detector
+from wheeltapper.training.detectors.registry import train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
+from wheeltapper.training.fitting.options import ExtraData, TrainOptions
 from wheeltapper.training.judging.evaluation import (
     evaluate_bundle,
     floor_metrics,
@@ -79,7 +80,7 @@ def _detector(job: Job) -> dict[str, Any]:
         settings=settings,
         device=job.device,
         budget_s=job.budget_s,
-        related=partial(_series, job.dataset, job.folder),
+        extra_data=ExtraData(related=partial(_series, job.dataset, job.folder)),
     )
     wall, processor = time.perf_counter(), time.process_time()
     fitted, held_out = train_detector(job.detector, series, options)

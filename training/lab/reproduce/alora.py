@@ -8,7 +8,7 @@ alone and their product come from one trained network.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -16,17 +16,19 @@ import numpy as np
 import torch
 
 from wheeltapper.models.alora.rank import rank_above
-from wheeltapper.models.training_rows import channel_medians
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.imputation import carry_forward
 from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.training.datasets.registry import list_entities, load_series
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.alora.train import AloraDetector, alora_options, fit_alora
-from wheeltapper.training.detectors.registry import TrainOptions, train_detector
+from wheeltapper.training.detectors.alora.spec import SPEC
+from wheeltapper.training.detectors.alora.train import AloraDetector, fit_alora
+from wheeltapper.training.detectors.registry import train_detector
 from wheeltapper.training.fitting.calibration import CalibrationScores, alarm_level, score_rows
+from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.torch_detector import SCORING_BATCH, held_out_pieces
+from wheeltapper.training.fitting.training_rows import channel_medians
 from wheeltapper.training.judging.metrics.ranking import auc_pr, vus_by_ranks
 from wheeltapper.training.judging.metrics.thresholded import affiliation_f1, random_floor, range_f1
 from wheeltapper.training.lab.reproduce import Cell, ReproduceOptions, Reproduction, Table
@@ -133,9 +135,13 @@ def _machines(found: Sequence[str]) -> list[str]:
 
 def _alora(series: SensorSeries, options: ReproduceOptions, seed: int) -> tuple[dict[str, Scored], AloraDetector]:
     """Product, error and rank of one network trained with that seed."""
-    base = alora_options(trainer={"seed": seed, "budget_s": options.budget_s, "progress": options.progress})
-    checkpoints = options.out / f".alora-{series.entity}-{seed}.checkpoints"
-    detector = fit_alora(series, replace(base, trainer=replace(base.trainer, checkpoint_folder=checkpoints)))
+    training = TrainOptions(
+        seed=seed,
+        budget_s=options.budget_s,
+        progress=options.progress,
+        checkpoint_folder=options.out / f".alora-{series.entity}-{seed}.checkpoints",
+    )
+    detector = fit_alora(series, SPEC.settings_for(training), SPEC.trainer_for(training))
     window, prepared = detector.window, detector.prepared
     error, rank = _error_and_rank(detector, _filled_test(series))
     pieces = held_out_pieces(prepared.held_out_ends, window)

@@ -21,10 +21,10 @@ from wheeltapper.stream.core.policies import WindowPolicy
 from wheeltapper.training.datasets.labels import segments_of
 from wheeltapper.training.datasets.registry import load_series
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions
-from wheeltapper.training.detectors.vae_lstm.train import VaeLstmDetector, chosen_options, fit_vae_lstm
+from wheeltapper.training.detectors.vae_lstm.train import VaeLstmDetector, train_vae_lstm
 from wheeltapper.training.fitting.bundle_writer import write_bundle
-from wheeltapper.training.fitting.torch_detector import SCORING_BATCH, held_out_scores
+from wheeltapper.training.fitting.options import TrainOptions
+from wheeltapper.training.fitting.torch_detector import SCORING_BATCH
 from wheeltapper.training.fitting.trainer import WindowSource
 from wheeltapper.training.judging.evaluation import Report, evaluate_bundle, run_bundle
 from wheeltapper.training.judging.metrics.nab import nab_raw_score, normalised
@@ -213,19 +213,15 @@ def sequence_scores(detector: VaeLstmDetector, values: np.ndarray) -> np.ndarray
 def _train(
     name: str, series: SensorSeries, settings: dict[str, str], seed: int, options: ReproduceOptions
 ) -> tuple[VaeLstmDetector, Bundle]:
-    chosen = chosen_options(
-        TrainOptions(
-            seed=seed,
-            device="cpu",
-            progress=options.progress,
-            budget_s=options.budget_s,
-            checkpoint_folder=options.out / f".vae-lstm-{name}-{seed}.checkpoints",
-            settings={**TRAINING, **settings},
-        ),
-        channels=1,
+    training = TrainOptions(
+        seed=seed,
+        device="cpu",
+        progress=options.progress,
+        budget_s=options.budget_s,
+        checkpoint_folder=options.out / f".vae-lstm-{name}-{seed}.checkpoints",
+        settings={**TRAINING, **settings},
     )
-    detector = fit_vae_lstm(series, chosen)
-    scores = held_out_scores(detector)
+    detector, scores = train_vae_lstm(series, training)
     place = options.out / "bundles" / f"vae-lstm-{name}-{seed}.zip"
     return detector, write_bundle(detector, series, place, scores=scores, torchscript=False)
 

@@ -7,8 +7,9 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from tests.helpers.machines import normal_rows, windows_of
-from wheeltapper.models.isolation_forest import ForestSettings, fit_isolation_forest
+from tests.helpers.machines import normal_rows, rows_of, windows_of
+from wheeltapper.models.isolation_forest.fit import fit_isolation_forest
+from wheeltapper.models.isolation_forest.settings import ForestSettings
 from wheeltapper.models.isolation_forest.trees import LEAF, average_depth, grow
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.errors import InputError
@@ -21,7 +22,7 @@ def test_published_score_is_twice_that_of_scikit_learn() -> None:
     # Given a forest that scikit-learn grows with the same seed
     train = normal_rows(800, 5, seed=3)
     forest = sklearn.IsolationForest(n_estimators=30, max_samples=64, random_state=7).fit(train)
-    graph = Graph(fit_isolation_forest([train], PUBLISHED, seed=7).onnx_bytes(), device="cpu")
+    graph = Graph(fit_isolation_forest(rows_of(train), PUBLISHED, seed=7).onnx_bytes(), device="cpu")
     # When usual rows and rows far away are scored
     rows = np.concatenate([train[:200], train[:50] * 4]).astype(np.float32)
     found = graph.run(rows[:, None])
@@ -33,7 +34,7 @@ def test_published_score_is_twice_that_of_scikit_learn() -> None:
 def test_twin_takes_the_same_paths() -> None:
     torch = pytest.importorskip("torch")
     train = normal_rows(600, 4)
-    fitted = fit_isolation_forest([train], ForestSettings(window=4, trees=15, samples=64))
+    fitted = fit_isolation_forest(rows_of(train), ForestSettings(window=4, trees=15, samples=64))
     windows = windows_of(train[:120], 4, step=3)
     windows[5:, :, 1] *= 3
     found = Graph(fitted.onnx_bytes(), device="cpu").run(windows)
@@ -65,9 +66,9 @@ def test_score_grows_with_the_distance_from_the_training_range() -> None:
     train = normal_rows(800, 3)
     rows = np.repeat(np.median(train, axis=0)[None], 3, axis=0)
     rows[:, 1] = train[:, 1].max() + np.array([0, 1, 10]) * np.ptp(train[:, 1])
-    published = Graph(fit_isolation_forest([train], PUBLISHED).onnx_bytes(), device="cpu").run(rows[:, None])
+    published = Graph(fit_isolation_forest(rows_of(train), PUBLISHED).onnx_bytes(), device="cpu").run(rows[:, None])
     ours = Graph(
-        fit_isolation_forest([train], ForestSettings(window=1, trees=30, samples=64)).onnx_bytes(), device="cpu"
+        fit_isolation_forest(rows_of(train), ForestSettings(window=1, trees=30, samples=64)).onnx_bytes(), device="cpu"
     ).run(rows[:, None])
     # Then the published score cannot tell them apart, and the default can
     assert np.ptp(published.score) < 1e-5
@@ -80,7 +81,7 @@ def test_score_grows_with_the_distance_from_the_training_range() -> None:
 def test_channel_that_never_moved_is_seen_by_its_first_change() -> None:
     train = normal_rows(400, 4)
     train[:, 2] = 5.0
-    fitted = fit_isolation_forest([train], ForestSettings(window=1, trees=20), channels=list("abcd"))
+    fitted = fit_isolation_forest(rows_of(train), ForestSettings(window=1, trees=20), channels=list("abcd"))
     assert any("constant" in warning and "c" in warning for warning in fitted.warnings)
     rows = np.repeat(train[:1], 2, axis=0)
     rows[1, 2] = 5.5
@@ -94,15 +95,14 @@ def test_missing_and_infinite_readings_leave_the_score_finite() -> None:
     windows = windows_of(train[:12], 8)
     windows[0, :, 1] = np.nan
     windows[1, -1, 2] = np.inf
-    graph = Graph(fit_isolation_forest([train], ForestSettings(window=8, trees=10)).onnx_bytes(), device="cpu")
+    graph = Graph(fit_isolation_forest(rows_of(train), ForestSettings(window=8, trees=10)).onnx_bytes(), device="cpu")
     found = graph.run(windows)
     assert np.isfinite(found.score).all()
     assert np.isfinite(found.contribution).all()
 
 
-def test_wrong_settings_and_short_training_are_refused() -> None:
+def test_wrong_settings_are_refused() -> None:
     for wrong in ({"window": 0}, {"trees": 0}, {"samples": 1}, {"half_life": 0.0}):
         with pytest.raises(InputError, match="isolation-forest"):
             ForestSettings(**wrong)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="needs at least 50"):
-        fit_isolation_forest([normal_rows(49, 3)])
+    assert ForestSettings().least_rows == 50

@@ -7,9 +7,9 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from tests.helpers.machines import normal_rows, windows_of
-from wheeltapper.models.kmeans_ad import KMeansAD, KMeansSettings, fit_kmeans_ad
-from wheeltapper.models.kmeans_ad.fit import normalised
+from tests.helpers.machines import normal_rows, rows_of, windows_of
+from wheeltapper.models.kmeans_ad.fit import KMeansAD, fit_kmeans_ad, normalised
+from wheeltapper.models.kmeans_ad.settings import KMeansSettings
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.errors import InputError
 
@@ -39,7 +39,7 @@ def formulas(fitted: KMeansAD, window: np.ndarray) -> dict[str, np.ndarray]:
 def test_graph_and_twin_equal_the_formulas(normalise: str) -> None:
     # Given a machine whose readings lie far from zero
     train = normal_rows(1500, 6, seed=1, offset=1000.0)
-    fitted = fit_kmeans_ad([train], KMeansSettings(window=12, clusters=15, normalise=normalise))  # type: ignore[arg-type]
+    fitted = fit_kmeans_ad(rows_of(train), KMeansSettings(window=12, clusters=15, normalise=normalise))  # type: ignore[arg-type]
     test = train[:300].copy()
     test[150:180, 0] += 5 * np.ptp(train[:, 0])
     windows = windows_of(test, 12, step=7)
@@ -59,7 +59,7 @@ def test_graph_and_twin_equal_the_formulas(normalise: str) -> None:
 
 def test_a_window_at_a_centroid_scores_its_true_small_distance() -> None:
     # Given centroids that lie 1,000 standard deviations from the origin, where ||x||^2 - 2 x c + ||c||^2 has no digits
-    fitted = fit_kmeans_ad([normal_rows(400, 3)], KMeansSettings(window=4, clusters=2, scale="given", clip=1e9))
+    fitted = fit_kmeans_ad(rows_of(normal_rows(400, 3)), KMeansSettings(window=4, clusters=2, scale="given", clip=1e9))
     far = np.full((1, 4, 3), 30_000.0, dtype=np.float32)
     fitted.centroids[0] = far[0]
     window = far.copy()
@@ -77,8 +77,10 @@ def test_normalised_windows_tell_shapes_apart_but_not_levels() -> None:
     ]
     windows = windows_of(train[:200], 32, step=5)
     shifted, stuck = windows + 10.0, np.repeat(windows[:, :1], 32, axis=1)
-    plain = Graph(fit_kmeans_ad([train], KMeansSettings(window=32)).onnx_bytes(), device="cpu")
-    shaped = Graph(fit_kmeans_ad([train], KMeansSettings(window=32, normalise="shape")).onnx_bytes(), device="cpu")
+    plain = Graph(fit_kmeans_ad(rows_of(train), KMeansSettings(window=32)).onnx_bytes(), device="cpu")
+    shaped = Graph(
+        fit_kmeans_ad(rows_of(train), KMeansSettings(window=32, normalise="shape")).onnx_bytes(), device="cpu"
+    )
     # Then a shift is a fault for the plain distance alone, a standstill for both
     assert plain.run(shifted).score.min() > 5 * plain.run(windows).score.max()
     np.testing.assert_allclose(shaped.run(shifted).score, shaped.run(windows).score, rtol=1e-2)
@@ -87,14 +89,13 @@ def test_normalised_windows_tell_shapes_apart_but_not_levels() -> None:
 
 def test_few_distinct_windows_give_as_many_centroids() -> None:
     train = np.tile(np.array([[0.0], [1.0]], dtype=np.float32), (100, 1))
-    assert fit_kmeans_ad([train], KMeansSettings(window=4, clusters=30)).parameters["centroids"] == 2
+    assert fit_kmeans_ad(rows_of(train), KMeansSettings(window=4, clusters=30)).parameters["centroids"] == 2
 
 
 def test_wrong_settings_and_unusable_training_are_refused() -> None:
     for wrong in ({"window": 0}, {"clusters": 0}, {"clip": 0.0}, {"window": 1, "normalise": "shape"}):
         with pytest.raises(InputError, match="kmeans-ad"):
             KMeansSettings(**wrong)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="needs at least 50"):
-        fit_kmeans_ad([normal_rows(49, 3)])
+    assert KMeansSettings().least_rows == 50
     with pytest.raises(InputError, match="as long as the window"):
-        fit_kmeans_ad([normal_rows(15, 3)] * 6)
+        fit_kmeans_ad(rows_of(*[normal_rows(15, 3)] * 6))

@@ -158,5 +158,5 @@ def test_missing_and_infinite_readings_leave_the_score_finite() -> None:
 
 def test_wrong_settings_are_refused() -> None:
     for wrong in ({"window": 7}, {"neighbours": 0}, {"margin": 0.0}, {"input_weight": -1.0}, {"pretext_share": 2.0}):
-        with pytest.raises(InputError, match="PaAno"):
+        with pytest.raises(InputError, match="paano"):
             PaanoConfig(**wrong)  # type: ignore[arg-type]

@@ -7,8 +7,9 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from tests.helpers.machines import normal_rows, windows_of
-from wheeltapper.models.pca import PcaError, PcaSettings, fit_pca
+from tests.helpers.machines import normal_rows, rows_of, windows_of
+from wheeltapper.models.pca.fit import PcaError, fit_pca
+from wheeltapper.models.pca.settings import PcaSettings
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.errors import InputError
 
@@ -37,7 +38,7 @@ def formulas(fitted: PcaError, window: np.ndarray) -> dict[str, np.ndarray]:
 def test_graph_and_twin_equal_the_formulas(window: int, channels: int) -> None:
     # Given a fitted machine whose readings lie far from zero
     train = normal_rows(2500, channels, seed=1, offset=1000.0)
-    fitted = fit_pca([train], PcaSettings(window=window))
+    fitted = fit_pca(rows_of(train), PcaSettings(window=window))
     test = train[:400].copy()
     test[200:230, 0] += 5 * np.ptp(train[:, 0])
     windows = windows_of(test, window, step=9)
@@ -59,7 +60,7 @@ def test_graph_and_twin_equal_the_formulas(window: int, channels: int) -> None:
 
 @pytest.mark.parametrize(("channels", "components"), [(1, 2), (2, 1), (3, 1), (8, 4), (20, 10), (38, 10), (60, 30)])
 def test_number_of_components_follows_the_channels(channels: int, components: int) -> None:
-    fitted = fit_pca([normal_rows(600, channels)])
+    fitted = fit_pca(rows_of(normal_rows(600, channels)))
     assert fitted.parameters["components"] == components
     assert Graph(fitted.onnx_bytes(), device="cpu").channels == channels
 
@@ -69,7 +70,7 @@ def test_breaking_the_correlation_scores_though_every_value_is_ordinary() -> Non
     generator = np.random.default_rng(0)
     load = np.sin(np.arange(3000) / 50)[:, None] + 0.01 * generator.standard_normal((3000, 8))
     train = load.astype(np.float32)
-    graph = Graph(fit_pca([train], PcaSettings(components=1)).onnx_bytes(), device="cpu")
+    graph = Graph(fit_pca(rows_of(train), PcaSettings(components=1)).onnx_bytes(), device="cpu")
     # When one of them does the opposite, within its range
     windows = windows_of(train[:300], 32, step=10)
     broken = windows.copy()
@@ -90,7 +91,7 @@ def test_single_channel_is_judged_by_the_shape_of_its_window() -> None:
     wave = (np.sin(np.arange(4000) / 10) + 0.02 * np.random.default_rng(0).normal(size=4000)).astype(np.float32)[
         :, None
     ]
-    graph = Graph(fit_pca([wave]).onnx_bytes(), device="cpu")
+    graph = Graph(fit_pca(rows_of(wave)).onnx_bytes(), device="cpu")
     # When the swing stops at an ordinary value
     windows = windows_of(wave[:600], 32, step=7)
     stuck = np.repeat(windows[:, :1], 32, axis=1)
@@ -100,7 +101,7 @@ def test_single_channel_is_judged_by_the_shape_of_its_window() -> None:
 
 def test_missing_and_infinite_readings_leave_the_score_finite() -> None:
     train = normal_rows(1000, 8)
-    graph = Graph(fit_pca([train]).onnx_bytes(), device="cpu")
+    graph = Graph(fit_pca(rows_of(train)).onnx_bytes(), device="cpu")
     windows = windows_of(train[:40], 32)
     windows[0, :, 1] = np.nan
     windows[1, -1, 2] = np.inf
@@ -114,7 +115,7 @@ def test_missing_and_infinite_readings_leave_the_score_finite() -> None:
 def test_constant_channel_has_a_scale_of_its_own(constant: float) -> None:
     train = normal_rows(1000, 8)
     train[:, 4] = constant
-    fitted = fit_pca([train], channels=list("abcdefgh"))
+    fitted = fit_pca(rows_of(train), channels=list("abcdefgh"))
     assert fitted.std[4] == pytest.approx(0.01 * (abs(constant) or 1.0))
     assert any("constant" in warning and "e" in warning for warning in fitted.warnings)
     windows = windows_of(train[:64], 32)
@@ -124,19 +125,19 @@ def test_constant_channel_has_a_scale_of_its_own(constant: float) -> None:
     assert (graph.run(moved).score > graph.run(windows).score).all()
 
 
-def test_wrong_settings_and_short_training_are_refused() -> None:
+def test_wrong_settings_are_refused() -> None:
     for wrong in ({"window": 0}, {"half_life": 0.0}, {"components": 0}, {"clip": -1.0}):
         with pytest.raises(InputError, match="pca"):
             PcaSettings(**wrong)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="99 training rows, pca needs at least 100"):
-        fit_pca([normal_rows(99, 3)])
+    assert PcaSettings().least_rows == 100
+    assert PcaSettings(window=80).least_rows == 160
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_values_can_be_taken_as_they_come() -> None:
     # Given rows that someone has scaled already
     rows = (normal_rows(1000, 4) / 100).astype(np.float32)
-    fitted = fit_pca([rows], PcaSettings(scale="given", components=1))
+    fitted = fit_pca(rows_of(rows), PcaSettings(scale="given", components=1))
     # Then no mean or deviation of the train part is applied
     np.testing.assert_array_equal(fitted.mean, 0)
     np.testing.assert_array_equal(fitted.std, 1)

@@ -8,9 +8,10 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from tests.helpers.machines import normal_rows, windows_of
-from wheeltapper.models.range_bands import RangeBands, RangeBandSettings, fit_range_bands
-from wheeltapper.models.range_bands.fit import Bands
+from tests.helpers.machines import normal_rows, rows_of, windows_of
+from wheeltapper.models.range_bands.fit import RangeBands, fit_range_bands
+from wheeltapper.models.range_bands.fitted import Bands
+from wheeltapper.models.range_bands.settings import RangeBandSettings
 from wheeltapper.schemas.bundle.graph import Graph, GraphOutput
 
 SMALL = RangeBandSettings(window=24, scored_rows=8, baseline_half_life=5.0, score_half_life=2.0)
@@ -100,7 +101,7 @@ def test_graph_equals_the_formulas(variant: str) -> None:
         train[:, -1] = 7.0
         test[:, -1] = 7.0
         test[200:, -1] = 7.5
-    fitted = fit_range_bands([train], settings)
+    fitted = fit_range_bands(rows_of(train), settings)
     # When windows over the disturbances are scored
     windows = windows_of(test, settings.window, step=5)
     found = Graph(fitted.onnx_bytes(), device="cpu").run(windows)
@@ -114,7 +115,7 @@ def test_channel_far_from_zero_keeps_its_digits() -> None:
     # Given a channel that lives at a million and varies by one: float32 holds 1/16 of that
     train = normal_rows(3000, 7, seed=2)
     train[:, 0] = 1e6 + np.round(np.sin(np.arange(3000) / 40) * 8) / 16
-    fitted = fit_range_bands([train], SMALL)
+    fitted = fit_range_bands(rows_of(train), SMALL)
     test = train[:200].copy()
     test[100:, 0] += 1.0
     windows = windows_of(test, SMALL.window, step=7)
@@ -124,7 +125,7 @@ def test_channel_far_from_zero_keeps_its_digits() -> None:
 def test_missing_value_scores_nothing_and_is_expected_at_its_median() -> None:
     # Given a fitted machine and a normal window
     train = normal_rows(3000, 8, seed=3)
-    fitted = fit_range_bands([train], replace(SMALL, residual_view=False))
+    fitted = fit_range_bands(rows_of(train), replace(SMALL, residual_view=False))
     graph = Graph(fitted.onnx_bytes(), device="cpu")
     window = windows_of(train[500:524], 24)
     # When one channel is missing throughout
@@ -142,7 +143,7 @@ def test_missing_value_scores_nothing_and_is_expected_at_its_median() -> None:
 
 
 def test_infinite_reading_is_an_outlier_like_any_other() -> None:
-    fitted = fit_range_bands([normal_rows(3000, 8, seed=4)], SMALL)
+    fitted = fit_range_bands(rows_of(normal_rows(3000, 8, seed=4)), SMALL)
     graph = Graph(fitted.onnx_bytes(), device="cpu")
     window = windows_of(normal_rows(24, 8, seed=4), 24)
     infinite, huge = window.copy(), window.copy()
@@ -158,9 +159,9 @@ def test_drops_count_half_where_asked() -> None:
     test = train[:200].copy()
     test[150:, 0] -= 2 * np.ptp(train[:, 0])
     whole, half = (
-        Graph(fit_range_bands([train], replace(SMALL, residual_view=False, down=down)).onnx_bytes(), device="cpu").run(
-            windows_of(test, 24)
-        )
+        Graph(
+            fit_range_bands(rows_of(train), replace(SMALL, residual_view=False, down=down)).onnx_bytes(), device="cpu"
+        ).run(windows_of(test, 24))
         for down in (1.0, 0.5)
     )
     # Then a drop scores less, but is still there
@@ -173,7 +174,7 @@ def test_torchscript_twin_gives_the_same() -> None:
     train = normal_rows(3000, 8, seed=6)
     windows = windows_of(disturbed(normal_rows(300, 8, seed=6)), 24, step=3)
     for settings in (SMALL, replace(SMALL, down=0.5, lag=2), replace(SMALL, residual_view=False)):
-        fitted = fit_range_bands([train], settings)
+        fitted = fit_range_bands(rows_of(train), settings)
         twin = fitted.torchscript_bytes()
         assert twin is not None
         assert twin == fitted.torchscript_bytes(), "the same detector gives the same bytes"

@@ -134,11 +134,11 @@ def test_predictor_looks_back_only() -> None:
     ("settings", "told"),
     [
         ({"l_win": 36}, "l_win is 36, expected one of 24, 48, 144"),
-        ({"l_seq": 1}, "l_seq is 1, expected at least 2"),
+        ({"l_seq": 1}, "l_seq is 1, expected a whole number of 2 or more"),
         ({"hidden": 48}, "hidden is 48, expected a multiple of 32 for l_win=48"),
         ({"hidden": 128, "l_win": 144}, "hidden is 128, expected a multiple of 256 for l_win=144"),
-        ({"recon_weight": 0.0}, "recon_weight is 0.0, expected above 0"),
-        ({"validation_share": 1.0}, "validation_share is 1.0, expected between 0 and 1"),
+        ({"recon_weight": 0.0}, "recon_weight is 0.0, expected a number above 0"),
+        ({"validation_share": 1.0}, "validation_share is 1.0, expected a number between 0 and 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float], told: str) -> None:

@@ -11,17 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.helpers.machines import make_series, normal_rows
-from wheeltapper.models.pca import fit_pca
-from wheeltapper.models.range_bands import RangeBandSettings, fit_range_bands
+from tests.helpers.machines import make_series, normal_rows, rows_of
+from wheeltapper.models.pca.fit import fit_pca
+from wheeltapper.models.range_bands.fit import fit_range_bands
+from wheeltapper.models.range_bands.settings import RangeBandSettings
 from wheeltapper.schemas.bundle import Bundle, open_bundle
 from wheeltapper.schemas.bundle.store import CALIBRATION, MODEL, REFERENCE, TORCHSCRIPT
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions, train_detector
+from wheeltapper.training.detectors.registry import train_detector
 from wheeltapper.training.fitting.brought_graph import BroughtGraph, pack_graph, read_model
-from wheeltapper.training.fitting.bundle_writer import MAX_CALIBRATION_ROWS, write_bundle
+from wheeltapper.training.fitting.bundle_parts import MAX_CALIBRATION_ROWS
+from wheeltapper.training.fitting.bundle_writer import BundleNotes, write_bundle
 from wheeltapper.training.fitting.calibration import CalibrationScores
+from wheeltapper.training.fitting.options import TrainOptions
 
 SETTINGS = {"window": "24", "scored_rows": "8"}
 
@@ -33,13 +36,13 @@ def series() -> SensorSeries:
 
 @pytest.fixture(scope="module")
 def trained(series: SensorSeries) -> tuple[object, CalibrationScores]:
-    return train_detector("range-bands", series, TrainOptions(settings=SETTINGS))
+    return train_detector("range-bands", series, TrainOptions(stride=2, settings=SETTINGS))
 
 
 @pytest.fixture(scope="module")
 def bundle(series: SensorSeries, trained: tuple, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     fitted, scores = trained
-    return write_bundle(fitted, series, tmp_path_factory.mktemp("bundle") / "b", scores=scores, stride=2)
+    return write_bundle(fitted, series, tmp_path_factory.mktemp("bundle") / "b", scores=scores)
 
 
 def test_manifest_says_what_the_stream_needs(bundle: Bundle, series: SensorSeries) -> None:
@@ -101,9 +104,9 @@ def test_model_card_names_level_origin_and_blind_spots(bundle: Bundle) -> None:
 
 def test_same_input_gives_the_same_bundle(bundle: Bundle, series: SensorSeries, tmp_path: Path) -> None:
     # When it is trained and written once more, somewhere else and as a .zip
-    fitted, scores = train_detector("range-bands", series, TrainOptions(settings=SETTINGS))
+    fitted, scores = train_detector("range-bands", series, TrainOptions(stride=2, settings=SETTINGS))
     again = write_bundle(
-        fitted, series, tmp_path / "again.zip", scores=scores, stride=2, created_at="2020-01-01T00:00:00"
+        fitted, series, tmp_path / "again.zip", scores=scores, notes=BundleNotes(created_at="2020-01-01T00:00:00")
     )
     # Then id and every file are the same
     assert again.manifest.bundle_id == bundle.manifest.bundle_id
@@ -115,20 +118,22 @@ def test_whatever_decides_the_alarms_changes_the_id(
     change: str, bundle: Bundle, series: SensorSeries, trained: tuple, tmp_path: Path
 ) -> None:
     fitted, scores = trained
-    options = {"stride": 2, "false_alarms_per_day": 0.25}
+    rate = 0.25
     if change == "data":
         values = series.train.copy()
         values[100, 0] += 1e-3
         series = replace(series, train=values)
     elif change == "rate":
-        options["false_alarms_per_day"] = 0.5
+        rate = 0.5
     elif change == "stride":
-        options["stride"] = 1
+        scores = replace(scores, stride=1)
     elif change == "setting":
-        fitted, scores = train_detector("range-bands", series, TrainOptions(settings=SETTINGS | {"leak": "0.2"}))
+        fitted, scores = train_detector(
+            "range-bands", series, TrainOptions(stride=2, settings=SETTINGS | {"leak": "0.2"})
+        )
     else:
         series = replace(series, entity="pump 8")
-    other = write_bundle(fitted, series, tmp_path / "b", scores=scores, **options)  # type: ignore[arg-type]
+    other = write_bundle(fitted, series, tmp_path / "b", scores=scores, false_alarms_per_day=rate)
     assert other.manifest.bundle_id.rpartition("-")[2] != bundle.manifest.bundle_id.rpartition("-")[2]
 
 
@@ -136,7 +141,7 @@ def test_twin_is_left_out_on_request_and_changes_nothing_else(
     bundle: Bundle, series: SensorSeries, trained: tuple, tmp_path: Path
 ) -> None:
     fitted, scores = trained
-    without = write_bundle(fitted, series, tmp_path / "b", scores=scores, stride=2, torchscript=False)
+    without = write_bundle(fitted, series, tmp_path / "b", scores=scores, torchscript=False)
     assert TORCHSCRIPT not in without.files
     assert without.manifest.bundle_id == bundle.manifest.bundle_id
 
@@ -167,7 +172,7 @@ def test_doubtful_calibration_is_said_in_the_manifest(series: SensorSeries, trai
 
 def graph_of(series: SensorSeries, break_it: str = "") -> bytes:
     """A working graph, or one that is broken in the named way."""
-    model = onnx.load_model_from_string(fit_pca([series.train]).onnx_bytes())
+    model = onnx.load_model_from_string(fit_pca(rows_of(series.train)).onnx_bytes())
     graph = model.graph
     if break_it == "frozen batch":
         dimension = graph.input[0].type.tensor_type.shape.dim[0]
@@ -259,7 +264,7 @@ def test_twin_that_disagrees_stops_the_export(series: SensorSeries, trained: tup
 
     fitted, scores = trained
     # Given the graph of one fit with the twin of another
-    other = fit_range_bands([series.train[:1200]], RangeBandSettings(window=24, scored_rows=8))
+    other = fit_range_bands(rows_of(series.train[:1200]), RangeBandSettings(window=24, scored_rows=8))
     stranger = BroughtGraph(fitted.onnx_bytes(), "range-bands", 24)
     stranger.torchscript_bytes = other.torchscript_bytes  # type: ignore[method-assign]
     with pytest.raises(ExportError, match="TorchScript: output"):

@@ -75,6 +75,36 @@ def test_preset_sets_the_leak(data: Path, tmp_path: Path) -> None:
     assert open_bundle(tmp_path / "b").manifest.parameters["leak"] == 0.5
 
 
+def test_help_of_a_detector_shows_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    # when help is asked for after a detector's name
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "alora", "--help"])
+    # then its presets, its settings and those of its training are there, with default, range and meaning
+    assert ended.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for expected in (
+        "--set preset=NAME",
+        "small: seconds of training",
+        "penalty_gamma 1 a number above 0",
+        "patience 3",
+    ):
+        assert expected in shown
+    # when no detector is named: then it is that of the command
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    assert "--false-alarms-per-day" in capsys.readouterr().out
+
+
+def test_what_auto_chooses_is_the_bundle_of_that_detector(data: Path, tmp_path: Path) -> None:
+    # given the detector that auto chooses for this machine, with and without auto
+    assert main(["train", "auto", *options(data, tmp_path / "a"), "--window", "30", "--no-torchscript"]) == 0
+    assert main(["train", "range-bands", *options(data, tmp_path / "b"), "--window", "30", "--no-torchscript"]) == 0
+    chosen, named = open_bundle(tmp_path / "a").manifest, open_bundle(tmp_path / "b").manifest
+    # then the id is the same, and the manifest says why it was chosen
+    assert chosen.bundle_id == named.bundle_id
+    assert set(chosen.parameters) - set(named.parameters) == {"chosen_by_auto"}
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.helpers.machines import make_series, normal_rows
-from wheeltapper.models.pca import PcaSettings, fit_pca
+from tests.helpers.machines import make_series, normal_rows, rows_of
+from wheeltapper.models.pca.fit import fit_pca
+from wheeltapper.models.pca.settings import PcaSettings
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.alert_life import alert_spans
@@ -159,7 +160,7 @@ def test_cross_fit_scores_every_window_once_by_a_fit_that_did_not_see_it() -> No
 
     def fit(runs: list[np.ndarray]):  # type: ignore[no-untyped-def]
         seen.append(sum(len(run) for run in runs))
-        return fit_pca(runs, PcaSettings(window=10))
+        return fit_pca(rows_of(*runs), PcaSettings(window=10))
 
     # When five blocks are cross-fitted
     scores = cross_fit_scores(series.train, series.train_ts, fit, sampling_interval_s=60.0)
@@ -176,7 +177,7 @@ def test_cross_fit_is_honest_where_scoring_the_own_rows_is_not() -> None:
     series = make_series(train)
 
     def fit(runs: list[np.ndarray]):  # type: ignore[no-untyped-def]
-        return fit_pca(runs, PcaSettings(window=4))
+        return fit_pca(rows_of(*runs), PcaSettings(window=4))
 
     # When it is scored by fits on the other days, and by a fit on all
     honest = cross_fit_scores(series.train, series.train_ts, fit, sampling_interval_s=60.0)
@@ -189,12 +190,14 @@ def test_cross_fit_is_honest_where_scoring_the_own_rows_is_not() -> None:
 def test_stride_scores_every_nth_window() -> None:
     train = normal_rows(300, 3)
     series = make_series(train)
-    graph = Graph(fit_pca([train], PcaSettings(window=8)).onnx_bytes(), device="cpu")
+    graph = Graph(fit_pca(rows_of(train), PcaSettings(window=8)).onnx_bytes(), device="cpu")
     every = score_rows(graph, train, series.train_ts, sampling_interval_s=60.0)
     third = score_rows(graph, train, series.train_ts, sampling_interval_s=60.0, stride=3)
     np.testing.assert_array_equal(third.score, every.score[::3])
     np.testing.assert_array_equal(third.time, every_nth(every, 3).time)
     assert third.interval_s == every_nth(every, 3).interval_s == 180.0
+    # and they know for which stride they are
+    assert (every.stride, third.stride, every_nth(every, 3).stride, every_nth(third, 2).stride) == (1, 3, 3, 6)
     assert third.days == pytest.approx(every.days, rel=0.01)
 
 
@@ -204,7 +207,10 @@ def test_holes_in_time_end_a_run_of_windows() -> None:
     times[100:] += 3_600_000_000
     assert contiguous_runs(times, 60.0) == [slice(0, 100), slice(100, 200)]
     scores = cross_fit_scores(
-        normal_rows(200, 3), times, lambda runs: fit_pca(runs, PcaSettings(window=10)), sampling_interval_s=60.0
+        normal_rows(200, 3),
+        times,
+        lambda runs: fit_pca(rows_of(*runs), PcaSettings(window=10)),
+        sampling_interval_s=60.0,
     )
     # Then no window spans it
     expected = np.concatenate([times[9:100], times[109:]])

@@ -9,7 +9,8 @@ import pytest
 
 from tests.helpers.machines import make_series, normal_rows
 from wheeltapper.training.detectors.auto import RULES, SeriesFacts, choose
-from wheeltapper.training.detectors.registry import DETECTORS, TrainOptions, train_detector
+from wheeltapper.training.detectors.registry import DETECTORS, train_detector
+from wheeltapper.training.fitting.options import TrainOptions
 
 MANY = SeriesFacts(channels=38, train_rows=20_000, sampling_interval_s=60.0)
 

@@ -13,7 +13,8 @@ from wheeltapper.models.rl_vae.config import RlVaeConfig
 from wheeltapper.training.detectors.rl_vae.agent import Agent, advantages, look
 from wheeltapper.training.detectors.rl_vae.pool import UNKNOWN, LabelPool
 from wheeltapper.training.detectors.rl_vae.sources import self_made_pool
-from wheeltapper.training.detectors.rl_vae.train import TRAINER, TrainedVae, normal_windows, train_vae
+from wheeltapper.training.detectors.rl_vae.spec import TRAINER
+from wheeltapper.training.detectors.rl_vae.train import TrainedVae, normal_windows, train_vae
 from wheeltapper.training.detectors.rl_vae.windows import NOTHING_FOLLOWS, WindowBank, bank_of_runs
 from wheeltapper.training.fitting.trainer import TrainerOptions
 

@@ -11,14 +11,20 @@ from tests.helpers.machines import make_series, normal_rows, windows_of
 from wheeltapper.models.rl_vae.config import RlVaeConfig
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions, train_detector
-from wheeltapper.training.detectors.rl_vae import train
+from wheeltapper.training.detectors.registry import train_detector
 from wheeltapper.training.detectors.rl_vae.sources import choose_pool, to_z
 from wheeltapper.training.detectors.rl_vae.train import train_vae
 from wheeltapper.training.fitting.labels import LabelledWindows
+from wheeltapper.training.fitting.options import ExtraData, TrainOptions
 from wheeltapper.training.fitting.trainer import TrainerOptions
-from wheeltapper.training.lab import rl_vae_learning_curve as curves
-from wheeltapper.training.lab.rl_vae_learning_curve import Split, learning_curve, means, recall_at_alarms, recalls
+from wheeltapper.training.lab.rl_vae_learning_curve import (
+    METHODS,
+    Split,
+    learning_curve,
+    means,
+    recall_at_alarms,
+    recalls,
+)
 
 SETTINGS = {
     "hidden": "16",
@@ -61,12 +67,11 @@ def test_trains_without_any_label_and_says_so() -> None:
     assert len(scores.score) > 100
 
 
-def test_budget_cuts_every_stage_and_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Scoring held-out windows takes an export, which has nothing to do with it.
-    monkeypatch.setattr(train, "held_out_scores", lambda detector, progress: detector)
-    monkeypatch.setattr(train, "every_nth", lambda scores, stride: scores)
-    options = replace(OPTIONS, epochs=50, budget_s=0.01, settings={**OPTIONS.settings, "episodes": "50"})
-    fitted, _ = train.train_rl_vae(machine(), options)
+def test_budget_cuts_every_stage_and_is_reported() -> None:
+    # An export has nothing to do with it.
+    settings = {**OPTIONS.settings, "episodes": "50"}
+    options = replace(OPTIONS, epochs=50, budget_s=0.01, settings=settings, held_out_by="torch")
+    fitted, _ = train_detector("rl-vae", machine(), options)
     assert fitted.parameters["cut_by_budget"] is True
     assert fitted.parameters["epochs"] < 50
     assert len(fitted.parameters["epsilon_by_episode"]) < 50
@@ -99,7 +104,7 @@ def test_labelled_windows_longer_than_the_detectors_are_cut_to_their_end() -> No
 
 @pytest.mark.parametrize(("window", "channels"), [(5, 3), (8, 4)])
 def test_labelled_windows_of_another_machine_are_refused(window: int, channels: int) -> None:
-    options = replace(OPTIONS, labelled=operator(2, [0, 1], window, channels))
+    options = replace(OPTIONS, extra_data=ExtraData(labelled=operator(2, [0, 1], window, channels)))
     with pytest.raises(InputError, match=rf"labelled windows are \[2, {window}, {channels}\]"):
         train_detector("rl-vae", machine(), options)
 
@@ -142,7 +147,7 @@ def test_labels_of_the_judged_half_change_nothing_but_the_judgement() -> None:
         assert (first.labels, first.anomalies) == (second.labels, second.anomalies)
         assert first.labels == 54  # 10 % of the 543 windows of the pool
         assert first.auc_pr != second.auc_pr
-    assert [one.method for one in found[0]] == list(curves.METHODS)
+    assert [one.method for one in found[0]] == list(METHODS)
     # and faults of that size rank high
     assert all(one.auc_pr > 0.5 for one in found[0] if one.method in ("rl-vae", "vae"))
     table = means(found[0])

@@ -11,20 +11,25 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from wheeltapper.models.alora.config import AloraConfig
 from wheeltapper.models.alora.graph import OUTPUTS
 from wheeltapper.models.fitted import FittedDetector
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.alora.train import AloraOptions, alora_options, fit_alora, fit_and_score
+from wheeltapper.training.detectors.alora.spec import SPEC
+from wheeltapper.training.detectors.alora.train import fit_alora, train_alora
 from wheeltapper.training.fitting import torch_detector
+from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.prepared import scaling, window_ends
 from wheeltapper.training.fitting.torch_detector import held_out_pieces
+from wheeltapper.training.fitting.trainer_options import TrainerOptions
 
 CHECKOUT = Path(__file__).resolve().parents[4]
 
@@ -65,9 +70,13 @@ def made_up(rows: int = 900, seed: int = 0) -> np.ndarray:
     return np.concatenate([values, np.full((rows, 1), 3.0)], axis=1).astype(np.float32)
 
 
-def options(**trainer: object) -> AloraOptions:
-    settings = {"epochs": 2, "windows_per_epoch": 300, "progress": False, "device": "cpu", **trainer}
-    return alora_options("small", trainer=settings, config={"window": 8, "width": 12, "heads": 3})
+SETTINGS = {"preset": "small", "window": "8", "width": "12", "heads": "3", "windows_per_epoch": "300"}
+
+
+def options(**trainer: Any) -> tuple[AloraConfig, TrainerOptions]:
+    """Settings of a small network; `trainer` are fields of `TrainerOptions`."""
+    chosen = TrainOptions(epochs=2, device="cpu", settings=SETTINGS)
+    return SPEC.settings_for(chosen), replace(SPEC.trainer_for(chosen), **trainer)
 
 
 @pytest.mark.export
@@ -76,7 +85,9 @@ def test_a_trained_detector_sees_a_fault_and_names_its_channel() -> None:
     train = made_up()
     train[100:103, 1] = np.nan
     # when
-    detector, scores = fit_and_score(series_of(train), replace_localization(options(epochs=4)))
+    # (blame by error alone: what a network of few epochs makes of its weights is not what is asked here)
+    chosen = TrainOptions(epochs=4, device="cpu", settings={**SETTINGS, "localization": "error"})
+    detector, scores = train_alora(series_of(train), chosen)
     graph = Graph(detector.onnx_bytes(), device="cpu")
     later = made_up(60, seed=9)
     later[50:, 2] += 200
@@ -98,20 +109,15 @@ def test_a_trained_detector_sees_a_fault_and_names_its_channel() -> None:
     assert detector.warnings[0].endswith(": c5")
 
 
-def replace_localization(chosen: AloraOptions) -> AloraOptions:
-    """Blame by error alone: what a network of two epochs makes of its weights is not what is asked here."""
-    return replace(chosen, config=replace(chosen.config, localization="error"))
-
-
 def test_training_is_the_same_twice_and_other_with_another_seed() -> None:
     series = series_of(made_up())
-    first, second, other = (fit_alora(series, options(seed=seed)).history.validation for seed in (1, 1, 2))
+    first, second, other = (fit_alora(series, *options(seed=seed)).history.validation for seed in (1, 1, 2))
     assert first == second
     assert first != other
 
 
 def test_training_lowers_the_loss() -> None:
-    history = fit_alora(series_of(made_up()), options(epochs=12, learning_rate=1e-2)).history
+    history = fit_alora(series_of(made_up()), *options(epochs=12, learning_rate=1e-2)).history
     assert min(history.validation) < 0.7 * history.validation[0]
     assert history.best_epoch == int(np.argmin(history.validation)) + 1
 
@@ -124,7 +130,7 @@ sys.path.insert(0, {folder!r})
 from test_alora import made_up, options, series_of
 from wheeltapper.training.detectors.alora.train import fit_alora
 torch.set_num_threads(1)
-fit_alora(series_of(made_up()), options(epochs=500, checkpoint_folder=Path({checkpoints!r}), checkpoint_every_s=0.0))
+fit_alora(series_of(made_up()), *options(epochs=500, checkpoint_folder=Path({checkpoints!r}), checkpoint_every_s=0.0))
 """
 
 
@@ -144,8 +150,8 @@ def test_a_run_killed_with_sigkill_goes_on_where_it_was(tmp_path: Path) -> None:
     assert reached >= 2
     # when it is started again, for just a few epochs more
     series, epochs = series_of(made_up()), reached + 2
-    resumed = fit_alora(series, options(epochs=epochs, checkpoint_folder=tmp_path))
-    whole = fit_alora(series, options(epochs=epochs))
+    resumed = fit_alora(series, *options(epochs=epochs, checkpoint_folder=tmp_path))
+    whole = fit_alora(series, *options(epochs=epochs))
     # then it went on, and ends where an uninterrupted run ends
     assert resumed.history.resumed_at is not None
     assert resumed.history.resumed_at[0] >= 2
@@ -173,27 +179,28 @@ def _epoch(folder: Path) -> int:
 )
 def test_rows_that_cannot_be_trained_on_are_refused(train: np.ndarray, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        fit_alora(series_of(train), options())
+        fit_alora(series_of(train), *options())
 
 
 @pytest.mark.parametrize(
-    ("preset", "settings", "said"),
+    ("settings", "said"),
     [
-        ("large", {}, "no ALoRa preset 'large'; expected one of paper, small"),
-        ("small", {"trainer": {"epochs": 0}}, "epochs is 0"),
-        ("small", {"config": {"window": 1}}, "window is 1, expected at least 3"),
-        ("small", {"config": {"heights": 1}}, "heights"),
+        ({"preset": "large"}, "alora: --set preset=large: expected one of paper, small"),
+        ({"epochs": "0"}, "alora: --set epochs=0: expected a whole number of 1 or more"),
+        ({"window": "1"}, "alora: --set window=1: expected a whole number of 3 or more"),
+        ({"heigth": "1"}, "alora has no setting 'heigth'"),
+        ({"seed": "1"}, "alora has no setting 'seed'; it is an option of every detector: --seed"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(preset: str, settings: dict[str, dict[str, int]], said: str) -> None:
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, str], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        alora_options(preset, **settings)
+        train_alora(series_of(made_up()), TrainOptions(settings=settings))
 
 
-def test_unset_trainer_options_keep_the_preset_s() -> None:
-    chosen = alora_options("paper", trainer={"epochs": None, "seed": 7})
-    assert (chosen.trainer.epochs, chosen.trainer.seed, chosen.trainer.windows_per_epoch) == (4, 7, 6000)
-    assert alora_options("paper", trainer={"windows_per_epoch": None}).trainer.windows_per_epoch is None
+def test_options_that_nobody_gives_keep_the_preset_s() -> None:
+    trainer = SPEC.trainer_for(TrainOptions(seed=7))
+    assert (trainer.epochs, trainer.seed, trainer.windows_per_epoch) == (4, 7, 6000)
+    assert SPEC.trainer_for(TrainOptions(settings={"windows_per_epoch": "none"})).windows_per_epoch is None
 
 
 def test_windows_do_not_cross_a_gap_nor_the_split() -> None:
@@ -227,7 +234,7 @@ def test_scaling_leaves_missing_values_out_and_constants_alone() -> None:
 
 
 def test_a_gap_in_the_train_part_is_trained_around() -> None:
-    detector = fit_alora(series_of(made_up(), gap_after=800), options(epochs=1))
+    detector = fit_alora(series_of(made_up(), gap_after=800), *options(epochs=1))
     assert detector.prepared.held_out_ends.tolist() == [*range(727, 800), *range(807, 900)]
     pieces = held_out_pieces(detector.prepared.held_out_ends, detector.window)
     assert pieces == [slice(720, 800), slice(800, 900)]
@@ -236,7 +243,7 @@ def test_a_gap_in_the_train_part_is_trained_around() -> None:
 def test_a_machine_with_one_channel_can_be_fitted() -> None:
     # given one channel, and a fault in its last rows
     train = made_up()[:, :1]
-    detector = fit_alora(series_of(train), options(epochs=3))
+    detector = fit_alora(series_of(train), *options(epochs=3))
     windows = torch.as_tensor(np.stack([train[-8:], train[-8:]]))
     windows[1, -1] += 300
     # when

@@ -21,12 +21,12 @@ from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.routes import load_routes
 from wheeltapper.stream.settings import ScoringSettings, Settings, WindowSettings
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.detectors.registry import TrainOptions
 from wheeltapper.training.detectors.vae_lstm import stages as vae_lstm_stages
 from wheeltapper.training.detectors.vae_lstm import train as vae_lstm
 from wheeltapper.training.detectors.vae_lstm.stages import clipped_gradients, code_sequences, encode_rows, short_windows
-from wheeltapper.training.detectors.vae_lstm.train import chosen_options, fit_vae_lstm, train_vae_lstm
+from wheeltapper.training.detectors.vae_lstm.train import chosen_settings, fit_vae_lstm, train_vae_lstm
 from wheeltapper.training.fitting.bundle_writer import write_bundle
+from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.prepared import prepare
 from wheeltapper.training.judging.stream_run import run_as_stream
 
@@ -118,25 +118,26 @@ def test_gradients_are_cut_entry_by_entry_and_only_inside() -> None:
 
 
 def test_settings_follow_the_number_of_channels() -> None:
-    one, many = chosen_options(TrainOptions(), channels=1), chosen_options(TrainOptions(), channels=38)
-    assert (one.config.l_win, one.config.l_seq, one.config.hidden, one.config.code) == (48, 12, 512, 6)
-    assert (many.config.l_win, many.config.hidden) == (24, 128)
-    assert chosen_options(TrainOptions(window=96, epochs=3), channels=2).config.l_seq == 4
-    assert chosen_options(TrainOptions(epochs=3), channels=2).config.lstm_epochs == 3
+    one, many = chosen_settings(TrainOptions(), channels=1), chosen_settings(TrainOptions(), channels=38)
+    assert (one[0].l_win, one[0].l_seq, one[0].hidden, one[0].code) == (48, 12, 512, 6)
+    assert (many[0].l_win, many[0].hidden) == (24, 128)
+    assert (one[1].epochs, many[1].epochs) == (50, 10)
+    assert chosen_settings(TrainOptions(window=96, epochs=3), channels=2)[0].l_seq == 4
+    assert chosen_settings(TrainOptions(epochs=3), channels=2)[0].lstm_epochs == 3
     with pytest.raises(InputError, match=r"window is 100, expected a multiple of l_win=24"):
-        chosen_options(TrainOptions(window=100), channels=2)
-    with pytest.raises(InputError, match=r"no VAE-LSTM preset 'large'; expected one of paper, small"):
-        chosen_options(TrainOptions(settings={"preset": "large"}), channels=2)
+        chosen_settings(TrainOptions(window=100), channels=2)
+    with pytest.raises(InputError, match=r"vae-lstm: --set preset=large: expected one of small, paper"):
+        chosen_settings(TrainOptions(settings={"preset": "large"}), channels=2)
     with pytest.raises(InputError, match=r"l_win is 20, expected one of 24, 48, 144"):
-        chosen_options(TrainOptions(settings={"l_win": "20"}), channels=2)
+        chosen_settings(TrainOptions(settings={"l_win": "20"}), channels=2)
 
 
 def test_a_run_interrupted_in_its_second_stage_does_not_repeat_the_first(
     series: SensorSeries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a whole run, and one that is interrupted when the VAE is done
-    whole = fit_vae_lstm(series, chosen_options(tiny(), channels=3))
-    options = chosen_options(tiny(checkpoint_folder=tmp_path / "checkpoints"), channels=3)
+    whole = fit_vae_lstm(series, *chosen_settings(tiny(), channels=3))
+    config, trainer = chosen_settings(tiny(checkpoint_folder=tmp_path / "checkpoints"), channels=3)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -144,7 +145,7 @@ def test_a_run_interrupted_in_its_second_stage_does_not_repeat_the_first(
     with monkeypatch.context() as patched:
         patched.setattr(vae_lstm, "train_predictor", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            fit_vae_lstm(series, options)
+            fit_vae_lstm(series, config, trainer)
     (kept,) = (tmp_path / "checkpoints").iterdir()
     assert kept.name.startswith("vae-")
     # when it is started again: then only the LSTM is trained
@@ -156,7 +157,7 @@ def test_a_run_interrupted_in_its_second_stage_does_not_repeat_the_first(
             "train_network",
             lambda network, *rest, **named: (trained.append(type(network)), train(network, *rest, **named))[1],
         )
-        resumed = fit_vae_lstm(series, options)
+        resumed = fit_vae_lstm(series, config, trainer)
     assert trained == [CodePredictor]
     # and weights and history are those of the whole run
     for name, value in whole.graph.state_dict().items():
@@ -164,31 +165,27 @@ def test_a_run_interrupted_in_its_second_stage_does_not_repeat_the_first(
     assert resumed.history.validation == whole.history.validation
     assert not (tmp_path / "checkpoints").exists()
     # and a longer run does not take the shorter one's VAE for its own
-    longer = replace(options, trainer=replace(options.trainer, epochs=3))
-    assert len(fit_vae_lstm(series, longer).history.validation) == 3
+    assert len(fit_vae_lstm(series, config, replace(trainer, epochs=3)).history.validation) == 3
 
 
 def test_a_damaged_first_stage_is_refused(series: SensorSeries, tmp_path: Path) -> None:
-    options = chosen_options(tiny(checkpoint_folder=tmp_path), channels=3)
+    config, trainer = chosen_settings(tiny(checkpoint_folder=tmp_path), channels=3)
     prepared = prepare(series, window=72)
-    vae = VariationalAutoencoder(options.config, 3)
-    _, kept = vae_lstm.train_vae(vae, prepared, options.config, options.trainer)
+    vae = VariationalAutoencoder(config, 3)
+    _, kept = vae_lstm.train_vae(vae, prepared, config, trainer)
     assert kept.file is not None
     kept.file.write_bytes(b"no checkpoint")
     with pytest.raises(InputError, match="not a finished VAE of this run"):
-        fit_vae_lstm(series, options)
+        fit_vae_lstm(series, config, trainer)
 
 
 def test_a_budget_is_shared_by_both_stages(series: SensorSeries) -> None:
     # given more epochs than a second holds
-    options = chosen_options(tiny(budget_s=0.5), channels=3)
-    options = replace(
-        options,
-        config=replace(options.config, lstm_epochs=5000, lstm_patience=5000),
-        trainer=replace(options.trainer, epochs=5000, patience=5000, windows_per_epoch=None),
-    )
+    config, trainer = chosen_settings(tiny(budget_s=0.5), channels=3)
+    config = replace(config, lstm_epochs=5000, lstm_patience=5000)
+    trainer = replace(trainer, epochs=5000, patience=5000, windows_per_epoch=None)
     # when it is fitted: then both stages were trained, and were cut
-    detector = fit_vae_lstm(series, options)
+    detector = fit_vae_lstm(series, config, trainer)
     assert detector.parameters["cut_by_budget"] is True
     assert detector.history.cut
     assert 1 <= detector.parameters["lstm_epochs"] < 5000
