@@ -7,15 +7,12 @@ import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.catalogue import CATALOGUE, DatasetInfo
 from wheeltapper.training.datasets.clock import start_at
 from wheeltapper.training.datasets.series import SensorSeries
-
-if TYPE_CHECKING:
-    from wheeltapper.training.datasets.found import FoundDataset
 
 DATA_VARIABLE = "WHEELTAPPER_DATA"
 
@@ -84,13 +81,6 @@ def dataset_folder(dataset: str, root: Path) -> Path | None:
     """A data set's folder below a folder of data sets, by any of its usual names; None where there is none."""
     places = (root / name for name in dataset_info(dataset).folders)
     return next((place for place in places if place.exists()), None)
-
-
-def found(root: Path | None = None, *, counted: bool = True) -> list[FoundDataset]:
-    """Every data set, found, broken or missing below `root`; see `wheeltapper.training.datasets.found.found`."""
-    from wheeltapper.training.datasets import found as inventory
-
-    return inventory.found(root, counted=counted)
 
 
 def _loader(dataset: str) -> _Loader:
