@@ -76,7 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out what values scaled over train and test together would have earned",
     )
     parser.add_argument(
-        "--stride", type=int, default=1, metavar="ROWS", help="rows between scored windows; 1 judges every row"
+        "--stride",
+        type=int,
+        default=1,
+        metavar="ROWS",
+        help="rows between scored windows; the alarm level is chosen for the same stride",
     )
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="for trained networks")
     parser.add_argument("--retry-errors", action="store_true", help="do jobs again that failed or were refused")
