@@ -161,8 +161,9 @@ def _table_of_floors(report: Report, title: str, columns: Sequence[tuple[str, st
 def _alarm_table(report: Report) -> Table:
     from rich.table import Table
 
-    table = Table(title="What its alarms were worth", title_justify="left")
-    table.add_column("at the bundle's alarm level")
+    table = Table(title="What its alarms were worth", title_justify="left", caption_justify="left")
+    table.caption = _rule_of(report)
+    table.add_column("as the worker raises them")
     for heading in ("value", "random", "random, oracle"):
         table.add_column(heading, justify="right")
     delay = "-" if report.detection_delay_s is None else _duration(report.detection_delay_s)
@@ -178,6 +179,16 @@ def _alarm_table(report: Report) -> Table:
         floors = (getattr(report, name + suffix) for suffix in ("", "_random_floor", "_oracle_random_floor"))
         table.add_row(label, *(_three(value) for value in floors))
     return table
+
+
+def _rule_of(report: Report) -> str:
+    """Under which settings the alarms were raised."""
+    rule = report.settings["threshold"]
+    level = f", {rule['raise_level']:g} x the bundle's alarm level" if rule["method"] == "fixed" else ""
+    return (
+        f"stride {report.stride}; threshold {rule['method']}{level}; opens after {rule['min_duration']} window(s) in a row, "
+        f"clears after {rule['clear_duration']} below {rule['clear_ratio']:g} of it"
+    )
 
 
 def _write_json(path: Path, report: Report, *, to_stdout: bool) -> None:

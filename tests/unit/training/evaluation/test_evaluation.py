@@ -238,6 +238,7 @@ def test_command_prints_tables_and_writes_json_and_plot(
     # The data set and the entity are those of the bundle's training, unless said otherwise.
     assert main(words) == 0
     printed = capsys.readouterr().out
+    assert "stride 1; threshold fixed, 1 x the bundle's alarm level; opens after 1 window(s)" in printed
     for text in ("VUS-PR", "KMeansAD", "HitRate@100", "affiliation F1", "random, oracle", "false alarms per day"):
         assert text in printed
     written = json.loads((tmp_path / "out.json").read_text())
