@@ -92,7 +92,6 @@ def _detector(job: Job) -> dict[str, Any]:
             series,
             Path(folder) / "bundle",
             scores=held_out,
-            stride=job.stride,
             seed=job.seed,
             torchscript=False,
         )
