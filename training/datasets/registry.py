@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import first_names
 from wheeltapper.training.datasets.catalogue import CATALOGUE, DatasetInfo
 from wheeltapper.training.datasets.clock import start_at
 from wheeltapper.training.datasets.series import SensorSeries
@@ -125,13 +126,13 @@ def _choose(dataset: str, folder: Path, entity: str | None, known: Sequence[str]
     if entity is None:
         if len(known) == 1:
             return known[0]
-        raise InputError(f"{len(known)} entities{place}, expected a choice: give --entity, one of {_some(known)}")
+        raise InputError(
+            f"{len(known)} entities{place}, expected a choice: give --entity, one of {first_names(known, 30)}"
+        )
     if entity in known:
         return entity
     near = difflib.get_close_matches(entity, known, n=3, cutoff=0.6)
     hint = f"nearest: {', '.join(near)}; there are" if near else "there are"
-    raise InputError(f"no entity '{entity}' of data set '{dataset}'{place}; {hint} {len(known)}: {_some(known)}")
-
-
-def _some(names: Sequence[str], most: int = 30) -> str:
-    return ", ".join(names[:most]) + (", .." if len(names) > most else "")
+    raise InputError(
+        f"no entity '{entity}' of data set '{dataset}'{place}; {hint} {len(known)}: {first_names(known, 30)}"
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wheeltapper.cli import HelpFormatter
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import duration
 from wheeltapper.training.datasets.registry import DATASETS, entity_help
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _alarm_table(report: Report) -> Table:
     table.add_column("as the worker raises them")
     for heading in ("value", "random", "random, oracle"):
         table.add_column(heading, justify="right")
-    delay = "-" if report.detection_delay_s is None else _duration(report.detection_delay_s)
+    delay = "-" if report.detection_delay_s is None else duration(report.detection_delay_s, ".1f")
     found = f"{report.events_found} of {report.events}"
     false = f"{report.false_alarms} of {report.alarms}"
     table.add_row("events found", f"{found} ({_three(report.event_recall)})" if report.events else found)
@@ -219,10 +220,3 @@ def _plot(path: Path, bundle: Bundle, series: SensorSeries, run: StreamRun) -> N
 
 def _three(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:g} s"
