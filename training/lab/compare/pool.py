@@ -109,13 +109,16 @@ class Pool:
                 yield job, self._outcome(future, round(time.monotonic() - started, 3))
 
     def _outcome(self, future: Future[Outcome], seconds: float) -> Outcome:
-        try:
+        error = future.exception()
+        if error is None:
             return future.result()
-        except TimeoutError:
+        if isinstance(error, TimeoutError):
             return _lost("killed", f"killed after {seconds:.0f} s: it did not end in time for its budget", seconds)
-        except ProcessExpired as error:
+        if isinstance(error, ProcessExpired):
             reason = _exit_text(error.exitcode)
             return _lost("failed", f"its process ended by itself ({reason}); {self._log.name} may say why", seconds)
+        # pebble hands on whatever leaves a job, SystemExit too: raised here, it would end the run.
+        return _lost("failed", f"{type(error).__name__}: {error}; {self._log.name} may say why", seconds)
 
 
 def _lost(status: str, error: str, seconds: float) -> Outcome:

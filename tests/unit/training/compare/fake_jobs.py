@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -21,6 +22,10 @@ def act_by_name(job: Job) -> dict[str, Any]:
     """The entity's name says what happens to its worker."""
     if job.entity == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
+    if job.entity == "exit":
+        sys.exit(3)
+    if job.entity == "raise":
+        raise ValueError("no such channel")
     if job.entity == "hang":
         time.sleep(60)
     threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}

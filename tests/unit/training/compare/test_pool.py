@@ -51,6 +51,17 @@ def test_a_crash_and_a_hang_cost_only_their_own_jobs(tmp_path: Path) -> None:
     assert found["a"]["values"]["OMP_NUM_THREADS"] == found["c"]["values"]["MKL_NUM_THREADS"] == "1"
 
 
+@pytest.mark.parametrize(("name", "text"), [("exit", "SystemExit: 3"), ("raise", "ValueError: no such channel")])
+def test_what_leaves_a_job_costs_only_that_job(tmp_path: Path, name: str, text: str) -> None:
+    # Given a job that asks its process to exit, or raises, and one behind it
+    with Pool(1, tmp_path / "log", execute=act_by_name) as pool:
+        # When they are run
+        found = {job.entity: outcome for job, outcome in pool.run([make_job(name), make_job("a")])}
+    # Then the first has failed with the reason, and the second is done
+    assert {entity: outcome["status"] for entity, outcome in found.items()} == {name: "failed", "a": "done"}
+    assert text in found[name]["error"]
+
+
 def test_only_a_budget_sets_a_hard_limit() -> None:
     assert hard_limit_s(make_job("a")) is None
     assert hard_limit_s(make_job("a", budget_s=60.0)) == 180.0 + GRACE_S
