@@ -1,4 +1,4 @@
-"""One door to every data set: name, folder and entity in, `SensorSeries` out."""
+"""Access to every data set: name, folder and entity in, `SensorSeries` out."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def dataset_folder(dataset: str, root: Path) -> Path | None:
 
 
 def _loader(dataset: str) -> _Loader:
-    # Imported on use: nobody pays for a loader that is not asked for.
+    # Imported on use, so that other loaders cost no import.
     module, _, name = dataset_info(dataset).loader.partition(":")
     loaded = importlib.import_module(module)
     return cast(_Loader, getattr(loaded, name) if name else loaded)
