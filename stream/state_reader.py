@@ -121,14 +121,14 @@ class StateReader:
             self._retry_until_restored(lambda: consumer.list_topics(self._topic, timeout=ASK_TIMEOUT_S))
             consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in waiting])
 
-            def wait() -> None:
+            def look_up(_waited_s: float) -> None:
                 self._check(deadline, f"topic {self._topic} partitions {sorted(waiting)} were not read to their end")
 
             def is_end(end: Message) -> bool:
                 progress = newest[end.partition()].get(PROGRESS, b"")
                 return read_progress(progress) >= committed[end.partition()] or self._is_end(consumer, end)
 
-            for message in messages_to_end(consumer, waiting, on_wait=wait, on_error=self._judge, is_end=is_end):
+            for message in messages_to_end(consumer, waiting, on_turn=look_up, on_error=self._judge, is_end=is_end):
                 self._keep_newest(newest[message.partition()], message.key() or b"", message.value(), prefix)
         finally:
             consumer.close()

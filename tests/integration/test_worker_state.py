@@ -15,6 +15,7 @@ from tests.integration.worker_tools import assert_alerts, assert_scores, make_ri
 from wheeltapper.stream.settings import Settings, load_settings
 from wheeltapper.stream.state import CHECK, HEAD, MAGIC, PROGRESS, progress_record
 from wheeltapper.stream.state_reader import StateReader
+from wheeltapper.stream.topic_end import POLL_S
 from wheeltapper.stream.transactions import broker_has_transactions
 
 pytestmark = pytest.mark.broker
@@ -52,6 +53,35 @@ def test_the_newest_record_of_every_key_counts_and_tombstones_end_one(
     found = StateReader(settings).read({0: 0, 1: 0}, KEYS)
     # then the highest offset wins, the tombstone stands, and the last word about progress
     assert found[0] | found[1] == {b"a": snapshot(3), PROGRESS: progress_record(4, 0).value}
+
+
+def test_a_restore_ends_when_told_to_and_at_its_limit_also_while_records_come(
+    settings: Settings, broker: Broker, topics_prefix: str
+) -> None:
+    # given more state than one look at the topic brings
+    records = [(KEYS + b"a", snapshot(number), ()) for number in range(5_000)]
+    produce(broker, f"{topics_prefix}state", records)
+    # when the worker is told to stop, or the limit is over: then records that are there are not read on
+    with pytest.raises(TimeoutError, match="told to stop while restoring"):
+        StateReader(settings, stop=lambda: True).read({0: 0, 1: 0}, KEYS)
+    hasty = settings.model_copy(update={"state": settings.state.model_copy(update={"restore_timeout_s": 1e-6})})
+    with pytest.raises(TimeoutError, match=r"state was not restored in 1e-06 s .* raise state.restore_timeout_s"):
+        StateReader(hasty).read({0: 0, 1: 0}, KEYS)
+    # and with time enough, all are
+    found = StateReader(settings).read({0: 0, 1: 0}, KEYS)
+    assert found[0] | found[1] == {b"a": snapshot(4_999)}
+
+
+def test_a_restore_takes_no_longer_than_the_brokers_answers(settings: Settings) -> None:
+    # given partitions without state
+    took = []
+    # when they are restored several times, as load of others may hold up one
+    for _ in range(10):
+        started = time.monotonic()
+        StateReader(settings).read({0: 0, 1: 0}, KEYS)
+        took.append(time.monotonic() - started)
+    # then an answer is taken when it is there, not when the time to wait for one is over
+    assert min(took) < POLL_S
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ Everything that subscribes goes through it: `alerts`, `label`, the demo, trainin
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,7 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from wheeltapper.kafka_admin import REACH_TIMEOUT_S, connect, quiet_client_config
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.settings import Settings
-from wheeltapper.stream.topic_end import MESSAGES_AT_A_TIME, POLL_S, messages_to_end
+from wheeltapper.stream.topic_end import messages_to_end, waiting_messages
 
 # The end is a few fetches away; so long without a message means that the brokers are gone.
 STALL_TIMEOUT_S = 30.0
@@ -105,17 +104,15 @@ class Follower:
         Raises:
             InputError: no right to read it, or the brokers went away on the way.
         """
-        progressed = time.monotonic()
 
-        def wait() -> None:
-            if time.monotonic() - progressed > STALL_TIMEOUT_S:
+        def look_up(waited_s: float) -> None:
+            if waited_s > STALL_TIMEOUT_S:
                 raise InputError(
                     f"topic {self._topic}: nothing came for {STALL_TIMEOUT_S:.0f} s before its end; are the brokers up?"
                 )
 
         unfinished = set(self._partitions)
-        for message in messages_to_end(self._consumer, unfinished, on_wait=wait, on_error=self._check):
-            progressed = time.monotonic()
+        for message in messages_to_end(self._consumer, unfinished, on_turn=look_up, on_error=self._check):
             if self._is_wanted(message):
                 yield self._record(message)
 
@@ -126,7 +123,7 @@ class Follower:
             InputError: no right to read it.
         """
         while True:
-            for message in self._consumer.consume(MESSAGES_AT_A_TIME, timeout=POLL_S):
+            for message in waiting_messages(self._consumer):
                 if message.error() is not None:
                     if message.error().code() != KafkaError._PARTITION_EOF:
                         self._check(message.error(), message.partition())
