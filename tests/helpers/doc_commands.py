@@ -83,6 +83,8 @@ def wheeltapper_calls(command: Command) -> list[list[str]]:
 
 def with_broker(text: str, port: int) -> str:
     """The same command on a broker at this port."""
+    if text.split()[:2] == ["wheeltapper", "broker"] and "--listen" not in text:
+        text = text.replace("broker", f"broker --listen 127.0.0.1:{port}", 1)
     return _HOST.sub(f"127.0.0.1:{port}", text)
 
 
