@@ -185,12 +185,12 @@ def test_the_data_set_of_contributing_can_be_read(tmp_path: Path, monkeypatch: p
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES_THAT_RUN)
 def test_the_commands_of_a_page_run_as_written(page: str, tmp_path: Path, broker_port: int) -> None:
-    # given an empty folder, and a broker: the page's own where it starts one
+    # given an empty folder
     (tmp_path / "docs").mkdir()
-    starts_broker = any(command.starts_with("wheeltapper broker") for command in commands(page))
-    port = free_port() if starts_broker else broker_port
-    # when its blocks run one after the other, then none fails
+    # when its blocks run one after the other, on a broker of their own where they start one, then none fails
     for block in blocks(CHECKOUT / page):
+        starts_broker = any(command.starts_with("wheeltapper broker") for command in block)
+        port = free_port() if starts_broker else broker_port
         script = "\n".join(with_broker(command.text, port) for command in block if is_run(page, command))
         if script:
             _run(script, tmp_path, port)

@@ -25,19 +25,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print the messages as they are, one JSON object a line (default: for people)",
+        help="print the messages, one JSON object per line (default: one readable line per event)",
     )
     parser.add_argument(
-        "--follow", action="store_true", help="then wait for more until Ctrl-C (default: end with the topic's end)"
+        "--follow",
+        action="store_true",
+        help="wait for further alerts until Ctrl-C (default: stop at the end of the topic)",
     )
-    parser.add_argument("--limit", metavar="N", type=int, help="end after N alert events (default: no limit)")
+    parser.add_argument("--limit", metavar="N", type=int, help="stop after N alert events (default: no limit)")
     parser.add_argument(
         "--since",
         metavar="WHEN",
-        help="leave out what was published earlier: ISO 8601, UTC unless it says otherwise, or 90s, 15m, 2h, 7d ago "
+        help="leave out alerts published before: ISO 8601 (UTC without an offset), or 90s, 15m, 2h, 7d ago "
         "(default: from the beginning)",
     )
-    parser.epilog = "What is there already comes in the order of event time, what follows as it is published."
+    parser.epilog = "Alerts that already exist are shown in the order of event time, later ones as they are published."
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -90,7 +92,7 @@ def _print_all(received: Iterator[ReceivedAlert], *, as_json: bool, limit: int |
     printed = 0
     for one in received:
         if one.alert is None:
-            print(f"wheeltapper: {one.where} is no alert and is left out ({one.problem})", file=sys.stderr)
+            print(f"wheeltapper: {one.where} is not an alert and is skipped ({one.problem})", file=sys.stderr)
             continue
         if as_json:
             # As it came; only another encoding, or JSON over several lines, is written anew.

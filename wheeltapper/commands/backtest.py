@@ -1,4 +1,4 @@
-"""`wheeltapper backtest`: the live pipeline over a test part, without Kafka."""
+"""`wheeltapper backtest`: run the worker's pipeline over a test part, without Kafka."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EPILOG = """
 examples:
   wheeltapper backtest bundles/machine-1-2 --dataset smd --data smd --entity machine-1-2 --alerts alerts.jsonl
 
-The alerts are those that a worker would publish for a replay of the same rows: same ids, same bytes.
+It produces the same alerts, with the same ids, as a worker that reads a replay of the same rows.
 """
 
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("bundle", metavar="BUNDLE", help="bundle folder or .zip")
-    parser.add_argument("--dataset", choices=DATASETS, required=True, help="which kind of data set it is")
+    parser.add_argument("--dataset", choices=DATASETS, required=True, help="kind of data set")
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="the data set's own folder (default: $WHEELTAPPER_DATA/DATASET)"
     )
@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         required=True,
-        help="where alert events go, one JSON object a line; '-' for standard output",
+        help="file for alert events, one JSON object per line; '-': standard output",
     )
-    parser.add_argument("--localizations", type=Path, metavar="FILE", help="where localizations go (default: nowhere)")
-    parser.add_argument("--scores", type=Path, metavar="FILE", help="where score blocks go (default: nowhere)")
+    parser.add_argument("--localizations", type=Path, metavar="FILE", help="file for localizations (default: none)")
+    parser.add_argument("--scores", type=Path, metavar="FILE", help="file for score blocks (default: none)")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="TOML file of the worker's settings (default: none)"
     )

@@ -12,19 +12,17 @@ from wheeltapper.schemas.errors import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--listen", metavar="HOST:PORT", default="127.0.0.1:9092", help="address to listen on; port 0 takes a free one"
+        "--listen", metavar="HOST:PORT", default="127.0.0.1:9092", help="address to listen on; port 0: any free port"
     )
     parser.add_argument(
         "--advertise",
         metavar="HOST:PORT",
-        help="address that clients are told to come back to (default: --listen, or 127.0.0.1 where that is 0.0.0.0)",
+        help="address that the broker gives to clients (default: --listen, or 127.0.0.1 where that is 0.0.0.0)",
     )
     parser.add_argument(
-        "--log", metavar="FILE", type=Path, help="append what the broker prints to FILE (default: thrown away)"
+        "--log", metavar="FILE", type=Path, help="append the broker's output to FILE (default: discarded)"
     )
-    parser.epilog = (
-        "Everything is in memory and gone with it; it keeps all messages until then. What it cannot do: docs/deploy.md."
-    )
+    parser.epilog = "All messages are kept in memory until the broker ends. Its limits are listed in docs/deploy.md."
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`wheeltapper compare`: every detector on every entity, judged alike, with tables, pictures and a report."""
+"""`wheeltapper compare`: every detector on every entity under the same protocol, with tables, figures and a report."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from wheeltapper.training.lab.compare.run import CompareOptions, Comparison
 
 EPILOG = """
-Every finished training is kept in OUT/jobs: the same command goes on where it stopped, and a result is used again as
-long as its data, its settings and the code that made it are the same. OUT/report.html and OUT/report.md are the
+Every finished training is kept in OUT/jobs: the same command continues where it stopped, and a result is reused as
+long as its data, its settings and its code are the same. OUT/report.html and OUT/report.md are the
 reports, OUT/results.json the numbers. docs/compare.md describes them.
 
 examples:
@@ -59,13 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["1"],
         metavar="N",
-        help="how many, or a list such as 0,1,2; detectors without chance run once",
+        help="number of seeds, or a list such as 0,1,2; deterministic detectors run once",
     )
     parser.add_argument(
         "--budget",
         type=float,
         metavar="MINUTES",
-        help="that one training may take; one that does not stop is killed some time later (default: none)",
+        help="limit for one training; a training that does not stop is killed later (default: none)",
     )
     parser.add_argument(
         "--jobs", type=int, default=usable_cores(), metavar="N", help="processes (default: one for each core)"
@@ -73,15 +73,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-leak",
         action="store_true",
-        help="leave out what values scaled over train and test together would have earned",
+        help="do not compute the effect of values that were scaled over train and test together",
     )
     parser.add_argument(
-        "--stride", type=int, default=1, metavar="ROWS", help="rows between scored windows; 1 judges every row"
+        "--stride", type=int, default=1, metavar="ROWS", help="rows between scored windows; 1 scores every row"
     )
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="for trained networks")
-    parser.add_argument("--retry-errors", action="store_true", help="do jobs again that failed or were refused")
+    parser.add_argument("--retry-errors", action="store_true", help="repeat jobs that failed or were refused")
     parser.add_argument(
-        "--report-only", action="store_true", help="write the reports from what OUT holds; trains nothing"
+        "--report-only", action="store_true", help="write the reports from the results in OUT, without training"
     )
 
 
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = compare(sources, options, watch=console_watch)
     except KeyboardInterrupt:
         print(
-            "stopped; what is finished is kept: the same command goes on, --report-only reports what is there",
+            "stopped; finished results are kept: the same command continues, --report-only writes a report from them",
             file=sys.stderr,
         )
         raise

@@ -58,15 +58,15 @@ def _as_text(datasets: list[FoundDataset]) -> list[str]:
     lines = _table([_HEADER, *(_row(dataset) for dataset in there)])
     broken = [dataset for dataset in datasets if dataset.errors]
     if broken:
-        lines += ["", "There, but not all of it can be read:"]
+        lines += ["", "Found, but not completely readable:"]
         lines += [f"  {dataset.name}: {error}" for dataset in broken for error in dataset.errors]
     said = [(dataset.name, warning) for dataset in datasets for warning in dataset.warnings]
     if said:
-        lines += ["", "Said while reading:"]
+        lines += ["", "Warnings:"]
         lines += [f"  {name}: {warning}" for name, warning in said]
     missing = [dataset_info(dataset.name) for dataset in datasets if dataset.state == "missing"]
     if missing:
-        lines += ["", "Missing, and where their publishers offer them:"]
+        lines += ["", "Missing, with their publishers' pages:"]
         rows = [(f"  {info.name}", info.title, info.publisher, info.licence, info.page) for info in missing]
         lines += _table(rows, right=())
     return lines

@@ -7,7 +7,7 @@ from pathlib import Path
 
 EPILOG = """
 With a data folder (--data, WHEELTAPPER_DATA or ../shared/data) the machine is a real server of SMD, without one a
-pump of the simulated station that wheeltapper ships. Bundles are kept in the output folder: the second time is faster.
+pump of the simulated station that wheeltapper ships. Bundles are kept in the output folder, so that the next run is faster.
 """
 
 
@@ -29,14 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["range-bands", "alora"],
         metavar="DETECTOR",
-        help="what to train and run side by side (default: range-bands alora)",
+        help="detectors to train and run at the same time (default: range-bands alora)",
     )
     parser.add_argument(
         "--runner", choices=("faust", "direct"), default="faust", help="which runner scores (default: faust)"
     )
-    parser.add_argument(
-        "--brokers", metavar="HOST:PORT", help="a Kafka of yours (default: an embedded broker of its own)"
-    )
+    parser.add_argument("--brokers", metavar="HOST:PORT", help="your own Kafka (default: an embedded broker)")
     parser.add_argument(
         "--seconds",
         type=float,

@@ -1,4 +1,4 @@
-"""`wheeltapper evaluate`: judge a bundle on an entity's test part, beside simple floors."""
+"""`wheeltapper evaluate`: metrics and alarms of a bundle on an entity's test part, next to simple floors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from wheeltapper.training.judging.stream_run import StreamRun
 
 EPILOG = """
-The headline is VUS-PR. Alarms are those that a worker under the same settings would raise; test labels choose no
-threshold, except for numbers called oracle. Point-adjusted and affiliation F1 mean nothing without the value that random
-scores reach, so that stands beside them. docs/evaluation.md defines every number.
+The main measure is VUS-PR. Alarms are those that a worker under the same settings would raise; test labels choose no
+threshold, except for numbers called oracle. Point-adjusted and affiliation F1 must be compared with the value that random
+scores reach, which is shown next to them. docs/evaluation.md defines every number.
 
 examples:
   wheeltapper evaluate bundles/machine-1-2 --dataset smd --data ServerMachineDataset --entity machine-1-2
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROWS",
         help="rows between scored windows (default: windows.stride of --config, else the bundle's own)",
     )
-    parser.add_argument("--no-floors", action="store_true", help="leave the floor rows out (saves some seconds)")
+    parser.add_argument("--no-floors", action="store_true", help="do not compute the floors (saves some seconds)")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write the numbers to FILE; '-' is standard output"
     )
@@ -134,11 +134,11 @@ def print_report(report: Report) -> None:
     )
     for warning in report.warnings:
         console.print(f"[yellow]{warning}[/]")
-    ranking = _table_of_floors(report, "How well it ranks", _RANKING)
+    ranking = _table_of_floors(report, "Ranking", _RANKING)
     ranking.caption = f"VUS buffer {report.vus_buffer} rows; floors are fitted on the train part"
     console.print(ranking)
     if report.hit_rate_100 is not None:
-        console.print(_table_of_floors(report, "Whom it blames", _LOCALIZATION))
+        console.print(_table_of_floors(report, "Localization", _LOCALIZATION))
     console.print(_alarm_table(report))
 
 
@@ -161,7 +161,7 @@ def _table_of_floors(report: Report, title: str, columns: Sequence[tuple[str, st
 def _alarm_table(report: Report) -> Table:
     from rich.table import Table
 
-    table = Table(title="What its alarms were worth", title_justify="left")
+    table = Table(title="Alarms", title_justify="left")
     table.add_column("at the bundle's alarm level")
     for heading in ("value", "random", "random, oracle"):
         table.add_column(heading, justify="right")

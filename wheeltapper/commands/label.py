@@ -1,4 +1,4 @@
-"""`wheeltapper label`: answer what workers ask about windows they are unsure of."""
+"""`wheeltapper label`: label the windows that workers are uncertain about."""
 
 from __future__ import annotations
 
@@ -51,21 +51,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since",
         metavar="WHEN",
-        help="leave out requests published earlier: ISO 8601, or 90s, 15m, 2h, 7d ago (default: from the beginning)",
+        help="leave out requests published before: ISO 8601, or 90s, 15m, 2h, 7d ago (default: from the beginning)",
     )
-    parser.add_argument("--limit", metavar="N", type=int, help="ask or list no more than N (default: all)")
-    parser.add_argument("--who", metavar="NAME", help="who answers (default: the user's login name)")
-    deeds = parser.add_mutually_exclusive_group()
-    deeds.add_argument("--list", action="store_true", help="show the open requests, newest first, and end")
-    deeds.add_argument("--answer", choices=LABELS, help="answer the one named by --request, and end")
-    deeds.add_argument(
+    parser.add_argument("--limit", metavar="N", type=int, help="show or list at most N requests (default: all)")
+    parser.add_argument("--who", metavar="NAME", help="name of the person who labels (default: the user's login name)")
+    actions = parser.add_mutually_exclusive_group()
+    actions.add_argument("--list", action="store_true", help="list the open requests, newest first")
+    actions.add_argument("--answer", choices=LABELS, help="label for the request named by --request")
+    actions.add_argument(
         "--export",
         metavar="FILE",
         type=Path,
-        help="write all answered windows, a JSON object a line, for train --labels",
+        help="write all labelled windows to FILE, one JSON object per line, for train --labels",
     )
-    parser.add_argument("--request", metavar="ID", help="for --answer: a request's id, or how it alone begins")
-    parser.add_argument("--comment", metavar="TEXT", default="", help="for --answer (default: none)")
+    parser.add_argument("--request", metavar="ID", help="for --answer: a request's id, or a unique beginning of it")
+    parser.add_argument("--comment", metavar="TEXT", default="", help="comment for --answer (default: none)")
     parser.add_argument(
         "--json", action="store_true", help="with --list and --answer: print the messages, one JSON object a line"
     )
@@ -103,7 +103,9 @@ def _check(arguments: argparse.Namespace) -> None:
     if (arguments.answer is None) != (arguments.request is None):
         raise InputError("--answer and --request ID go together; 'wheeltapper label --list' shows the ids")
     if arguments.comment and arguments.answer is None:
-        raise InputError("--comment goes with --answer; asked, write it behind the letter: 'a valve half closed'")
+        raise InputError(
+            "--comment goes with --answer; at the prompt, write the comment after the letter: 'a valve half closed'"
+        )
     if arguments.json and not (arguments.list or arguments.answer):
         raise InputError("--json goes with --list or --answer")
 
@@ -115,7 +117,7 @@ def _who(name: str | None) -> str:
         try:
             name = getpass.getuser()
         except (KeyError, OSError) as error:
-            raise InputError("this user has no login name; say who answers with --who NAME") from error
+            raise InputError("this user has no login name; give a name with --who NAME") from error
     if not name.strip():
         raise InputError("--who is empty; expected a name")
     return name.strip()
@@ -214,4 +216,4 @@ def _reply(console: Console) -> Reply:
         reply = parse_reply(console.input(PROMPT, markup=False))
         if reply is not None:
             return reply
-        console.print("expected n, a or u, with a comment behind it if you like; s to skip, q to quit", style="dim")
+        console.print("expected n, a or u, followed by an optional comment; s to skip, q to quit", style="dim")

@@ -1,4 +1,4 @@
-"""`wheeltapper pack`: bring your own ONNX graph; it is checked, calibrated and bundled."""
+"""`wheeltapper pack`: make a bundle from an ONNX graph: check, calibrate, write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wheeltapper.schemas.errors import InputError
 
 EPILOG = """
 The graph: input 'window' [N, W, C] float32 in raw units, N dynamic, W and C fixed; outputs 'score' [N] (larger is
-stranger) and 'contribution' [N, C] (0 or more), and where it has them 'expected' [N, C] and 'embedding' [N, D].
+more anomalous) and 'contribution' [N, C] (0 or more), optionally 'expected' [N, C] and 'embedding' [N, D].
 docs/bundle.md shows how to export one. It is calibrated on the last quarter of the entity's train part, so train it on
 the other three.
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = _Formatter
     parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="the graph")
     add_data_arguments(parser)
-    parser.add_argument("--name", default="custom", help="the detector's name in manifest and alerts")
+    parser.add_argument("--name", default="custom", help="name of the detector in manifest and alerts")
     parser.add_argument(
         "--lag",
         type=int,
@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROWS",
         help="rows between the row that a score belongs to and the window's last",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the disturbances in the golden windows")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the disturbances in the golden windows"
+    )
     add_bundle_arguments(parser)
 
 

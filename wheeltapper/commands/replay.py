@@ -1,4 +1,4 @@
-"""`wheeltapper replay`: a recorded series as live rows on the sensors topic."""
+"""`wheeltapper replay`: send a recorded series as live rows to the sensors topic."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.epilog = EPILOG
     parser.formatter_class = _Formatter
-    parser.add_argument("dataset", choices=DATASETS, help="which kind of data set it is")
+    parser.add_argument("dataset", choices=DATASETS, help="kind of data set")
     parser.add_argument(
         "--data",
         type=Path,
@@ -67,13 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="times real time, by the rows' own times: 1 = real time, 60 = an hour a minute, 0 = as fast as possible",
     )
-    parser.add_argument("--encoding", choices=tuple(CONTENT_TYPES), default="json", help="how messages are written")
+    parser.add_argument("--encoding", choices=tuple(CONTENT_TYPES), default="json", help="encoding of the messages")
     parser.add_argument(
         "--rows-per-message",
         type=int,
         default=1,
         metavar="N",
-        help="rows in one message; it goes out with its last row",
+        help="rows in one message; a message is sent when its last row is due",
     )
     parser.add_argument("--limit", type=int, metavar="ROWS", help="send only the first ROWS rows (default: all)")
     parser.add_argument("--part", choices=("test", "train"), default="test", help="which part of the series to send")
@@ -141,7 +141,7 @@ class Sender:
         """
         begin = time.monotonic()
         for first in range(0, len(block), rows_per_message):
-            self._look_around()
+            self._check_for_stop()
             rows = slice(first, min(first + rows_per_message, len(block)))
             message = SensorBlock(block.machine, block.ts[rows], block.channels, block.values[rows])
             if speed > 0:
@@ -157,15 +157,15 @@ class Sender:
             KeyboardInterrupt: it was asked to stop.
         """
         while self._producer.flush(1.0):
-            self._look_around()
+            self._check_for_stop()
         self._raise_failure()
 
     def ask_to_stop(self, _number: int, _frame: object) -> None:
-        """A signal's handler. An interrupt right away might come between handing a message over and counting it."""
+        """Signal handler: sets a flag, because an exception here could come between sending a message and counting it."""
         self._stopping = True
 
     def stop(self) -> int:
-        """Give what is queued a moment to go out; messages that did not."""
+        """Wait briefly for queued messages; return the number that was not delivered."""
         left = int(self._producer.flush(STOP_FLUSH_S))
         self._producer.purge()
         return left
@@ -179,7 +179,7 @@ class Sender:
                 break
             except BufferError:  # the local queue is full: the broker is slower than we are
                 self._producer.poll(0.1)
-                self._look_around()
+                self._check_for_stop()
         self._producer.poll(0)
         self._raise_failure()
         self.rows += len(message)
@@ -188,9 +188,9 @@ class Sender:
     def _wait_until(self, due: float) -> None:
         while (left := due - time.monotonic()) > 0:
             self._producer.poll(min(left, 0.5))
-            self._look_around()
+            self._check_for_stop()
 
-    def _look_around(self) -> None:
+    def _check_for_stop(self) -> None:
         if self._stopping:
             raise KeyboardInterrupt
         self._raise_failure()
@@ -210,11 +210,11 @@ class Sender:
 
         advice = {
             KafkaError.MSG_SIZE_TOO_LARGE: "send fewer --rows-per-message, or raise the topic's max.message.bytes",
-            KafkaError.TOPIC_AUTHORIZATION_FAILED: "this user may not write there: correct user or rights",
-            KafkaError._MSG_TIMED_OUT: "the broker was away for too long: see that it runs, and start again",
+            KafkaError.TOPIC_AUTHORIZATION_FAILED: "this user may not write to the topic: correct the user or the rights",
+            KafkaError._MSG_TIMED_OUT: "the broker could not be reached for too long: check that it runs, and start the replay again",
         }.get(self._failure.code(), "see the broker's log")
         self._producer.purge()
-        raise InputError(f"a message to {self._topic} was not taken ({self._failure.str()}); {advice}")
+        raise InputError(f"the broker did not accept a message to {self._topic} ({self._failure.str()}); {advice}")
 
 
 @contextmanager
@@ -316,4 +316,4 @@ class _Bar:
 
 
 def _unsent(messages: int) -> str:
-    return f", {messages} messages of them not delivered" if messages else ""
+    return f"; {messages} messages of these were not delivered" if messages else ""

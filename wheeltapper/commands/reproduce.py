@@ -1,4 +1,4 @@
-"""`wheeltapper reproduce`: the published table of a system beside ours, protocol by protocol."""
+"""`wheeltapper reproduce`: published numbers of a system next to ours, by the same protocol."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SYSTEMS = {
 }
 
 EPILOG = """
-Published numbers stand beside ours under the same protocol, also where that protocol chooses a threshold with test labels
-(then called oracle), together with what random scores reach under it; and beside ours without test labels. OUT/SYSTEM.html
+Published numbers are shown next to ours under the same protocol (called oracle if it chooses a threshold with test labels),
+with the value that random scores reach under it, and next to ours without test labels. OUT/SYSTEM.html
 and OUT/SYSTEM.md are the reports.
 
 example:
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("out/reproduce"), metavar="DIR", help="folder for the report")
     parser.add_argument("--seeds", nargs="+", default=["1"], metavar="N", help="how many, or a list such as 0,1,2")
-    parser.add_argument("--budget", type=float, metavar="MINUTES", help="that one training may take (default: none)")
+    parser.add_argument("--budget", type=float, metavar="MINUTES", help="limit for one training (default: none)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("create", "list"),
-        help="create: make those that are missing, and report the others; list: show all, with their settings",
+        help="create: create missing topics and report existing ones; list: show all topics with their settings",
     )
     add_kafka_arguments(parser)
     add_prefix_argument(parser)
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--partitions",
         metavar="N",
         type=int,
-        help="partitions of a new topic: at most so many workers can share the machines (default: as many as the sensors "
+        help="partitions of a new topic, which is also the maximum number of workers that share the machines (default: as many as the sensors "
         f"topic has, {DEFAULT_PARTITIONS} where it is new; fixed: {fixed})",
     )
     parser.add_argument(
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{state.name}: {'created' if state.created else 'exists'}, {_count(state.partitions, 'partition')}")
     for state in states:
         for difference in _differences(state, arguments.partitions):
-            print(f"wheeltapper: {state.name} {difference}; left as it is", file=sys.stderr)
+            print(f"wheeltapper: {state.name} {difference}; not changed", file=sys.stderr)
     check_partitions(states)
     return 0
 

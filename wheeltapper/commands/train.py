@@ -43,30 +43,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-h", "--help", action=DetectorHelp)
     summaries = "; ".join(f"{name}: {entry.summary}" for name, entry in DETECTORS.items())
     parser.add_argument(
-        "detector", metavar="DETECTOR", help=f"auto: chosen by the kind of data, with the reason; {summaries}"
+        "detector", metavar="DETECTOR", help=f"auto: chooses by the kind of data and prints the reason; {summaries}"
     )
     add_data_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same bundle")
     parser.add_argument(
-        "--epochs", type=int, metavar="N", help="at most so many passes, for trained networks (default: the detector's)"
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="maximum number of passes over the train part, for networks (default: the detector's)",
     )
-    parser.add_argument(
-        "--window", type=int, metavar="ROWS", help="rows that a score looks at (default: the detector's)"
-    )
+    parser.add_argument("--window", type=int, metavar="ROWS", help="rows in a window (default: the detector's)")
     parser.add_argument(
         "--kind",
         metavar="KIND",
-        help="with auto: the kind of data where its name does not say it, e.g. 'process plant' or 'servers' (default: the "
-        "data set's)",
+        help="with auto: the kind of data, e.g. 'process plant' or 'servers' (default: the kind of the data set)",
     )
     add_bundle_arguments(parser)
     add_label_arguments(parser)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for trained networks")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="device for training networks"
+    )
     parser.add_argument(
         "--checkpoints",
         type=Path,
         metavar="DIR",
-        help="where an interrupted training goes on from, for trained networks (default: .OUT.checkpoints beside OUT)",
+        help="folder of checkpoints, from which an interrupted training continues, for networks (default: .OUT.checkpoints "
+        "next to OUT)",
     )
     parser.add_argument(
         "--set",
@@ -78,12 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-torchscript",
         action="store_true",
-        help="leave the TorchScript twin out (torch is then not imported for it)",
+        help="do not write the TorchScript copy of the graph",
     )
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `train` and `pack` share: which data."""
+    """Options of `train` and `pack` that choose the data."""
     parser.add_argument("--dataset", choices=DATASETS, required=True, help="kind of data set")
     parser.add_argument(
         "--data",
@@ -98,7 +101,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `train` and `pack` share: how it will be run."""
+    """Options of `train` and `pack` for running the bundle."""
     parser.add_argument(
         "--stride", type=int, default=1, metavar="ROWS", help="rows between scored windows in the stream"
     )
@@ -107,7 +110,7 @@ def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=FALSE_ALARMS_PER_DAY,
         metavar="X",
-        help="expected false alarms per machine and day; fewer is a higher alarm level",
+        help="expected false alarms per machine and day; a smaller number gives a higher alarm level",
     )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads for scoring; 0 takes every core")
 
@@ -186,13 +189,13 @@ def check_kind(arguments: argparse.Namespace) -> None:
     if arguments.kind is None:
         return
     if arguments.detector != AUTO:
-        raise InputError(f"--kind only helps auto to choose, the detector is {arguments.detector}; leave it out")
+        raise InputError(f"--kind is used by auto only, but the detector is {arguments.detector}; leave --kind out")
     if arguments.kind not in KINDS:
         raise InputError(f"--kind is '{arguments.kind}', expected one of {', '.join(KINDS)}")
 
 
 def check_rate(false_alarms_per_day: float) -> None:
-    """Before the work, not after it.
+    """Checks the rate before any work is done.
 
     Raises:
         InputError: not a number above 0.
@@ -204,7 +207,7 @@ def check_rate(false_alarms_per_day: float) -> None:
 def print_summary(
     bundle: Bundle, fitted: FittedDetector, series: SensorSeries, scores: CalibrationScores, seconds: float
 ) -> None:
-    """What was done, in a few lines."""
+    """Prints the bundle's main facts."""
     manifest, calibration = bundle.manifest, bundle.manifest.calibration
     span = manifest.window * manifest.sampling_interval_s
     print(
@@ -218,7 +221,7 @@ def print_summary(
         f"{calibration.method}); expect {calibration.false_alarms_per_day:g} false alarms per machine and day"
     )
     for warning in manifest.warnings:
-        print(f"know that    {warning}")
+        print(f"note         {warning}")
     files = ", ".join(sorted(manifest.files))
     print(f"bundle       {bundle.location} ({files})")
     print(f"id           {manifest.bundle_id}, written in {seconds:.1f} s")

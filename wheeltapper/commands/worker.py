@@ -10,8 +10,8 @@ examples:
   wheeltapper worker --brokers 127.0.0.1:9092 --bundle bundles/machine-1-2
   wheeltapper worker --config worker.toml --bundle 'pump-*=bundles/pumps' 'fan-*=bundles/fans' --runner direct
 
-Several bundles under one pattern score the same machines side by side, each as a rule of its own.
-Every setting can come from --config or from a variable WHEELTAPPER_SECTION__KEY; docs/settings.md lists them.
+Several bundles under one pattern score the same machines; each is a rule with alerts of its own.
+Settings come from --config or from variables WHEELTAPPER_SECTION__KEY; docs/settings.md lists them.
 """
 
 
@@ -44,13 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--http-port",
         type=int,
         metavar="PORT",
-        help="serve /healthz, /readyz, /metrics there (default: worker.http_port, 0 = not)",
+        help="serve /healthz, /readyz, /metrics on this port (default: worker.http_port; 0: off)",
     )
     parser.add_argument(
         "--until-idle",
         type=float,
         metavar="SECONDS",
-        help="end once the input is read to its end and quiet that long (default: never)",
+        help="end after the input was read to its end and no row came for so long (default: never)",
     )
 
 

@@ -55,7 +55,7 @@ def test_train_writes_a_bundle_and_says_what_it_did(
         "alarm level",
         "0.25 false alarms per machine and day",
         manifest.bundle_id,
-        "know that",
+        "note   ",
     ):
         assert expected in text
 
