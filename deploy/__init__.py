@@ -1,1 +1,1 @@
-"""How it runs: the embedded broker, containers, Compose."""
+"""Deployment: the embedded broker, containers, Compose."""

@@ -110,7 +110,7 @@ class EmbeddedBroker:
             listen: host and port; port 0 takes a free one.
             advertise: the address that clients are told to come back to; none: `listen`, or 127.0.0.1 where that is
                 0.0.0.0.
-            log_file: takes what the broker prints; none: thrown away.
+            log_file: receives the broker's output; None: discarded.
         """
         self.address = parse_address(listen) if isinstance(listen, str) else listen
         self._any_port = self.address.port == 0
@@ -137,7 +137,7 @@ class EmbeddedBroker:
 
     @property
     def client_address(self) -> str:
-        """What a client on this machine gives as its brokers."""
+        """Address for clients on this machine."""
         return str(self._advertised())
 
     def start(self) -> Self:
@@ -230,7 +230,7 @@ class EmbeddedBroker:
 
 
 def _claim_port(host: str, port: int) -> int:
-    """The port, after a look whether it can be had; the broker's own message about it is a backtrace."""
+    """The port, after a check that it is free; the broker's own message about it is a backtrace."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free to listen on
         try:

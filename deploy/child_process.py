@@ -35,7 +35,7 @@ class ChildProcess:
     ) -> None:
         """
         Args:
-            log_file: takes what it prints; none: thrown away.
+            log_file: receives its output; None: discarded.
             environment: all of its variables; none: ours.
             folder: where it runs; none: where we do.
             stop_timeout_s: how long `stop` waits before it kills.

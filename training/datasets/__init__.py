@@ -1,1 +1,1 @@
-"""Data sets: one loader a source, all giving `SensorSeries`."""
+"""Data sets: one loader per source, all return `SensorSeries`."""

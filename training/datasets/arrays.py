@@ -1,4 +1,4 @@
-"""Reading numpy files that others wrote: never a pickle, and every shape and value checked.
+"""Reads numpy files from other sources: no pickles; every shape and value is checked.
 
 Files are opened here: numpy leaves one open that is no archive.
 """

@@ -1,4 +1,4 @@
-"""What is known of every data set before any file of it is read: who offers it, under what terms, where we look for it."""
+"""Catalog of the data sets: publisher, licence, kind of data, folder names, loader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server metrics in one folder a part, or one .npz a server: the layout that SMD began and ASD took over.
+"""Server metrics in one folder per part, or one .npz per server: the layout of SMD and ASD.
 
     train/NAME.txt   test/NAME.txt   test_label/NAME.txt   interpretation_label/NAME.txt
 

@@ -1,4 +1,4 @@
-"""One door to every data set: name, folder and entity in, `SensorSeries` out."""
+"""Access to every data set: name, folder and entity in, `SensorSeries` out."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def found(root: Path | None = None, *, counted: bool = True) -> list[FoundDatase
 
 
 def _loader(dataset: str) -> _Loader:
-    # Imported on use: nobody pays for a loader that is not asked for.
+    # Imported on use, so that other loaders cost no import.
     module, _, name = dataset_info(dataset).loader.partition(":")
     loaded = importlib.import_module(module)
     return cast(_Loader, getattr(loaded, name) if name else loaded)

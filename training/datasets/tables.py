@@ -1,4 +1,4 @@
-"""Reading numbers and times from text files: fast with pyarrow, and exact about where a file is wrong.
+"""Reads numbers and times from text files with pyarrow; errors name the exact place in the file.
 
 The fast path parses whole files in C++. Only when it refuses a file is the file read again, line by line, to name
 the line and the column at fault.

@@ -1,4 +1,4 @@
-"""One made-up process seen under two conditions: source and target, with labels, for tests of domain adaptation.
+"""One generated process under two conditions: source and target, with labels, for tests of domain adaptation.
 
 Both domains run the same process: the same swings, with the same periods, in the same mixture of channels. What differs
 is stated by `Shift` and nothing else. A trend, which would carry the last rows out of what training saw, is off unless

@@ -1,4 +1,4 @@
-"""Somebody's own ONNX graph as a fitted detector: read, checked against the data, scored for calibration."""
+"""A user's own ONNX graph as a fitted detector: read, checked against the data, scored for calibration."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read_model(path: Path) -> bytes:
         return bytes(model.SerializeToString(deterministic=True))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise InputError(
-            f"{path}: its weights are in {', '.join(sorted(files))}, expected beside it; copy both files"
+            f"{path}: its weights are in {', '.join(sorted(files))}, expected next to it; copy both files"
         ) from error
 
 

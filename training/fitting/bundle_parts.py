@@ -1,4 +1,4 @@
-"""What a bundle holds besides the graph: samples for thresholds and adaptation, and their files."""
+"""Parts of a bundle besides the graph: samples for thresholds and adaptation, and their files."""
 
 from __future__ import annotations
 

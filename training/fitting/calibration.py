@@ -1,4 +1,4 @@
-"""From raw scores of held-out normal windows to the level at which somebody is called.
+"""The alarm level, from raw scores of held-out normal windows.
 
 The level is chosen for a number of expected false alarms per machine and day. What is counted are alarms as the stream
 opens and clears them (`wheeltapper.stream.core.alert_life`), not rows above a level: scores of neighbouring windows share

@@ -1,4 +1,4 @@
-"""Where a network is trained."""
+"""The device on which a network is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelled windows for machines that nobody has labelled: normal ones, half of them disturbed in known ways.
+"""Labelled windows for machines without labels: normal windows, half of them with artificial disturbances.
 
 Each disturbance reaches the window's last row, so that the label, which is that row's, is right.
 """

@@ -1,4 +1,4 @@
-"""Proof that an exported graph is what the stream takes it for, before anything is bundled.
+"""Checks that an exported graph keeps the graph contract, before a bundle is written.
 
 Checked on real windows and on grossly disturbed ones: outputs finite and contributions non-negative; the same result in
 a batch of 1, 2, 3 and the largest, which a frozen batch axis or a mix-up across the batch would break; and the
@@ -123,7 +123,7 @@ def check_graph(graph: Graph, windows: np.ndarray) -> GraphOutput:
             if not difference <= RELATIVE_TOLERANCE:
                 raise InputError(
                     f"{graph.name}: output '{name}' of a window differs by {difference:.2g} between a batch of 1 and of "
-                    f"{size}, at most {RELATIVE_TOLERANCE:g} is allowed; export it for inference, each window for itself"
+                    f"{size}, at most {RELATIVE_TOLERANCE:g} is allowed; export it for inference, with windows independent of each other"
                 )
     if (alone.contribution < 0).any():
         raise InputError(

@@ -1,4 +1,4 @@
-"""Exports a torch module under the graph contract, to ONNX and to TorchScript, and proves that the graph agrees with it.
+"""Exports a torch module under the graph contract, to ONNX and to TorchScript, and checks that the graph agrees with it.
 
 That the TorchScript twin agrees with the graph is `wheeltapper.training.fitting.export_check.check_twin`.
 """

@@ -1,4 +1,4 @@
-"""What rows a detector was trained on, as a hash that two programs agree on."""
+"""Hash of the rows that a detector was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answered questions in a file: a JSON object a line, {"request": a LabelRequest, "label": a Label}.
+"""Labelled windows in a file: one JSON object per line, {"request": a LabelRequest, "label": a Label}.
 
 `wheeltapper label --export` writes them, `wheeltapper train --labels` reads them.
 """
@@ -53,7 +53,7 @@ def _parse(text: bytes, path: Path, number: int) -> _Line:
         ) from error
     if line.request.request_id != line.label.request_id:
         raise InputError(
-            f"{path}, line {number}: the label answers request {line.label.request_id}, but stands beside "
+            f"{path}, line {number}: the label is for request {line.label.request_id}, but is on one line with "
             f"{line.request.request_id}; export the labels again"
         )
     return line

@@ -1,4 +1,4 @@
-"""Windows that a person has judged: what training reads back from operators.
+"""Labelled windows: labels of operators, as training reads them.
 
 answered = join(requests, labels)                         of both topics, or wheeltapper.training.fitting.label_files.read_answers(path)
 labelled, left_out = labelled_windows(answered, series.channels)

@@ -1,4 +1,4 @@
-"""report/model_card.md: what a bundle is, for the person who has to decide whether to trust it."""
+"""report/model_card.md: a description of the bundle for the person who decides whether to use it."""
 
 from __future__ import annotations
 

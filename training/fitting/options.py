@@ -1,4 +1,4 @@
-"""What a training is told: the options that all detectors share, and settings of their own as text."""
+"""Options of a training: those that all detectors share, and a detector's own settings as text."""
 
 from __future__ import annotations
 

@@ -145,5 +145,5 @@ def _check(series: SensorSeries, window: int, training: int, held_out: int, leas
     if not moving_channels(series.train).any():
         raise InputError(
             f"{name}: all {series.train.shape[1]} channels are constant in the train part, expected at least one that "
-            "moves; give other rows"
+            "varies; give other rows"
         )

@@ -1,4 +1,4 @@
-"""Says how far a long job is: a bar on a terminal, a line an epoch in a log."""
+"""Progress of a long job: a bar on a terminal, one line per epoch in a log."""
 
 from __future__ import annotations
 

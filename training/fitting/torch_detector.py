@@ -1,4 +1,4 @@
-"""What every detector that is a torch network shares once it is trained: export, proof of parity, held-out scores."""
+"""Common code of detectors that are torch networks, after training: export, parity check, held-out scores."""
 
 from __future__ import annotations
 

@@ -319,7 +319,7 @@ class _Run:
             self.optimizer.load_state_dict(saved["optimizer"])
         except Exception as error:  # torch raises unrelated types for a damaged file
             raise InputError(
-                f"{self.file}: not a checkpoint of this run ({type(error).__name__}); delete it to start anew"
+                f"{self.file}: not a checkpoint of this run ({type(error).__name__}); delete it to start again"
             ) from error
         self.best_weights = saved["best"]
         self.epoch, self.step = int(saved["epoch"]), int(saved["step"])

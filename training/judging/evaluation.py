@@ -1,4 +1,4 @@
-"""Judging a bundle on a test part: what it scores, how well that ranks, and what its alarms would have been worth.
+"""Evaluates a bundle on a test part: scores, ranking metrics, alarms.
 
 The test part runs through the worker's own code, under the worker's settings (`wheeltapper.training.judging.stream_run`):
 late rows are dropped, missing values carried forward, windows cut with the stride, alerts opened and cleared. Every row needs

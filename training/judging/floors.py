@@ -1,4 +1,4 @@
-"""Floor rows: simple detectors that every report shows beside the bundle. What does not beat them is not worth its cost.
+"""Floors: simple detectors in every report. A bundle that scores below them adds nothing.
 
 | name | score of a row |
 |---|---|

@@ -1,4 +1,4 @@
-"""Plots for people: one run with its score, alarm level, labels, alerts, and the channels that were blamed."""
+"""Plots: one run with its score, alarm level, labels, alerts, and the channels that the alerts name."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class StreamRun:
         rows: T.
         stride: rows between scored windows.
         scored_rows: [k] int64, rising: the row that each window's score belongs to.
-        raw: [k] float64, as the graph gave it; larger is stranger.
+        raw: [k] float64, as the graph gave it; larger is more anomalous.
         calibrated: [k] float64; 1.0 is the bundle's alarm level.
         level: [k] float64, raise level in force at each window.
         contribution: [k, C] float32.

@@ -1,1 +1,1 @@
-"""Metrics: plain functions of label, score and contribution arrays. Larger scores are stranger."""
+"""Metrics: plain functions of label, score and contribution arrays. Larger scores are more anomalous."""

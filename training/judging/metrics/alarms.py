@@ -1,4 +1,4 @@
-"""What an operator would see: which faults the alarms meet, how late, and how many alarms are false.
+"""Metrics of alarms: which faults they find, how late, and how many alarms are false.
 
 The alarms themselves come from a run of the stream's own code (`wheeltapper.training.judging.stream_run`), or from
 `wheeltapper.stream.core.alert_life.alert_spans` where there are scores alone.

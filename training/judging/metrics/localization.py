@@ -1,4 +1,4 @@
-"""Did it blame the right channels? HitRate, NDCG and IPS at P percent of the number of channels at fault.
+"""Localization metrics: HitRate, NDCG and IPS at P percent of the number of channels at fault.
 
 Truth is a [T, C] 0/1 matrix of the channels named for each labelled row. Channels are ranked by contribution, larger
 first; where contributions are equal, a metric's value is its mean over all orders of the equal ones.

@@ -1,6 +1,6 @@
 """Threshold-free metrics of a score: AUC-PR, AUC-ROC, VUS-PR, VUS-ROC.
 
-Sign: a larger score is stranger. Labels are 0 and 1; there must be rows of both, otherwise none of these is defined
+Sign: a larger score is more anomalous. Labels are 0 and 1; there must be rows of both, otherwise none of these is defined
 and the functions return None.
 """
 

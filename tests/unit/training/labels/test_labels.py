@@ -150,7 +150,7 @@ def test_a_label_beside_another_request_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "labels.jsonl"
     write_answers(path, [Answer(request_of(1), label_of(request_of(2), "normal"))])
 
-    with pytest.raises(InputError, match=r"line 1: the label answers request q2, but stands beside q1"):
+    with pytest.raises(InputError, match=r"line 1: the label is for request q2, but is on one line with q1"):
         read_answers(path)
 
 
