@@ -2,9 +2,9 @@
 #
 #   make setup          .venv with the exact versions of constraints.txt
 #   make demo           broker, training, live alerts, summary and plot; DEMO="--option ..." passes options on
-#   make check          lint, types, tests that need no broker, no real data, no export: about 100 s on two cores
-#   make test           what guards a landing: lint, types, and all tests but those of the night: about 9 minutes on two cores
-#   make nightly        every test, and property tests with far more examples, others every time: about an hour
+#   make check          lint, types, tests that need no broker, no real data, no export: about 90 s on two cores
+#   make test           what guards a landing: lint, types, and all tests but those of the night: about 7 minutes on two cores
+#   make nightly        every test, and property tests with far more examples, others every time: half an hour and more
 #   make lint           ruff and mypy alone
 #   make bench          measure against other frameworks on a real Kafka; BENCH="--option ..." passes options on
 #   make clean          caches and build products; `make distclean` takes the virtual environments too
@@ -28,11 +28,15 @@ BENCH ?=
 MARKS_check := not (broker or data or export or slow or nightly)
 MARKS_test := not nightly
 MARKS_nightly :=
+# Seconds that one test may take. A property test at night tries thousands of examples.
+TIMEOUT_check := 300
+TIMEOUT_test := 300
+TIMEOUT_nightly := 1800
 # Of tests that wait for a broker, more run than there are cores.
 TEST_PROCESSES ?= $(if $(filter check,$@),2,4)
 # Hypothesis' profile, of tests/helpers/profiles.py, has the tier's name too.
-RUN_TIER = $(BIN)/python -m pytest -m '$(MARKS_$@)' --hypothesis-profile=$@ --durations=25 --junitxml=.cache/tests/$@.xml \
-	--numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(TESTS)
+RUN_TIER = $(BIN)/python -m pytest -m '$(MARKS_$@)' --hypothesis-profile=$@ --timeout=$(TIMEOUT_$@) --durations=25 \
+	--junitxml=.cache/tests/$@.xml --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(TESTS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test nightly lint bench clean distclean

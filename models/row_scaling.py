@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from wheeltapper.models.training_rows import TrainingRows
+from wheeltapper.schemas.text import first_names
 
 Scale = Literal["train", "given"]
 """'train': by mean and standard deviation of the train part. 'given': values are taken as they come."""
@@ -53,7 +54,7 @@ class RowScaling:
         """The channels that never moved, for a warning; '' where there are none."""
         names = list(channels) if channels is not None else [f"channel {index}" for index in range(self.channels)]
         constant = [names[index] for index in np.flatnonzero(~self.varies)]
-        return ", ".join(constant[:8]) + (f" and {len(constant) - 8} more" if len(constant) > 8 else "")
+        return first_names(constant, 8)
 
 
 def fit_row_scaling(rows: TrainingRows, scale: Scale = "train") -> RowScaling:

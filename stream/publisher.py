@@ -94,7 +94,7 @@ class Publisher:
         """
         if not self.transactional:
             return
-        self._patiently(self._producer.init_transactions, timeout_s)
+        self._call_until_done(self._producer.init_transactions, timeout_s)
         self._producer.begin_transaction()
 
     def publish(self, outputs: Iterable[Output]) -> None:
@@ -160,10 +160,10 @@ class Publisher:
         positions = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
         try:
             if positions:
-                self._patiently(
+                self._call_until_done(
                     lambda slice_s: self._producer.send_offsets_to_transaction(positions, group_metadata, slice_s)
                 )
-            self._patiently(self._producer.commit_transaction)
+            self._call_until_done(self._producer.commit_transaction)
         except KafkaException as error:
             self.fenced = self.fenced or error.args[0].code() in FENCED
             self._check()  # a message that was refused is the reason, this only what follows from it
@@ -171,7 +171,7 @@ class Publisher:
         self._check()
         self._producer.begin_transaction()
 
-    def _patiently(self, call: Callable[[float], None], timeout_s: float = TRANSACTION_TIMEOUT_MS / 1000) -> None:
+    def _call_until_done(self, call: Callable[[float], None], timeout_s: float = TRANSACTION_TIMEOUT_MS / 1000) -> None:
         """Make a call of the transactional API; one that ran out of its time goes on where it was when made again."""
         waiting = _Deadline(timeout_s, self._stop)
         while True:

@@ -14,6 +14,7 @@ from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.kafka_errors import refusal
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.state import PROGRESS, read_progress, snapshot_offset
+from wheeltapper.stream.topic_end import messages_to_end
 
 log = structlog.get_logger(__name__)
 
@@ -56,12 +57,12 @@ class StateReader:
             return answers
 
         try:
-            answers = self._patiently(ask)
+            answers = self._retry_until_restored(ask)
             return {answer.partition: answer.offset if answer.offset >= 0 else None for answer in answers}
         finally:
             consumer.close()
 
-    def _patiently(self, ask: Callable[[], _T]) -> _T:
+    def _retry_until_restored(self, ask: Callable[[], _T]) -> _T:
         """Ask again and again: a broker that has just started knows neither its groups nor its topics yet."""
         deadline = time.monotonic() + self._settings.state.restore_timeout_s
         while True:
@@ -117,22 +118,18 @@ class StateReader:
         deadline = time.monotonic() + self._settings.state.restore_timeout_s
         try:
             # Unasked, the client looks for the leaders 0.5 s later.
-            self._patiently(lambda: consumer.list_topics(self._topic, timeout=ASK_TIMEOUT_S))
+            self._retry_until_restored(lambda: consumer.list_topics(self._topic, timeout=ASK_TIMEOUT_S))
             consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in waiting])
-            while waiting:
+
+            def wait() -> None:
                 self._check(deadline, f"topic {self._topic} partitions {sorted(waiting)} were not read to their end")
-                message = consumer.poll(0.2)
-                if message is None:
-                    continue
-                partition, error = message.partition(), message.error()
-                if error is None:
-                    self._keep_newest(newest[partition], message.key() or b"", message.value(), prefix)
-                elif error.code() != KafkaError._PARTITION_EOF:
-                    self._judge(error, partition)
-                elif read_progress(newest[partition].get(PROGRESS, b"")) >= committed[partition] or (
-                    self._is_end(consumer, message)
-                ):
-                    waiting.discard(partition)
+
+            def is_end(end: Message) -> bool:
+                progress = newest[end.partition()].get(PROGRESS, b"")
+                return read_progress(progress) >= committed[end.partition()] or self._is_end(consumer, end)
+
+            for message in messages_to_end(consumer, waiting, on_wait=wait, on_error=self._judge, is_end=is_end):
+                self._keep_newest(newest[message.partition()], message.key() or b"", message.value(), prefix)
         finally:
             consumer.close()
         return newest

@@ -19,18 +19,19 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from wheeltapper.alert_reader import AlertReader
 from wheeltapper.alert_view import duration, render
 from wheeltapper.deploy.broker import EmbeddedBroker
 from wheeltapper.deploy.child_process import ChildProcess
 from wheeltapper.deploy.ports import free_port
+from wheeltapper.follow.alerts import AlertReader
+from wheeltapper.follow.follower import read_records
 from wheeltapper.kafka_admin import connect, create_topics
 from wheeltapper.run_summary import RuleSummary, summarise
 from wheeltapper.schemas.codec import decode_message
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import AlertEvent, ScoreBlock
+from wheeltapper.schemas.topics import SCORES
 from wheeltapper.stream.settings import Settings, load_settings
-from wheeltapper.topic_reader import read_topic
 from wheeltapper.training.datasets.registry import DATA_VARIABLE, load_series
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.fitting.fingerprint import rows_sha256
@@ -209,7 +210,7 @@ class Demo:
         from wheeltapper.training.judging.plots import alert_spans, plot_run
 
         for detector in self._arguments.detectors:
-            blocks = [decode_message(ScoreBlock, value) for value in read_topic(settings, "scores")]
+            blocks = [decode_message(ScoreBlock, record.value) for record in read_records(settings, SCORES)]
             mine = [block for block in blocks if block.machine == series.entity and block.rule == detector]
             if not mine:
                 continue

@@ -103,7 +103,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     )
 
 
-def client_config(settings: Settings, **options: Any) -> dict[str, Any]:
+def quiet_client_config(settings: Settings, **options: Any) -> dict[str, Any]:
     """A confluent-kafka client's configuration: how to reach the brokers, no chatter on stderr, and `options`."""
     from wheeltapper.stream.settings import confluent_config
 
@@ -119,7 +119,7 @@ def connect(settings: Settings) -> AdminClient:
     brokers = settings.kafka.brokers
     seen: list[KafkaError] = []
     try:
-        admin = AdminClient(client_config(settings, error_cb=seen.append, **{"reconnect.backoff.max.ms": 1000}))
+        admin = AdminClient(quiet_client_config(settings, error_cb=seen.append, **{"reconnect.backoff.max.ms": 1000}))
     except KafkaException as error:
         raise InputError(f"the [kafka] settings make no client: {error.args[0].str()}; correct them") from error
     deadline = time.monotonic() + REACH_TIMEOUT_S

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException, Producer
 
-from wheeltapper.kafka_admin import client_config
+from wheeltapper.kafka_admin import quiet_client_config
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import SENSORS_MAX_BYTES
 
@@ -23,7 +23,7 @@ def producer(settings: Settings, **options: Any) -> Producer:
     Raises:
         InputError: settings that make no client.
     """
-    config = client_config(
+    config = quiet_client_config(
         settings,
         **{
             # Without it librdkafka may reorder the first rows of a new topic.

@@ -16,6 +16,7 @@ from wheeltapper.models.range_bands.fitted import CONSTANT_GAIN, Bands, FittedBa
 from wheeltapper.models.range_bands.graph import build_graph
 from wheeltapper.models.range_bands.settings import RESIDUAL_MIN_CHANNELS, RangeBandSettings
 from wheeltapper.models.training_rows import TrainingRows
+from wheeltapper.schemas.text import duration, first_names
 
 # Channels with a smaller range than that cannot be told from constant ones in float32 arithmetic.
 TINIEST_RANGE = 1e-30
@@ -180,7 +181,7 @@ def _blind_spots(
     """What these bands cannot see, one sentence each; the general limits first, then this machine's own."""
     past = f"{settings.baseline_rows} rows"
     if sampling_interval_s:
-        past += f" ({_duration(settings.baseline_rows * sampling_interval_s)})"
+        past += f" ({duration(settings.baseline_rows * sampling_interval_s)})"
     found = ["a fault whose values stay inside the range of training scores about 0: put a pattern detector beside it"]
     if settings.leak < 1:
         found.append(
@@ -212,12 +213,4 @@ def _blind_spots(
 
 def _some(names: Sequence[str], which: np.ndarray, most: int = 8) -> str:
     chosen = [names[index] for index in np.flatnonzero(which)]
-    more = f" and {len(chosen) - most} more" if len(chosen) > most else ""
-    return ", ".join(chosen[:most]) + more
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
+    return first_names(chosen, most)

@@ -71,6 +71,9 @@ NOT_RUN = (
     NotRun("docs/detectors.md", "wheeltapper train DETECTOR", REAL_DATA),
     NotRun("docs/detectors.md", "wheeltapper compare", FOR_HOURS),
     NotRun("docs/evaluation.md", "wheeltapper evaluate BUNDLE", REAL_DATA),
+    NotRun("docs/evaluation.md", "wheeltapper train pca --dataset smd", REAL_DATA),
+    NotRun("docs/evaluation.md", "wheeltapper evaluate bundles/pca-1-6", REAL_DATA),
+    NotRun("docs/evaluation.md", "wheeltapper backtest bundles/pca-1-6", REAL_DATA),
     NotRun("docs/messages.md", "kcat", FOREIGN),
     NotRun("docs/messages.md", "java", FOREIGN),
     NotRun("docs/messages.md", "avrogen", FOREIGN),
@@ -157,6 +160,25 @@ def test_every_make_target_exists(page: str) -> None:
 def test_the_table_of_what_is_not_run_has_no_entry_for_a_command_that_is_gone(entry: NotRun) -> None:
     assert entry.page in PAGES
     assert any(command.starts_with(entry.starts) for command in commands(entry.page)), "remove it from NOT_RUN"
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md", "SECURITY.md"])
+def test_every_link_leads_to_a_page_and_a_heading(page: str) -> None:
+    path = CHECKOUT / page
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if re.match(r"https?:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (path.parent / name).resolve() if name else path
+        assert linked.exists(), f"{page}: {target}"
+        if anchor:
+            assert anchor in _anchors(linked), f"{page}: {target}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """Names of a page's headings, as Markdown renderers make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_data_set_of_contributing_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

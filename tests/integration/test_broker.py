@@ -123,7 +123,7 @@ def test_a_broker_dies_with_its_owner_even_after_kill_9() -> None:
         _wait_until(lambda: not _is_alive(pid) and not _listens(port), timeout_s=5)
     finally:
         owner.kill()
-        owner.wait()
+        owner.communicate()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 from tests.integration.kafka_tools import Broker, consume_all, create_topics, produce
 from tests.integration.processes import run_worker
 from wheeltapper.cli import main
-from wheeltapper.label_options import add_label_arguments, read_labels
+from wheeltapper.labels.options import add_label_arguments, read_labels
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
 from wheeltapper.schemas.events import LabelRequest
 from wheeltapper.schemas.sensor_block import SensorBlock

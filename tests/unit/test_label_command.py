@@ -11,8 +11,8 @@ from rich.console import Console
 
 from wheeltapper.cli import main
 from wheeltapper.commands.label import Reply, parse_reply
-from wheeltapper.label_topics import Questions
-from wheeltapper.label_view import PLAIN_BLOCKS, render_question, sparkline
+from wheeltapper.labels.topics import Questions
+from wheeltapper.labels.view import PLAIN_BLOCKS, render_question, sparkline
 from wheeltapper.schemas.events import ChannelShare, Label, LabelRequest
 from wheeltapper.training.fitting.label_files import read_answers
 
@@ -50,9 +50,9 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     desk = Desk()
-    monkeypatch.setattr("wheeltapper.label_topics.read_questions", desk.read)
-    monkeypatch.setattr("wheeltapper.label_topics.LabelSender.__init__", lambda *_: None)
-    monkeypatch.setattr("wheeltapper.label_topics.LabelSender.send", lambda _, label: desk.send(label))
+    monkeypatch.setattr("wheeltapper.labels.topics.read_questions", desk.read)
+    monkeypatch.setattr("wheeltapper.labels.topics.LabelSender.__init__", lambda *_: None)
+    monkeypatch.setattr("wheeltapper.labels.topics.LabelSender.send", lambda _, label: desk.send(label))
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("LOGNAME", "anna")
     return desk

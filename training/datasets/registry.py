@@ -7,15 +7,13 @@ import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import first_names
 from wheeltapper.training.datasets.catalogue import CATALOGUE, DatasetInfo
 from wheeltapper.training.datasets.clock import start_at
 from wheeltapper.training.datasets.series import SensorSeries
-
-if TYPE_CHECKING:
-    from wheeltapper.training.datasets.found import FoundDataset
 
 DATA_VARIABLE = "WHEELTAPPER_DATA"
 
@@ -86,13 +84,6 @@ def dataset_folder(dataset: str, root: Path) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def found(root: Path | None = None, *, counted: bool = True) -> list[FoundDataset]:
-    """Every data set, found, broken or missing below `root`; see `wheeltapper.training.datasets.found.found`."""
-    from wheeltapper.training.datasets import found as inventory
-
-    return inventory.found(root, counted=counted)
-
-
 def _loader(dataset: str) -> _Loader:
     # Imported on use, so that other loaders cost no import.
     module, _, name = dataset_info(dataset).loader.partition(":")
@@ -135,13 +126,13 @@ def _choose(dataset: str, folder: Path, entity: str | None, known: Sequence[str]
     if entity is None:
         if len(known) == 1:
             return known[0]
-        raise InputError(f"{len(known)} entities{place}, expected a choice: give --entity, one of {_some(known)}")
+        raise InputError(
+            f"{len(known)} entities{place}, expected a choice: give --entity, one of {first_names(known, 30)}"
+        )
     if entity in known:
         return entity
     near = difflib.get_close_matches(entity, known, n=3, cutoff=0.6)
     hint = f"nearest: {', '.join(near)}; there are" if near else "there are"
-    raise InputError(f"no entity '{entity}' of data set '{dataset}'{place}; {hint} {len(known)}: {_some(known)}")
-
-
-def _some(names: Sequence[str], most: int = 30) -> str:
-    return ", ".join(names[:most]) + (", .." if len(names) > most else "")
+    raise InputError(
+        f"no entity '{entity}' of data set '{dataset}'{place}; {hint} {len(known)}: {first_names(known, 30)}"
+    )

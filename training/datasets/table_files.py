@@ -38,6 +38,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import first_names
 from wheeltapper.training.datasets.clock import MADE_UP_INTERVAL_S, made_up_times
 from wheeltapper.training.datasets.labels import segments_of
 from wheeltapper.training.datasets.series import SensorSeries
@@ -114,7 +115,7 @@ def load(data: Path, entity: str) -> SensorSeries:
     unknown = sorted(set(description.units) - set(content.channels))
     if unknown:
         raise InputError(
-            f"{path}: units name '{unknown[0]}', which is no channel; channels are {_list(content.channels)}"
+            f"{path}: units name '{unknown[0]}', which is no channel; channels are {first_names(content.channels, 12)}"
         )
     return SensorSeries(
         dataset="csv",
@@ -186,7 +187,9 @@ def _read(path: Path, description: Description) -> _Content:
     else:
         channels = tuple(name for name in table.column_names if name not in apart and name not in texts)
     if not channels:
-        raise InputError(f"{path}: columns are {_list(table.column_names)}, expected at least one numeric one")
+        raise InputError(
+            f"{path}: columns are {first_names(table.column_names, 12)}, expected at least one numeric one"
+        )
     times = None if time_name is None else _times(path, table, time_name, description)
     values = as_float32(path, table, channels)
     labels = None if label_name is None else (as_float32(path, table, [label_name])[:, 0] > 0).astype(np.uint8)
@@ -247,7 +250,7 @@ def _read_parquet(path: Path) -> tuple[pa.Table, set[str]]:
 def _must_have(path: Path, table: pa.Table, name: str, key: str) -> None:
     if name not in table.column_names:
         near = difflib.get_close_matches(name, table.column_names, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"columns are {_list(table.column_names)}"
+        hint = f"did you mean '{near[0]}'?" if near else f"columns are {first_names(table.column_names, 12)}"
         raise InputError(f"{path}: the description's {key} names column '{name}', which is not there; {hint}")
 
 
@@ -267,7 +270,7 @@ def _time_column(path: Path, table: pa.Table, texts: set[str], description: Desc
         ):
             return str(name)
     raise InputError(
-        f"{path}: found no time column among {_list(table.column_names)}; name it in {_own(path)} as "
+        f"{path}: found no time column among {first_names(table.column_names, 12)}; name it in {_own(path)} as "
         'time = "column", or write time = false for a clock of one row a minute'
     )
 
@@ -352,7 +355,3 @@ def _cut(content: _Content, rows: slice) -> _Content:
         content.values[rows],
         None if content.labels is None else content.labels[rows],
     )
-
-
-def _list(names: Any, most: int = 12) -> str:
-    return ", ".join(list(names)[:most]) + (", .." if len(names) > most else "")

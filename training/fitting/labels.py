@@ -17,6 +17,7 @@ import numpy as np
 from wheeltapper.schemas.clock import iso_from_micros
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import Label, LabelRequest
+from wheeltapper.schemas.text import first_names
 
 NORMAL, ANOMALOUS = 0, 1
 
@@ -109,7 +110,7 @@ def _table(request: LabelRequest, channels: Sequence[str]) -> np.ndarray:
     if missing:
         raise InputError(
             f"the labelled window of machine '{request.machine}' at {iso_from_micros(request.time)} lacks {len(missing)} of "
-            f"the series' {len(channels)} channels, first '{missing[0]}'; it has {_some(request.channels)}: "
+            f"the series' {len(channels)} channels, first '{missing[0]}'; it has {first_names(request.channels)}: "
             "name the machines whose labels fit with --labels-machine"
         )
     rows = request.values[: request.ts.index(request.time) + 1]
@@ -122,7 +123,3 @@ def _usual_length(tables: Sequence[np.ndarray]) -> int:
     """The length that most of the windows have; the larger of two that are as frequent; 0 without windows."""
     lengths = Counter(map(len, tables))
     return max(lengths, key=lambda length: (lengths[length], length), default=0)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f", .. ({len(names)})" if len(names) > 5 else "")

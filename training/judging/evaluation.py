@@ -22,6 +22,7 @@ import numpy as np
 
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import first_names
 from wheeltapper.stream.core.policies import AlarmPolicy, AlarmRules, WindowPolicy, WindowRules
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.judging.floors import floor_scores
@@ -186,7 +187,8 @@ def in_bundle_order(bundle: Bundle, series: SensorSeries) -> SensorSeries:
     missing = [name for name in wanted if name not in series.channels]
     unknown = [name for name in series.channels if name not in wanted]
     if missing or unknown:
-        parts = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(unknown)} besides"] * bool(unknown)
+        lacks = [f"lacks {first_names(missing)}"] if missing else []
+        parts = lacks + ([f"has {first_names(unknown)} besides"] if unknown else [])
         raise InputError(
             f"{bundle.location}: was trained on {len(wanted)} channels, {series.dataset} {series.entity} has "
             f"{len(series.channels)}: it {' and '.join(parts)}; give the data that the bundle was trained for"
@@ -261,7 +263,3 @@ def _warnings(bundle: Bundle, series: SensorSeries, run: StreamRun) -> tuple[str
             f"{counters.clock_restarts} clock restarts, {counters.gaps} gaps"
         )
     return tuple(found)
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from wheeltapper.schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from wheeltapper.alert_reader import AlertReader, ReceivedAlert
+    from wheeltapper.follow.alerts import AlertReader, ReceivedAlert
 
 _AGO_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: a bad option, no cluster there, no such topic."""
-    from wheeltapper.alert_reader import AlertReader
+    from wheeltapper.follow.alerts import AlertReader
     from wheeltapper.kafka_admin import settings_from
 
     if arguments.limit is not None and arguments.limit < 1:

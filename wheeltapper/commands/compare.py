@@ -76,7 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do not compute the effect of values that were scaled over train and test together",
     )
     parser.add_argument(
-        "--stride", type=int, default=1, metavar="ROWS", help="rows between scored windows; 1 scores every row"
+        "--stride",
+        type=int,
+        default=1,
+        metavar="ROWS",
+        help="rows between scored windows; the alarm level is chosen for the same stride",
     )
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="for trained networks")
     parser.add_argument("--retry-errors", action="store_true", help="repeat jobs that failed or were refused")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wheeltapper.cli import HelpFormatter
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import duration
 from wheeltapper.training.datasets.registry import DATASETS, entity_help
 
 if TYPE_CHECKING:
@@ -161,11 +162,12 @@ def _table_of_floors(report: Report, title: str, columns: Sequence[tuple[str, st
 def _alarm_table(report: Report) -> Table:
     from rich.table import Table
 
-    table = Table(title="Alarms", title_justify="left")
-    table.add_column("at the bundle's alarm level")
+    table = Table(title="Alarms", title_justify="left", caption_justify="left")
+    table.caption = _rule_of(report)
+    table.add_column("as the worker raises them")
     for heading in ("value", "random", "random, oracle"):
         table.add_column(heading, justify="right")
-    delay = "-" if report.detection_delay_s is None else _duration(report.detection_delay_s)
+    delay = "-" if report.detection_delay_s is None else duration(report.detection_delay_s, ".1f")
     found = f"{report.events_found} of {report.events}"
     false = f"{report.false_alarms} of {report.alarms}"
     table.add_row("events found", f"{found} ({_three(report.event_recall)})" if report.events else found)
@@ -178,6 +180,16 @@ def _alarm_table(report: Report) -> Table:
         floors = (getattr(report, name + suffix) for suffix in ("", "_random_floor", "_oracle_random_floor"))
         table.add_row(label, *(_three(value) for value in floors))
     return table
+
+
+def _rule_of(report: Report) -> str:
+    """Under which settings the alarms were raised."""
+    rule = report.settings["threshold"]
+    level = f", {rule['raise_level']:g} x the bundle's alarm level" if rule["method"] == "fixed" else ""
+    return (
+        f"stride {report.stride}; threshold {rule['method']}{level}; opens after {rule['min_duration']} window(s) in a row, "
+        f"clears after {rule['clear_duration']} below {rule['clear_ratio']:g} of it"
+    )
 
 
 def _write_json(path: Path, report: Report, *, to_stdout: bool) -> None:
@@ -208,10 +220,3 @@ def _plot(path: Path, bundle: Bundle, series: SensorSeries, run: StreamRun) -> N
 
 def _three(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:g} s"

@@ -15,7 +15,7 @@ from wheeltapper.schemas.events import Label
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from wheeltapper.label_topics import LabelSender, Questions
+    from wheeltapper.labels.topics import LabelSender, Questions
     from wheeltapper.schemas.events import LabelRequest
 
 LABELS: tuple[str, ...] = get_args(Label.model_fields["label"].annotation)
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: options that do not go together, no cluster there, no such topic or request."""
     from wheeltapper.commands.alerts import parse_since
     from wheeltapper.kafka_admin import settings_from
-    from wheeltapper.label_topics import LabelSender, read_questions
+    from wheeltapper.labels.topics import LabelSender, read_questions
 
     _check(arguments)
     since_ms = None if arguments.since is None else parse_since(arguments.since, int(time.time() * 1000))
@@ -138,7 +138,7 @@ def _label(request: LabelRequest, answer: str, who: str, comment: str) -> Label:
 def _list(questions: Questions, arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from wheeltapper.label_view import render_line
+    from wheeltapper.labels.view import render_line
 
     console = Console(soft_wrap=True, highlight=False)
     for request in questions.open[: arguments.limit]:
@@ -189,7 +189,7 @@ def parse_reply(text: str) -> Reply | None:
 def _ask(questions: Questions, sender: LabelSender, who: str, limit: int | None) -> None:
     from rich.console import Console
 
-    from wheeltapper.label_view import BLOCKS, PLAIN_BLOCKS, render_question
+    from wheeltapper.labels.view import BLOCKS, PLAIN_BLOCKS, render_question
 
     console = Console(highlight=False)
     blocks = BLOCKS if console.encoding.lower().startswith("utf") else PLAIN_BLOCKS

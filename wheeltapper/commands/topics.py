@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import duration
 
 if TYPE_CHECKING:
     from wheeltapper.kafka_admin import TopicState
@@ -85,7 +86,7 @@ def _print_table(states: Sequence[TopicState]) -> None:
                 str(state.partitions),
                 str(state.replication),
                 cleanup,
-                "newest of a key" if cleanup == "compact" else _duration(state.config.get("retention.ms")),
+                "newest of a key" if cleanup == "compact" else _retention(state.config.get("retention.ms")),
                 _size(state.config.get("max.message.bytes")),
                 state.spec.carries,
             )
@@ -99,16 +100,13 @@ def _count(count: int | None, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _duration(milliseconds: str | None) -> str:
+def _retention(milliseconds: str | None) -> str:
     if milliseconds is None:
         return "?"
     value = int(milliseconds)
     if value < 0:
         return "for ever"
-    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
-        if value >= length:
-            return f"{value / length:g} {unit}"
-    return f"{value} ms"
+    return duration(value / 1_000)
 
 
 def _size(size: str | None) -> str:

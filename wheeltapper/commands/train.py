@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wheeltapper.cli import HelpFormatter
 from wheeltapper.detector_help import DetectorHelp
-from wheeltapper.label_options import add_label_arguments, asks_for_labels, read_labels
+from wheeltapper.labels.options import add_label_arguments, asks_for_labels, read_labels
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.registry import DATASETS, entity_help
 from wheeltapper.training.detectors.registry import DETECTORS

@@ -20,6 +20,7 @@ from wheeltapper.schemas.codec.checks import MAX_NAME_LENGTH, shown
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason as Reason
 from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.text import first_names
 from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.row_memory import RowBlock
 from wheeltapper.stream.dead_letters import dead_letter
@@ -221,12 +222,12 @@ class Decoder:
         missing = [name for name in route.layout.channels if name not in column_of]
         sent = f"machine {shown(block.machine)} sent {len(names)} channels where its bundle has {len(route.layout.channels)}"
         if unknown and self._settings.unknown_channels == "dead-letter":
-            raise DecodeError(Reason.UNKNOWN_CHANNEL, f"{sent}; unknown: {_some(unknown)} (input.unknown_channels)")
+            raise DecodeError(Reason.UNKNOWN_CHANNEL, f"{sent}; unknown: {_shown(unknown)} (input.unknown_channels)")
         if len(column_of) < len(names) and self._settings.unknown_channels == "dead-letter":
             twice = sorted({name for name in names if names.count(name) > 1})
-            raise DecodeError(Reason.WRONG_WIDTH, f"{sent}; several fields are {_some(twice)} (input.rename)")
+            raise DecodeError(Reason.WRONG_WIDTH, f"{sent}; several fields are {_shown(twice)} (input.rename)")
         if missing and self._settings.missing_channels == "dead-letter":
-            raise DecodeError(Reason.MISSING_CHANNEL, f"{sent}; missing: {_some(missing)} (input.missing_channels)")
+            raise DecodeError(Reason.MISSING_CHANNEL, f"{sent}; missing: {_shown(missing)} (input.missing_channels)")
         if len(missing) == len(route.layout.channels):
             raise DecodeError(Reason.MISSING_CHANNEL, f"{sent}; none of them is the bundle's")
         return np.array([column_of.get(name, -1) for name in route.layout.channels])
@@ -263,6 +264,5 @@ def _header(headers: Headers | None, name: str) -> str | None:
     return None
 
 
-def _some(names: list[str]) -> str:
-    some = ", ".join(map(shown, names[:5]))
-    return some if len(names) <= 5 else f"{some} and {len(names) - 5} more"
+def _shown(names: list[str]) -> str:
+    return first_names([shown(name) for name in names])

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PROBATION_SHARE = 0.15
-LONGEST_PROBATION = 750
+from wheeltapper.training.datasets.nab import probation_rows
+
 _STEEPNESS = 5.0
 _FAR = 3.0
 
@@ -41,11 +41,6 @@ PROFILES = {
     "reward_low_FP_rate": NabProfile(found=1.0, missed=1.0, false=0.22),
     "reward_low_FN_rate": NabProfile(found=1.0, missed=2.0, false=0.11),
 }
-
-
-def probation_rows(length: int) -> int:
-    """Rows at the beginning of a series of `length` rows in which detections do not count."""
-    return min(int(PROBATION_SHARE * length), LONGEST_PROBATION)
 
 
 def nab_score(
@@ -91,35 +86,6 @@ def nab_raw_score(
     inside = rows[window[rows] >= 0]
     np.maximum.at(best, window[inside], worth[inside])
     return float(best.sum() + worth[rows[window[rows] < 0]].sum())
-
-
-def oracle_nab_score(
-    labels_windows: Windows,
-    scores: np.ndarray,
-    probation: int | None = None,
-    profile: str = "standard",
-) -> float | None:
-    """The best `nab_score` that any threshold on [T] scores reaches, chosen with the test labels: an upper bound.
-
-    The benchmark chooses its thresholds so too, one for all series of the corpus.
-    """
-    length = len(scores)
-    weights = _profile(profile)
-    worth, window = _worth_of_rows(labels_windows, length, weights)
-    best = np.full(len(labels_windows), -weights.missed)
-    total = highest = float(best.sum())
-    begin = probation_rows(length) if probation is None else probation
-    order = begin + np.argsort(-np.asarray(scores, dtype=np.float64)[begin:], kind="stable")
-    for place, row in enumerate(order):
-        if window[row] < 0:
-            total += worth[row]
-        elif worth[row] > best[window[row]]:
-            total += worth[row] - best[window[row]]
-            best[window[row]] = worth[row]
-        # A threshold takes equal scores together.
-        if place + 1 == len(order) or scores[order[place + 1]] != scores[row]:
-            highest = max(highest, float(total))
-    return normalised(highest, len(labels_windows), profile)
 
 
 def normalised(raw: float, windows: int, profile: str = "standard") -> float | None:

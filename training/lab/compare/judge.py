@@ -77,6 +77,7 @@ def _detector(job: Job) -> dict[str, Any]:
     settings = dict(job.settings) | ({"scale": "given"} if job.kind == "leak" else {})
     options = TrainOptions(
         seed=job.seed,
+        stride=job.stride,
         settings=settings,
         device=job.device,
         budget_s=job.budget_s,
@@ -87,7 +88,12 @@ def _detector(job: Job) -> dict[str, Any]:
     seconds, processor_seconds = time.perf_counter() - wall, time.process_time() - processor
     with tempfile.TemporaryDirectory(prefix="wheeltapper-compare-") as folder:
         bundle = write_bundle(
-            fitted, series, Path(folder) / "bundle", scores=held_out, seed=job.seed, torchscript=False
+            fitted,
+            series,
+            Path(folder) / "bundle",
+            scores=held_out,
+            seed=job.seed,
+            torchscript=False,
         )
         series = in_bundle_order(bundle, series)
         windows = WindowPolicy(stride=job.stride)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.found import found
 from wheeltapper.training.datasets.registry import (
     DATA_VARIABLE,
     DATASETS,
     WITHOUT_FOLDER,
     dataset_folder,
     dataset_info,
-    found,
     list_entities,
 )
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from wheeltapper.training.detectors.auto import AUTO
 from wheeltapper.training.lab.compare.results import FLOOR_PREFIX, Row
 
 
@@ -112,10 +111,6 @@ def comparable(
 
 def is_floor(detector: str) -> bool:
     return detector.startswith(FLOOR_PREFIX)
-
-
-def is_auto(detector: str) -> bool:
-    return detector == AUTO
 
 
 def _known(rows: Sequence[Row], metric: str) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from wheeltapper.schemas.text import duration
 from wheeltapper.training.detectors.auto import AUTO
 from wheeltapper.training.lab.compare.document import Cell, Grid
 from wheeltapper.training.lab.compare.findings import auto_name, shown_name
@@ -86,7 +87,7 @@ def alarm_table(summary: Summary, dataset: str) -> Grid:
         ("range_f1", "range F1", "{:.3f}".format),
         ("point_f1", "point F1", "{:.3f}".format),
         ("event_recall", "event recall", "{:.3f}".format),
-        ("detection_delay_s", "delay", duration),
+        ("detection_delay_s", "delay", lambda seconds: duration(seconds, ".1f")),
         ("false_alarms_per_day", "false alarms/day", "{:.2f}".format),
     )
     names = [name for name in _ordered(summary, dataset) if not is_floor(name)]
@@ -212,19 +213,11 @@ def trouble_table(summary: Summary) -> Grid | None:
         if row["role"] == "auto" or not (row["error"] or row["cut"]):
             continue
         budget = row.get("budget_s")
-        what = row["error"] or f"training stopped at its budget of {duration(budget) if budget else 'some time'}"
+        what = row["error"] or f"training stopped at its budget of {duration(budget, '.1f') if budget else 'some time'}"
         rows.append([row["dataset"], row["entity"], shown_name(row["detector"]), row["seed"], what])
     if not rows:
         return None
     return Grid("", ["data set", "entity", "detector", "seed", "what happened"], rows, text_columns=5)
-
-
-def duration(seconds: float) -> str:
-    """'1.5 h' and the like."""
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def _ordered(summary: Summary, dataset: str) -> list[str]:

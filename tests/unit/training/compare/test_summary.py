@@ -12,7 +12,6 @@ from wheeltapper.training.lab.compare.findings import default_findings, floor_fi
 from wheeltapper.training.lab.compare.results import METRICS
 from wheeltapper.training.lab.compare.summary import Summary, comparable
 from wheeltapper.training.lab.compare.tables import (
-    duration,
     entity_table,
     headline_table,
     overview_table,
@@ -145,10 +144,3 @@ def test_a_detector_with_few_results_does_not_shrink_the_comparison() -> None:
     names, entities, _ = comparable({"a": full, "b": {key: value for key, value in full.items() if key != "3"}})
     assert (names, len(entities)) == (["a", "b"], 19)
     assert comparable({})[0] == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(12.345, "12.3 s"), (90.0, "1.5 min"), (7200.0, "2.0 h"), (172_800.0, "2.0 d")]
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -9,13 +9,13 @@ import pytest
 
 from wheeltapper.cli import main
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.datasets.found import found
 from wheeltapper.training.datasets.registry import (
     DATASETS,
     WITHOUT_FOLDER,
     dataset_folder,
     dataset_info,
     entity_help,
-    found,
     load_series,
 )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from aeon.benchmarking.metrics.anomaly_detection import range_pr_vus_score, range_roc_vus_score
 
 from tests.unit.training.evaluation.norm_bundle import write_norm_bundle
 from wheeltapper.cli import main
@@ -16,7 +17,7 @@ from wheeltapper.training.datasets.registry import load_series
 from wheeltapper.training.datasets.series import LabelledSegment, SensorSeries
 from wheeltapper.training.judging.evaluation import evaluate_bundle, run_bundle
 from wheeltapper.training.judging.metrics.localization import truth_matrix
-from wheeltapper.training.judging.metrics.ranking import auc_pr, vus
+from wheeltapper.training.judging.metrics.ranking import VUS_BUFFER, auc_pr
 from wheeltapper.training.judging.stream_run import StreamRun, run_as_stream
 
 MINUTE = 60_000_000
@@ -130,7 +131,11 @@ def test_report_agrees_with_the_metrics_of_the_scores(bundle: Bundle, series: Se
     report = evaluate_bundle(bundle, series)
     scores = by_row(run_bundle(bundle, series))
     assert series.test_labels is not None
-    assert (report.vus_pr, report.vus_roc) == pytest.approx(vus(series.test_labels, scores.raw), abs=1e-9)
+    expected = [
+        measure(series.test_labels.astype(int), scores.raw.astype(float), max_buffer_size=VUS_BUFFER)
+        for measure in (range_pr_vus_score, range_roc_vus_score)
+    ]
+    assert (report.vus_pr, report.vus_roc) == pytest.approx(expected, abs=1e-9)
     assert report.auc_pr == auc_pr(series.test_labels, scores.raw)
     assert report.auc_pr == pytest.approx(1.0)
     # Both faults are far above the level, at once, and nothing else is.
@@ -238,6 +243,7 @@ def test_command_prints_tables_and_writes_json_and_plot(
     # The data set and the entity are those of the bundle's training, unless said otherwise.
     assert main(words) == 0
     printed = capsys.readouterr().out
+    assert "stride 1; threshold fixed, 1 x the bundle's alarm level; opens after 1 window(s)" in printed
     for text in ("VUS-PR", "KMeansAD", "HitRate@100", "affiliation F1", "random, oracle", "false alarms per day"):
         assert text in printed
     written = json.loads((tmp_path / "out.json").read_text())

@@ -24,6 +24,7 @@ from wheeltapper.training.datasets.registry import load_series
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.registry import TrainOptions, train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle as write_trained
+from wheeltapper.training.judging import stream_run
 from wheeltapper.training.judging.evaluation import evaluate_bundle, run_bundle
 from wheeltapper.training.judging.stream_run import StreamRun
 
@@ -169,6 +170,25 @@ def test_also_with_missing_values_late_rows_gaps_and_clocks_set_back(
     series = made_up(900, seed, messy=True)
     chosen = settings_of(stride, durations, method, gap=gap, restart_rows=restart_rows)
     assert_same_alarms(bundle_of(shape), series, chosen)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 100])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_how_many_windows_are_judged_at_once_changes_nothing(
+    bundle_of: Locate, monkeypatch: pytest.MonkeyPatch, shape: str, at_once: int
+) -> None:
+    # given a machine with all that can go wrong, judged in one go
+    series, bundle = made_up(900, seed=8, messy=True), open_bundle(bundle_of(shape))
+    chosen = settings_of(4, (2, 3), "spot", gap=10, restart_rows=20)
+    whole = run_bundle(bundle, series, windows=chosen.windows, alarms=chosen.threshold)
+    # when it is judged in pieces
+    monkeypatch.setattr(stream_run, "_WINDOWS_AT_ONCE", at_once)
+    pieces = run_bundle(bundle, series, windows=chosen.windows, alarms=chosen.threshold)
+    # then rows, alarms and counts are the same
+    np.testing.assert_array_equal(pieces.scored_rows, whole.scored_rows)
+    np.testing.assert_allclose(pieces.raw, whole.raw, rtol=1e-5)
+    assert pieces.alarms == whole.alarms
+    assert pieces.counters == whole.counters
 
 
 def test_what_the_worker_drops_is_said(bundle_of: Locate) -> None:

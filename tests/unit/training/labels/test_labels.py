@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wheeltapper.cli import main
-from wheeltapper.label_options import add_label_arguments, read_labels
+from wheeltapper.labels.options import add_label_arguments, read_labels
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import Label, LabelRequest
 from wheeltapper.training.fitting.label_files import read_answers, write_answers

@@ -12,7 +12,6 @@ from wheeltapper.training.judging.metrics.nab import (
     nab_raw_score,
     nab_score,
     normalised,
-    oracle_nab_score,
     probation_rows,
 )
 
@@ -103,13 +102,3 @@ def test_never_above_100_and_false_ones_never_help(detections: np.ndarray, profi
     # What happens in the probation is nobody's business
     later = detections[detections >= 15]
     assert nab_score(WINDOWS, later, LENGTH, profile=profile) == score
-
-
-@REPEATABLE
-@given(scores=st.lists(st.integers(0, 6), min_size=LENGTH, max_size=LENGTH))
-def test_the_oracle_is_the_best_of_all_thresholds(scores: list[int]) -> None:
-    values = np.array(scores, dtype=float)
-    every = [nab_score(WINDOWS, np.flatnonzero(values >= level), LENGTH) or 0.0 for level in range(8)]
-    assert oracle_nab_score(WINDOWS, values) == pytest.approx(max(every))
-    # and looks at nothing but the order of the scores
-    assert oracle_nab_score(WINDOWS, np.exp(values)) == pytest.approx(max(every))

@@ -50,11 +50,11 @@ def read_labels(arguments: argparse.Namespace, channels: tuple[str, ...], window
     """
     if not asks_for_labels(arguments):
         return None
-    from wheeltapper.training.fitting.labels import ANOMALOUS, join, labelled_windows
+    from wheeltapper.training.fitting.labels import ANOMALOUS, labelled_windows
 
     answers = _answers(arguments)
     # Of a question that several sources answer, the last one counts: the topics, which are newest.
-    once = join((one.request for one in answers), (one.label for one in answers))
+    once = list({one.request.request_id: one for one in answers}.values())
     labelled, left_out = labelled_windows(once, channels, window=window, machines=arguments.labels_machine)
     anomalous = int((labelled.labels == ANOMALOUS).sum())
     print(
@@ -72,7 +72,7 @@ def _answers(arguments: argparse.Namespace) -> list[Answer]:
 
     answers = [answer for path in arguments.labels for answer in read_answers(path)]
     if arguments.labels_from:
-        from wheeltapper.label_topics import read_questions
+        from wheeltapper.labels.topics import read_questions
         from wheeltapper.stream.settings import load_settings
 
         settings = load_settings(None, kafka={"brokers": arguments.labels_from})

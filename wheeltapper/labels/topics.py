@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
-from wheeltapper.kafka_admin import connect
+from wheeltapper.follow.follower import TopicRecord, read_records
 from wheeltapper.kafka_clients import producer
 from wheeltapper.schemas.codec import CONTENT_TYPES, decode_message, encode_message
 from wheeltapper.schemas.errors import DecodeError, InputError
 from wheeltapper.schemas.events import Label, LabelRequest
 from wheeltapper.schemas.topics import LABEL_REQUESTS, LABELS
 from wheeltapper.stream.settings import Settings
-from wheeltapper.topic_reader import TopicRecord, read_records
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError
@@ -72,7 +71,6 @@ def read_questions(settings: Settings, *, machines: str = "*", since_ms: int | N
     Raises:
         InputError: no cluster there, a topic missing or not to be read.
     """
-    connect(settings)  # the clearest words for a broker that is not there
     keep = _matcher(machines)
     problems: list[str] = []
     labels = _decoded(Label, read_records(settings, LABELS, keep=keep), problems)

@@ -1,0 +1,23 @@
+"""Names and durations as texts for people: in errors, warnings, reports and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def first_names(names: Sequence[str], most: int = 5) -> str:
+    """'a, b and 3 more': at most the first `most` names, and the number of the others."""
+    text = ", ".join(names[:most])
+    return f"{text} and {len(names) - most} more" if len(names) > most else text
+
+
+def duration(seconds: float, digits: str = ".3g") -> str:
+    """'1.5 h', '12 s': seconds in the largest unit of which there is at least one.
+
+    Args:
+        digits: format of the number of minutes, hours and days; seconds always have three significant digits.
+    """
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:{digits}} {unit}"
+    return f"{seconds:.3g} s"

@@ -1,0 +1,36 @@
+"""Settings of the worker: the sections, and where their values come from."""
+
+from wheeltapper.stream.settings.clients import confluent_config
+from wheeltapper.stream.settings.load import ENVIRONMENT_PREFIX, load_settings
+from wheeltapper.stream.settings.sections import (
+    InputSettings,
+    KafkaSettings,
+    LabelSettings,
+    NoDataSettings,
+    ScoringSettings,
+    Section,
+    Settings,
+    StateSettings,
+    ThresholdSettings,
+    TopicSettings,
+    WindowSettings,
+    WorkerSettings,
+)
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "InputSettings",
+    "KafkaSettings",
+    "LabelSettings",
+    "NoDataSettings",
+    "ScoringSettings",
+    "Section",
+    "Settings",
+    "StateSettings",
+    "ThresholdSettings",
+    "TopicSettings",
+    "WindowSettings",
+    "WorkerSettings",
+    "confluent_config",
+    "load_settings",
+]

@@ -1,0 +1,1 @@
+"""One reader of topics for everything that subscribes."""

@@ -1,0 +1,1 @@
+"""Questions that workers ask and labels that people give: on topics, on the terminal, as options of training."""
