@@ -22,13 +22,15 @@ LABELS: tuple[str, ...] = get_args(Label.model_fields["label"].annotation)
 
 EPILOG = """
 examples:
-  wheeltapper label --brokers 127.0.0.1:9092                        shows one window after the other and asks
+  wheeltapper label --brokers 127.0.0.1:9092
   wheeltapper label --list --machine 'pump-*'
   wheeltapper label --answer anomalous --request 2273ff58 --comment 'valve half closed'
-  wheeltapper label --export labels.jsonl && wheeltapper train rl-vae --labels labels.jsonl ...
+  wheeltapper label --export labels.jsonl
+  wheeltapper train rl-vae --dataset csv --data plant/ --entity pump-7 --out bundles/pump-7 --labels labels.jsonl
 
-Workers ask where labels.enabled = true. Asked: n(ormal), a(nomalous), u(nsure), each with a comment behind it if you
-like; s(kip), q(uit). What has been answered is not asked again; --answer may correct it: the last label counts.
+Without --list, --answer and --export it shows one window after the other and asks for a label: n (normal), a (anomalous) or
+u (unsure), each followed by an optional comment; s skips the window, q quits. A labelled window is not shown again; --answer
+can correct its label: the last one counts. Workers send requests where labels.enabled = true.
 """
 
 PROMPT = "normal, anomalous or unsure? [n/a/u, s: skip, q: quit] "
