@@ -290,10 +290,15 @@ class PartitionState:
                     unused.append(key)
                     continue
                 wanted = self._book.rules_of(snapshot.machine, route, self.in_force)
-                machine = snapshot.restore(route, wanted.layout)
             except SnapshotError as error:
                 log.warning("snapshot cannot be used, the machine warms up again", key=key, error=str(error))
                 continue
+            try:
+                machine = snapshot.restore(route, wanted.layout)
+            except SnapshotError as error:
+                log.warning("rows of a snapshot cannot be used, the machine warms up again", key=key, error=str(error))
+                machine = Machine(snapshot.machine, route, wanted.layout)
+                machine.offset = snapshot.offset
             self._machines[machine.name] = machine
             age_s = 0.0 if wall_us is None or snapshot.heard_at is None else (wall_us - snapshot.heard_at) / 1e6
             self._heard[machine.name] = now - max(0.0, age_s)

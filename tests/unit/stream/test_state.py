@@ -328,6 +328,21 @@ def test_other_channels_cost_a_warm_up(open_routes: OpenRoutes, log_lines: LogLi
     assert "its bundle's channels have changed" in log_lines[-1]["error"]
 
 
+@pytest.mark.parametrize(("detector", "told"), [("old", None), ("new", "superseded")])
+def test_other_channels_cost_no_open_alert(open_routes: OpenRoutes, detector: str, told: str | None) -> None:
+    # given a machine whose alert is open, when a bundle of other channels takes over
+    records = with_an_open_alert(open_routes(Recipe(window=3, detector="old")))
+    partition = partition_of(open_routes(Recipe(window=3, detector=detector, channels=("a", "b", "d"))))
+    outputs, _ = partition.restore(records)
+    # then the alert goes on where its rule serves, and ends with the reason where it does not
+    assert [(alert["event"], alert["reason"]) for alert in parsed(outputs, "alerts")] == (
+        [] if told is None else [("cleared", told)]
+    )
+    machine = partition.find("press-1")
+    assert machine is not None
+    assert (alert_of(machine, detector).opened_at is None) == (told is not None)
+
+
 def test_a_longer_window_fills_up_first(open_routes: OpenRoutes) -> None:
     # given a snapshot of a window of 6 rows: it holds 5
     records = records_after(open_routes(Recipe(window=6)), 20)
