@@ -18,20 +18,20 @@ from wheeltapper.schemas.errors import InputError
 
 # Command -> one line for `wheeltapper --help`. The module of the same name in wheeltapper.commands does the work.
 COMMANDS = {
-    "demo": "see it work: broker, training, live alerts, summary and plot, in one go",
+    "demo": "run a broker, training, a worker and live alerts on this machine, with a summary and a plot",
     "broker": "run the embedded Kafka-compatible broker in the foreground",
     "topics": "create or list the topics",
     "datasets": "list which data sets are found, broken or missing, and where they are offered",
     "train": "fit a detector on an entity's train part and write a bundle",
-    "pack": "bring your own ONNX graph: checked, calibrated, bundled",
+    "pack": "check and calibrate an ONNX graph of your own and write a bundle",
     "evaluate": "judge a bundle on an entity's test part",
-    "compare": "every detector on every entity of data sets, judged alike: tables, pictures, report",
-    "reproduce": "the published table of a system beside ours, and why they differ",
+    "compare": "run every detector on every entity of data sets and write tables, figures and a report",
+    "reproduce": "reproduce the published table of a system and explain the differences",
     "backtest": "run the live pipeline over a test part without Kafka; alerts as JSON lines",
     "replay": "send an entity's test part to Kafka as live rows",
     "worker": "score machines from Kafka, raise alerts and localizations",
     "alerts": "show alerts from Kafka",
-    "label": "answer what workers ask about windows they are unsure of",
+    "label": "label the windows that workers are uncertain about",
 }
 
 
