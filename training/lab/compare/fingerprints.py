@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-import wheeltapper
 from wheeltapper.training.datasets.series import SensorSeries
 
-_PACKAGE = Path(wheeltapper.__file__).parent
+_PACKAGE = Path(__file__).parents[3]
 _ROOMS = ("training", "models", "schemas", "stream")
 # Lists of what else there is, loaders (what they read is hashed itself) and displays: they change no result.
 _WITHOUT_EFFECT = (
