@@ -131,7 +131,8 @@ class Pipeline:
             records += partition.addressed([partition.deployments_record()])
             events += partition.apply_deployments(now)
         used = [runtime for partition in self.partitions.values() for runtime in partition.served()]
-        self._book.forget_unused(used)
+        in_force = [entry for partition in self.partitions.values() for entry in partition.in_force]
+        self._book.forget_unused(used, in_force)
         return [*records, *events]
 
     @property

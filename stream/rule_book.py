@@ -101,8 +101,12 @@ class RuleBook:
             known = self._known[key] = self._find(route, mine)
         return known
 
-    def forget_unused(self, used: Iterable[RuleRuntime]) -> None:
-        """Let go of rules that serve no machine any more; those given at start stay."""
+    def forget_unused(self, used: Iterable[RuleRuntime], in_force: Iterable[InForce]) -> None:
+        """Let go of rules that serve no machine any more; those given at start stay, and bundles of deployments in force.
+
+        Args:
+            in_force: of all partitions: a machine that comes later must find its bundle opened.
+        """
         kept = {id(runtime) for runtime in used}
         given = {id(rule) for rule in self.routes.rules}
         ended = [
@@ -114,7 +118,8 @@ class RuleBook:
             self._ended_seconds += self._runtimes.pop(key).scorer.seconds
         self._known.clear()
         rules = {id(runtime.rule) for runtime in self._runtimes.values()}
-        self._opened = {key: rule for key, rule in self._opened.items() if id(rule) in rules}
+        needed = {self._key(entry.deployment) for entry in in_force}
+        self._opened = {key: rule for key, rule in self._opened.items() if id(rule) in rules or key in needed}
 
     def _find(self, route: Route, in_force: Sequence[InForce]) -> MachineRules:
         rules: dict[str, tuple[RuleSpec, bool]] = {rule.name: (rule, False) for rule in route.rules}

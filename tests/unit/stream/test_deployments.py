@@ -335,6 +335,21 @@ def test_a_bundle_that_is_gone_at_a_restart_leaves_the_one_given_at_start(
     assert set(bundles_of(feed_rows(successor, rows(5, first=5)))) == {OLD.bundle_id}
 
 
+def test_a_machine_that_comes_later_finds_its_bundle_opened(
+    open_routes: OpenRoutes, deployment_of: Callable[..., Deployment], tmp_path: Path, bundle_path: BundlePath
+) -> None:
+    # given a deployment for machines that have not been seen yet, whose bundle is gone from disk by then
+    place = tmp_path / "bundle"
+    shutil.copytree(bundle_path(NEW), place)
+    pipeline = Pipeline(open_routes(OLD), Settings())
+    pipeline.partition(TOPIC, 0)
+    pipeline.command(deployment_of(NEW, bundle=str(place)), now=0.0)
+    pipeline.command(deployment_of(OTHER, rule="other", machines="fan-*"), now=0.0)
+    shutil.rmtree(place)
+    # when the machine comes: then the bundle that was checked when it was deployed scores it
+    assert set(bundles_of(feed_rows(pipeline, rows(10)))) == {NEW.bundle_id}
+
+
 def test_a_log_of_deployments_does_not_grow_for_ever() -> None:
     # given many deployments of one rule, two of another, and one that a restart might meet again
     many = [InForce(offset, Deployment("a", "active", bundle=f"b{offset}")) for offset in range(50)]
