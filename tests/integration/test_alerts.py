@@ -116,7 +116,7 @@ def test_what_is_no_alert_is_told_and_left_out(broker: Broker, topics_prefix: st
     # then the alerts come, the one in Avro as JSON, and each other message is named with its place
     assert done.returncode == 0, done.stderr
     assert done.stdout.encode().splitlines() == [first, avro.model_dump_json().encode(), second]
-    assert len([line for line in done.stderr.splitlines() if f"{topic} [" in line and "no alert" in line]) == 5
+    assert len([line for line in done.stderr.splitlines() if f"{topic} [" in line and "is not an alert" in line]) == 5
 
 
 def test_since_leaves_out_what_was_published_earlier(broker: Broker, topics_prefix: str) -> None:
