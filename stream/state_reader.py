@@ -14,14 +14,11 @@ from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.kafka_errors import refusal
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.state import PROGRESS, read_progress, snapshot_offset
-from wheeltapper.stream.topic_end import messages_to_end
+from wheeltapper.stream.topic_end import ASK_TIMEOUT_S, messages_to_end, retry_until
 
 log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
-
-# One question to a broker; it is asked again until state.restore_timeout_s is over.
-ASK_TIMEOUT_S = 3.0
 
 
 class StateReader:
@@ -57,22 +54,15 @@ class StateReader:
             return answers
 
         try:
-            answers = self._retry_until_restored(ask)
+            answers = self._restored(ask)
             return {answer.partition: answer.offset if answer.offset >= 0 else None for answer in answers}
         finally:
             consumer.close()
 
-    def _retry_until_restored(self, ask: Callable[[], _T]) -> _T:
-        """Ask again and again: a broker that has just started knows neither its groups nor its topics yet."""
+    def _restored(self, ask: Callable[[], _T]) -> _T:
+        """The answer, for which as long is waited as for the state itself."""
         deadline = time.monotonic() + self._settings.state.restore_timeout_s
-        while True:
-            try:
-                return ask()
-            except KafkaException as error:
-                if refusal(error):
-                    raise
-                self._check(deadline, error.args[0].str())
-                time.sleep(0.1)
+        return retry_until(ask, lambda error: self._check(deadline, error.str()))
 
     def _check(self, deadline: float, waiting_for: str) -> None:
         if self._stop():
@@ -118,7 +108,7 @@ class StateReader:
         deadline = time.monotonic() + self._settings.state.restore_timeout_s
         try:
             # Unasked, the client looks for the leaders 0.5 s later.
-            self._retry_until_restored(lambda: consumer.list_topics(self._topic, timeout=ASK_TIMEOUT_S))
+            self._restored(lambda: consumer.list_topics(self._topic, timeout=ASK_TIMEOUT_S))
             consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in waiting])
 
             def look_up(_waited_s: float) -> None:

@@ -1,16 +1,46 @@
-"""Reads assigned partitions to their ends: the loop beneath restoring state and beneath every subscriber of a topic."""
+"""Asks brokers until they answer, and reads assigned partitions to their ends.
+
+Restoring state and every subscriber of a topic stand on these two.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from wheeltapper.stream.kafka_errors import refusal
+
+_T = TypeVar("_T")
+
+# One question to a broker; it is asked again until the caller's patience is over.
+ASK_TIMEOUT_S = 3.0
+RETRY_S = 0.1
 
 # How long one call waits for a first message: the caller's deadline is looked at in between.
 POLL_S = 0.2
 MESSAGES_AT_A_TIME = 1_000
+
+
+def retry_until(ask: Callable[[], _T], check: Callable[[KafkaError], None]) -> _T:
+    """Ask again and again: a broker that has just started knows neither its groups nor its topics and their leaders yet.
+
+    Args:
+        check: called with each failure; raises where that lasts too long.
+
+    Raises:
+        KafkaException: the broker refuses for good.
+    """
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if refusal(error):
+                raise
+            check(error.args[0])
+            time.sleep(RETRY_S)
 
 
 def waiting_messages(consumer: Consumer) -> list[Any]:

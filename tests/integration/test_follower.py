@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
-from tests.integration.kafka_tools import Broker, create_topics, produce
-from wheeltapper.follow.follower import Follower, read_records
+from tests.integration.kafka_tools import Broker, KafkaNode, await_brokers, create_topics, produce
+from wheeltapper.follow.follower import Follower, TopicRecord, read_records
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import ALERTS
 from wheeltapper.stream.settings import Settings, load_settings
@@ -80,3 +82,98 @@ def test_a_topic_that_does_not_exist_is_one_line(settings: Settings) -> None:
     elsewhere = settings.model_copy(update={"topics": settings.topics.model_copy(update={"prefix": "nowhere."})})
     with pytest.raises(InputError, match=r"topic nowhere\.alerts does not exist"):
         Follower(elsewhere, ALERTS)
+
+
+HOUR_MS = 3_600_000
+
+
+def settings_of(broker: Broker, prefix: str) -> Settings:
+    return load_settings(None, kafka={"brokers": broker.address}, topics={"prefix": prefix})
+
+
+def publish(broker: Broker, prefix: str, *values: bytes) -> None:
+    """All of one machine: they lie in one partition, in this order."""
+    produce(broker, f"{prefix}alerts", [(b"pump", value, ()) for value in values])
+
+
+def values_of(messages: Iterator[TopicRecord | None], count: int, timeout_s: float = 60.0) -> list[bytes]:
+    """The next `count` values of a follower."""
+    deadline = time.monotonic() + timeout_s
+    values: list[bytes] = []
+    while len(values) < count:
+        assert time.monotonic() < deadline, f"{values} in {timeout_s:g} s, expected {count}"
+        record = next(messages)
+        values += [] if record is None else [record.value]
+    return values
+
+
+@pytest.mark.parametrize("beginning", ["since now", "only new"])
+def test_what_is_published_once_a_follower_is_there_comes_and_nothing_of_before(
+    broker: Broker, topics_prefix: str, beginning: str
+) -> None:
+    # given a topic with old messages, and a producer that has sent some of them: its next one is there within milliseconds
+    create_topics(broker, topics_prefix, partitions=2)
+    settings = settings_of(broker, topics_prefix)
+    two_hours_ago = round(time.time() * 1000) - 2 * HOUR_MS
+    producer = Producer(broker.client())
+
+    def publish_now(value: bytes, **options: int) -> None:
+        producer.produce(f"{topics_prefix}alerts", value, b"pump", **options)
+        assert producer.flush(30) == 0
+
+    for number in range(20):
+        publish_now(b"old %d" % number, timestamp=two_hours_ago)
+    for number in range(8):
+        # when a message is published as soon as a follower of what is new is there
+        now_ms = round(time.time() * 1000)
+        new = {"only_new": True} if beginning == "only new" else {"since_ms": now_ms}
+        with Follower(settings, ALERTS, **new) as follower:  # type: ignore[arg-type]
+            publish_now(b"new %d" % number)
+            # then it is the first that comes
+            assert values_of(follower.follow(), 1) == [b"new %d" % number]
+        time.sleep(0.005)  # the next moment is another millisecond
+
+
+def test_it_begins_at_an_offset_and_goes_on_where_another_has_ended(broker: Broker, topics_prefix: str) -> None:
+    # given five messages in one partition
+    create_topics(broker, topics_prefix, partitions=2)
+    publish(broker, topics_prefix, b"0", b"1", b"2", b"3", b"4")
+    settings = settings_of(broker, topics_prefix)
+    place = read_records(settings, ALERTS)[3]
+    # when a follower begins at the fourth: then it is the first that comes, from here to the end
+    with Follower(settings, ALERTS, offsets={place.partition: place.offset}) as follower:
+        assert [record.value for record in follower.read_to_end()] == [b"3", b"4"]
+    # and a partition that is not there is refused by its number
+    with pytest.raises(InputError, match=rf"topic {topics_prefix}alerts has no partition 2: it has 2"):
+        Follower(settings, ALERTS, offsets={2: 0})
+
+
+def test_two_beginnings_are_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="three beginnings"):
+        Follower(Settings(), ALERTS, since_ms=0, only_new=True)
+
+
+@pytest.mark.kafka
+@pytest.mark.chaos
+def test_a_broker_that_goes_away_is_told_of_and_waited_for(own_kafka: KafkaNode, topics_prefix: str) -> None:
+    # given a follower that has read what was there
+    broker = Broker(own_kafka.start(), "kafka", supports_transactions=True)
+    await_brokers(broker)
+    create_topics(broker, topics_prefix, partitions=1)
+    publish(broker, topics_prefix, b"before")
+    said: list[str] = []
+    with Follower(settings_of(broker, topics_prefix), ALERTS, tell=said.append) as follower:
+        messages = follower.follow()
+        assert values_of(messages, 1) == [b"before"]
+        # when the broker dies: then the follower says so, once
+        own_kafka.kill()
+        deadline = time.monotonic() + 30
+        while not said:
+            assert time.monotonic() < deadline
+            next(messages)
+        # and when it is there again, then messages come as before
+        own_kafka.start()
+        await_brokers(broker)
+        publish(broker, topics_prefix, b"after")
+        assert values_of(messages, 1, timeout_s=90) == [b"after"]
+    assert said == [f"no broker can be reached at {broker.address}, waiting for one"]

@@ -51,11 +51,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--limit {arguments.limit}: expected a whole number of 1 or more")
     since_ms = None if arguments.since is None else parse_since(arguments.since, int(time.time() * 1000))
     try:
-        with AlertReader(settings_from(arguments), since_ms=since_ms) as reader:
+        with AlertReader(settings_from(arguments), since_ms=since_ms, tell=_tell) as reader:
             _print_all(_received(reader, follow=arguments.follow), as_json=arguments.json, limit=arguments.limit)
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def _tell(text: str) -> None:
+    print(f"wheeltapper: {text}", file=sys.stderr, flush=True)
 
 
 def parse_since(text: str, now_ms: int) -> int:
@@ -92,7 +96,7 @@ def _print_all(received: Iterator[ReceivedAlert], *, as_json: bool, limit: int |
     printed = 0
     for one in received:
         if one.alert is None:
-            print(f"wheeltapper: {one.where} is not an alert and is skipped ({one.problem})", file=sys.stderr)
+            _tell(f"{one.where} is not an alert and is skipped ({one.problem})")
             continue
         if as_json:
             # As it came; only another encoding, or JSON over several lines, is written anew.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -36,9 +36,11 @@ class ReceivedAlert:
 class AlertReader:
     """All alerts from the beginning, or from a moment on; then, if wanted, those to come."""
 
-    def __init__(self, settings: Settings, *, since_ms: int | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, since_ms: int | None = None, tell: Callable[[str], None] = lambda text: None
+    ) -> None:
         """Arguments and errors as for `Follower`."""
-        self._follower = Follower(settings, ALERTS, since_ms=since_ms)
+        self._follower = Follower(settings, ALERTS, since_ms=since_ms, tell=tell)
 
     def __enter__(self) -> Self:
         return self

@@ -5,20 +5,26 @@ Everything that subscribes goes through it: `alerts`, `label`, the demo, trainin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from wheeltapper.kafka_admin import REACH_TIMEOUT_S, connect, quiet_client_config
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.kafka_errors import refusal
 from wheeltapper.stream.settings import Settings
-from wheeltapper.stream.topic_end import messages_to_end, waiting_messages
+from wheeltapper.stream.topic_end import ASK_TIMEOUT_S, messages_to_end, retry_until, waiting_messages
+
+_T = TypeVar("_T")
 
 # The end is a few fetches away; so long without a message means that the brokers are gone.
 STALL_TIMEOUT_S = 30.0
+# A client without a broker reports it many times a second; the caller is told once a minute.
+OUTAGE_NOTICE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +34,28 @@ class TopicRecord:
     Attributes:
         content_type: its header of that name.
         published_ms: when it was written, milliseconds since 1970 UTC (the record's timestamp).
-        where: 'topic [partition] offset', for messages to a person.
+        topic: its full name.
+        partition, offset: where it lies in the topic.
     """
 
     value: bytes
     content_type: bytes | None
     published_ms: int
-    where: str
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def where(self) -> str:
+        """'topic [partition] offset', for messages to a person."""
+        return f"{self.topic} [{self.partition}] offset {self.offset}"
 
 
 class Follower:
-    """One topic from its beginning, or from a moment on; a context manager, which closes its client."""
+    """One topic from its beginning, from a moment or an offset on, or only what is new; closes its client at the end of `with`.
+
+    Where it begins is settled when it is made: what is published after that comes.
+    """
 
     def __init__(
         self,
@@ -46,31 +63,38 @@ class Follower:
         name: str,
         *,
         since_ms: int | None = None,
+        offsets: Mapping[int, int] | None = None,
+        only_new: bool = False,
         keep: Callable[[bytes], bool] = lambda key: True,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         """
         Args:
             name: of the topic, without prefix.
             since_ms: leave out what was published earlier, milliseconds since 1970 UTC.
+            offsets: partition -> offset of the first message wanted; other partitions begin where they begin. Where that
+                message is gone, the oldest that is left comes first.
+            only_new: leave out all that is there.
             keep: by a message's key, whether it is wanted.
+            tell: called with one line where no broker can be reached, at most once a minute: it waits for one.
 
         Raises:
-            InputError: the cluster does not answer, refuses, or has no such topic.
+            InputError: the cluster does not answer, refuses, or has no such topic or partition.
+            ValueError: more than one beginning.
         """
+        if (since_ms is not None) + (offsets is not None) + only_new > 1:
+            raise ValueError("since_ms, offsets and only_new are three beginnings; expected at most one of them")
         self._topic = settings.topics.full_name(name)
+        self._brokers = settings.kafka.brokers
         self._since_ms = since_ms
         self._keep = keep
-        # Of all topics: asked for by name, a missing one would be created by brokers that do so.
-        found = connect(settings).list_topics(timeout=REACH_TIMEOUT_S).topics.get(self._topic)
-        if found is None:
-            raise InputError(
-                f"topic {self._topic} does not exist at {settings.kafka.brokers}, or the user may not see it; "
-                "'wheeltapper topics create' makes it, --prefix or --config name another"
-            )
-        self._partitions = sorted(found.partitions)
+        self._tell = tell
+        self._told = -OUTAGE_NOTICE_S
+        connect(settings)  # says what is wrong where nobody answers
         self._consumer = Consumer(
             quiet_client_config(
                 settings,
+                error_cb=self._on_error,
                 **{
                     "group.id": "wheeltapper-follower",  # the client demands one; without subscribe and commit it is unused
                     "enable.auto.commit": False,
@@ -81,7 +105,8 @@ class Follower:
             )
         )
         try:
-            self._consumer.assign(self._starts())
+            self._partitions = self._existing_partitions()
+            self._begin(offsets or {}, only_new=only_new)
         except BaseException:
             self.close()
             raise
@@ -104,17 +129,7 @@ class Follower:
         Raises:
             InputError: no right to read it, or the brokers went away on the way.
         """
-
-        def look_up(waited_s: float) -> None:
-            if waited_s > STALL_TIMEOUT_S:
-                raise InputError(
-                    f"topic {self._topic}: nothing came for {STALL_TIMEOUT_S:.0f} s before its end; are the brokers up?"
-                )
-
-        unfinished = set(self._partitions)
-        for message in messages_to_end(self._consumer, unfinished, on_turn=look_up, on_error=self._check):
-            if self._is_wanted(message):
-                yield self._record(message)
+        return (self._record(message) for message in self._messages_to_end() if self._is_wanted(message))
 
     def follow(self) -> Iterator[TopicRecord | None]:
         """Messages as they come, without end; None now and then, so that a caller can look at other things.
@@ -131,14 +146,78 @@ class Follower:
                     yield self._record(message)
             yield None
 
-    def _starts(self) -> list[TopicPartition]:
-        if self._since_ms is None:
-            return [TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in self._partitions]
-        asked = [TopicPartition(self._topic, number, self._since_ms) for number in self._partitions]
+    def _existing_partitions(self) -> list[int]:
+        # Of all topics: asked for by name, a missing one would be created by brokers that do so. Asked by the client that
+        # reads: otherwise it would look for the leaders 0.5 s later.
+        found = self._ask(lambda: self._consumer.list_topics(timeout=ASK_TIMEOUT_S).topics.get(self._topic))
+        if found is None:
+            raise InputError(
+                f"topic {self._topic} does not exist at {self._brokers}, or the user may not see it; "
+                "'wheeltapper topics create' makes it, --prefix or --config name another"
+            )
+        return sorted(found.partitions)
+
+    def _begin(self, starts: Mapping[int, int], *, only_new: bool) -> None:
+        unknown = sorted(set(starts) - set(self._partitions))
+        if unknown:
+            raise InputError(
+                f"topic {self._topic} has no partition {unknown[0]}: it has {len(self._partitions)}; were the offsets taken "
+                "before it was made anew?"
+            )
+        if self._since_ms is not None:
+            starts = self._since(self._since_ms)
+        elif only_new:
+            starts = self._ends()
+        assigned = [(number, starts.get(number, OFFSET_BEGINNING)) for number in self._partitions]
+        self._consumer.assign([TopicPartition(self._topic, number, start) for number, start in assigned])
+        if only_new:
+            # The embedded broker tells ends that are too low: what lies between these and the real ones is read over.
+            for _ in self._messages_to_end():
+                pass
+
+    def _since(self, since_ms: int) -> dict[int, int]:
+        """Offset of each partition's first message from a moment on, or where its next will be."""
+        # Before the question: a message that is published behind the answer lies after these ends. (The client's own
+        # "end" is looked up later than that, with the first fetch.)
+        ends = self._ends()
+        asked = [TopicPartition(self._topic, number, since_ms) for number in self._partitions]
+        found = self._ask(lambda: self._consumer.offsets_for_times(asked, timeout=ASK_TIMEOUT_S))
+        return {one.partition: one.offset if one.offset >= 0 else ends[one.partition] for one in found}
+
+    def _ends(self) -> dict[int, int]:
+        """Offset of each partition's next message, as the brokers tell it."""
+
+        def end(number: int) -> int:
+            partition = TopicPartition(self._topic, number)
+            return int(self._consumer.get_watermark_offsets(partition, timeout=ASK_TIMEOUT_S)[1])
+
+        return self._ask(lambda: {number: end(number) for number in self._partitions})
+
+    def _ask(self, question: Callable[[], _T]) -> _T:
+        """The brokers' answer; those that have just started, or that have just made the topic, may be late with it."""
+        deadline = time.monotonic() + REACH_TIMEOUT_S
+
+        def check(error: KafkaError) -> None:
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"topic {self._topic}: the brokers did not tell of it in {REACH_TIMEOUT_S:.0f} s: {error.str()}; "
+                    "are all of them up?"
+                )
+
         try:
-            return list(self._consumer.offsets_for_times(asked, timeout=REACH_TIMEOUT_S))
+            return retry_until(question, check)
         except KafkaException as error:
-            raise InputError(f"topic {self._topic}: the brokers do not tell offsets: {error.args[0].str()}") from error
+            self._check(error.args[0], -1)
+            raise InputError(f"topic {self._topic}: {refusal(error)}") from error
+
+    def _messages_to_end(self) -> Iterator[Any]:
+        def look_up(waited_s: float) -> None:
+            if waited_s > STALL_TIMEOUT_S:
+                raise InputError(
+                    f"topic {self._topic}: nothing came for {STALL_TIMEOUT_S:.0f} s before its end; are the brokers up?"
+                )
+
+        return messages_to_end(self._consumer, set(self._partitions), on_turn=look_up, on_error=self._check)
 
     def _is_wanted(self, message: Any) -> bool:
         # The embedded broker finds no offsets by time and starts at the beginning.
@@ -147,8 +226,15 @@ class Follower:
 
     def _record(self, message: Any) -> TopicRecord:
         content_type = next((text for name, text in message.headers() or () if name == "content-type"), None)
-        where = f"{self._topic} [{message.partition()}] offset {message.offset()}"
-        return TopicRecord(message.value() or b"", content_type, int(message.timestamp()[1]), where)
+        published_ms = int(message.timestamp()[1])
+        return TopicRecord(
+            message.value() or b"", content_type, published_ms, self._topic, message.partition(), message.offset()
+        )
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and time.monotonic() - self._told > OUTAGE_NOTICE_S:
+            self._told = time.monotonic()
+            self._tell(f"no broker can be reached at {self._brokers}, waiting for one")
 
     def _check(self, error: KafkaError, partition: int) -> None:
         """Raise what waiting does not mend."""
