@@ -24,13 +24,11 @@ from wheeltapper.deploy.broker import EmbeddedBroker
 from wheeltapper.deploy.child_process import ChildProcess
 from wheeltapper.deploy.ports import free_port
 from wheeltapper.follow.alerts import AlertReader
-from wheeltapper.follow.follower import read_records
+from wheeltapper.follow.messages import read_messages
 from wheeltapper.kafka_admin import connect, create_topics
 from wheeltapper.run_summary import RuleSummary, summarise
-from wheeltapper.schemas.codec import decode_message
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import AlertEvent, ScoreBlock
-from wheeltapper.schemas.topics import SCORES
 from wheeltapper.stream.settings import Settings, load_settings
 from wheeltapper.training.datasets.registry import DATA_VARIABLE, load_series
 from wheeltapper.training.datasets.series import SensorSeries
@@ -148,9 +146,9 @@ class Demo:
             alerts: list[AlertEvent] = []
             polled = busy = time.monotonic()
             for received in reader.follow():
-                if received is not None and received.alert is not None:
-                    alerts.append(received.alert)
-                    self._console.print(render(received.alert), soft_wrap=True)
+                if received is not None and received.message is not None:
+                    alerts.append(received.message)
+                    self._console.print(render(received.message), soft_wrap=True)
                 if received is None:
                     if not worker.is_running:
                         break
@@ -209,8 +207,8 @@ class Demo:
     def _plot(self, settings: Settings, series: SensorSeries, events: list[AlertEvent]) -> None:
         from wheeltapper.training.judging.plots import alert_spans, plot_run
 
+        blocks = read_messages(settings, ScoreBlock, on_problem=lambda text: self._console.print(text, markup=False))
         for detector in self._arguments.detectors:
-            blocks = [decode_message(ScoreBlock, record.value) for record in read_records(settings, SCORES)]
             mine = [block for block in blocks if block.machine == series.entity and block.rule == detector]
             if not mine:
                 continue

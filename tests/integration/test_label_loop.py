@@ -20,15 +20,15 @@ from tests.integration.kafka_tools import Broker, consume_all, create_topics, pr
 from tests.integration.processes import run_worker
 from wheeltapper.cli import main
 from wheeltapper.labels.options import add_label_arguments, read_labels
-from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
-from wheeltapper.schemas.events import LabelRequest
+from wheeltapper.schemas.codec import CONTENT_TYPES, encode_message, encode_sensor_block
+from wheeltapper.schemas.events import Label, LabelRequest
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.datasets.simulated import DAY, simulate
 from wheeltapper.training.detectors.registry import train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
-from wheeltapper.training.fitting.label_files import read_answers
-from wheeltapper.training.fitting.labels import ANOMALOUS, LabelledWindows
+from wheeltapper.training.fitting.label_files import read_answers, write_answers
+from wheeltapper.training.fitting.labels import ANOMALOUS, Answer, LabelledWindows
 from wheeltapper.training.fitting.options import ExtraData, TrainOptions
 
 pytestmark = pytest.mark.broker
@@ -192,3 +192,30 @@ def test_what_is_no_request_and_who_may_not_ask(broker: Broker, topics_prefix: s
     assert "no label requests begin so" in capfd.readouterr().err.splitlines()[-1]
     assert main([*words[:-1], "nowhere.", "--list"]) == 2
     assert "wheeltapper topics create" in capfd.readouterr().err
+
+
+@pytest.mark.one_broker
+def test_a_label_in_the_topic_corrects_one_in_a_file_whose_question_the_topic_no_longer_has(
+    broker: Broker, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a file with an answer, and a correction of it in the topic, where the question has expired
+    create_topics(broker, topics_prefix, partitions=1)
+    start = 1_700_000_000_000_000
+    request = LabelRequest(
+        request_id="q1", machine="pump", time=start + 60_000_000, rule="pca", detector="pca", bundle="b", score=0.9,
+        threshold=1, uncertainty=0.5, quality=1, shares=(), channels=("flow",), units=("",),
+        ts=(start, start + 60_000_000), values=((1.0,), (2.0,)),
+    )  # fmt: skip
+    wrong = Label(request_id="q1", machine="pump", time=request.time, label="normal", who="anna", at=start)
+    right = wrong.model_copy(update={"label": "anomalous", "at": start + 1})
+    write_answers(tmp_path / "labels.jsonl", [Answer(request, wrong)])
+    produce(broker, f"{topics_prefix}labels", [(b"pump", encode_message(right), ())])
+    # when training reads both
+    monkeypatch.setenv("WHEELTAPPER_TOPICS__PREFIX", topics_prefix)
+    parser = argparse.ArgumentParser()
+    add_label_arguments(parser)
+    words = ["--labels", str(tmp_path / "labels.jsonl"), "--labels-from", broker.address]
+    labelled = read_labels(parser.parse_args(words), ("flow",), None)
+    # then the correction counts
+    assert labelled is not None
+    assert labelled.labels.tolist() == [ANOMALOUS]

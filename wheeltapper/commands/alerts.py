@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from wheeltapper.schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from wheeltapper.follow.alerts import AlertReader, ReceivedAlert
+    from wheeltapper.follow.alerts import AlertReader
+    from wheeltapper.follow.messages import Received
+    from wheeltapper.schemas.events import AlertEvent
 
 _AGO_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -81,13 +83,13 @@ def parse_since(text: str, now_ms: int) -> int:
         ) from error
 
 
-def _received(reader: AlertReader, *, follow: bool) -> Iterator[ReceivedAlert]:
+def _received(reader: AlertReader, *, follow: bool) -> Iterator[Received[AlertEvent]]:
     yield from reader.read_to_end()
     if follow:
         yield from (one for one in reader.follow() if one is not None)
 
 
-def _print_all(received: Iterator[ReceivedAlert], *, as_json: bool, limit: int | None) -> None:
+def _print_all(received: Iterator[Received[AlertEvent]], *, as_json: bool, limit: int | None) -> None:
     from rich.console import Console
 
     from wheeltapper.alert_view import render
@@ -95,16 +97,16 @@ def _print_all(received: Iterator[ReceivedAlert], *, as_json: bool, limit: int |
     console = Console(soft_wrap=True, highlight=False)
     printed = 0
     for one in received:
-        if one.alert is None:
-            _tell(f"{one.where} is not an alert and is skipped ({one.problem})")
+        if one.message is None:
+            _tell(f"{one.record.where} is not an alert and is skipped ({one.problem})")
             continue
         if as_json:
             # As it came; only another encoding, or JSON over several lines, is written anew.
-            plain = one.value[:1] == b"{" and b"\n" not in one.value
-            sys.stdout.buffer.write((one.value if plain else one.alert.model_dump_json().encode()) + b"\n")
+            plain = one.record.value[:1] == b"{" and b"\n" not in one.record.value
+            sys.stdout.buffer.write((one.record.value if plain else one.message.model_dump_json().encode()) + b"\n")
             sys.stdout.buffer.flush()
         else:
-            console.print(render(one.alert), soft_wrap=True)
+            console.print(render(one.message), soft_wrap=True)
         printed += 1
         if limit is not None and printed >= limit:
             return

@@ -1,36 +1,16 @@
-"""Reads the `alerts` topic: what the messages say, and which of them are no alerts."""
+"""Reads the `alerts` topic in the order of event time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from wheeltapper.follow.follower import Follower, TopicRecord
-from wheeltapper.schemas.codec import decode_message
-from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.follow.follower import Follower
+from wheeltapper.follow.messages import Received, received
 from wheeltapper.schemas.events import AlertEvent
 from wheeltapper.schemas.topics import ALERTS
 from wheeltapper.stream.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedAlert:
-    """One message of the topic.
-
-    Attributes:
-        value: the bytes as they came.
-        alert: what they say; None where they are no alert, and then `problem` says why.
-        published_ms: when it was written, milliseconds since 1970 UTC (the record's timestamp).
-        where: 'topic [partition] offset', for messages to a person.
-    """
-
-    value: bytes
-    alert: AlertEvent | None
-    problem: str
-    published_ms: int
-    where: str
 
 
 class AlertReader:
@@ -50,29 +30,21 @@ class AlertReader:
     ) -> None:
         self._follower.close()
 
-    def read_to_end(self) -> list[ReceivedAlert]:
+    def read_to_end(self) -> list[Received[AlertEvent]]:
         """Everything that is there now, ordered by event time; a machine's own order stays.
 
         Raises:
             InputError: the brokers went away on the way.
         """
         # An unreadable message has no event time: it stays behind the one before it.
-        keyed: list[tuple[int, ReceivedAlert]] = []
+        keyed: list[tuple[int, Received[AlertEvent]]] = []
         for record in self._follower.read_to_end():
-            one = _received(record)
+            one = received(AlertEvent, record)
             previous = keyed[-1][0] if keyed else 0
-            keyed.append((previous if one.alert is None else one.alert.time, one))
+            keyed.append((previous if one.message is None else one.message.time, one))
         return [one for _, one in sorted(keyed, key=lambda pair: pair[0])]
 
-    def follow(self) -> Iterator[ReceivedAlert | None]:
+    def follow(self) -> Iterator[Received[AlertEvent] | None]:
         """Alerts as they come, without end; None now and then, so that a caller can look at other things."""
         for record in self._follower.follow():
-            yield None if record is None else _received(record)
-
-
-def _received(record: TopicRecord) -> ReceivedAlert:
-    try:
-        alert, problem = decode_message(AlertEvent, record.value, record.content_type), ""
-    except DecodeError as error:
-        alert, problem = None, str(error)
-    return ReceivedAlert(record.value, alert, problem, record.published_ms, record.where)
+            yield None if record is None else received(AlertEvent, record)

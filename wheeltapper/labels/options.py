@@ -52,10 +52,9 @@ def read_labels(arguments: argparse.Namespace, channels: tuple[str, ...], window
         return None
     from wheeltapper.training.fitting.labels import ANOMALOUS, labelled_windows
 
-    answers = _answers(arguments)
-    # Of a question that several sources answer, the last one counts: the topics, which are newest.
-    once = list({one.request.request_id: one for one in answers}.values())
-    labelled, left_out = labelled_windows(once, channels, window=window, machines=arguments.labels_machine)
+    labelled, left_out = labelled_windows(
+        _answers(arguments), channels, window=window, machines=arguments.labels_machine
+    )
     anomalous = int((labelled.labels == ANOMALOUS).sum())
     print(
         f"labels       {len(labelled)} windows of {labelled.windows.shape[1]} rows: {len(labelled) - anomalous} normal, "
@@ -67,10 +66,15 @@ def read_labels(arguments: argparse.Namespace, channels: tuple[str, ...], window
 
 
 def _answers(arguments: argparse.Namespace) -> list[Answer]:
+    """Of all sources together, each question once: its last label counts, and the topics are newest.
+
+    A question that only a file still holds may have its label in the topic.
+    """
     from wheeltapper.training.fitting.label_files import read_answers
     from wheeltapper.training.fitting.labels import join
 
     answers = [answer for path in arguments.labels for answer in read_answers(path)]
+    requests, labels = [answer.request for answer in answers], [answer.label for answer in answers]
     if arguments.labels_from:
         from wheeltapper.labels.topics import read_questions
         from wheeltapper.stream.settings import load_settings
@@ -79,5 +83,6 @@ def _answers(arguments: argparse.Namespace) -> list[Answer]:
         questions = read_questions(settings, machines=arguments.labels_machine)
         for problem in questions.problems:
             print(f"wheeltapper: {problem}", file=sys.stderr)
-        answers += join(questions.requests, questions.labels.values())
-    return answers
+        requests += questions.requests
+        labels += questions.labels.values()
+    return join(requests, labels)

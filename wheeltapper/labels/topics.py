@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
-from wheeltapper.follow.follower import TopicRecord, read_records
+from wheeltapper.follow.messages import read_messages
 from wheeltapper.kafka_clients import producer
-from wheeltapper.schemas.codec import CONTENT_TYPES, decode_message, encode_message
-from wheeltapper.schemas.errors import DecodeError, InputError
+from wheeltapper.schemas.codec import CONTENT_TYPES, encode_message
+from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import Label, LabelRequest
-from wheeltapper.schemas.topics import LABEL_REQUESTS, LABELS
+from wheeltapper.schemas.topics import LABELS
 from wheeltapper.stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 
 # An answer is small and its operator waits for it.
 DELIVERY_TIMEOUT_S = 30.0
-
-M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -73,8 +69,8 @@ def read_questions(settings: Settings, *, machines: str = "*", since_ms: int | N
     """
     keep = _matcher(machines)
     problems: list[str] = []
-    labels = _decoded(Label, read_records(settings, LABELS, keep=keep), problems)
-    requests = _decoded(LabelRequest, read_records(settings, LABEL_REQUESTS, since_ms=since_ms, keep=keep), problems)
+    labels = read_messages(settings, Label, keep=keep, on_problem=problems.append)
+    requests = read_messages(settings, LabelRequest, since_ms=since_ms, keep=keep, on_problem=problems.append)
     once = {request.request_id: request for request in requests if fnmatch.fnmatchcase(request.machine, machines)}
     newest_first = sorted(once.values(), key=lambda request: (-request.time, request.request_id))
     return Questions(newest_first, {label.request_id: label for label in labels}, problems)
@@ -87,16 +83,6 @@ def _matcher(machines: str) -> Callable[[bytes], bool]:
         return not key or fnmatch.fnmatchcase(key.decode(errors="replace"), machines)
 
     return matches
-
-
-def _decoded(kind: type[M], records: Iterable[TopicRecord], problems: list[str]) -> list[M]:
-    found: list[M] = []
-    for record in records:
-        try:
-            found.append(decode_message(kind, record.value, record.content_type))
-        except DecodeError as error:
-            problems.append(f"{record.where} is no {kind.__name__} and is left out ({error})")
-    return found
 
 
 class LabelSender:
