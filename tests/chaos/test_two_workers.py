@@ -95,7 +95,11 @@ def test_two_that_cannot_see_each_others_transactional_ids_find_their_own(kafka_
         one.wait_for(TAKEN_OVER, PATIENCE_S)
         # when the second takes the first one's id
         with rig.start(environment={"TMPDIR": str(homes[1])}) as other:
-            wait_until(lambda: "another worker took the transactional id" in one.log() + other.log(), "one of them took another id", one)
+            wait_until(
+                lambda: "another worker took the transactional id" in one.log() + other.log(),
+                "one of them took another id",
+                one,
+            )
             # then both work to the end, each under an id of its own
             feed.wait()
             ends = rig.ends()
