@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -72,14 +73,19 @@ def why_no_kafka() -> str | None:
 
 
 def free_port_pair() -> int:
-    """A port P with P and P + 1 free: the broker's and its controller's."""
+    """A port P with P and P + 1 free: the broker's and its controller's.
+
+    Below the ports that the system gives to clients: until the broker listens, one of theirs would be taken by any of the many
+    clients of other tests. By chance that no seed repeats, as test processes are seeded alike.
+    """
+    chance = secrets.SystemRandom()
     while True:
+        port = chance.randrange(15_000, 32_000, 2)
         with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
             try:
+                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
+            except OSError:
                 continue
             return port
 
