@@ -2,8 +2,8 @@
 #
 #   make setup          .venv with the exact versions of constraints.txt
 #   make demo           broker, training, live alerts, summary and plot; DEMO="--option ..." passes options on
-#   make check          lint, types, tests that need no broker, no real data, no export: about 90 s on two cores
-#   make test           what guards a landing: lint, types, and all tests but those of the night: about 7 minutes on two cores
+#   make check          lint, types, tests that need no broker, no real data, no export: about 2 minutes on two cores
+#   make test           what guards a landing: lint, types, and all tests but those of the night: about 11 minutes on two cores
 #   make nightly        every test, and property tests with far more examples, others every time: half an hour and more
 #   make lint           ruff and mypy alone
 #   make bench          measure against other frameworks on a real Kafka; BENCH="--option ..." passes options on
