@@ -1,4 +1,4 @@
-"""What the stream tells the world: alerts, localizations, scores, questions, the active model, dead letters; and the answers.
+"""What the stream tells the world: alerts, localizations, scores, questions, dead letters; and the answers.
 
 JSON is these models' `model_dump_json`; the .avsc files in `schemas/avro` and the JSON Schemas in
 `schemas/jsonschema` describe the same fields for other languages and are made from these types.
@@ -9,21 +9,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from wheeltapper.schemas.avro_records import AvroEnum, AvroType
-from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
-
-Micros = Annotated[int, Field(ge=MIN_MICROS, le=MAX_MICROS), AvroType("long", "timestamp-micros")]
-"""Event time; the bounds are those of its text form, so that printing a message never fails."""
+from wheeltapper.schemas.avro_records import AvroEnum
+from wheeltapper.schemas.message import Message, Micros
 
 
-class _Message(BaseModel):
-    # Unknown fields are ignored: a newer sender may add some. Not-a-number has no form in JSON.
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
-
-
-class ChannelShare(_Message):
+class ChannelShare(Message):
     """One channel's part in a score."""
 
     channel: str
@@ -44,9 +36,11 @@ class ClearReason(StrEnum):
     """No bundle serves the machine any more."""
     NO_DATA = "no-data"
     """The machine fell silent and was forgotten."""
+    ACCEPTED = "accepted"
+    """An operator said that this is the new normal."""
 
 
-class AlertEvent(_Message):
+class AlertEvent(Message):
     """One step in the life of an alert: opened -> updated* -> cleared. Value of the `alerts` topic."""
 
     alert_id: str = Field(
@@ -75,9 +69,12 @@ class AlertEvent(_Message):
     reason: Annotated[ClearReason, AvroEnum("ClearReason", default="superseded")] | None = Field(
         default=None, description="why the alert ended; null while it is open"
     )
+    level_reason: str = Field(
+        default="", description="why the raise level stands where it does, for a person; empty where nothing moved it"
+    )
 
 
-class Localization(_Message):
+class Localization(Message):
     """Every channel's part in one alert event. Value of the `localizations` topic."""
 
     alert_id: str = Field(min_length=1)
@@ -89,7 +86,7 @@ class Localization(_Message):
     channels: tuple[ChannelShare, ...] = Field(description="ranked, strongest first")
 
 
-class ScoreBlock(_Message):
+class ScoreBlock(Message):
     """Scores of one machine by one bundle. Value of the `scores` topic; all lists have one entry a window."""
 
     machine: str = Field(min_length=1)
@@ -100,16 +97,20 @@ class ScoreBlock(_Message):
     score: tuple[float, ...] = Field(description="calibrated score; 1.0 is the bundle's alarm level")
     threshold: tuple[float, ...] = Field(description="raise level in force, in calibrated score")
     quality: tuple[float, ...] = Field(description="share of measured values in the window, 0..1")
+    maintenance: tuple[bool, ...] = Field(
+        default=(),
+        description="whether the machine was in maintenance: no alarms, nothing learned; empty: in no window",
+    )
 
     @model_validator(mode="after")
     def _one_entry_a_window(self) -> Self:
         lengths = {len(part) for part in (self.time, self.raw, self.score, self.threshold, self.quality)}
-        if len(lengths) > 1:
+        if len(lengths) > 1 or len(self.maintenance) not in {0, *lengths}:
             raise ValueError(f"time, raw, score, threshold and quality must be equally long, got {sorted(lengths)}")
         return self
 
 
-class LabelRequest(_Message):
+class LabelRequest(Message):
     """A window that a rule was unsure of, for a person to judge. Value of the `label-requests` topic.
 
     The window is in it, so that whoever answers sees the curves, and whoever trains needs no other store.
@@ -151,7 +152,7 @@ class LabelRequest(_Message):
         return self
 
 
-class Label(_Message):
+class Label(Message):
     """What a person said of a window that was asked about. Value of the `labels` topic; the last one of a request counts."""
 
     request_id: str = Field(min_length=1, description="the LabelRequest that it answers")
@@ -161,18 +162,6 @@ class Label(_Message):
     who: str = Field(min_length=1, description="who said so")
     at: Micros = Field(description="when it was said, by the clock, microseconds UTC")
     comment: str = ""
-
-
-class ActiveModel(_Message):
-    """Which bundle serves which machines. Value of the `models` topic, keyed by `route`."""
-
-    route: str = Field(min_length=1, description="machine id or pattern (fnmatch)")
-    bundle: str
-    uri: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the bundle's manifest.json")
-    mode: Annotated[Literal["shadow", "canary", "active"], AvroEnum("wheeltapper.Mode", default="shadow")] = Field(
-        default="active", description="shadow: scored, never alerting"
-    )
 
 
 class DeadLetterReason(StrEnum):

@@ -19,7 +19,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from wheeltapper.schemas.events import ActiveModel, AlertEvent, Label, LabelRequest, Localization, ScoreBlock
+from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, DriftEvent
+from wheeltapper.schemas.commands import AlarmCommand
+from wheeltapper.schemas.events import AlertEvent, Label, LabelRequest, Localization, ScoreBlock
 from wheeltapper.schemas.limits import MAX_MESSAGE_BYTES, MIB
 from wheeltapper.schemas.sensor_block import SensorBlock, SensorBlockAvro, SensorBlockJson
 
@@ -52,6 +54,11 @@ class Program(StrEnum):
     ALERTS = "`wheeltapper alerts`"
     LABEL = "`wheeltapper label`"
     TRAINING = "`wheeltapper train --labels-from`"
+    ALARM = "`wheeltapper alarm`"
+    MODELS = "`wheeltapper models`"
+    ADAPTATION = "`wheeltapper adapt-worker`"
+    ADAPTATIONS = "`wheeltapper adaptations`"
+    WHAT_IF = "`wheeltapper what-if`"
     SENDER = "`wheeltapper replay`, any sender"
     SUBSCRIBER = "any subscriber, of those that it reads"
 
@@ -152,7 +159,7 @@ SENSORS = _entry(
         SensorBlock,
         ("json", "avro", "arrow"),
         "delete",
-        (reads(Program.WORKER, note="or your own topic"), writes(Program.SENDER)),
+        (reads(Program.WORKER, note="or your own topic"), reads(Program.ADAPTATION), writes(Program.SENDER)),
         config={"retention.ms": _days(7), "max.message.bytes": str(SENSORS_MAX_BYTES)},
         json_form=SensorBlockJson,
         avro_form=SensorBlockAvro,
@@ -165,7 +172,12 @@ SCORES = _entry(
         ScoreBlock,
         ("json", "avro"),
         "delete",
-        (writes(Program.WORKER, setting="scoring.publish_scores"), reads(Program.SUBSCRIBER)),
+        (
+            writes(Program.WORKER, setting="scoring.publish_scores"),
+            reads(Program.ADAPTATION),
+            reads(Program.WHAT_IF),
+            reads(Program.SUBSCRIBER),
+        ),
         config={"retention.ms": _days(7)},
     )
 )
@@ -176,7 +188,13 @@ ALERTS = _entry(
         AlertEvent,
         ("json", "avro"),
         "delete",
-        (writes(Program.WORKER), reads(Program.ALERTS), reads(Program.SUBSCRIBER)),
+        (
+            writes(Program.WORKER),
+            reads(Program.ALERTS),
+            reads(Program.ALARM),
+            reads(Program.ADAPTATION),
+            reads(Program.SUBSCRIBER),
+        ),
         config={"retention.ms": _days(365)},
     )
 )
@@ -211,8 +229,53 @@ LABELS = _entry(
         Label,
         ("json", "avro"),
         "delete",
-        (Access(Program.LABEL, ("READ", "WRITE")), reads(Program.TRAINING)),
+        (Access(Program.LABEL, ("READ", "WRITE")), reads(Program.TRAINING), reads(Program.ADAPTATION)),
         config={"retention.ms": _days(365)},
+    )
+)
+ALARM_COMMANDS = _entry(
+    TopicSpec(
+        "alarm-commands",
+        "what operators say of alarms: accept, reset, confirm, reject, maintenance",
+        AlarmCommand,
+        ("json", "avro"),
+        "delete",
+        (
+            reads(Program.WORKER, setting="control.enabled"),
+            Access(Program.ALARM, ("READ", "WRITE")),
+            reads(Program.ADAPTATION),
+        ),
+        # Every worker reads all of it: commands may name patterns, and a machine may move to any worker.
+        partitions=1,
+        config={"retention.ms": _days(365)},
+    )
+)
+DRIFT = _entry(
+    TopicSpec(
+        "drift",
+        "that a machine's normal has changed: which channels, by how much, since when",
+        DriftEvent,
+        ("json", "avro"),
+        "delete",
+        (writes(Program.WORKER, setting="drift.enabled"), reads(Program.ADAPTATION), reads(Program.SUBSCRIBER)),
+        config={"retention.ms": _days(365), "max.message.bytes": str(4 * MIB)},
+    )
+)
+ADAPTATIONS = _entry(
+    TopicSpec(
+        "adaptations",
+        "steps of adaptations and deployments, with their evidence",
+        AdaptationEvent,
+        ("json", "avro"),
+        "delete",
+        (
+            writes(Program.WORKER, setting="control.enabled"),
+            Access(Program.MODELS, ("READ", "WRITE")),
+            Access(Program.ADAPTATION, ("READ", "WRITE")),
+            reads(Program.ADAPTATIONS),
+            reads(Program.SUBSCRIBER),
+        ),
+        config={"retention.ms": _days(365), "max.message.bytes": str(4 * MIB)},
     )
 )
 MODELS = _entry(
@@ -222,8 +285,12 @@ MODELS = _entry(
         ActiveModel,
         ("json", "avro"),
         "compact",
-        (),
-        key="route",
+        (
+            reads(Program.WORKER, setting="control.enabled"),
+            Access(Program.MODELS, ("READ", "WRITE")),
+            Access(Program.ADAPTATION, ("READ", "WRITE")),
+        ),
+        key="route and rule",
         partitions=1,
     )
 )

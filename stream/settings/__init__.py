@@ -3,6 +3,8 @@
 from wheeltapper.stream.settings.clients import confluent_config
 from wheeltapper.stream.settings.load import ENVIRONMENT_PREFIX, load_settings
 from wheeltapper.stream.settings.sections import (
+    ControlSettings,
+    DriftSettings,
     InputSettings,
     KafkaSettings,
     LabelSettings,
@@ -19,6 +21,8 @@ from wheeltapper.stream.settings.sections import (
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "ControlSettings",
+    "DriftSettings",
     "InputSettings",
     "KafkaSettings",
     "LabelSettings",

@@ -198,6 +198,18 @@ class ScoringSettings(Section):
     publish_scores: bool = Field(default=True, description="write every score to the scores topic")
 
 
+class ControlSettings(Section):
+    """Changes while the worker runs: bundles by the topic `models`, operators' commands by `alarm-commands`."""
+
+    enabled: bool = Field(default=True, description="follow both topics; what a worker refuses is on `adaptations`")
+
+
+class DriftSettings(Section):
+    """Noticing that a machine's normal has changed; DriftEvents go to the topic `drift`."""
+
+    enabled: bool = Field(default=True, description="look for drift")
+
+
 class LabelSettings(Section):
     """Windows that a rule is unsure of, sent to `label-requests` for a person to judge."""
 
@@ -284,6 +296,8 @@ class Settings(Section):
     windows: WindowSettings = WindowSettings()
     threshold: ThresholdSettings = ThresholdSettings()
     scoring: ScoringSettings = ScoringSettings()
+    control: ControlSettings = ControlSettings()
+    drift: DriftSettings = DriftSettings()
     labels: LabelSettings = LabelSettings()
     no_data: NoDataSettings = NoDataSettings()
     state: StateSettings = StateSettings()

@@ -25,7 +25,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 MESSAGE_TYPE = '''
 
-class WearEvent(_Message):
+class WearEvent(Message):
     """How worn a part is. Value of the `wear-events` topic."""
 
     machine: str = Field(min_length=1)
@@ -237,20 +237,21 @@ def test_conditions_of_access_are_settings_that_are_on_or_off() -> None:
         assert isinstance(getattr(getattr(Settings(), section), key), bool), condition
 
 
-def test_only_sensors_come_from_outside_and_a_worker_uses_all_but_labels_and_models() -> None:
+def test_only_sensors_come_from_outside_and_a_worker_uses_all_but_labels() -> None:
     assert [name for name, spec in TOPICS.items() if spec.is_input] == [SENSORS]
-    assert {name for name, spec in TOPICS.items() if not spec.access_of(Program.WORKER)} == {"labels", "models"}
+    assert {name for name, spec in TOPICS.items() if not spec.access_of(Program.WORKER)} == {"labels"}
 
 
 def test_a_worker_needs_the_topics_of_what_is_enabled() -> None:
-    # given a worker that publishes no scores and asks no questions, and one that does both
-    quiet = load_settings(scoring={"publish_scores": False})
+    # given a worker that scores and alerts alone, and one that does all it can
+    quiet = load_settings(scoring={"publish_scores": False}, control={"enabled": False}, drift={"enabled": False})
     busy = load_settings(labels={"enabled": True})
     # when it is asked what they need
     needed = [{name for name, spec in TOPICS.items() if is_needed(spec, each)} for each in (quiet, busy)]
     # then the difference is these topics
     assert needed[0] == {"sensors", "alerts", "localizations", "dead-letters", "state"}
-    assert needed[1] == needed[0] | {"scores", "label-requests"}
+    others = {"scores", "label-requests", "models", "alarm-commands", "adaptations", "drift"}
+    assert needed[1] == needed[0] | others
 
 
 def test_full_names_are_those_of_every_topic_and_no_other_name_has_one() -> None:

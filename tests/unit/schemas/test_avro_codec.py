@@ -10,10 +10,11 @@ import fastavro
 import numpy as np
 import pytest
 
+from wheeltapper.schemas.adaptation import ActiveModel
 from wheeltapper.schemas.codec import decode_message, decode_sensor_block, encode_message, encode_sensor_block
 from wheeltapper.schemas.codec.avro_schemas import SCHEMAS_FOLDER, schema_fingerprint, writer_schema
 from wheeltapper.schemas.errors import DecodeError
-from wheeltapper.schemas.events import ActiveModel, AlertEvent, ChannelShare
+from wheeltapper.schemas.events import AlertEvent, ChannelShare
 from wheeltapper.schemas.sensor_block import SensorBlock
 
 RECORD: dict[str, Any] = {

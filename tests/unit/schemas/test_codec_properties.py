@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
+from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, AdaptationStep, DriftChannel, DriftEvent
 from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
 from wheeltapper.schemas.codec import (
     CONTENT_TYPES,
@@ -27,8 +28,9 @@ from wheeltapper.schemas.codec import (
     sniff_encoding,
 )
 from wheeltapper.schemas.codec.avro_schemas import schema_text
+from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.errors import DecodeError
-from wheeltapper.schemas.events import ActiveModel, AlertEvent, ChannelShare, DeadLetterReason, Localization, ScoreBlock
+from wheeltapper.schemas.events import AlertEvent, ChannelShare, DeadLetterReason, Localization, ScoreBlock
 from wheeltapper.schemas.sensor_block import SensorBlock
 
 # The inputs are the same in every run: a failure can be repeated.
@@ -83,6 +85,15 @@ messages = st.one_of(
         )
     ),
     st.builds(ActiveModel, route=names, bundle=names, uri=names, sha256=digests),
+    st.builds(AlarmCommand, command_id=names, machine=names, action=st.sampled_from(["accept", "reset"]), who=names, at=micros),
+    st.builds(
+        DriftEvent, drift_id=names, machine=names, rule=names, bundle=names, event=st.sampled_from(["started", "ended"]),
+        time=micros, since=micros, tests=st.lists(names, max_size=4).map(tuple), score_before=numbers, score_after=numbers,
+        channels=st.lists(
+            st.builds(DriftChannel, channel=names, statistic=names, before=numbers, after=numbers, effect=numbers), max_size=4
+        ).map(tuple),
+    ),
+    st.builds(AdaptationEvent, adaptation_id=names, machine=names, rule=names, event=st.sampled_from(AdaptationStep), at=micros),
 )  # fmt: skip
 
 BLOCK = SensorBlock(

@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 
+from wheeltapper.schemas.adaptation import ActiveModel
 from wheeltapper.schemas.codec import decode_message, decode_sensor_block, encode_message, encode_sensor_block
 from wheeltapper.schemas.errors import DecodeError
-from wheeltapper.schemas.events import ActiveModel, ScoreBlock
+from wheeltapper.schemas.events import ScoreBlock
 from wheeltapper.schemas.sensor_block import SensorBlock
 
 
