@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from wheeltapper.models.row_scaling import Scale
 from wheeltapper.models.settings import DetectorSettings
 
 
@@ -29,3 +30,6 @@ class LogMeanSettings(DetectorSettings):
         float,
         Field(gt=0, description="added to a member's calibrated score before the logarithm: what counts as ordinary"),
     ] = 0.01
+    scale: Annotated[
+        Scale, Field(description="of every member: `train` scales by the train part, `given` takes values as they come")
+    ] = "train"

@@ -33,7 +33,7 @@ def train_log_mean(series: SensorSeries, options: TrainOptions) -> tuple[FittedD
     """
     settings = SPEC.settings_for(options)
     # Members with other windows would score other rows at a stride above 1: they are thinned together, at the end.
-    member_options = replace(options, stride=1, settings={}, window=settings.window)
+    member_options = replace(options, stride=1, settings={"scale": settings.scale}, window=settings.window)
     members: list[Member] = []
     held_out: list[CalibrationScores] = []
     left_out: list[str] = []
