@@ -14,7 +14,7 @@ from wheeltapper.training.fitting.options import TrainOptions
 
 
 def trained(rows: int = 1500, channels: int = 7, **options: object) -> tuple[LogMean, np.ndarray]:
-    train = normal_rows(rows, channels, seed=3, offset=50.0)
+    train = normal_rows(2500, channels, seed=3, offset=50.0)[:rows]
     fitted, scores = train_detector("log-mean", make_series(train), TrainOptions(**options))  # type: ignore[arg-type]
     assert isinstance(fitted, LogMean)
     return fitted, scores.score
@@ -25,7 +25,7 @@ def test_the_score_is_the_mean_of_the_members_log_scores() -> None:
     fitted, _ = trained()
     assert [member.fitted.detector for member in fitted.members] == ["range-bands", "pca", "kmeans-ad"]
     # When windows over a fault are scored by the one graph and by the members' own
-    rows = normal_rows(600, 7, seed=3, offset=50.0)
+    rows = normal_rows(2500, 7, seed=3, offset=50.0)[1500:]
     rows[300:330, 2] += 4 * np.ptp(rows[:, 2])
     windows = windows_of(rows, fitted.window, step=11)
     found = Graph(fitted.onnx_bytes(), device="cpu").run(windows)
