@@ -229,6 +229,19 @@ class LabelSettings(Section):
     )
 
 
+class MaintenanceSettings(Section):
+    """When machines are worked on: no alarms, and nothing is learned. `wheeltapper alarm maintenance` says it while a worker runs."""
+
+    calendar: Path | None = Field(
+        default=None,
+        description="iCalendar file (.ics) read at start; an event's LOCATION names machines or patterns, separated by commas; "
+        "an event without one is for all",
+    )
+    timezone: str = Field(
+        default="UTC", description="of events whose times name none, and of whole days, e.g. Europe/Berlin"
+    )
+
+
 class NoDataSettings(Section):
     """Machines that fall silent: alerts of the rule 'no-data', by the wall clock."""
 
@@ -299,6 +312,7 @@ class Settings(Section):
     control: ControlSettings = ControlSettings()
     drift: DriftSettings = DriftSettings()
     labels: LabelSettings = LabelSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
     no_data: NoDataSettings = NoDataSettings()
     state: StateSettings = StateSettings()
     worker: WorkerSettings = WorkerSettings()

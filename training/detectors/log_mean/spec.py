@@ -12,7 +12,7 @@ SPEC = DetectorSpec(
     summary="range bands, PCA error and KMeansAD in one graph, by the mean of their log scores",
     watches="what its three members watch: range and change, coupling, typical windows",
     trains_in="seconds",
-    choose_it="few channels, spacecraft telemetry, where nobody knows what a fault looks like",
+    choose_it="spacecraft telemetry, water plants; where nobody knows what a fault looks like",
     train="wheeltapper.training.detectors.log_mean.train:train_log_mean",
     presets={"": Preset(LogMeanSettings())},
     battery=TrainOptions(settings={"window": "24"}),
