@@ -83,7 +83,9 @@ class MaintenanceFile:
         day = timedelta(days=1)
         try:
             events = self._events.between(start - day, start + timedelta(microseconds=MONTH_US) + day)
-            return tuple(sorted((span for event in events for span in self._spans_of(event)), key=lambda one: one.start))
+            return tuple(
+                sorted((span for event in events for span in self._spans_of(event)), key=lambda one: one.start)
+            )
         except (ValueError, TypeError, OverflowError, LookupError) as error:
             raise InputError(
                 f"maintenance.calendar: {self._path}: events around {start:%Y-%m} cannot be expanded ({error}); correct the "

@@ -107,9 +107,11 @@ def _shorter_window(facts: SeriesFacts) -> Mapping[str, str]:
 
 RULES: tuple[Rule, ...] = (
     Rule(
-        lambda facts: facts.kind == "water plant"
-        and facts.channels >= COUPLED_CHANNELS
-        and facts.train_rows >= _ROWS_OF_DEFAULT_WINDOW,
+        lambda facts: (
+            facts.kind == "water plant"
+            and facts.channels >= COUPLED_CHANNELS
+            and facts.train_rows >= _ROWS_OF_DEFAULT_WINDOW
+        ),
         "log-mean",
         "the mean of log scores of range bands, PCA error and KMeansAD was ahead of each of them in comparison",
     ),
