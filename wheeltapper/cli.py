@@ -29,6 +29,7 @@ COMMANDS = {
     "compare": "run every detector on every entity of data sets and write tables, figures and a report",
     "reproduce": "reproduce the published table of a system and explain the differences",
     "backtest": "run the live pipeline over a test part without Kafka; alerts as JSON lines",
+    "what-if": "show the alarms that would have been under other threshold settings",
     "replay": "send an entity's test part to Kafka as live rows",
     "worker": "score machines from Kafka, raise alerts and localizations",
     "alerts": "show alerts from Kafka",

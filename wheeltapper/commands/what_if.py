@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--machine", metavar="PATTERN", default="*", help="machine id or pattern (default: all)")
     parser.add_argument("--rule", metavar="R", help="only this rule (default: all)")
     parser.add_argument(
-        "--since", metavar="WHEN", help="scores published since: ISO 8601, or 12h, 30d ago (default: from the beginning)"
+        "--since",
+        metavar="WHEN",
+        help="scores published since: ISO 8601, or 12h, 30d ago (default: from the beginning)",
     )
     parser.add_argument(
         "--try",
@@ -45,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bundle", metavar="BUNDLE", help="the bundle that scored: thresholds that learn start from its calibration"
     )
     parser.add_argument("--dataset", choices=DATASETS, help="score this data set's test part with --bundle instead")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the data set's own folder (default: $WHEELTAPPER_DATA/DATASET)")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="the data set's own folder (default: $WHEELTAPPER_DATA/DATASET)"
+    )
     parser.add_argument("--entity", metavar="E", help=f"{entity_help()} (default: the only one)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw scores, levels and alarms to FILE (.png)")
@@ -103,7 +107,9 @@ def _print(outcomes: list) -> None:  # type: ignore[type-arg]
     console = Console()
     machines = {(one.past.machine, one.past.rule) for one in outcomes}
     days = sum(past.days for past in {id(one.past): one.past for one in outcomes}.values())
-    console.print(f"{len(machines)} machine{'s' if len(machines) > 1 else ''} and rules, {days:.1f} machine days of scores")
+    console.print(
+        f"{len(machines)} machine{'s' if len(machines) > 1 else ''} and rules, {days:.1f} machine days of scores"
+    )
     console.print(view.summary(outcomes))
     if len(machines) == 1:
         for one in outcomes:

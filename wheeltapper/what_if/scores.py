@@ -147,9 +147,7 @@ def _joined(
     times = np.concatenate([np.array(block.time, np.int64) for block in blocks])
     scores = np.concatenate([np.array(block.score, np.float64) for block in blocks])
     levels = np.concatenate([np.array(block.threshold, np.float64) for block in blocks])
-    marked = np.concatenate(
-        [np.array(block.maintenance or [False] * len(block.time), np.bool_) for block in blocks]
-    )
+    marked = np.concatenate([np.array(block.maintenance or [False] * len(block.time), np.bool_) for block in blocks])
     times, first = np.unique(times, return_index=True)
     bundles = list(dict.fromkeys(block.bundle for block in blocks))
     if len(bundles) > 1:
@@ -168,6 +166,4 @@ def _joined(
         own = _basis(bundle, 1)
         basis = Basis(basis.windows_per_day, own.identity, own.calibrated_rate, own.calibration_scores)
     mask = marked[first]
-    return PastScores(
-        machine, rule, basis, times, scores[first], levels[first], mask if mask.any() else None
-    )
+    return PastScores(machine, rule, basis, times, scores[first], levels[first], mask if mask.any() else None)

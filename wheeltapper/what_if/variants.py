@@ -87,7 +87,9 @@ def read_variants(settings: Settings, config: Path | None, tries: Sequence[Seque
         for word in words:
             key, equals, value = word.partition("=")
             if not equals or not value:
-                raise InputError(f"--try {word}: expected KEY=VALUE of the section [threshold], e.g. --try method=fixed")
+                raise InputError(
+                    f"--try {word}: expected KEY=VALUE of the section [threshold], e.g. --try method=fixed"
+                )
             values[key.removeprefix("threshold.").replace("-", "_")] = value
         _check_known(values, words)
         found.append(Variant(", ".join(words), load_settings(config, threshold=values).threshold))
