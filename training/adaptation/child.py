@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from wheeltapper.models.fitted import FittedDetector
 from wheeltapper.schemas.bundle import Bundle, Graph
+from wheeltapper.schemas.bundle.manifest import Calibration
 from wheeltapper.schemas.bundle.store import MODEL
 from wheeltapper.stream.core.calibration import calibrate
 from wheeltapper.training.adaptation.recent import RecentRows, WindowSource
@@ -20,8 +21,8 @@ from wheeltapper.training.fitting.calibration import CalibrationScores, alarm_le
 
 NO_TWIN = "it has no TorchScript twin: the parent's graph was adapted as ONNX"
 
-# Below that the recent scores alone say little of a tail, and the parent's level stays where they do not contradict it.
-DAYS_OF_ITS_OWN = 2.0
+# Recent scores that lie further above the parent's contradict its level.
+MOST_LIFT = 1.5
 
 
 @dataclass(frozen=True)
@@ -97,25 +98,6 @@ def recent_scores(parent: Bundle, graph: Graph, rows: RecentRows) -> Calibration
     )
 
 
-def joint_scores(parent: Bundle, recent: CalibrationScores) -> CalibrationScores:
-    """Recent scores and the parent's own calibration scores, which come before them; for a graph that gives both the same scale.
-
-    A few hours of recent rows know nothing of the tail that weeks of the parent's rows know.
-    """
-    own = parent.calibration_scores()
-    interval = round(recent.interval_s * 1e6)
-    first = int(recent.time[0]) if len(recent.time) else 0
-    # A gap in between: no alarm lasts from one to the other.
-    before = first - 100 * interval - interval * np.arange(len(own), 0, -1)
-    return replace(
-        recent,
-        score=np.concatenate([own, recent.score]),
-        time=np.concatenate([before, recent.time]),
-        embedding=None,
-        origin="the parent's held-out windows, and recent rows of the machine",
-    )
-
-
 def series_of(parent: Bundle, values: np.ndarray, times: np.ndarray) -> SensorSeries:
     """Rows of the machine as the train part of a series of the parent's data set."""
     manifest = parent.manifest
@@ -161,35 +143,52 @@ def write_child(
     step: str,
     false_alarms_per_day: float,
     seed: int = 0,
-    metrics: Mapping[str, float] | None = None,
+    calibration: Calibration | None = None,
 ) -> Bundle:
     """Write a child.
 
     Args:
         series: rows that it stands on: reference windows and golden vectors come from its train part.
         scores: of windows that decide the alarm level.
+        calibration: the alarm level, where it is known already.
 
     Raises:
         InputError: its graph breaks the contract, or `out` cannot be written.
     """
-    notes = BundleNotes(parameters={"adapted_by": step}, parent=parent.manifest.bundle_id, metrics=metrics)
+    notes = BundleNotes(parameters={"adapted_by": step}, parent=parent.manifest.bundle_id)
     return write_bundle(
-        fitted, series, out, scores=scores, false_alarms_per_day=false_alarms_per_day, seed=seed, notes=notes
+        fitted,
+        series,
+        out,
+        scores=scores,
+        false_alarms_per_day=false_alarms_per_day,
+        seed=seed,
+        notes=notes,
+        calibration=calibration,
     )
 
 
-def level_holds(parent: Bundle, recent: CalibrationScores, false_alarms_per_day: float) -> bool:
-    """Whether recent scores, on the parent's scale, look like those that the parent's level was chosen from."""
-    calibration = parent.manifest.calibration
-    known = calibrate(parent.calibration_scores(), calibration.center, calibration.alarm_level)
-    found = calibrate(recent.score, calibration.center, calibration.alarm_level)
-    if not len(found) or not len(known):
-        return False
+def level_of(parent: Bundle, recent: CalibrationScores, false_alarms_per_day: float) -> Calibration:
+    """An alarm level for a graph that gives recent rows scores on the parent's scale; never below the parent's.
+
+    The parent's weeks of held-out windows know the tail better than some hours of recent ones: its level stays where they do not
+    contradict it.
+    """
+    known = parent.manifest.calibration
     own = alarm_level(recent, false_alarms_per_day)
-    return bool(
-        np.quantile(found, 0.9) <= 1.5 * np.quantile(known, 0.9) + 0.05
-        and own.alarm_level <= 1.5 * calibration.alarm_level
+    if own.alarm_level > MOST_LIFT * known.alarm_level or recent_is_louder(parent, recent):
+        return own if own.alarm_level > known.alarm_level else known
+    return known
+
+
+def recent_is_louder(parent: Bundle, recent: CalibrationScores) -> bool:
+    """Whether ordinary recent scores, on the parent's scale, lie above those that its level was chosen from."""
+    calibration = parent.manifest.calibration
+    known, found = (
+        calibrate(scores, calibration.center, calibration.alarm_level)
+        for scores in (parent.calibration_scores(), recent.score)
     )
+    return bool(np.quantile(found, 0.9) > MOST_LIFT * np.quantile(known, 0.9) + 0.05)
 
 
 def parent_model(parent: Bundle) -> bytes:

@@ -19,6 +19,9 @@ from wheeltapper.training.fitting.disturbances import disturbed_copies
 MOST_DISTURBED = 256
 """Windows that are disturbed, each once by every kind of fault."""
 
+PLAIN = 5.0
+"""How much larger every other disturbance is."""
+
 MOST_VALUES = 24_000_000
 """float32 values of the disturbed windows: 96 MB; of wide or long windows fewer are disturbed."""
 
@@ -126,7 +129,11 @@ class Evidence:
 
     def _copies(self, windows: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         mean, scale, moving = self._units
-        return disturbed_copies((windows - mean) / scale, moving, np.random.default_rng(self.seed))
+        scaled = (windows - mean) / scale
+        copies = disturbed_copies(scaled, moving, np.random.default_rng(self.seed))
+        for disturbed, _ in copies.values():  # every other one is plain to see: recall is asked where there is some
+            disturbed[1::2] = scaled[1::2] + PLAIN * (disturbed[1::2] - scaled[1::2])
+        return copies
 
     @cached_property
     def _units(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,17 +1,18 @@
 """The gate: whether an adapted bundle may take the place of the one that serves. A pure function of scores and a policy.
 
-Four questions; every one has to be answered well:
+Five questions; every one has to be answered well:
 
 1. *Quiet?* On held-out recent windows, presumed normal, the new bundle raises no more alarms than the asked rate makes likely, and
-   does not stand open.
+   does not stand open; nor is its level so high that it tells less than a quarter of what it could.
 2. *No worse than today?* Both bundles score the same held-out recent windows, and the same windows disturbed by faults of known
-   kinds. Compared at the same rate of false alarms (the old bundle's level is lifted until it is as quiet as asked), recall and AUROC
-   fall by no more than `max_loss`, by the upper confidence bound of the loss.
-3. *As good as it was?* The old bundle in the regime that it was trained for (its reference windows, the same disturbances) sets
-   the standard: recall and AUROC of the new bundle in the new regime are not below that by more than `max_loss`, as far as the
-   windows can tell. A regime may be noisier than the one before, and then nobody reaches it: a bundle that only falls short here, but
-   is proven to be better than today's by more than `max_loss`, passes *with reserve*.
-4. *Known faults?* Windows that operators labelled, and stored faults: recall and AUROC fall by no more than `max_loss`.
+   kinds. Recall, each at the level that makes it as quiet as asked on these windows, and AUROC fall by no more than `max_loss`, by the
+   upper confidence bound of the loss.
+3. *A gain?* It is quiet where the old one is not, or its recall or AUROC is proven to be higher: else there is no reason to change.
+4. *As good as it was?* The old bundle in the regime that it was trained for (its reference windows, the same disturbances) sets
+   the standard: recall at the alarm level and AUROC of the new bundle in the new regime are not below that by more than `max_loss`, as
+   far as the windows can tell. A regime may be noisier than the one before, and then nobody reaches it: a bundle that only falls short
+   here, but is proven to be better than today's by more than `max_loss`, passes *with reserve*.
+5. *Known faults?* Windows that operators labelled, and stored faults: recall and AUROC fall by no more than `max_loss`.
 
 Too little evidence is no pass. Confidence bounds come from the windows as clusters: a window and its disturbed copies count as one
 (for AUROC by DeLong's placements, Biometrics 44, 1988).
@@ -32,6 +33,8 @@ from wheeltapper.stream.core.policies import AlarmPolicy, AlarmRules
 
 _EMPTY = np.empty(0)
 DAY_S = 86_400.0
+LEAST_TOLD = 0.25
+"""Of what a bundle tells at a level as quiet as asked, its own alarm level must tell that share."""
 
 
 @dataclass(frozen=True)
@@ -130,36 +133,53 @@ def gate(old: GateScores, new: GateScores, policy: GatePolicy | None = None) -> 
     figures: dict[str, Any] = {"windows": len(new.recent), "disturbed": len(new.normal)}
 
     allowed = _allowed_alarms(policy.false_alarms_per_day * len(new.recent) * new.interval_s / DAY_S)
-    _judge_quiet(old, new, policy, allowed, failures, notes, figures)
+    before, after = (_alarms(scores.recent, policy, 1.0) for scores in (old, new))
+    was_quiet = before.count <= allowed and before.share <= policy.most_open
+    _judge_quiet(before, after, new, policy, allowed, failures, notes, figures)
 
-    level = _quiet_level(old.recent, allowed, policy)
-    today, then = _skill(old.normal, old.faults, level), _skill(new.normal, new.faults, 1.0)
-    was = _skill(old.reference_normal, old.reference_faults, 1.0) if len(old.reference_normal) else None
-    figures["level_today"] = level
+    levels = [_quiet_level(scores.recent, allowed, policy) for scores in (old, new)]
+    today, then = (
+        _skill(scores.normal, scores.faults, level) for scores, level in zip((old, new), levels, strict=True)
+    )
+    figures["quiet_level"] = {"today": levels[0], "new": levels[1]}
     figures["recall"] = {"today": _mean(today.recall), "new": _mean(then.recall)}
     figures["auroc"] = {"today": today.auroc, "new": then.auroc}
     figures["recall_by_kind"] = {
-        kind: {"today": float(np.mean(old.faults[kind] >= level)), "new": float(np.mean(new.faults[kind] >= 1.0))}
+        kind: {
+            "today": float(np.mean(old.faults[kind] >= levels[0])),
+            "new": float(np.mean(new.faults[kind] >= levels[1])),
+        }
         for kind in old.faults
     }
-    gained = False
-    for name, before, after, unit in (
+    gains = []
+    for name, first, second, unit in (
         ("recall", today.recall, then.recall, 1.0),
         ("AUROC", today.area, then.area, 0.5),
     ):
-        difference = (after - before) * unit
+        difference = (second - first) * unit
         change, error = float(difference.mean()), _standard_error(difference)
         worst = -change + policy.z * error
+        gains.append(change - policy.z * error)
         figures[f"{name.lower()}_loss_bound"] = worst
-        told = f"{name} of disturbed recent windows {_mean(before) * unit:.3f} to {_mean(after) * unit:.3f}"
-        if worst > policy.max_loss:
+        told = f"{name} of disturbed recent windows {_mean(first) * unit:.3f} to {_mean(second) * unit:.3f}"
+        if not worst <= policy.max_loss:
             failures.append(f"{told}: a loss of up to {worst:.3f} is possible, at most {policy.max_loss:g} is allowed")
         else:
             notes.append(told)
-        gained = gained or change - policy.z * error > policy.max_loss
+    if was_quiet and not max(gains) > 0:
+        failures.append(
+            "no gain: the old bundle is as quiet as asked, and neither recall nor AUROC is proven to be higher"
+        )
 
-    reserve = _judge_regime(was, then, policy, gained, failures, notes, figures)
-    _judge_known(old, new, level, policy, failures, notes, figures)
+    own = float(np.mean([np.mean(scores >= 1.0) for scores in new.faults.values()]))
+    figures["recall_at_level"] = own
+    if own < LEAST_TOLD * _mean(then.recall):
+        failures.append(
+            f"its alarm level is too high: it tells {own:.3f} of the disturbed windows, at a level as quiet as asked "
+            f"{_mean(then.recall):.3f}"
+        )
+    reserve = _judge_regime(old, new, then, policy, max(gains) > policy.max_loss, failures, notes, figures)
+    _judge_known(old, new, levels, policy, failures, notes, figures)
     return Verdict(not failures, not failures and reserve, (*failures, *notes), figures)
 
 
@@ -191,7 +211,8 @@ def _too_little(scores: GateScores, policy: GatePolicy) -> str:
 
 
 def _judge_quiet(
-    old: GateScores,
+    before: _Alarms,
+    after: _Alarms,
     new: GateScores,
     policy: GatePolicy,
     allowed: int,
@@ -199,26 +220,26 @@ def _judge_quiet(
     notes: list[str],
     figures: dict[str, Any],
 ) -> None:
+    """Question 1."""
     days = len(new.recent) * new.interval_s / DAY_S
-    before, after = (_alarms(scores.recent, policy, 1.0) for scores in (old, new))
-    figures["false_alarms_per_day"] = {"old": before[0] / days, "new": after[0] / days, "days": days}
-    figures["open_share"] = {"old": before[1], "new": after[1]}
-    finite = bool(np.isfinite(new.recent).all())
-    if not finite:
+    figures["false_alarms_per_day"] = {"old": before.count / days, "new": after.count / days, "days": days}
+    figures["open_share"] = {"old": before.share, "new": after.share}
+    if not np.isfinite(new.recent).all():
         failures.append("some scores of held-out recent windows are no numbers")
-    text = f"false alarms on {days:.2g} held-out days: {before[0]} by the old bundle, {after[0]} by the new"
-    if after[0] > allowed:
+    text = f"false alarms on {days:.2g} held-out days: {before.count} by the old bundle, {after.count} by the new"
+    if after.count > allowed:
         failures.append(f"{text}; at most {allowed} are likely at {policy.false_alarms_per_day:g} a day")
-    elif after[1] > policy.most_open:
+    elif after.share > policy.most_open:
         failures.append(
-            f"{text}, but an alarm is open {after[1]:.0%} of the time, at most {policy.most_open:.0%} is allowed"
+            f"{text}, but an alarm is open {after.share:.0%} of the time, at most {policy.most_open:.0%} is allowed"
         )
     else:
         notes.append(text)
 
 
 def _judge_regime(
-    was: _Skill | None,
+    old: GateScores,
+    new: GateScores,
     then: _Skill,
     policy: GatePolicy,
     gained: bool,
@@ -226,39 +247,46 @@ def _judge_regime(
     notes: list[str],
     figures: dict[str, Any],
 ) -> bool:
-    """Question 3; True where the bundle passes with reserve."""
-    if was is None:
+    """Question 4; True where the bundle passes with reserve."""
+    if len(old.reference_normal) < policy.least_disturbed:
         notes.append("the old bundle has too few reference windows to say how good it was in its own regime")
         return False
+    was, now = _skill(old.reference_normal, old.reference_faults, 1.0), _skill(new.normal, new.faults, 1.0)
     figures["recall"]["was"] = _mean(was.recall)
     figures["auroc"]["was"] = was.auroc
     short: list[str] = []
-    for name, before, after, unit in (("recall", was.recall, then.recall, 1.0), ("AUROC", was.area, then.area, 0.5)):
+    for name, before, after, unit in (("recall", was.recall, now.recall, 1.0), ("AUROC", was.area, now.area, 0.5)):
         loss = (_mean(before) - _mean(after)) * unit
         error = math.hypot(_standard_error(before), _standard_error(after)) * unit
-        if loss - policy.z * error > policy.max_loss:
-            short.append(f"{name} was {_mean(before) * unit:.3f} in the regime that the old bundle was trained for")
+        if not loss - policy.z * error <= policy.max_loss:
+            short.append(
+                f"{name} was {_mean(before) * unit:.3f} in the regime that the old bundle was trained for, and is "
+                f"{_mean(after) * unit:.3f}"
+            )
     if not short:
         return False
     if gained and then.auroc >= policy.least_auroc:
-        notes += [f"{text}; better than today's by more than {policy.max_loss:g}" for text in short]
+        notes += [f"{text}; yet it is better than today's by more than {policy.max_loss:g}" for text in short]
         return True
-    failures += [f"{text}, and the new bundle is not proven to be better than today's" for text in short]
+    failures += [
+        f"{text}; it is not proven to be better than today's by more than {policy.max_loss:g}" for text in short
+    ]
     return False
 
 
 def _judge_known(
     old: GateScores,
     new: GateScores,
-    level: float,
+    levels: list[float],
     policy: GatePolicy,
     failures: list[str],
     notes: list[str],
     figures: dict[str, Any],
 ) -> None:
+    """Question 5."""
     if not len(old.known_faults):
         return
-    before, after = float(np.mean(old.known_faults >= level)), float(np.mean(new.known_faults >= 1.0))
+    before, after = float(np.mean(old.known_faults >= levels[0])), float(np.mean(new.known_faults >= levels[1]))
     figures["known_recall"] = {"today": before, "new": after, "faults": len(old.known_faults)}
     text = f"recall of {len(old.known_faults)} labelled and stored faults {before:.3f} to {after:.3f}"
     (failures if before - after > policy.max_loss else notes).append(text)
@@ -269,10 +297,17 @@ def _judge_known(
         (failures if areas[0] - areas[1] > policy.max_loss else notes).append(text)
 
 
-def _alarms(scores: np.ndarray, policy: GatePolicy, level: float) -> tuple[int, float]:
-    """Alarms that [n] scores raise, and the share of windows with one open."""
+@dataclass(frozen=True, slots=True)
+class _Alarms:
+    """Alarms that scores raise, and the share of windows with one open."""
+
+    count: int
+    share: float
+
+
+def _alarms(scores: np.ndarray, policy: GatePolicy, level: float) -> _Alarms:
     spans = alert_spans(np.nan_to_num(scores, nan=np.inf), policy.alarms, raise_level=level)
-    return len(spans), sum(stop - start for start, stop in spans) / len(scores)
+    return _Alarms(len(spans), sum(stop - start for start, stop in spans) / len(scores))
 
 
 def _allowed_alarms(expected: float) -> int:
@@ -286,23 +321,18 @@ def _allowed_alarms(expected: float) -> int:
 
 
 def _quiet_level(scores: np.ndarray, allowed: int, policy: GatePolicy) -> float:
-    """The lowest level, from 1.0 on, at which [n] scores raise no more alarms than allowed and none stands open."""
-
-    def is_quiet(level: float) -> bool:
-        alarms, share = _alarms(scores, policy, level)
-        return alarms <= allowed and share <= policy.most_open
-
-    if is_quiet(1.0):
-        return 1.0
-    levels = np.unique(scores[scores >= 1.0])
-    low, high = 0, len(levels)  # above the largest score it is quiet
+    """The lowest level at which [n] scores raise no more alarms than allowed and none stands open."""
+    levels = np.unique(scores)
+    low, high = 0, len(levels) - 1  # above the largest score it is quiet
     while low < high:
         middle = (low + high) // 2
-        if is_quiet(math.nextafter(float(levels[middle]), math.inf)):
+        alarms = _alarms(scores, policy, math.nextafter(float(levels[middle]), math.inf))
+        # Far below, alarms run into each other and are few: they then stand open.
+        if alarms.count <= allowed and alarms.share <= policy.most_open:
             high = middle
         else:
             low = middle + 1
-    return math.nextafter(float(levels[min(high, len(levels) - 1)]), math.inf)
+    return math.nextafter(float(levels[high]), math.inf)
 
 
 def _skill(normal: np.ndarray, faults: Mapping[str, np.ndarray], level: float) -> _Skill:

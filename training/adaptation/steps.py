@@ -13,11 +13,9 @@ from wheeltapper.schemas.bundle import Bundle, Graph
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import first_names
 from wheeltapper.training.adaptation.child import (
-    DAYS_OF_ITS_OWN,
     adapted,
     after,
-    joint_scores,
-    level_holds,
+    level_of,
     parent_model,
     recent_scores,
     reference_run,
@@ -88,6 +86,9 @@ def operating_level(ground: Ground, out: Path) -> Bundle:
     model = parent_model(parent)
     scores = recent_scores(parent, Graph(model, device="cpu", threads=ground.threads), ground.learn)
     _check_enough(scores)
+    calibration = level_of(parent, scores, ground.false_alarms_per_day)
+    if calibration == parent.manifest.calibration:
+        raise StepSkippedError("the recent scores ask for no higher alarm level")
     return write_child(
         parent,
         adapted(parent, model, {}),
@@ -95,6 +96,7 @@ def operating_level(ground: Ground, out: Path) -> Bundle:
         scores,
         out,
         step=OPERATING_LEVEL,
+        calibration=calibration,
         false_alarms_per_day=ground.false_alarms_per_day,
         seed=ground.seed,
     )
@@ -109,9 +111,6 @@ def input_scaling(ground: Ground, out: Path) -> Bundle:
     model = rescaled_graph(parent_model(parent), channel_map)
     scores = recent_scores(parent, Graph(model, device="cpu", threads=ground.threads), ground.learn)
     _check_enough(scores)
-    # Behind the map recent rows look like the parent's: then its weeks of held-out scores know the tail better than some hours.
-    if level_holds(parent, scores, ground.false_alarms_per_day) or scores.days < DAYS_OF_ITS_OWN:
-        scores = joint_scores(parent, scores)
     names = [parent.manifest.channel_names[channel] for channel in moved]
     parameters = {
         "rescaled": {
@@ -126,6 +125,7 @@ def input_scaling(ground: Ground, out: Path) -> Bundle:
         scores,
         out,
         step=INPUT_SCALING,
+        calibration=level_of(parent, scores, ground.false_alarms_per_day),
         false_alarms_per_day=ground.false_alarms_per_day,
         seed=ground.seed,
     )
