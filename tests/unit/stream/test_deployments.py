@@ -106,7 +106,7 @@ def test_an_open_alert_goes_on_where_the_rule_is_replaced(
     # when its bundle is replaced: then nothing is said of the alert
     assert parsed(pipeline.command(deployment_of(NEW), now=0.0), "alerts") == []
     # and the new bundle clears it under its id
-    (cleared,) = parsed(feed_rows(pipeline, rows(30, first=5)), "alerts")
+    (cleared,) = parsed(feed_rows(pipeline, rows(45, first=5)), "alerts")
     assert cleared["alert_id"] == alert_id("press-1", "distance", OLD.bundle_id, START + 2 * MINUTE)
     assert (cleared["event"], cleared["reason"], cleared["bundle"]) == ("cleared", "recovered", NEW.bundle_id)
 
@@ -123,7 +123,7 @@ def test_a_retired_rule_ends_its_alerts_and_another_may_stay_alone(
     (cleared,) = parsed(outputs, "alerts")
     assert (cleared["rule"], cleared["event"], cleared["reason"]) == ("distance", "cleared", "superseded")
     # and the other goes on
-    outputs = feed_rows(pipeline, rows(20, first=5))
+    outputs = feed_rows(pipeline, rows(45, first=5))
     assert [(alert["rule"], alert["event"]) for alert in parsed(outputs, "alerts")] == [("other", "cleared")]
     assert set(bundles_of(outputs)) == {OTHER.bundle_id}
 
@@ -154,7 +154,7 @@ def test_a_shadow_is_scored_and_says_nothing_until_it_takes_over(
     assert pipeline.counters.alerts == {"opened": 1}
     # and when it takes over, it stands beside nobody
     pipeline.command(deployment_of(OTHER), now=0.0)
-    outputs = feed_rows(pipeline, rows(20, first=5))
+    outputs = feed_rows(pipeline, rows(45, first=5))
     assert set(bundles_of(outputs)) == {OTHER.bundle_id}
     assert [alert["event"] for alert in parsed(outputs, "alerts")] == ["cleared"]
 
