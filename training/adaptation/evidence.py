@@ -11,10 +11,13 @@ import numpy as np
 from wheeltapper.models.training_rows import moving_channels
 from wheeltapper.schemas.bundle import Bundle, Graph
 from wheeltapper.stream.core.calibration import calibrate
+from wheeltapper.stream.core.imputation import carry_forward
+from wheeltapper.stream.core.row_memory import usual_values
 from wheeltapper.training.adaptation.gate import GateScores
 from wheeltapper.training.adaptation.recent import RecentRows, WindowSource, reference_windows
 from wheeltapper.training.fitting.calibration import bounded_sample
 from wheeltapper.training.fitting.disturbances import disturbed_copies
+from wheeltapper.training.fitting.labels import ANOMALOUS, NORMAL, LabelledWindows
 
 MOST_DISTURBED = 256
 """Windows that are disturbed, each once by every kind of fault."""
@@ -39,6 +42,16 @@ class KnownWindows:
 
     normal: np.ndarray
     faults: np.ndarray
+
+
+def known_windows(parent: Bundle, labelled: LabelledWindows) -> KnownWindows:
+    """Windows that operators judged, missing values filled as the stream does."""
+    usual = usual_values(parent.reference_rows())
+    filled = [carry_forward(window, usual) for window in labelled.windows]
+    windows = (
+        np.stack(filled).astype(np.float32) if filled else np.empty((0, *parent.manifest.sample_shape), np.float32)
+    )
+    return KnownWindows(windows[labelled.labels == NORMAL], windows[labelled.labels == ANOMALOUS])
 
 
 @dataclass(frozen=True)

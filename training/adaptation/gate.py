@@ -22,14 +22,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.core.alert_life import alert_spans
-from wheeltapper.stream.core.policies import AlarmPolicy, AlarmRules
+from wheeltapper.stream.core.alert_life import SpanRule, alert_spans
 
 _EMPTY = np.empty(0)
 DAY_S = 86_400.0
@@ -58,7 +57,7 @@ class GatePolicy:
     least_disturbed: int = 60
     most_open: float = 0.05
     least_auroc: float = 0.7
-    alarms: AlarmRules = field(default_factory=lambda: AlarmPolicy(method="fixed"))
+    alarms: SpanRule = field(default_factory=lambda: SpanRule(clear_windows=30))
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,11 @@ class Verdict:
     accepted: bool
     with_reserve: bool
     reasons: tuple[str, ...]
-    figures: dict[str, Any]
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self) | {"reasons": list(self.reasons)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,10 +12,10 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.imputation import carry_forward
 from wheeltapper.stream.core.row_memory import usual_values
 from wheeltapper.stream.core.windows import windows_of
+from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.fitting.calibration import contiguous_runs
 
-HELD_OUT = 0.35
-"""Share of the recent rows, the last ones, that judge."""
+HELD_OUT_SHARE = 0.35
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,14 @@ class RecentRows:
     Attributes:
         values: [n, C] float32, raw units, columns in the bundle's order; NaN where a sensor gave nothing.
         times: [n] int64 event time (us), rising; rows that are not presumed normal are left out, so there are gaps.
+        held_out_share: of the rows, the last ones: no step learns from them, the gate judges by them.
+        accepted: True where a person said that this is the new normal.
     """
 
     values: np.ndarray
     times: np.ndarray
+    held_out_share: float = HELD_OUT_SHARE
+    accepted: bool = False
 
     def __post_init__(self) -> None:
         """
@@ -40,11 +44,19 @@ class RecentRows:
             )
         if len(self.times) > 1 and not (np.diff(self.times) > 0).all():
             raise InputError("the times of recent rows do not rise; leave repeated and late rows out")
+        if not 0 < self.held_out_share < 1:
+            raise InputError(f"held_out_share is {self.held_out_share}, expected between 0 and 1")
 
-    def split(self, held_out: float = HELD_OUT) -> tuple[RecentRows, RecentRows]:
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def split(self) -> tuple[RecentRows, RecentRows]:
         """The rows to learn from, and the last ones, that judge."""
-        cut = len(self.values) - round(held_out * len(self.values))
-        return RecentRows(self.values[:cut], self.times[:cut]), RecentRows(self.values[cut:], self.times[cut:])
+        cut = len(self.values) - round(self.held_out_share * len(self.values))
+        return (
+            replace(self, values=self.values[:cut], times=self.times[:cut]),
+            replace(self, values=self.values[cut:], times=self.times[cut:]),
+        )
 
 
 @dataclass(frozen=True)
@@ -86,3 +98,12 @@ def reference_windows(bundle: Bundle) -> np.ndarray:
     usual = usual_values(rows)
     windows = rows.reshape(-1, *bundle.manifest.sample_shape)
     return np.stack([carry_forward(window, usual) for window in windows]).astype(np.float32)
+
+
+def recent_part(series: SensorSeries, rows: slice = slice(None)) -> RecentRows:
+    """Rows of a series' test part, those that are labelled as anomalous left out."""
+    values, times = series.test[rows], series.test_ts[rows]
+    if series.test_labels is not None:
+        normal = series.test_labels[rows] == 0
+        values, times = values[normal], times[normal]
+    return RecentRows(np.asarray(values, dtype=np.float32), np.asarray(times, dtype=np.int64))

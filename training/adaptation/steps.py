@@ -59,7 +59,8 @@ class Ground:
     progress: bool
 
 
-Step = Callable[[Ground, Path], Bundle]
+Step = Callable[[Ground, Path], tuple[Bundle, str]]
+"""Writes a child into a folder; gives it and what was changed, a sentence."""
 
 
 def steps_for(detector: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
@@ -80,7 +81,7 @@ def steps_for(detector: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(name for name in names if not wanted or name in wanted)
 
 
-def operating_level(ground: Ground, out: Path) -> Bundle:
+def operating_level(ground: Ground, out: Path) -> tuple[Bundle, str]:
     """The parent's graph with an alarm level of the recent scores."""
     parent = ground.parent
     model = parent_model(parent)
@@ -89,7 +90,7 @@ def operating_level(ground: Ground, out: Path) -> Bundle:
     calibration = level_of(parent, scores, ground.false_alarms_per_day)
     if calibration == parent.manifest.calibration:
         raise StepSkippedError("the recent scores ask for no higher alarm level")
-    return write_child(
+    child = write_child(
         parent,
         adapted(parent, model, {}),
         _stood_on(ground, mapped=False),
@@ -100,9 +101,11 @@ def operating_level(ground: Ground, out: Path) -> Bundle:
         false_alarms_per_day=ground.false_alarms_per_day,
         seed=ground.seed,
     )
+    before, now = parent.manifest.calibration.alarm_level, calibration.alarm_level
+    return child, f"alarm level {before:.4g} to {now:.4g} in raw score"
 
 
-def input_scaling(ground: Ground, out: Path) -> Bundle:
+def input_scaling(ground: Ground, out: Path) -> tuple[Bundle, str]:
     """The parent's graph behind a map of the channels that moved."""
     parent, channel_map = ground.parent, ground.channel_map
     moved = np.flatnonzero(channel_map.moved)
@@ -118,7 +121,7 @@ def input_scaling(ground: Ground, out: Path) -> Bundle:
             for name, channel in zip(names, moved, strict=True)
         }
     }
-    return write_child(
+    child = write_child(
         parent,
         adapted(parent, model, parameters, (f"channels are rescaled to a new regime: {first_names(names)}",)),
         _stood_on(ground, mapped=True),
@@ -129,14 +132,15 @@ def input_scaling(ground: Ground, out: Path) -> Bundle:
         false_alarms_per_day=ground.false_alarms_per_day,
         seed=ground.seed,
     )
+    return child, f"{len(moved)} of {len(channel_map.gain)} channels are rescaled: {first_names(names)}"
 
 
-def refit(ground: Ground, out: Path) -> Bundle:
+def refit(ground: Ground, out: Path) -> tuple[Bundle, str]:
     """The detector trained anew, as its parent was, on the reference in the new regime and on recent rows."""
     return _trained(ground, out, REFIT, budget_s=None)
 
 
-def fine_tune(ground: Ground, out: Path) -> Bundle:
+def fine_tune(ground: Ground, out: Path) -> tuple[Bundle, str]:
     """A network trained on the reference in the new regime and on recent rows, within the time budget."""
     return _trained(ground, out, FINE_TUNE, budget_s=ground.budget_s)
 
@@ -147,7 +151,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
 """Name -> what makes the child."""
 
 
-def _trained(ground: Ground, out: Path, step: str, *, budget_s: float | None) -> Bundle:
+def _trained(ground: Ground, out: Path, step: str, *, budget_s: float | None) -> tuple[Bundle, str]:
     parent = ground.parent
     manifest = parent.manifest
     spec = DETECTORS[manifest.detector]
@@ -172,7 +176,7 @@ def _trained(ground: Ground, out: Path, step: str, *, budget_s: float | None) ->
         raise StepSkippedError(
             f"trained anew it looks at {fitted.window} rows, its parent at {manifest.window}: the stream would have to warm up"
         )
-    return write_child(
+    child = write_child(
         parent,
         fitted,
         series,
@@ -181,6 +185,10 @@ def _trained(ground: Ground, out: Path, step: str, *, budget_s: float | None) ->
         step=step,
         false_alarms_per_day=ground.false_alarms_per_day,
         seed=ground.seed,
+    )
+    return (
+        child,
+        f"trained anew on {len(ground.learn)} recent rows and {len(series.train) - len(ground.learn)} of the reference",
     )
 
 

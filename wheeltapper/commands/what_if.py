@@ -6,7 +6,12 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wheeltapper.what_if.variants import Outcome
 
 EPILOG = """
 Scores come from the topic `scores`, or with --dataset from a bundle over recorded rows. Each --try is one set of changes to the
@@ -99,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print(outcomes: list) -> None:  # type: ignore[type-arg]
+def _print(outcomes: Sequence[Outcome]) -> None:
     from rich.console import Console
 
     from wheeltapper.what_if import view
