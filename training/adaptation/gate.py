@@ -7,7 +7,8 @@ Five questions; every one has to be answered well:
 2. *No worse than today?* Both bundles score the same held-out recent windows, and the same windows disturbed by faults of known
    kinds. Recall, each at the level that makes it as quiet as asked on these windows, and AUROC fall by no more than `max_loss`, by the
    upper confidence bound of the loss.
-3. *A gain?* It is quiet where the old one is not, or its recall or AUROC is proven to be higher: else there is no reason to change.
+3. *A gain?* It is quiet where the old one is not, or its recall or AUROC is proven to be higher by more than `max_loss`: else
+   there is no reason to change.
 4. *As good as it was?* The old bundle in the regime that it was trained for (its reference windows, the same disturbances) sets
    the standard: recall at the alarm level and AUROC of the new bundle in the new regime are not below that by more than `max_loss`, as
    far as the windows can tell. A regime may be noisier than the one before, and then nobody reaches it: a bundle that only falls short
@@ -169,9 +170,10 @@ def gate(old: GateScores, new: GateScores, policy: GatePolicy | None = None) -> 
             failures.append(f"{told}: a loss of up to {worst:.3f} is possible, at most {policy.max_loss:g} is allowed")
         else:
             notes.append(told)
-    if was_quiet and not max(gains) > 0:
+    if was_quiet and not max(gains) > policy.max_loss:
         failures.append(
-            "no gain: the old bundle is as quiet as asked, and neither recall nor AUROC is proven to be higher"
+            "no gain: the old bundle is as quiet as asked, and neither recall nor AUROC is proven to be higher by more than "
+            f"{policy.max_loss:g}"
         )
 
     own = float(np.mean([np.mean(scores >= 1.0) for scores in new.faults.values()]))
