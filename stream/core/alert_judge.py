@@ -14,8 +14,7 @@ from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.judging import Emission, Judged, RuleMemory, Slot
 from wheeltapper.stream.core.policies import AlarmRules
 from wheeltapper.stream.core.recent_scores import RecentSlot
-from wheeltapper.stream.core.rule import RuleSpec
-from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY, OperatorAction, Threshold, make_threshold
+from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY, Calibrated, OperatorAction, Threshold, make_threshold
 
 ALERT = "alert"
 THRESHOLD = "threshold"
@@ -62,8 +61,8 @@ class AlertJudge:
 
     keeps_rows = False
 
-    def __init__(self, rule: RuleSpec, policy: AlarmRules, report: AlertReport, counters: Counters) -> None:
-        self._bundle_id = rule.manifest.bundle_id
+    def __init__(self, rule: Calibrated, policy: AlarmRules, report: AlertReport, counters: Counters) -> None:
+        self._bundle_id = rule.identity
         self._life = AlertLife(policy, SECONDS_PER_DAY / rule.windows_per_day)
         self._clear_ratio = policy.clear_ratio
         self._report = report
