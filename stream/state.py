@@ -17,7 +17,7 @@ import orjson
 
 from wheeltapper.schemas.topics import STATE
 from wheeltapper.stream.control.log import ControlLog
-from wheeltapper.stream.core.alert_judge import ALERT, THRESHOLD
+from wheeltapper.stream.core.alert_judge import ALERT, THRESHOLD, AlertSlot
 from wheeltapper.stream.core.alert_life import AlertState
 from wheeltapper.stream.judges.labels import QUESTION
 from wheeltapper.stream.kinds.contract import Layout, Route
@@ -54,7 +54,7 @@ class SavedRule:
     def alert(self) -> AlertState:
         """Its alert's life; a fresh one where that cannot be read."""
         try:
-            return AlertState(**self.slots[ALERT])
+            return AlertSlot().load(self.slots[ALERT])
         except (LookupError, TypeError):
             return AlertState()
 

@@ -111,9 +111,9 @@ class ControlLog:
     def maintenance(self) -> Iterator[AlarmCommand]:
         """Announced maintenance that is in force."""
         for entry in self.entries:
-            if entry.number <= self.in_force and isinstance(entry.change, AlarmCommand):
-                if entry.change.action == "maintenance":
-                    yield entry.change
+            change = entry.change
+            if entry.number <= self.in_force and isinstance(change, AlarmCommand) and change.action == "maintenance":
+                yield change
 
     def forget(self, committable: int) -> None:
         """Drop what no restart needs: it reads rows from `committable` on."""

@@ -88,6 +88,7 @@ class Judged:
         origin: the caller's own, e.g. the partition.
         raw: [k] as the graph gave it; score: [k] float64 calibrated, 1.0 is the alarm level; peak: the largest of them.
         levels: [k] float64, raise level in force at each window; the alert judge, who comes first, fills it.
+        level_reason: why the raise level stands where it does, for a person; the alert judge fills it before it reports.
         maintenance: [k] bool, windows during the machine's maintenance: no alarm, nothing learned; None: there are none.
     """
 
@@ -102,6 +103,7 @@ class Judged:
     score: np.ndarray = field(init=False)
     peak: float = field(init=False)
     levels: np.ndarray = field(init=False)
+    level_reason: str = field(init=False, default="")
     maintenance: np.ndarray | None = None
 
 

@@ -53,6 +53,7 @@ class AlertMessages:
             quality=short(float(judged.due.quality[position])),
             channels=shares[: self.top],
             reason=ClearReason.RECOVERED if event == "cleared" else None,
+            level_reason=judged.level_reason,
         )
         opened = alert_output(alert)
         if event == "cleared":

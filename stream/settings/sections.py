@@ -152,13 +152,21 @@ class ThresholdSettings(Section):
 
     method: ThresholdMethod = Field(
         default=AlarmPolicy.method,
-        description="fixed: raise_level as it stands; spot: extreme-value threshold, learned online per machine",
+        description="how the raise level of a machine comes about, see docs/operating.md. budget: alarms that open raise it, "
+        "time lets it sink; fixed: it stays; the others are learned from quiet scores, aci from alarms",
     )
-    raise_level: float = Field(
+    false_alarms_per_day: float = Field(
+        default=AlarmPolicy.false_alarms_per_day,
+        gt=0,
+        le=1e4,
+        description="expected false alarms per machine and day: the sensitivity, whatever the method",
+    )
+    raise_level: float | None = Field(
         default=AlarmPolicy.raise_level,
         gt=0,
         le=1e9,
-        description="calibrated score that raises an alert (method fixed)",
+        description="calibrated score that raises an alert (method fixed), or that the level starts from (the learned ones; not "
+        "budget and aci); none: the level for false_alarms_per_day",
     )
     clear_ratio: float = Field(
         default=AlarmPolicy.clear_ratio,
@@ -166,26 +174,34 @@ class ThresholdSettings(Section):
         le=1,
         description="an open alert clears below this share of the raise level",
     )
-    min_duration: int = Field(
-        default=AlarmPolicy.min_duration,
-        ge=1,
-        description="windows in a row above the raise level before an alert opens",
+    min_duration_s: float = Field(
+        default=AlarmPolicy.min_duration_s,
+        ge=0,
+        description="seconds above the raise level before an alert opens, where a window stands for the time up to the next; "
+        "0: one window opens it",
     )
-    clear_duration: int = Field(
-        default=AlarmPolicy.clear_duration,
-        ge=1,
-        description="windows in a row below the clear level before an alert clears",
+    clear_duration_s: float | None = Field(
+        default=AlarmPolicy.clear_duration_s,
+        ge=0,
+        description="seconds below the clear level before an alert clears; none: 30 intervals between scored windows, an hour "
+        "at most",
     )
-    false_alarms_per_day: float = Field(
-        default=AlarmPolicy.false_alarms_per_day,
-        gt=0,
-        description="expected false alarms per machine and day (method spot)",
+    cool_down_s: float = Field(
+        default=AlarmPolicy.cool_down_s,
+        ge=0,
+        description="after an alert has cleared no other opens for so long, unless its severity is higher by 20; 0: none",
+    )
+    reopen_s: float = Field(
+        default=AlarmPolicy.reopen_s,
+        ge=0,
+        description="an alert that would open so soon after the last one cleared is the last one again: same id, not counted "
+        "anew; 0: always a new one",
     )
     spot_tail: float = Field(
         default=AlarmPolicy.spot_tail,
         gt=0,
         lt=0.5,
-        description="share of normal scores that the tail is fitted on (method spot)",
+        description="share of normal scores that the tail is fitted on (methods spot and dspot)",
     )
 
 

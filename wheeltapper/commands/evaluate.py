@@ -171,8 +171,10 @@ def _alarm_table(report: Report) -> Table:
     found = f"{report.events_found} of {report.events}"
     false = f"{report.false_alarms} of {report.alarms}"
     table.add_row("events found", f"{found} ({_three(report.event_recall)})" if report.events else found)
+    table.add_row("events that an alarm opened for", _three(report.events_told))
     table.add_row("detection delay, median", delay)
     table.add_row("false alarms per day", f"{report.false_alarms_per_day:.2f} ({false})")
+    table.add_row("normal rows with an alarm on", _three(report.on_share))
     table.add_row("range F1", _three(report.range_f1))
     table.add_row("point F1", _three(report.point_f1))
     table.add_row("point F1, oracle threshold", _three(report.oracle_point_f1))
@@ -185,10 +187,16 @@ def _alarm_table(report: Report) -> Table:
 def _rule_of(report: Report) -> str:
     """Under which settings the alarms were raised."""
     rule = report.settings["threshold"]
-    level = f", {rule['raise_level']:g} x the bundle's alarm level" if rule["method"] == "fixed" else ""
+    given = rule["raise_level"] is not None and rule["method"] == "fixed"
+    level = (
+        f"{rule['raise_level']:g} x the bundle's alarm level" if given else f"{rule['false_alarms_per_day']:g} a day"
+    )
+    opens = f"after {duration(rule['min_duration_s'])}" if rule["min_duration_s"] else "with one window"
+    clears = rule["clear_duration_s"]
+    after = "30 intervals, an hour at most," if clears is None else duration(clears)
     return (
-        f"stride {report.stride}; threshold {rule['method']}{level}; opens after {rule['min_duration']} window(s) in a row, "
-        f"clears after {rule['clear_duration']} below {rule['clear_ratio']:g} of it"
+        f"stride {report.stride}; threshold {rule['method']}, {level}; opens {opens}, "
+        f"clears after {after} below {rule['clear_ratio']:g} of the level"
     )
 
 
