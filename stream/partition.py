@@ -432,14 +432,11 @@ def _command(machine: Machine, command: AlarmCommand) -> list[Output] | None:
 
 
 def _is_meant(machine: Machine, served: ServedRule, ident: str) -> bool:
-    """False where a command names an alert that is neither this rule's open nor its last one."""
-    if not ident:
-        return True
+    """False where a command names an alert and the rule has others: its open one, and the last where that is remembered."""
     state: AlertState = served.memory.slots[ALERT]
     name = served.runtime.rule.name
-    alerts = [(state.bundle, state.opened_at)]
-    if state.last is not None:
-        alerts.append((state.last.bundle, state.last.opened_at))
-    return any(
-        opened is not None and alert_id(machine.name, name, bundle, opened) == ident for bundle, opened in alerts
-    )
+    alerts = [] if state.last is None else [(state.last.bundle, state.last.opened_at)]
+    if state.opened_at is not None:
+        alerts.append((state.bundle, state.opened_at))
+    known = [alert_id(machine.name, name, bundle, opened) for bundle, opened in alerts]
+    return not ident or not known or ident in known

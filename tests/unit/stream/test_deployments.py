@@ -30,11 +30,11 @@ from tests.unit.stream.feeds import (
     scores_of,
 )
 from wheeltapper.schemas.bundle import open_bundle
+from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.sensor_block import SensorBlock
-from wheeltapper.stream.core.alert_life import alert_id
-from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.stream.control.log import Change, ControlLog
+from wheeltapper.stream.core.alert_life import alert_id
 from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
@@ -65,7 +65,9 @@ def deployment_of(bundle_path: BundlePath) -> Callable[..., Deployment]:
 
 def command_of(action: Any, **fields: Any) -> AlarmCommand:
     """A command for every machine."""
-    return AlarmCommand(**{"command_id": action, "machine": "*", "action": action, "who": "somebody", "at": START, **fields})
+    return AlarmCommand(
+        **{"command_id": action, "machine": "*", "action": action, "who": "somebody", "at": START, **fields}
+    )
 
 
 def rows(count: int, machine: str = "press-1", value: float = 0.5, first: int = 0) -> SensorBlock:
@@ -373,7 +375,11 @@ def test_a_log_of_changes_does_not_grow_for_ever() -> None:
     # when a restart reads from offset 40 on: then of those before, the last of each place is enough
     control.forget(40)
     kept = [
-        (getattr(entry.change, "rule", ""), getattr(entry.change, "mode", getattr(entry.change, "action", "")), entry.since)
+        (
+            getattr(entry.change, "rule", ""),
+            getattr(entry.change, "mode", getattr(entry.change, "action", "")),
+            entry.since,
+        )
         for entry in control.entries
     ]
     assert kept[:5] == [
