@@ -172,6 +172,7 @@ def _shell_opener(
             publisher.abandon()
             raise
         shell = Shell(routes, settings, publisher, stop)
+        shell.follow_control()
         status.follow(shell)
         return shell
 

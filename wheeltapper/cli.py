@@ -33,6 +33,8 @@ COMMANDS = {
     "replay": "send an entity's test part to Kafka as live rows",
     "worker": "score machines from Kafka, raise alerts and localizations",
     "alerts": "show alerts from Kafka",
+    "alarm": "tell the workers what an alarm was: accept, reset, confirm, reject, maintenance",
+    "models": "show and change which bundles serve which machines while workers run",
     "label": "label the windows that workers are uncertain about",
 }
 

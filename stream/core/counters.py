@@ -17,6 +17,7 @@ class Counters:
         windows: scored. not_finite_scores: of them, those whose graph gave no finite number. alerts: events by kind.
         label_requests: windows that a person was asked about.
         silent_machines: NO_DATA alerts opened. forgotten_machines: dropped after state.forget_machine_after_s.
+        deployments: from the topic `models`, by what became of them. alarm_commands: of operators, by action.
         newest_time: newest event time of any machine, microseconds UTC.
     """
 
@@ -33,6 +34,8 @@ class Counters:
     label_requests: int = 0
     silent_machines: int = 0
     forgotten_machines: int = 0
+    deployments: dict[str, int] = field(default_factory=dict)
+    alarm_commands: dict[str, int] = field(default_factory=dict)
     newest_time: int = 0
 
     def __add__(self, other: Counters) -> Counters:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from wheeltapper.stream.core.scoring import ScoredWindows
 from wheeltapper.stream.core.windows import SpannedRows
+
+if TYPE_CHECKING:
+    from wheeltapper.schemas.commands import AlarmAction
+    from wheeltapper.stream.core.alert_life import AlertState
 
 S = TypeVar("S")
 
@@ -119,4 +123,13 @@ class Judge(Protocol):
 
     def see(self, judged: Judged) -> Iterable[Emission]:
         """Look at one machine's windows, change its memory, say what is to be published."""
+        ...
+
+
+@runtime_checkable
+class Commanded(Protocol):
+    """A judge that operators can tell something."""
+
+    def command(self, memory: RuleMemory, action: AlarmAction, time: int) -> list[AlertState]:
+        """What an operator said of the rule on one machine, from event time `time` (us) on; alerts that ended by it."""
         ...

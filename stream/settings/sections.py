@@ -218,6 +218,20 @@ class ControlSettings(Section):
     """Changes while the worker runs: bundles by the topic `models`, operators' commands by `alarm-commands`."""
 
     enabled: bool = Field(default=True, description="follow both topics; what a worker refuses is on `adaptations`")
+    read_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="a worker that starts waits so long for the end of both topics before it handles rows",
+    )
+    keep_previous_s: float = Field(
+        default=3_600.0,
+        ge=0,
+        description="a bundle that was replaced stays loaded so long, or until the next of its rule is: a rollback is then instant",
+    )
+    cache_folder: Path | None = Field(
+        default=None,
+        description="where bundles from s3:// are kept, by sha256; unset: wheeltapper/bundles in the user's cache folder",
+    )
 
 
 class DriftSettings(Section):
