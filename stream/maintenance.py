@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import structlog
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.core.calendar import MaintenanceSpan
+from wheeltapper.stream.core.calendar import MaintenanceSpan, SpanSource
+from wheeltapper.stream.settings import MaintenanceSettings
 
 log = structlog.get_logger(__name__)
 
@@ -107,3 +108,14 @@ class MaintenanceFile:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=self._zone)
         return round(moment.timestamp() * 1e6)
+
+
+def maintenance_sources(settings: MaintenanceSettings) -> list[SpanSource]:
+    """Where the settings say that maintenance is announced; commands on the topic come beside it.
+
+    Raises:
+        InputError: as `MaintenanceFile`.
+    """
+    if settings.calendar is None:
+        return []
+    return [MaintenanceFile(settings.calendar, settings.timezone).spans]

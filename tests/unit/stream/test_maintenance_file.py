@@ -8,9 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.unit.stream.bundles import Recipe
+from tests.unit.stream.conftest import OpenRoutes
+from tests.unit.stream.feeds import block_of, feed, message_of
+from wheeltapper.schemas.codec import decode_message
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.events import ScoreBlock
+from wheeltapper.schemas.topics import ALERTS, SCORES
 from wheeltapper.stream.core.calendar import Calendar
-from wheeltapper.stream.maintenance import MaintenanceFile
+from wheeltapper.stream.maintenance import MaintenanceFile, maintenance_sources
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.settings import load_settings
 
 WEEKLY = """BEGIN:VCALENDAR
 VERSION:2.0
@@ -90,3 +98,34 @@ def test_what_cannot_be_read_is_refused_at_start(tmp_path: Path, text: str | Non
         path.write_text(text)
     with pytest.raises(InputError, match=message):
         MaintenanceFile(path, timezone)
+
+
+def test_a_machine_in_maintenance_raises_no_alert_and_its_scores_say_so(
+    open_routes: OpenRoutes, tmp_path: Path
+) -> None:
+    # Given a machine that is loud for an hour, in which the calendar says that it is worked on
+    path = tmp_path / "plant.ics"
+    path.write_text(WEEKLY.replace("\n", "\r\n"))
+    start = micros(2026, 3, 2, 5, 0)
+    values = np.zeros((120, 3), np.float32)
+    values[10:70] = 50.0
+    block = block_of("pump-7", values, times=start + 60_000_000 * np.arange(120))
+    chosen = load_settings(maintenance={"calendar": path, "timezone": "Europe/Berlin"}, threshold={"method": "fixed"})
+    plain = load_settings(threshold={"method": "fixed"})
+    # When the pipeline sees it with and without the calendar
+    with_calendar, without = (
+        feed(
+            Pipeline(open_routes(Recipe(window=2)), settings, maintenance_sources(settings.maintenance)),
+            [message_of(block)],
+        )
+        for settings in (chosen, plain)
+    )
+    # Then only the machine without maintenance is told of, and the scores of the other are marked
+    assert [output for output in without if output.topic == ALERTS]
+    assert not [output for output in with_calendar if output.topic == ALERTS]
+    marked = [
+        decode_message(ScoreBlock, output.value or b"").maintenance
+        for output in with_calendar
+        if output.topic == SCORES
+    ]
+    assert sum(map(sum, marked)) == 119
