@@ -97,6 +97,7 @@ class AlertJudge:
                 state.bundle = self._bundle_id
             if event is not None:
                 count(self._counters.alerts, event)
+                judged.steps = (*judged.steps, (position, event))
                 outputs = self._report(judged, position, state, event, level)
                 emissions += [Emission(offsets[position], output) for output in outputs]
                 if event == "cleared":

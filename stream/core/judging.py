@@ -7,7 +7,7 @@ an emission: an output and the input offset that it came from, so that the pipel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -84,6 +84,7 @@ class Judged:
         origin: the caller's own, e.g. the partition.
         raw: [k] as the graph gave it; score: [k] float64 calibrated, 1.0 is the alarm level; peak: the largest of them.
         levels: [k] float64, raise level in force at each window; the alert judge, who comes first, fills it.
+        steps: (position of the window, what happened to the alert there), in order; the alert judge fills it too.
     """
 
     machine: str
@@ -97,6 +98,7 @@ class Judged:
     score: np.ndarray = field(init=False)
     peak: float = field(init=False)
     levels: np.ndarray = field(init=False)
+    steps: Sequence[tuple[int, str]] = ()
 
 
 class Judge(Protocol):
