@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model
 
 from wheeltapper.schemas.topics import DEFAULT_PREFIX, TOPICS, topic_name, topic_setting
+from wheeltapper.stream.core.drift.policy import DriftPolicy
 from wheeltapper.stream.core.policies import AlarmPolicy, ThresholdMethod, WindowPolicy
 
 
@@ -238,6 +239,29 @@ class DriftSettings(Section):
     """Noticing that a machine's normal has changed; DriftEvents go to the topic `drift`."""
 
     enabled: bool = Field(default=True, description="look for drift")
+    false_drifts_per_month: float = Field(
+        default=DriftPolicy.false_drifts_per_month,
+        gt=0,
+        le=30,
+        description="expected false drifts per machine and month; sets the levels of the tests",
+    )
+    agreement: int = Field(
+        default=DriftPolicy.agreement,
+        ge=1,
+        le=3,
+        description="families of evidence (scores, inputs, embedding) that must speak at the same time",
+    )
+    min_dwell_s: float = Field(
+        default=DriftPolicy.min_dwell_s,
+        ge=0,
+        description="how long they must agree before a drift starts, and disagree before it ends; event time",
+    )
+    block_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="event time of a block; none: an hour, or 120 sampling intervals where that is longer, which is what "
+        "bundles know",
+    )
 
 
 class LabelSettings(Section):

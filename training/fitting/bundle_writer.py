@@ -32,6 +32,7 @@ from wheeltapper.schemas.bundle import (
     TrainingData,
     write_bundle_folder,
 )
+from wheeltapper.schemas.bundle.normal_blocks import DRIFT
 from wheeltapper.schemas.bundle.store import CALIBRATION, GOLDEN, MANIFEST, MODEL, REFERENCE, TORCHSCRIPT, sha256_of
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
@@ -43,6 +44,7 @@ from wheeltapper.training.fitting.bundle_parts import (
     reference_windows,
 )
 from wheeltapper.training.fitting.calibration import FALSE_ALARMS_PER_DAY, CalibrationScores, alarm_level
+from wheeltapper.training.fitting.drift_blocks import drift_blocks
 from wheeltapper.training.fitting.export_check import (
     check_graph,
     check_twin,
@@ -140,6 +142,9 @@ def write_bundle(
         GOLDEN: npz_bytes({"window": checked.windows, **checked.outputs}),
         CALIBRATION: parquet_bytes(sample),
         REFERENCE: parquet_bytes(reference),
+        DRIFT: parquet_bytes(
+            drift_blocks(series.train, series.train_ts, series.sampling_interval_s, scores, calibration)
+        ),
     }
     if checked.twin is not None:
         files[TORCHSCRIPT] = checked.twin
