@@ -334,7 +334,7 @@ class AdaptationService:
     def refused(self, event: AdaptationEvent, now_us: int) -> list[Action]:
         """A worker did not take a deployment."""
         life = self.lives.get(event.adaptation_id)
-        if life is None or event.event is not Step.REFUSED:
+        if life is None or event.event != Step.REFUSED:
             return []
         return self._forgotten_if_ended(life, self._after.refused(life, event.reason, now_us))
 

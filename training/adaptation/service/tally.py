@@ -76,11 +76,11 @@ def allowed_openings(per_day: float, days: float, *, tolerance: float, confidenc
 
     The smallest number that a Poisson process of `tolerance` times the rate exceeds with probability 1 - confidence at most.
     """
-    expected = max(per_day * days * tolerance, 0.0)
-    count, probability = 0, math.exp(-expected)
-    reached = probability
-    while reached < confidence and count < 100_000:
+    expected = max(per_day * days * tolerance, 1e-12)
+    count, logarithm = 0, -expected
+    reached = math.exp(logarithm)
+    while reached < confidence and count < 1_000_000:
         count += 1
-        probability *= expected / count
-        reached += probability
+        logarithm += math.log(expected / count)
+        reached += math.exp(logarithm)
     return count
