@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 
 from wheeltapper import __version__
 from wheeltapper.schemas.errors import InputError
@@ -66,8 +67,13 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
             conflict_handler="resolve",  # a command may have a --help of its own
         )
         if name == command:
-            importlib.import_module(f"wheeltapper.commands.{name}").add_arguments(child)
+            command_module(name).add_arguments(child)
     return parser
+
+
+def command_module(name: str) -> ModuleType:
+    """The module that does a command's work."""
+    return importlib.import_module(f"wheeltapper.commands.{name.replace('-', '_')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = None
     try:
         arguments = build_parser(command).parse_args(words)
-        return int(importlib.import_module(f"wheeltapper.commands.{arguments.command}").run(arguments))
+        return int(command_module(arguments.command).run(arguments))
     except InputError as error:
         print(f"wheeltapper: {error}", file=sys.stderr)
         return 2
