@@ -31,7 +31,9 @@ COMMANDS = {
     "backtest": "run the live pipeline over a test part without Kafka; alerts as JSON lines",
     "replay": "send an entity's test part to Kafka as live rows",
     "worker": "score machines from Kafka, raise alerts and localizations",
+    "adapt-worker": "adapt the bundles of machines that have changed, and take them into service",
     "alerts": "show alerts from Kafka",
+    "adaptations": "show how bundles were adapted, and what became of them",
     "label": "label the windows that workers are uncertain about",
 }
 

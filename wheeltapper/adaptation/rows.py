@@ -28,6 +28,7 @@ class RowCollector:
     Attributes:
         bundle: the parent: its channels, in its order, are the columns.
         interval_s: seconds between rows.
+        window_us: length of its window, microseconds.
     """
 
     def __init__(self, settings: Settings, machine: str, bundle: Bundle, source: RowSource) -> None:
@@ -40,6 +41,7 @@ class RowCollector:
         """
         self.bundle = bundle
         self.interval_s = bundle.manifest.sampling_interval_s
+        self.window_us = round(bundle.manifest.window * self.interval_s * 1e6)
         self._settings = settings
         self._machine = machine
         self._source = source

@@ -123,6 +123,11 @@ class Follower:
     ) -> None:
         self.close()
 
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """Numbers of the partitions that are read."""
+        return tuple(self._partitions)
+
     def close(self) -> None:
         """End the client."""
         self._consumer.close()

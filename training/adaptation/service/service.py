@@ -302,6 +302,11 @@ class AdaptationService:
         life.child = replace(outcome, uri="", bundle="", sha256="")
         return self._end(life, step, outcome.reason, now_us)
 
+    def failed(self, ident: str, reason: str, now_us: int) -> list[Action]:
+        """What an adaptation needs is not there: a bundle that cannot be opened, rows that cannot be read."""
+        life = self.lives.get(ident)
+        return [] if life is None else self._end(life, Step.FAILED, reason, now_us)
+
     # -- what happens meanwhile ----------------------------------------------------------------------------------------
 
     def alert(self, event: AlertEvent, published_us: int, now_us: int) -> list[Action]:
