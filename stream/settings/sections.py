@@ -214,15 +214,13 @@ class AdaptationSettings(Section):
     """How `wheeltapper adapt-worker` adapts the bundles of machines that have changed. Times are event time."""
 
     min_recent_rows: int = Field(
-        default=500,
+        default=1_000,
         ge=50,
         description="rows since the change, under no alert, before a bundle is adapted: at least so many",
     )
     min_recent_s: float = Field(default=86_400.0, ge=0, description="and so many seconds of them")
     max_rows: int = Field(default=20_000, ge=100, description="the newest so many rows are used, and kept in memory")
-    step_budget_s: float = Field(
-        default=300.0, gt=0, description="what one step of the ladder may take; training of a network ends there"
-    )
+    budget_s: float = Field(default=480.0, gt=0, description="what training may take, over all steps of the ladder")
     job_timeout_s: float = Field(default=1_200.0, gt=0, description="a job that takes longer is killed, and has failed")
     job_memory_mb: int = Field(default=8_192, ge=256, description="address space of a job; one that needs more fails")
     jobs: int = Field(

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from wheeltapper.adaptation.labels import Judged, read_judged
 from wheeltapper.adaptation.rows import RowCollector
 from wheeltapper.adaptation.seat import Seat
 from wheeltapper.adaptation.sending import Sender
@@ -37,6 +38,7 @@ from wheeltapper.training.adaptation.service.life import (
     StartJob,
 )
 from wheeltapper.training.adaptation.service.pool import JobPool
+from wheeltapper.training.adaptation.service.presumed_normal import Span
 from wheeltapper.training.adaptation.service.service import AdaptationService
 from wheeltapper.training.adaptation.service.serving import Serving
 
@@ -77,6 +79,7 @@ class AdaptWorker:
         )
         self._sender = Sender(settings)
         self._collectors: dict[str, RowCollector] = {}
+        self._judged: dict[str, Judged] = {}
         self._collected = 0.0
         self._read: dict[tuple[str, int], int] = {}
         self._scores: Follower | None = None
@@ -136,7 +139,7 @@ class AdaptWorker:
         restored = service.restore((event for _, event in self._messages(AdaptationEvent, past[AdaptationEvent])), now)
         for record, alert in self._messages(AlertEvent, past[AlertEvent]):
             service.alerts.take(alert, record.published_ms * 1000)
-        waiting: list[tuple[TopicRecord, DriftEvent | AlarmCommand]] = []
+        waiting: list[tuple[TopicRecord, Message]] = []
         for request in REQUESTS:
             topic = self._settings.topics.full_name(topic_of(request))
             committed = seat.committed(topic, followers[request].partitions)
@@ -166,10 +169,10 @@ class AdaptWorker:
     def _take_what_came(self, following: dict[type[Message], Iterator[TopicRecord | None]]) -> int:
         """Hand what has come to the service; how many messages that were."""
         service, now, came = self._service, _now_us(), 0
-        for record, model in self._messages(ActiveModel, _drained(following[ActiveModel])):
+        for _, model in self._messages(ActiveModel, _drained(following[ActiveModel])):
             came += 1
             self._do(service.model(model, now))
-        for record, event in self._messages(AdaptationEvent, _drained(following[AdaptationEvent])):
+        for _, event in self._messages(AdaptationEvent, _drained(following[AdaptationEvent])):
             came += 1
             self._do(service.refused(event, now))
         for record, alert in self._messages(AlertEvent, _drained(following[AlertEvent])):
@@ -211,7 +214,9 @@ class AdaptWorker:
             self._scores.close()
             self._scores = None
 
-    def _messages(self, model: type[M], records: Iterator[TopicRecord] | list[TopicRecord]) -> Iterator[tuple[TopicRecord, M]]:
+    def _messages(
+        self, model: type[M], records: Iterator[TopicRecord] | list[TopicRecord]
+    ) -> Iterator[tuple[TopicRecord, M]]:
         for record in records:
             if not record.value:
                 continue  # a shadow that was taken out
@@ -230,7 +235,8 @@ class AdaptWorker:
                 self._collect(life)
             self._collected = time.monotonic()
         wanted = {life.adaptation_id for life in self._service.lives.values()}
-        self._collectors = {ident: one for ident, one in self._collectors.items() if ident in wanted}
+        for ident in self._collectors.keys() - wanted:
+            del self._collectors[ident], self._judged[ident]
         self._do(self._service.due_jobs(_now_us()), pool)
         for ident, outcome in pool.ended():
             log.info("job ended", adaptation=ident, status=outcome.status, step=outcome.step, reason=outcome.reason)
@@ -243,12 +249,13 @@ class AdaptWorker:
                 bundle = open_bundle(life.parent.uri)
                 collector = RowCollector(self._settings, life.machine, bundle, life.source)
                 self._collectors[life.adaptation_id] = collector
+                self._judged[life.adaptation_id] = read_judged(self._settings, life.machine, bundle)
             collector.read()
         except InputError as error:
             self._do(self._service.failed(life.adaptation_id, str(error), _now_us()))
             return
         life.seen_at = max(life.seen_at, collector.newest or 0)
-        usable = collector.usable(self._service.excluded(life, collector.window_us))
+        usable = collector.usable(self._excluded(life))
         self._do(self._service.rows(life.adaptation_id, usable, collector.interval_s, _now_us()))
 
     def _do(self, actions: Sequence[Action], pool: JobPool | None = None) -> None:
@@ -270,7 +277,6 @@ class AdaptWorker:
     def _start(self, life: Life, pool: JobPool) -> None:
         """Put the rows beside the job, so that a restart repeats it with the same, and run it."""
         collector = self._collectors[life.adaptation_id]
-        spans = self._service.excluded(life, collector.window_us)
         job = Job(
             adaptation_id=life.adaptation_id,
             machine=life.machine,
@@ -278,11 +284,23 @@ class AdaptWorker:
             parent_uri=life.parent.uri,
             parent_sha256=life.parent.sha256,
             false_alarms_per_day=self._settings.threshold.false_alarms_per_day,
-            step_budget_s=self._settings.adaptation.step_budget_s,
+            budget_s=self._settings.adaptation.budget_s,
+            accepted=life.accepted_us is not None,
         )
-        times, values = collector.rows(spans)
+        times, values = collector.rows(self._excluded(life))
         log.info("job starts", adaptation=life.adaptation_id, machine=life.machine, rows=len(times))
-        pool.start(life.adaptation_id, self._store.prepare(job, times, values))
+        judged = self._judged[life.adaptation_id]
+        try:
+            prepared = self._store.prepare(job, times, values, judged.windows)
+        except InputError as error:
+            self._do(self._service.failed(life.adaptation_id, str(error), _now_us()))
+            return
+        pool.start(life.adaptation_id, prepared)
+
+    def _excluded(self, life: Life) -> list[Span]:
+        """Spans whose rows must not be learned from."""
+        window_us = self._collectors[life.adaptation_id].window_us
+        return [*self._service.excluded(life, window_us), *self._judged[life.adaptation_id].anomalous]
 
 
 def _drained(records: Iterator[TopicRecord | None]) -> Iterator[TopicRecord]:
@@ -300,4 +318,3 @@ def _named(message: Message, *names: str) -> dict[str, Any]:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
-

@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_kafka_arguments(parser)
     add_prefix_argument(parser)
-    parser.add_argument("--group", help="consumer group of the workers (default: kafka.group); ours is GROUP-adaptation")
+    parser.add_argument(
+        "--group", help="consumer group of the workers (default: kafka.group); ours is GROUP-adaptation"
+    )
     parser.add_argument(
         "--bundle",
         metavar="[MACHINE-PATTERN=]BUNDLE",
@@ -42,10 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the bundles that the workers were started with, given as to them (default: those on the topic models alone)",
     )
     parser.add_argument(
-        "--out", metavar="DIR|s3://..", required=True, help="where child bundles and reports go; workers must be able to read it"
+        "--out",
+        metavar="DIR|s3://..",
+        required=True,
+        help="where child bundles and reports go; workers must be able to read it",
     )
     parser.add_argument(
-        "--work", type=Path, metavar="DIR", help="where jobs work (default: DIR/.jobs of --out, or .adapt-jobs where that is remote)"
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help="where jobs work (default: DIR/.jobs of --out, or .adapt-jobs where that is remote)",
     )
     parser.add_argument(
         "--once", action="store_true", help="end when what lies in the topics has been handled (default: go on)"

@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--limit", metavar="N", type=int, help="the newest N (default: all)")
     showing = actions.add_parser("show", help="one with its time line, its evidence and its report")
     showing.add_argument("id", metavar="ID", help="its id, or a beginning of it that no other has")
-    showing.add_argument("--open", action="store_true", help="open its report in the browser (default: print where it is)")
+    showing.add_argument(
+        "--open", action="store_true", help="open its report in the browser (default: print where it is)"
+    )
     for action in (listing, showing):
         add_kafka_arguments(action)
         add_prefix_argument(action)
@@ -78,7 +80,9 @@ def _named(found: list[Adaptation], ident: str) -> Adaptation:
     matching = [one for one in found if one.ident.startswith(ident)]
     if len(matching) != 1 or not ident:
         count = len(matching) or "no"
-        raise InputError(f"'{ident}': {count} adaptations begin so, expected one; 'wheeltapper adaptations list' shows them")
+        raise InputError(
+            f"'{ident}': {count} adaptations begin so, expected one; 'wheeltapper adaptations list' shows them"
+        )
     return matching[0]
 
 
