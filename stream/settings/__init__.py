@@ -3,6 +3,7 @@
 from wheeltapper.stream.settings.clients import confluent_config
 from wheeltapper.stream.settings.load import ENVIRONMENT_PREFIX, load_settings
 from wheeltapper.stream.settings.sections import (
+    AdaptationSettings,
     ControlSettings,
     DriftSettings,
     InputSettings,
@@ -22,6 +23,7 @@ from wheeltapper.stream.settings.sections import (
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "AdaptationSettings",
     "ControlSettings",
     "DriftSettings",
     "InputSettings",
