@@ -269,7 +269,10 @@ class AdaptWorker:
                 log.info("shadow ended", key=action.key)
             elif isinstance(action, Say):
                 self._sender.event(action.event)
-                log.info("adaptation", **_named(action.event, "event", "machine", "rule", "step", "bundle", "reason"))
+                log.info(
+                    f"adaptation {action.event.event}",
+                    **_named(action.event, "machine", "rule", "step", "bundle", "reason"),
+                )
             elif isinstance(action, StartJob):
                 assert pool is not None
                 self._start(action.life, pool)
