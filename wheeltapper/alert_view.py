@@ -16,8 +16,9 @@ _EVENT_STYLES = {"opened": "bold", "updated": "", "cleared": "green"}
 def render(alert: AlertEvent) -> Text:
     """Time, severity, machine, event, detector, score, then the channels to blame as expected -> actual.
 
-    A cleared alert says how long it lasted instead of the channels, and why it ended where the machine did not recover. Text from the message is made printable first: a
-    name must not be able to move the reader's cursor.
+    At the end, why the raise level stands where it does, where there is something to say. A cleared alert says how long it
+    lasted instead of all that, and why it ended where the machine did not recover. Text from the message is made printable
+    first: a name must not be able to move the reader's cursor.
     """
     line = Text(no_wrap=True, overflow="ignore")
     line.append(iso_from_micros(alert.time), style="dim")
@@ -36,6 +37,8 @@ def render(alert: AlertEvent) -> Text:
         line.append_text(render_channel(channel))
     if len(alert.channels) > CHANNELS_SHOWN:
         line.append(f"  +{len(alert.channels) - CHANNELS_SHOWN} more", style="dim")
+    if alert.level_reason:
+        line.append(f"  [{printable(alert.level_reason)}]", style="dim")
     return line
 
 

@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 
 from wheeltapper import __version__
 from wheeltapper.schemas.errors import InputError
@@ -28,9 +29,14 @@ COMMANDS = {
     "compare": "run every detector on every entity of data sets and write tables, figures and a report",
     "reproduce": "reproduce the published table of a system and explain the differences",
     "backtest": "run the live pipeline over a test part without Kafka; alerts as JSON lines",
+    "what-if": "show the alarms that would have been under other threshold settings",
     "replay": "send an entity's test part to Kafka as live rows",
     "worker": "score machines from Kafka, raise alerts and localizations",
+    "adapt-worker": "adapt the bundles of machines that have changed, and take them into service",
     "alerts": "show alerts from Kafka",
+    "alarm": "tell the workers what an alarm was: accept, reset, confirm, reject, maintenance",
+    "models": "show and change which bundles serve which machines while workers run",
+    "adaptations": "show how bundles were adapted, and what became of them",
     "label": "label the windows that workers are uncertain about",
 }
 
@@ -66,8 +72,13 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
             conflict_handler="resolve",  # a command may have a --help of its own
         )
         if name == command:
-            importlib.import_module(f"wheeltapper.commands.{name}").add_arguments(child)
+            command_module(name).add_arguments(child)
     return parser
+
+
+def command_module(name: str) -> ModuleType:
+    """The module that does a command's work."""
+    return importlib.import_module(f"wheeltapper.commands.{name.replace('-', '_')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = None
     try:
         arguments = build_parser(command).parse_args(words)
-        return int(importlib.import_module(f"wheeltapper.commands.{arguments.command}").run(arguments))
+        return int(command_module(arguments.command).run(arguments))
     except InputError as error:
         print(f"wheeltapper: {error}", file=sys.stderr)
         return 2

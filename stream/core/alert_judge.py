@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 
-from wheeltapper.stream.core.alert_life import AlertLife, AlertState, EventKind
+from wheeltapper.stream.core.alert_life import AlertLife, AlertState, EndedAlert, EventKind
 from wheeltapper.stream.core.counters import Counters, count
-from wheeltapper.stream.core.judging import Emission, Judged, Slot
+from wheeltapper.stream.core.judging import Emission, Judged, RuleMemory, Slot
 from wheeltapper.stream.core.policies import AlarmRules
-from wheeltapper.stream.core.rule import RuleSpec
-from wheeltapper.stream.core.thresholds import Threshold, make_threshold
+from wheeltapper.stream.core.recent_scores import RecentSlot
+from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY, Calibrated, OperatorAction, Threshold, make_threshold
 
 ALERT = "alert"
 THRESHOLD = "threshold"
+RECENT = "recent"
 
 
 class AlertReport(Protocol):
@@ -28,7 +30,7 @@ class AlertReport(Protocol):
         """
         Args:
             position: of the window among the judged ones.
-            level: raise level in force there.
+            level: raise level in force there; why it stands there says `judged.level_reason`.
         """
         ...
 
@@ -46,7 +48,12 @@ class AlertSlot:
         return asdict(memory)
 
     def load(self, saved: Any) -> AlertState:
-        return AlertState(**saved)
+        """Snapshots from when durations were counted in windows have an alert's counts under other names: they start anew."""
+        known = {each.name: saved[each.name] for each in fields(AlertState) if each.name in saved}
+        state = AlertState(**known | {name: saved[name] for name in ("opened_at", "peak_score", "severity")})
+        if state.last is not None:
+            state.last = EndedAlert(**saved["last"])
+        return state
 
 
 class AlertJudge:
@@ -54,67 +61,143 @@ class AlertJudge:
 
     keeps_rows = False
 
-    def __init__(self, rule: RuleSpec, policy: AlarmRules, report: AlertReport, counters: Counters) -> None:
-        self._bundle_id = rule.manifest.bundle_id
-        self._life = AlertLife(policy)
+    def __init__(self, rule: Calibrated, policy: AlarmRules, report: AlertReport, counters: Counters) -> None:
+        self._bundle_id = rule.identity
+        self._life = AlertLife(policy, SECONDS_PER_DAY / rule.windows_per_day)
+        self._clear_ratio = policy.clear_ratio
         self._report = report
         self._counters = counters
-        calibration = np.empty(0) if policy.method == "fixed" else rule.calibration_scores
-        self.threshold: Threshold[Any] = make_threshold(policy, calibration, rule.windows_per_day)
-        self.slots: Mapping[str, Slot[Any]] = {ALERT: AlertSlot(), THRESHOLD: self.threshold}
+        self.threshold: Threshold[Any] = make_threshold(policy, rule)
+        self.slots: Mapping[str, Slot[Any]] = {
+            ALERT: AlertSlot(),
+            THRESHOLD: self.threshold,
+            RECENT: RecentSlot(self._bundle_id),
+        }
 
     def see(self, judged: Judged) -> Sequence[Emission]:
         """See `Judge.see`; also fills `judged.levels`."""
-        slots, threshold = judged.memory.slots, self.threshold
+        slots = judged.memory.slots
         state: AlertState = slots[ALERT]
-        learned = slots[THRESHOLD]
-        score = judged.score
+        score, times = judged.score, judged.due.times
+        if judged.maintenance is not None and judged.maintenance.any():
+            return self._pass_over(judged, state)
+        slots[RECENT].add(score, times, judged.peak)
         if state.is_quiet:
             # Most machines are quiet most of the time: that is all there is to do for them.
-            judged.levels = levels = threshold.advance(learned, score, judged.peak)
+            judged.levels = levels = self.threshold.advance(slots[THRESHOLD], score, times, judged.peak)
             seen = len(levels)
             if seen == len(score) and score[-1] < levels[-1]:
                 return ()
             levels = np.empty(len(score))
             levels[:seen] = judged.levels
-            position = seen - 1  # this one reaches its level
-        else:
-            levels, position = np.empty(len(score)), 0
-            levels[0] = threshold.level(learned)
-        judged.levels = levels
-        return self._follow(judged, state, learned, position)
+            judged.levels = levels
+            return self._follow(judged, state, seen - 1, len(score))  # from the one that reaches its level
+        judged.levels = np.empty(len(score))
+        return self._judge(judged, state, 0, len(score))
 
-    def _follow(self, judged: Judged, state: AlertState, learned: Any, position: int) -> list[Emission]:
+    def command(self, memory: RuleMemory, action: OperatorAction, time: int) -> list[AlertState]:
+        """What an operator said of this rule on one machine, between two windows.
+
+        accept: the scores of the last hours are the new normal: the open alert ends, the level goes above them. reset: the
+        level is as on the first day. confirm, reject: the last alarm was true, was false.
+
+        Args:
+            time: event time (us) from which it holds.
+
+        Returns:
+            the alert that ended by it, as it was when it ended; its end is the caller's to publish.
+        """
+        slots, threshold = memory.slots, self.threshold
+        state: AlertState = slots[ALERT]
+        ended = []
+        if action == "accept" and state.opened_at is not None:
+            ended.append(replace(state))
+            threshold.cleared(slots[THRESHOLD], time)
+            count(self._counters.alerts, "cleared")
+        if action == "accept":
+            self._life.end(state, time, over=True)
+        # Below the clear level, else the next alert would open at the machine's normal.
+        needed = slots[RECENT].typical_peak() / self._clear_ratio
+        slots[THRESHOLD] = threshold.command(slots[THRESHOLD], action, needed)
+        return ended
+
+    def level_reason(self, memory: RuleMemory) -> str:
+        """Why the level stands where it does, for a person; '' where there is nothing to say."""
+        return self.threshold.reason(memory.slots[THRESHOLD])
+
+    def _pass_over(self, judged: Judged, state: AlertState) -> list[Emission]:
+        """Windows of which some lie in the machine's maintenance: those see no judge, an open alert stays as it is."""
+        assert judged.maintenance is not None
+        slots = judged.memory.slots
+        judged.levels = np.empty(len(judged.score))
+        emissions: list[Emission] = []
+        edges = [0, *(np.flatnonzero(np.diff(judged.maintenance)) + 1).tolist(), len(judged.score)]
+        for start, stop in pairwise(edges):
+            if not judged.maintenance[start]:
+                part = judged.score[start:stop]
+                slots[RECENT].add(part, judged.due.times[start:stop], float(part.max()))
+                emissions += self._judge(judged, state, start, stop)
+                continue
+            judged.levels[start:stop] = self.threshold.level(slots[THRESHOLD])
+            if state.opened_at is None:
+                state.above_us = 0  # a run does not last through it
+        return emissions
+
+    def _judge(self, judged: Judged, state: AlertState, start: int, stop: int) -> list[Emission]:
+        """Windows [start, stop), whatever the machine's state."""
+        scores, times, learned = judged.score, judged.due.times, judged.memory.slots[THRESHOLD]
+        if not state.is_quiet:
+            judged.levels[start] = self.threshold.hold(learned, scores.item(start), times.item(start))
+            return self._follow(judged, state, start, stop)
+        part = self.threshold.advance(learned, scores[start:stop], times[start:stop])
+        seen = start + len(part)
+        judged.levels[start:seen] = part
+        if seen == stop and scores[seen - 1] < part[-1]:
+            return []
+        return self._follow(judged, state, seen - 1, stop)
+
+    def _follow(self, judged: Judged, state: AlertState, position: int, stop: int) -> list[Emission]:
         """Window by window from one that is loud, or belongs to an alert, at `position`; its level is known."""
         threshold, life, levels = self.threshold, self._life, judged.levels
-        scores, times, offsets = judged.score, judged.due.times.tolist(), judged.due.offsets.tolist()
-        values = scores.tolist()
+        learned = judged.memory.slots[THRESHOLD]
+        scores, times = judged.score, judged.due.times
         emissions: list[Emission] = []
-        while position < len(values):
-            level = float(levels[position])
-            event = life.step(state, values[position], times[position], level)
-            if event == "opened":
-                state.bundle = self._bundle_id
+        while position < stop:
+            score, time = scores.item(position), times.item(position)
+            event = life.step(state, score, time, levels.item(position))
             if event is not None:
-                count(self._counters.alerts, event)
-                judged.steps = (*judged.steps, (position, event))
-                outputs = self._report(judged, position, state, event, level)
-                emissions += [Emission(offsets[position], output) for output in outputs]
-                if event == "cleared":
-                    life.end(state)
+                emissions += self._tell(judged, position, state, event)
             elif state.is_quiet:
                 # It ended a run too short for an alert, and is itself ordinary.
-                threshold.advance(learned, scores[position : position + 1])
+                threshold.advance(learned, scores[position : position + 1], times[position : position + 1])
             position += 1
-            if position == len(values):
+            if position == stop:
                 break
             if state.is_quiet:
-                part = threshold.advance(learned, scores[position:])
+                part = threshold.advance(learned, scores[position:stop], times[position:stop])
                 levels[position : position + len(part)] = part
                 position += len(part)
                 if scores[position - 1] < part[-1]:
                     break
                 position -= 1
             else:
-                levels[position] = threshold.level(learned)
+                levels[position] = threshold.hold(learned, scores.item(position), times.item(position))
+        return emissions
+
+    def _tell(self, judged: Judged, position: int, state: AlertState, event: EventKind) -> list[Emission]:
+        learned, time = judged.memory.slots[THRESHOLD], judged.due.times.item(position)
+        if event == "opened":
+            again = self._life.goes_on(state)
+            if not again:
+                state.bundle = self._bundle_id
+            self.threshold.opened(learned, time, again)
+        count(self._counters.alerts, event)
+        judged.steps = (*judged.steps, (position, event))
+        judged.level_reason = self.threshold.reason(learned)
+        outputs = self._report(judged, position, state, event, judged.levels.item(position))
+        offset = judged.due.offsets.item(position)
+        emissions = [Emission(offset, output) for output in outputs]
+        if event == "cleared":
+            self._life.end(state, time)
+            self.threshold.cleared(learned, time)
         return emissions

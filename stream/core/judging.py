@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from wheeltapper.stream.core.scoring import ScoredWindows
 from wheeltapper.stream.core.windows import SpannedRows
+
+if TYPE_CHECKING:
+    from wheeltapper.schemas.commands import AlarmAction
+    from wheeltapper.stream.core.alert_life import AlertState
 
 S = TypeVar("S")
 
@@ -84,6 +88,8 @@ class Judged:
         origin: the caller's own, e.g. the partition.
         raw: [k] as the graph gave it; score: [k] float64 calibrated, 1.0 is the alarm level; peak: the largest of them.
         levels: [k] float64, raise level in force at each window; the alert judge, who comes first, fills it.
+        level_reason: why the raise level stands where it does, for a person; the alert judge fills it before it reports.
+        maintenance: [k] bool, windows during the machine's maintenance: no alarm, nothing learned; None: there are none.
         steps: (position of the window, what happened to the alert there), in order; the alert judge fills it too.
     """
 
@@ -98,6 +104,8 @@ class Judged:
     score: np.ndarray = field(init=False)
     peak: float = field(init=False)
     levels: np.ndarray = field(init=False)
+    level_reason: str = field(init=False, default="")
+    maintenance: np.ndarray | None = None
     steps: Sequence[tuple[int, str]] = ()
 
 
@@ -117,4 +125,13 @@ class Judge(Protocol):
 
     def see(self, judged: Judged) -> Iterable[Emission]:
         """Look at one machine's windows, change its memory, say what is to be published."""
+        ...
+
+
+@runtime_checkable
+class Commanded(Protocol):
+    """A judge that operators can tell something."""
+
+    def command(self, memory: RuleMemory, action: AlarmAction, time: int) -> list[AlertState]:
+        """What an operator said of the rule on one machine, from event time `time` (us) on; alerts that ended by it."""
         ...

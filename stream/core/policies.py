@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-ThresholdMethod: TypeAlias = Literal["fixed", "spot"]
+ThresholdMethod: TypeAlias = Literal["budget", "fixed", "spot", "dspot", "aci", "quantile", "ewma"]
 
 
 class WindowRules(Protocol):
@@ -25,15 +25,19 @@ class AlarmRules(Protocol):
     @property
     def method(self) -> ThresholdMethod: ...
     @property
-    def raise_level(self) -> float: ...
+    def false_alarms_per_day(self) -> float: ...
+    @property
+    def raise_level(self) -> float | None: ...
     @property
     def clear_ratio(self) -> float: ...
     @property
-    def min_duration(self) -> int: ...
+    def min_duration_s(self) -> float: ...
     @property
-    def clear_duration(self) -> int: ...
+    def clear_duration_s(self) -> float | None: ...
     @property
-    def false_alarms_per_day(self) -> float: ...
+    def cool_down_s(self) -> float: ...
+    @property
+    def reopen_s(self) -> float: ...
     @property
     def spot_tail(self) -> float: ...
 
@@ -55,22 +59,27 @@ class WindowPolicy:
 
 @dataclass(frozen=True)
 class AlarmPolicy:
-    """When a calibrated score becomes an alert; 1.0 is the bundle's alarm level.
+    """When a calibrated score becomes an alert; 1.0 is the bundle's alarm level. Durations are event time.
 
     Attributes:
         method: of the threshold, a name in `stream.core.thresholds.THRESHOLDS`.
-        raise_level: calibrated score that raises an alert (method fixed).
+        false_alarms_per_day: expected per machine: the sensitivity of every method.
+        raise_level: calibrated score that raises an alert (method fixed); None: the level for `false_alarms_per_day`.
         clear_ratio: an open alert clears below this share of the raise level.
-        min_duration, clear_duration: windows in a row, above the raise level before an alert opens, below the clear level
-            before it clears.
-        false_alarms_per_day: expected per machine (method spot).
-        spot_tail: share of normal scores that the tail is fitted on (method spot).
+        min_duration_s: how long the score must stay above the raise level before an alert opens; 0: one window opens it.
+        clear_duration_s: how long it must stay below the clear level before an alert clears; None: 30 intervals between
+            scored windows, an hour at most.
+        cool_down_s: after an alert has cleared no other opens for so long, unless it is far more severe; 0: none.
+        reopen_s: an alert that would open so soon after the last one cleared is the last one again; 0: always a new one.
+        spot_tail: share of normal scores that the tail is fitted on (methods spot and dspot).
     """
 
-    method: ThresholdMethod = "fixed"
-    raise_level: float = 1.0
+    method: ThresholdMethod = "budget"
+    false_alarms_per_day: float = 0.25
+    raise_level: float | None = None
     clear_ratio: float = 0.8
-    min_duration: int = 1
-    clear_duration: int = 10
-    false_alarms_per_day: float = 0.1
+    min_duration_s: float = 0.0
+    clear_duration_s: float | None = None
+    cool_down_s: float = 0.0
+    reopen_s: float = 0.0
     spot_tail: float = 0.02

@@ -37,6 +37,16 @@ class RuleSpec:
         """Scored windows per machine and day."""
         return 86_400.0 / (self.manifest.sampling_interval_s * self.stride)
 
+    @property
+    def calibrated_rate(self) -> float:
+        """False alarms per machine and day that the bundle's alarm level was chosen for."""
+        return self.manifest.calibration.false_alarms_per_day
+
+    @property
+    def identity(self) -> str:
+        """The bundle's id: calibrated scores of another bundle mean something else."""
+        return self.manifest.bundle_id
+
     def calibrate(self, raw: np.ndarray) -> np.ndarray:
         """Raw scores [n] to calibrated ones [n] float64: 1.0 is the alarm level, never below 0."""
         return calibrate(raw, self.manifest.calibration.center, self.manifest.calibration.alarm_level)

@@ -56,7 +56,8 @@ def fit_tail(excesses: np.ndarray) -> ParetoTail | None:
     grid = 1 / x[-1] + (1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))) / (3 * quartile)
     shapes = np.mean(np.log1p(-grid[:, None] * x), axis=1)
     log_likelihood = n * (np.log(-grid / shapes) - shapes - 1)
-    weights = 1 / np.sum(np.exp(log_likelihood[None, :] - log_likelihood[:, None]), axis=1)
+    with np.errstate(over="ignore"):  # beyond any float: a weight of 0
+        weights = 1 / np.sum(np.exp(log_likelihood[None, :] - log_likelihood[:, None]), axis=1)
     theta = float(np.sum(grid * weights) / np.sum(weights))
     shape = float(np.mean(np.log1p(-theta * x)))
     scale = -shape / theta

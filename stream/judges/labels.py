@@ -97,6 +97,8 @@ class LabelRequests:
         distances = np.abs(judged.score / level - 1)  # [k], as a share of the level
         stretches = judged.due.times // self._stretch_us
         near = distances <= self._margin
+        if judged.maintenance is not None:
+            near &= ~judged.maintenance
         if not near.any() and (waiting is None or waiting.stretch == stretches[0] == stretches[-1]):
             return []
         emissions: list[Emission] = []

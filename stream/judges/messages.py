@@ -53,6 +53,7 @@ class AlertMessages:
             quality=short(float(judged.due.quality[position])),
             channels=shares[: self.top],
             reason=ClearReason.RECOVERED if event == "cleared" else None,
+            level_reason=judged.level_reason,
         )
         opened = alert_output(alert)
         if event == "cleared":
@@ -77,6 +78,7 @@ class AlertMessages:
         score: np.ndarray,
         level: np.ndarray,
         quality: np.ndarray,
+        maintenance: np.ndarray | None = None,
     ) -> Output:
         """A ScoreBlock of k windows; all arrays [k]."""
         block = {
@@ -90,6 +92,8 @@ class AlertMessages:
             "threshold": np.ascontiguousarray(level, dtype=np.float32),
             "quality": np.ascontiguousarray(quality, dtype=np.float32),
         }
+        if maintenance is not None:
+            block["maintenance"] = maintenance
         value = orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)
         return Output(SCORES, machine.encode(), value, JSON_HEADERS)
 

@@ -22,6 +22,12 @@ ENVIRONMENT_PREFIX = "WHEELTAPPER_"
 # Variables of the same prefix that are not settings of the worker.
 OTHER_VARIABLES = {"WHEELTAPPER_DATA", "WHEELTAPPER_TEST_KAFKA"}
 
+# Settings of earlier versions, and what has taken their place.
+_REPLACED = {
+    "threshold.min_duration": "threshold.min_duration_s, in seconds instead of windows: 3 windows a minute apart are 180",
+    "threshold.clear_duration": "threshold.clear_duration_s, in seconds instead of windows: 10 windows a minute apart are 600",
+}
+
 
 def load_settings(config: Path | None = None, **overrides: Mapping[str, Any]) -> Settings:
     """Settings from the file, then the environment, then `overrides` (section -> key -> value; None is left out).
@@ -77,6 +83,8 @@ def _check_key(section: str, key: str, *, where: str) -> None:
             f"{where}: unknown section '{section}'{_nearest(section, _section_names())}; sections are {_section_names()}"
         )
     known = list(_section_model(section).model_fields)
+    if f"{section}.{key}" in _REPLACED:
+        raise InputError(f"{where}: setting '{section}.{key}' is gone; write {_REPLACED[f'{section}.{key}']}")
     if key and key not in known:
         raise InputError(f"{where}: unknown setting '{section}.{key}'{_nearest(key, known)}; [{section}] has {known}")
     if not key and where.startswith(ENVIRONMENT_PREFIX):

@@ -153,13 +153,21 @@ class ThresholdSettings(Section):
 
     method: ThresholdMethod = Field(
         default=AlarmPolicy.method,
-        description="fixed: raise_level as it stands; spot: extreme-value threshold, learned online per machine",
+        description="how the raise level of a machine comes about, see docs/operating.md. budget: alarms that open raise it, "
+        "time lets it sink; fixed: it stays; the others are learned from quiet scores, aci from alarms",
     )
-    raise_level: float = Field(
+    false_alarms_per_day: float = Field(
+        default=AlarmPolicy.false_alarms_per_day,
+        gt=0,
+        le=1e4,
+        description="expected false alarms per machine and day: the sensitivity, whatever the method",
+    )
+    raise_level: float | None = Field(
         default=AlarmPolicy.raise_level,
         gt=0,
         le=1e9,
-        description="calibrated score that raises an alert (method fixed)",
+        description="calibrated score that raises an alert (method fixed), or that the level starts from (the learned ones; not "
+        "budget and aci); none: the level for false_alarms_per_day",
     )
     clear_ratio: float = Field(
         default=AlarmPolicy.clear_ratio,
@@ -167,26 +175,34 @@ class ThresholdSettings(Section):
         le=1,
         description="an open alert clears below this share of the raise level",
     )
-    min_duration: int = Field(
-        default=AlarmPolicy.min_duration,
-        ge=1,
-        description="windows in a row above the raise level before an alert opens",
+    min_duration_s: float = Field(
+        default=AlarmPolicy.min_duration_s,
+        ge=0,
+        description="seconds above the raise level before an alert opens, where a window stands for the time up to the next; "
+        "0: one window opens it",
     )
-    clear_duration: int = Field(
-        default=AlarmPolicy.clear_duration,
-        ge=1,
-        description="windows in a row below the clear level before an alert clears",
+    clear_duration_s: float | None = Field(
+        default=AlarmPolicy.clear_duration_s,
+        ge=0,
+        description="seconds below the clear level before an alert clears; none: 30 intervals between scored windows, an hour "
+        "at most",
     )
-    false_alarms_per_day: float = Field(
-        default=AlarmPolicy.false_alarms_per_day,
-        gt=0,
-        description="expected false alarms per machine and day (method spot)",
+    cool_down_s: float = Field(
+        default=AlarmPolicy.cool_down_s,
+        ge=0,
+        description="after an alert has cleared no other opens for so long, unless its severity is higher by 20; 0: none",
+    )
+    reopen_s: float = Field(
+        default=AlarmPolicy.reopen_s,
+        ge=0,
+        description="an alert that would open so soon after the last one cleared is the last one again: same id, not counted "
+        "anew; 0: always a new one",
     )
     spot_tail: float = Field(
         default=AlarmPolicy.spot_tail,
         gt=0,
         lt=0.5,
-        description="share of normal scores that the tail is fitted on (method spot)",
+        description="share of normal scores that the tail is fitted on (methods spot and dspot)",
     )
 
 
@@ -203,6 +219,20 @@ class ControlSettings(Section):
     """Changes while the worker runs: bundles by the topic `models`, operators' commands by `alarm-commands`."""
 
     enabled: bool = Field(default=True, description="follow both topics; what a worker refuses is on `adaptations`")
+    read_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="a worker that starts waits so long for the end of both topics before it handles rows",
+    )
+    keep_previous_s: float = Field(
+        default=3_600.0,
+        ge=0,
+        description="a bundle that was replaced stays loaded so long, or until the next of its rule is: a rollback is then instant",
+    )
+    cache_folder: Path | None = Field(
+        default=None,
+        description="where bundles from s3:// are kept, by sha256; unset: wheeltapper/bundles in the user's cache folder",
+    )
 
 
 class DriftSettings(Section):
@@ -234,6 +264,46 @@ class DriftSettings(Section):
     )
 
 
+class AdaptationSettings(Section):
+    """How `wheeltapper adapt-worker` adapts the bundles of machines that have changed. Times are event time."""
+
+    min_recent_rows: int = Field(
+        default=1_000,
+        ge=50,
+        description="rows since the change, under no alert, before a bundle is adapted: at least so many",
+    )
+    min_recent_s: float = Field(default=86_400.0, ge=0, description="and so many seconds of them")
+    max_rows: int = Field(default=20_000, ge=100, description="the newest so many rows are used, and kept in memory")
+    budget_s: float = Field(default=480.0, gt=0, description="what training may take, over all steps of the ladder")
+    job_timeout_s: float = Field(default=1_200.0, gt=0, description="a job that takes longer is killed, and has failed")
+    job_memory_mb: int = Field(default=8_192, ge=256, description="address space of a job; one that needs more fails")
+    jobs: int = Field(
+        default=1, ge=1, le=64, description="jobs that run side by side, each with one thread, one a machine"
+    )
+    shadow_s: float = Field(
+        default=21_600.0, ge=0, description="a child bundle that passed the gate scores beside the old one for so long"
+    )
+    whole_route: bool = Field(
+        default=False,
+        description="a child takes its parent's place for all machines of its route, not for the drifted machine alone",
+    )
+    canary_share: float = Field(
+        default=0.2, gt=0, le=1, description="share of the route's machines that it serves first (whole_route)"
+    )
+    canary_s: float = Field(default=86_400.0, ge=0, description="for so long (whole_route)")
+    watch_s: float = Field(
+        default=259_200.0, gt=0, description="after take-over it goes back by itself where it does worse, for so long"
+    )
+    tolerance: float = Field(
+        default=2.0,
+        ge=1,
+        description="a bundle may open alerts at so many times threshold.false_alarms_per_day, beside chance",
+    )
+    confidence: float = Field(
+        default=0.95, gt=0.5, lt=1, description="a bundle goes back where chance alone would do better so often"
+    )
+
+
 class LabelSettings(Section):
     """Windows that a rule is unsure of, sent to `label-requests` for a person to judge."""
 
@@ -250,6 +320,19 @@ class LabelSettings(Section):
         le=1_440,
         description="at most so many requests per machine, bundle and day of event time; each is about the least certain "
         "window of its stretch (1 day / per_day) and is sent when that has ended",
+    )
+
+
+class MaintenanceSettings(Section):
+    """When machines are worked on: no alarms, and nothing is learned. `wheeltapper alarm maintenance` says it while a worker runs."""
+
+    calendar: Path | None = Field(
+        default=None,
+        description="iCalendar file (.ics) read at start; an event's LOCATION names machines or patterns, separated by commas; "
+        "an event without one is for all",
+    )
+    timezone: str = Field(
+        default="UTC", description="of events whose times name none, and of whole days, e.g. Europe/Berlin"
     )
 
 
@@ -322,7 +405,9 @@ class Settings(Section):
     scoring: ScoringSettings = ScoringSettings()
     control: ControlSettings = ControlSettings()
     drift: DriftSettings = DriftSettings()
+    adaptation: AdaptationSettings = AdaptationSettings()
     labels: LabelSettings = LabelSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
     no_data: NoDataSettings = NoDataSettings()
     state: StateSettings = StateSettings()
     worker: WorkerSettings = WorkerSettings()

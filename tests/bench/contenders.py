@@ -14,6 +14,7 @@ from workload import (
     CHANNEL_NAMES,
     CLEAR_DURATION,
     CLEAR_RATIO,
+    INTERVAL_US,
     RAISE_LEVEL,
     STRIDE,
     WINDOW,
@@ -36,8 +37,8 @@ sensors = "{topic}"
 method = "fixed"
 raise_level = {raise_level}
 clear_ratio = {clear_ratio}
-min_duration = 1
-clear_duration = {clear_duration}
+min_duration_s = 0
+clear_duration_s = {clear_duration_s}
 
 [scoring]
 device = "cpu"
@@ -127,7 +128,7 @@ def _worker(runner: str, publish_scores: bool = False) -> Callable[[Run], list[s
                 topic=run.topic,
                 raise_level=RAISE_LEVEL,
                 clear_ratio=CLEAR_RATIO,
-                clear_duration=CLEAR_DURATION,
+                clear_duration_s=CLEAR_DURATION * STRIDE * INTERVAL_US / 1e6,
                 publish_scores=str(publish_scores).lower(),
             )
         )

@@ -16,7 +16,7 @@ from wheeltapper.stream.settings import Settings, ThresholdSettings
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-SETTINGS = Settings(threshold=ThresholdSettings(clear_duration=3))
+SETTINGS = Settings(threshold=ThresholdSettings(clear_duration_s=180))
 # float32 sums of another order, as a share of the largest value.
 TOLERANCE = 1e-4
 

@@ -37,6 +37,12 @@ def test_a_line_says_when_how_bad_where_what_and_why() -> None:
     assert line == "2023-11-14T22:13:20Z   72  opened   pump-3  range-bands  score 1.444  flow 12.1 -> 3.4 m3/h (75 %)"
 
 
+def test_a_level_that_moved_says_why() -> None:
+    # given an alert of a machine whose level was raised by earlier ones: then the line ends with that
+    line = render(make_alert(level_reason="level x 2.0 after 3 alarms")).plain
+    assert line.endswith("flow 12.1 -> 3.4 m3/h (75 %)  [level x 2.0 after 3 alarms]")
+
+
 def test_channels_without_expected_or_actual_values_say_so() -> None:
     # given channels of a detector that expects nothing, and of a sensor that gave nothing
     channels = (

@@ -105,6 +105,7 @@ def write_bundle(
     seed: int = 0,
     torchscript: bool = True,
     notes: BundleNotes | None = None,
+    calibration: Calibration | None = None,
 ) -> Bundle:
     """Check, calibrate and write.
 
@@ -117,6 +118,7 @@ def write_bundle(
         seed: of the disturbances in the golden windows.
         torchscript: also write the TorchScript twin, where the detector has one and torch is installed.
         notes: what to say besides.
+        calibration: the alarm level, where it is known already; None: it is chosen from `scores`.
 
     Raises:
         InputError: the graph breaks its contract, the data does not fit it, or `out` cannot be written.
@@ -125,7 +127,7 @@ def write_bundle(
     notes = notes or BundleNotes()
     if scores.stride < 1:
         raise InputError(f"stride is {scores.stride}, expected at least 1 row")
-    calibration = alarm_level(scores, false_alarms_per_day)
+    calibration = calibration or alarm_level(scores, false_alarms_per_day)
     checked = _check(fitted, series, seed, torchscript)
     training_data = TrainingData(
         dataset=series.dataset, entity=series.entity, rows=len(series.train), sha256=rows_sha256(series.train)

@@ -29,10 +29,9 @@ from wheeltapper.models.fitted import FittedDetector, WindowScorer
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.bundle.manifest import Calibration
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.core.alert_life import alert_spans
+from wheeltapper.stream.core.alert_life import SpanRule, alert_spans
 from wheeltapper.stream.core.calibration import calibrate
 from wheeltapper.stream.core.imputation import carry_forward
-from wheeltapper.stream.core.policies import AlarmPolicy, AlarmRules
 from wheeltapper.stream.core.tail import fit_tail
 from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY
 from wheeltapper.stream.core.windows import windows_of
@@ -215,12 +214,13 @@ def cross_fit_scores(
 def alarm_level(
     scores: CalibrationScores,
     false_alarms_per_day: float = FALSE_ALARMS_PER_DAY,
-    policy: AlarmRules | None = None,
+    rule: SpanRule | None = None,
 ) -> Calibration:
     """Choose the alarm level; see the module's text.
 
     Args:
-        policy: how alarms open and clear: the durations and the clear ratio count; None: the worker's defaults.
+        rule: how alarms open and clear; None: one window opens, ten quiet ones clear. It stays the same whatever the worker's
+            settings: the alarm level is a unit of measure.
 
     Raises:
         InputError: no scores, scores that are not finite, or a rate that is not positive.
@@ -234,7 +234,7 @@ def alarm_level(
     if bad:
         raise InputError(f"{bad} of {len(values)} held-out scores are not finite numbers; check the graph and the data")
     center = float(np.median(values))
-    level, method = _level(scores, center, false_alarms_per_day, policy or AlarmPolicy())
+    level, method = _level(scores, center, false_alarms_per_day, rule or SpanRule())
     return Calibration(
         center=center,
         alarm_level=level,
@@ -251,12 +251,12 @@ def bounded_sample(count: int, at_most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, at_most).astype(np.int64))
 
 
-def _level(scores: CalibrationScores, center: float, rate: float, policy: AlarmRules) -> tuple[float, str]:
+def _level(scores: CalibrationScores, center: float, rate: float, rule: SpanRule) -> tuple[float, str]:
     top = float(scores.score.max())
     # Rounding alone must not pass for spread.
     if top - center <= 1e-9 * max(1.0, abs(center)):
         return center + NO_SPREAD_STEP, "no-spread"
-    peaks_at = partial(_peaks, scores.stretches(), center, policy)
+    peaks_at = partial(_peaks, scores.stretches(), center, rule)
     wanted = int(rate * scores.days)
     start, peaks = _tail_start(scores.score, center, max(wanted, TAIL_ALARMS), peaks_at)
     excesses = peaks - start
@@ -298,16 +298,16 @@ def _tail_start(
     return best_level, best_peaks
 
 
-def _peaks(stretches: Sequence[np.ndarray], center: float, policy: AlarmRules, level: float) -> np.ndarray:
+def _peaks(stretches: Sequence[np.ndarray], center: float, rule: SpanRule, level: float) -> np.ndarray:
     """Of every alarm that the raw level `level` would open, the highest level that would open it too.
 
     That is its largest score; where an alarm takes several windows in a row, the largest that so many in a row reach.
     """
-    in_a_row = policy.min_duration
+    in_a_row = rule.min_windows
     peaks: list[float] = []
     for stretch in stretches:
         # A score at the level is calibrated to 1 exactly, and raises.
-        spans = alert_spans(calibrate(stretch, center, level), policy, raise_level=1.0)
+        spans = alert_spans(calibrate(stretch, center, level), rule)
         if spans:
             lasting = stretch if in_a_row == 1 else windows_of(stretch, in_a_row).min(axis=1)
             peaks += [float(lasting[start : stop - in_a_row + 1].max()) for start, stop in spans]

@@ -45,8 +45,8 @@ from wheeltapper.training.judging.stream_run import StreamRun, run_as_stream
 class Report:
     """An evaluation. None stands for what the data does not define: without labels, or with nothing found.
 
-    `settings` holds what the alarms were raised under, as the worker's sections `windows` and `threshold` do. `floors`
-    holds, by floor, the threshold-free metrics under the same names.
+    `events_told` and `on_share`: see `AlarmMetrics`. `settings` holds what the alarms were raised under, as the worker's
+    sections `windows` and `threshold` do. `floors` holds, by floor, the threshold-free metrics under the same names.
     """
 
     bundle: str
@@ -77,6 +77,8 @@ class Report:
     affiliation_f1: float | None
     affiliation_f1_random_floor: float | None
     affiliation_f1_oracle_random_floor: float | None
+    events_told: float | None = None
+    on_share: float | None = None
     hit_rate_100: float | None = None
     hit_rate_150: float | None = None
     ndcg_100: float | None = None
@@ -153,6 +155,8 @@ def evaluate_bundle(
         affiliation_f1=affiliation_f1(labels, flags),
         affiliation_f1_random_floor=random_floor(affiliation_f1, labels, share),
         affiliation_f1_oracle_random_floor=oracle_random_floor(affiliation_f1, labels) if oracle_floors else None,
+        events_told=found.told,
+        on_share=found.on,
         **localization_metrics(truth, run.by_row(run.contribution)),
         settings={
             "windows": _chosen(windows, WindowPolicy) | {"stride": run.stride},

@@ -148,7 +148,7 @@ def run_as_stream(
         calibrated=calibrated,
         level=level,
         contribution=np.concatenate(recorder.contribution),
-        alarms=_alarms(recorder, scored_rows, calibrated >= alarms.clear_ratio * level, len(values), alarms),
+        alarms=_alarms(recorder, scored_rows, calibrated >= alarms.clear_ratio * level, len(values)),
         counters=counters,
     )
 
@@ -172,6 +172,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.windows = 0
         self.completed: list[np.ndarray] = []
+        self.times: list[np.ndarray] = []
         self.raw: list[np.ndarray] = []
         self.calibrated: list[np.ndarray] = []
         self.level: list[np.ndarray] = []
@@ -185,7 +186,10 @@ class _Recorder:
         window = self.windows + position
         if event == "opened":
             assert state.opened_at is not None
-            self.steps.append(_Step(window, state.opened_at))
+            if self.steps and self.steps[-1].opened_at == state.opened_at:
+                self.steps[-1].cleared = self.steps[-1].cleared_at = None  # the last alert goes on
+            else:
+                self.steps.append(_Step(window, state.opened_at))
         elif event == "cleared":
             self.steps[-1].cleared = window
             self.steps[-1].cleared_at = int(judged.due.times[position])
@@ -193,6 +197,7 @@ class _Recorder:
 
     def see(self, judged: Judged) -> Iterable[Emission]:
         self.completed.append(judged.due.offsets)
+        self.times.append(judged.due.times)
         self.raw.append(judged.raw)
         self.calibrated.append(judged.score)
         self.level.append(judged.levels)
@@ -201,9 +206,7 @@ class _Recorder:
         return ()
 
 
-def _alarms(
-    recorder: _Recorder, scored_rows: np.ndarray, loud: np.ndarray, rows: int, policy: AlarmRules
-) -> tuple[Alarm, ...]:
+def _alarms(recorder: _Recorder, scored_rows: np.ndarray, loud: np.ndarray, rows: int) -> tuple[Alarm, ...]:
     """
     Args:
         loud: [k] bool, windows at or above the clear level.
@@ -212,13 +215,13 @@ def _alarms(
     # The rows that a window's score counts for begin here; the last entry stands behind the last window.
     begins = np.append(scored_rows, rows)
     begins[0] = 0
+    times = np.concatenate(recorder.times)
     found = []
     for step in recorder.steps:
-        if step.cleared is not None:
-            behind = step.cleared - policy.clear_duration + 1
-        else:
-            behind = step.opened + int(np.flatnonzero(loud[step.opened :])[-1]) + 1
-        since = step.opened - policy.min_duration + 1
+        last = len(loud) if step.cleared is None else step.cleared
+        behind = step.opened + int(np.flatnonzero(loud[step.opened : last])[-1]) + 1
+        # A clock that was set back may give a time twice: the run before the opening is the later one.
+        since = int(np.flatnonzero(times[: step.opened + 1] == step.opened_at)[-1])
         on = AlarmRows(int(begins[since]), int(begins[step.opened]), int(begins[behind]))
         found.append(Alarm(on, step.opened_at, step.cleared_at))
     return tuple(found)

@@ -22,9 +22,8 @@ import torch
 from wheeltapper.models.rl_vae.config import RlVaeConfig
 from wheeltapper.models.rl_vae.graph import RlVaeGraph
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.core.alert_life import alert_spans
+from wheeltapper.stream.core.alert_life import SpanRule, alert_spans
 from wheeltapper.stream.core.imputation import carry_forward
-from wheeltapper.stream.core.policies import AlarmPolicy
 from wheeltapper.training.datasets.labels import runs
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.rl_vae.pool import LabelPool
@@ -240,7 +239,7 @@ def recall_at_alarms(
     for level in np.quantile(scores, 1 - np.geomspace(1 / len(scores), 0.5, _LEVELS)):
         if level <= center:
             break
-        spans = alert_spans((scores - center) / (level - center), AlarmPolicy())
+        spans = alert_spans((scores - center) / (level - center), SpanRule())
         found = alarm_metrics(labels, [AlarmRows(start, start, stop) for start, stop in spans], interval_s)
         if found.false_alarms_per_day > per_day:
             break

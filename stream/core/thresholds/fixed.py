@@ -1,4 +1,4 @@
-"""The raise level as it stands in the settings: nothing is learned."""
+"""The raise level as it stands in the settings: nothing is learned, only an operator moves it."""
 
 from __future__ import annotations
 
@@ -7,36 +7,55 @@ from typing import Any
 import numpy as np
 
 from wheeltapper.stream.core.policies import AlarmRules
+from wheeltapper.stream.core.thresholds.asked_level import policy_level
+from wheeltapper.stream.core.thresholds.contract import Calibrated, OperatorAction, first_loud
 
 
 class FixedThreshold:
-    """A `Threshold` whose level never moves."""
+    """A `Threshold` whose level stays. It remembers the level that an operator accepted; None where there is none."""
 
-    def __init__(self, policy: AlarmRules, calibration: np.ndarray, windows_per_day: float) -> None:
-        """Takes what every threshold is made from; needs the policy's raise level alone."""
-        self._level = policy.raise_level
+    def __init__(self, policy: AlarmRules, basis: Calibrated) -> None:
+        self._level = policy_level(policy, basis)
 
-    def new(self) -> None:
+    def new(self) -> float | None:
         return None
 
-    def adopt(self, memory: None) -> None:
-        return None
+    def adopt(self, memory: float | None) -> float | None:
+        return memory
 
-    def level(self, memory: None) -> float:
-        return self._level
+    def level(self, memory: float | None) -> float:
+        return self._level if memory is None else memory
 
-    def advance(self, memory: None, scores: np.ndarray, largest: float | None = None) -> np.ndarray:
+    def advance(
+        self, memory: float | None, scores: np.ndarray, times: np.ndarray, largest: float | None = None
+    ) -> np.ndarray:
         """See `Threshold.advance`."""
-        count = len(scores)
-        if count and (largest is None or largest >= self._level):
-            loud = scores >= self._level
-            first = int(loud.argmax())
-            if loud[first]:
-                count = first + 1
-        return np.full(count, self._level)
+        level = self._level if memory is None else memory
+        count = len(scores) if largest is not None and largest < level else first_loud(scores, level)
+        return np.full(count, level)
 
-    def dump(self, memory: None) -> Any:
-        return None
+    def hold(self, memory: float | None, score: float, time: int) -> float:
+        """See `Threshold.hold`."""
+        return self._level if memory is None else memory
 
-    def load(self, saved: Any) -> None:
-        return None
+    def opened(self, memory: float | None, time: int, again: bool = False) -> None:
+        """See `Threshold.opened`."""
+
+    def cleared(self, memory: float | None, time: int) -> None:
+        """See `Threshold.cleared`."""
+
+    def command(self, memory: float | None, action: OperatorAction, recent: float) -> float | None:
+        """See `Threshold.command`."""
+        if action == "accept":
+            return max(self._level, recent)
+        return None if action == "reset" else memory
+
+    def reason(self, memory: float | None) -> str:
+        """See `Threshold.reason`."""
+        return "" if memory is None else "accepted as normal"
+
+    def dump(self, memory: float | None) -> Any:
+        return memory
+
+    def load(self, saved: Any) -> float | None:
+        return None if saved is None else float(saved)

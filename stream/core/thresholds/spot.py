@@ -10,6 +10,9 @@ import numpy as np
 
 from wheeltapper.stream.core.policies import AlarmRules
 from wheeltapper.stream.core.tail import fit_tail
+from wheeltapper.stream.core.thresholds.asked_level import policy_level
+from wheeltapper.stream.core.thresholds.contract import Calibrated, OperatorAction
+from wheeltapper.stream.core.thresholds.learner import Learner
 
 # Excesses remembered per machine: enough for the tail, small in a snapshot.
 MAX_EXCESSES = 500
@@ -29,6 +32,7 @@ class SpotState:
         seen, above: scores learned from, and how many of them lay above `start`.
         excesses: the newest excesses over `start`.
         fitted_at: value of `above` at the last fit.
+        accepted: by what an operator's `accept` moved all of it.
     """
 
     start: float
@@ -38,24 +42,21 @@ class SpotState:
     above: int
     excesses: list[float] = field(default_factory=list)
     fitted_at: int = 0
+    accepted: float = 1.0
 
 
-class SpotThreshold:
+class SpotThreshold(Learner):
     """SPOT for one rule: starts from the bundle's calibration, then learns per machine."""
 
-    def __init__(self, policy: AlarmRules, calibration: np.ndarray, windows_per_day: float) -> None:
-        """
-        Args:
-            calibration: [n] calibrated scores of held-out normal windows, in time order.
-            windows_per_day: scored windows per machine and day.
-        """
-        probability = min(policy.false_alarms_per_day / windows_per_day, policy.spot_tail / 2)
-        self._fallback = policy.raise_level
-        start = float(np.quantile(calibration, 1 - policy.spot_tail)) if len(calibration) else policy.raise_level
+    def __init__(self, policy: AlarmRules, basis: Calibrated) -> None:
+        calibration = basis.calibration_scores
+        probability = min(policy.false_alarms_per_day / basis.windows_per_day, policy.spot_tail / 2)
+        self._fallback = policy_level(policy, basis)
+        start = float(np.quantile(calibration, 1 - policy.spot_tail)) if len(calibration) else self._fallback
         excesses = calibration[calibration > start] - start
         self._first = SpotState(
             start=start,
-            level=policy.raise_level,
+            level=self._fallback,
             probability=probability,
             seen=len(calibration),
             above=len(excesses),
@@ -69,7 +70,7 @@ class SpotThreshold:
     def adopt(self, memory: SpotState) -> SpotState:
         """See `Threshold.adopt`: another tail share or calibration makes the excesses useless; another rate moves the level."""
         first = self._first
-        if not math.isclose(memory.start, first.start):
+        if not math.isclose(memory.start, first.start * memory.accepted):
             return self.new()
         if memory.probability != first.probability:
             memory.probability = first.probability
@@ -79,7 +80,9 @@ class SpotThreshold:
     def level(self, memory: SpotState) -> float:
         return memory.level
 
-    def advance(self, memory: SpotState, scores: np.ndarray, largest: float | None = None) -> np.ndarray:
+    def advance(
+        self, memory: SpotState, scores: np.ndarray, times: np.ndarray, largest: float | None = None
+    ) -> np.ndarray:
         """See `Threshold.advance`."""
         count = len(scores)
         if largest is not None and largest <= memory.start and largest < memory.level:
@@ -99,17 +102,35 @@ class SpotThreshold:
             position = stop + 1
             if score >= memory.level:
                 return levels[:position]
-            self._learn_excess(memory, score)
+            self.learn(memory, score)
         return levels
 
-    def _learn_excess(self, memory: SpotState, score: float) -> None:
+    def learn(self, memory: SpotState, score: float) -> None:
+        """One score below the level."""
         memory.seen += 1
+        if score <= memory.start:
+            return
         memory.above += 1
         memory.excesses.append(score - memory.start)
         if len(memory.excesses) > MAX_EXCESSES:
             del memory.excesses[0]
         if memory.above - memory.fitted_at >= max(1, REFIT_GROWTH * len(memory.excesses)):
             self._refit(memory)
+
+    def command(self, memory: SpotState, action: OperatorAction, recent: float) -> SpotState:
+        """See `Threshold.command`: an accepted level stretches all that was learned."""
+        if action == "reset":
+            return self.new()
+        if action == "accept" and recent > memory.level:
+            factor = recent / memory.level
+            memory.accepted *= factor
+            memory.start, memory.level = memory.start * factor, recent
+            memory.excesses = [excess * factor for excess in memory.excesses]
+        return memory
+
+    def reason(self, memory: SpotState) -> str:
+        """See `Threshold.reason`."""
+        return "" if memory.accepted == 1 else f"accepted as normal: level x {memory.accepted:.2g}"
 
     def dump(self, memory: SpotState) -> Any:
         return asdict(memory)
@@ -135,7 +156,7 @@ class SpotThreshold:
             excesses = np.append(excesses, np.full(unseen, state.level - state.start + excesses.mean()))
         tail = fit_tail(excesses)
         if tail is None:
-            state.level = self._fallback
+            state.level = self._fallback * state.accepted
             return
         # Above `start` itself: where a detector often gives exactly that score (0, mostly), it is no reason for an alert.
         lowest = math.nextafter(state.start, math.inf)

@@ -161,7 +161,7 @@ def manifest_of(recipe: Recipe, files: dict[str, bytes]) -> Manifest:
         inputs=tuple(specs[:1]),
         outputs=tuple(specs[1:]),
         calibration=Calibration(
-            center=recipe.center, alarm_level=recipe.alarm_level, false_alarms_per_day=0.1, windows=500, method="gpd"
+            center=recipe.center, alarm_level=recipe.alarm_level, false_alarms_per_day=0.25, windows=500, method="gpd"
         ),
         training_data=TrainingData(dataset="made-up", entity="none", rows=10, sha256="0" * 64),
         created_at="2024-01-01T00:00:00Z",

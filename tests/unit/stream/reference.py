@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -37,6 +38,7 @@ class Reference:
     _last: int | None = None
     _late_run: int = 0
     _run: list[tuple[int, float]] = field(default_factory=list)
+    _quiet: list[int] = field(default_factory=list)
     _open: dict[str, float] | None = None
 
     def take(self, block: SensorBlock) -> Reference:
@@ -89,27 +91,37 @@ class Reference:
 
     def _judge(self, time: int, score: float) -> None:
         rule = self.settings.threshold
+        assert rule.raise_level is not None
         if self._open is None:
             if score < rule.raise_level:
                 self._run = []
                 return
             self._run.append((time, score))
-            if len(self._run) == rule.min_duration:
+            if self._lasts([at for at, _ in self._run], rule.min_duration_s):
                 peak = max(score for _, score in self._run)
-                self._open = {"at": self._run[0][0], "peak": peak, "told": _severity(peak), "quiet": 0}
+                self._open = {"at": self._run[0][0], "peak": peak, "told": _severity(peak)}
+                self._quiet = []
                 self._run = []
                 self._tell("opened", time)
             return
         alert = self._open
         alert["peak"] = max(alert["peak"], score)
-        alert["quiet"] = alert["quiet"] + 1 if score < rule.clear_ratio * rule.raise_level else 0
+        self._quiet = [*self._quiet, time] if score < rule.clear_ratio * rule.raise_level else []
         severity = _severity(alert["peak"])
-        if alert["quiet"] == rule.clear_duration:
+        assert rule.clear_duration_s is not None
+        if self._quiet and self._lasts(self._quiet, rule.clear_duration_s):
             self._tell("cleared", time)
             self._open = None
         elif severity - alert["told"] >= 10 or (severity == 100 and alert["told"] < 100):
             alert["told"] = severity
             self._tell("updated", time)
+
+    def _lasts(self, times: list[int], wanted_s: float) -> bool:
+        """Whether windows in a row at these times last so long: each for the time to the next, ten intervals at most."""
+        interval = self.recipe.interval_s * (self.settings.windows.stride or self.recipe.stride)
+        steps = [(after - before) / 1e6 for before, after in pairwise(times)]
+        lasted = interval + sum(min(max(step, 0.0), 10 * interval) for step in steps)
+        return lasted >= wanted_s - interval / 10
 
     def _tell(self, event: str, time: int) -> None:
         assert self._open is not None

@@ -191,7 +191,7 @@ def write_scalar_bundle(folder: Path) -> Path:
         stride=HOP,
         inputs=tuple(specs[:1]),
         outputs=tuple(specs[1:]),
-        calibration=Calibration(center=0.0, alarm_level=4.0, false_alarms_per_day=0.1, windows=100, method="gpd"),
+        calibration=Calibration(center=0.0, alarm_level=4.0, false_alarms_per_day=0.25, windows=100, method="gpd"),
         training_data=TrainingData(dataset="made-up", entity="none", rows=10, sha256="0" * 64),
         created_at="2024-01-01T00:00:00Z",
         files=sha256_of(files),

@@ -35,33 +35,35 @@ Step = tuple[int, str, int | None, float, int]
 
 
 def live(scores: list[float], **threshold: float) -> list[Step]:
-    """What happens at each window that something happens at: (window, event, opened at, peak, severity)."""
-    lifecycle = AlertLife(ThresholdSettings(**threshold))
+    """What happens at each window, one a minute, that something happens at: (window, event, opened at, peak, severity)."""
+    lifecycle = AlertLife(ThresholdSettings(**threshold), interval_s=60.0)
     state = AlertState()
     steps: list[Step] = []
     for window, score in enumerate(scores):
-        event = lifecycle.step(state, score, 100 + window, level=1.0)
+        time = START + window * MINUTE
+        event = lifecycle.step(state, score, time, level=1.0)
         if event is not None:
-            steps.append((window, event, state.opened_at, state.peak_score, severity_of(state.peak_score)))
+            opened = None if state.opened_at is None else (state.opened_at - START) // MINUTE
+            steps.append((window, event, opened, state.peak_score, severity_of(state.peak_score)))
             if event == "cleared":
-                lifecycle.end(state)
-                assert state == AlertState(above_since=state.above_since)
+                lifecycle.end(state, time)
+                assert state == AlertState(above_since=state.above_since, seen_at=time, last=state.last)
     return steps
 
 
 def test_an_alert_opens_at_the_level_and_clears_below_the_clear_level_for_a_while() -> None:
     # given scores that reach the level, fall below it but not below the clear level (0.8), then below that
     scores = [0.9, 1.0, 0.9, 0.8, 0.79, 0.79, 0.8, 0.7, 0.7, 0.7, 0.2]
-    # when three windows in a row below it clear an alert: then a window at the clear level starts the count anew
-    assert live(scores, clear_duration=3) == [(1, "opened", 101, 1.0, 50), (9, "cleared", 101, 1.0, 50)]
+    # when three minutes below it clear an alert: then a window at the clear level starts the count anew
+    assert live(scores, clear_duration_s=180) == [(1, "opened", 1, 1.0, 50), (9, "cleared", 1, 1.0, 50)]
 
 
 def test_an_alert_opens_after_its_minimum_duration_and_dates_from_the_first_window() -> None:
     # given two windows above the level, then three, the first of them the worst
     scores = [1.5, 1.5, 0.9, 4.0, 2.0, 1.1, 0.1, 0.1]
-    # when three in a row are needed: then the first run is none, and the second counts from its start, with its worst score
-    steps = live(scores, min_duration=3, clear_duration=2)
-    assert steps == [(5, "opened", 103, 4.0, 80), (7, "cleared", 103, 4.0, 80)]
+    # when three minutes are needed: then the first run is none, and the second counts from its start, with its worst score
+    steps = live(scores, min_duration_s=180, clear_duration_s=120)
+    assert steps == [(5, "opened", 3, 4.0, 80), (7, "cleared", 3, 4.0, 80)]
 
 
 def test_an_open_alert_speaks_again_when_severity_has_risen_by_ten() -> None:
@@ -76,33 +78,98 @@ def test_an_open_alert_speaks_again_when_severity_has_risen_by_ten() -> None:
         (7, "updated", 99),
         (8, "updated", 100),
     ]
-    assert {opened for _, _, opened, _, _ in steps} == {100}
+    assert {opened for _, _, opened, _, _ in steps} == {0}
 
 
 def test_an_alert_after_another_is_a_new_one() -> None:
     # given two faults with a quiet time between, and one that returns before it was cleared
     scores = [2.0, 0.1, 2.0, 0.1, 0.1, 3.0, 0.1, 0.1]
-    steps = live(scores, clear_duration=2)
+    steps = live(scores, clear_duration_s=120)
     assert [(window, event, opened) for window, event, opened, *_ in steps] == [
-        (0, "opened", 100),
-        (4, "cleared", 100),
-        (5, "opened", 105),
-        (7, "cleared", 105),
+        (0, "opened", 0),
+        (4, "cleared", 0),
+        (5, "opened", 5),
+        (7, "cleared", 5),
+    ]
+
+
+def test_a_machine_of_one_window_an_hour_clears_with_its_next_quiet_one() -> None:
+    # given windows an hour apart, a fault in one of them, and an alert that clears after half an hour
+    life, state = AlertLife(ThresholdSettings(clear_duration_s=1_800), interval_s=3_600.0), AlertState()
+    hours = START + 3_600_000_000 * np.arange(4)
+    # when they come: then the first quiet window clears it, as it stands for an hour
+    events = [life.step(state, score, time, 1.0) for score, time in zip([0.1, 2.0, 0.1], hours.tolist(), strict=False)]
+    assert events == [None, "opened", "cleared"]
+    # and without a setting no alert of such a machine waits longer than that either
+    life, state = AlertLife(ThresholdSettings(), interval_s=3_600.0), AlertState()
+    events = [life.step(state, score, time, 1.0) for score, time in zip([0.1, 2.0, 0.1], hours.tolist(), strict=False)]
+    assert events == [None, "opened", "cleared"]
+
+
+def test_a_gap_is_no_time_of_quiet() -> None:
+    # given windows a minute apart, an alert that clears after an hour, and a machine that is away for a day
+    life, state = AlertLife(ThresholdSettings(clear_duration_s=3_600), interval_s=60.0), AlertState()
+    minutes = [0, 1, 1_440, 1_441]
+    # when it comes back quiet: then the day counts for ten minutes, and the alert is still open
+    events = [
+        life.step(state, score, START + at * MINUTE, 1.0) for score, at in zip([2, 0.1, 0.1, 0.1], minutes, strict=True)
+    ]
+    assert events == ["opened", None, None, None]
+    assert state.quiet_us == 12 * MINUTE
+
+
+def test_a_clock_that_is_set_back_counts_as_no_time() -> None:
+    # given an open alert whose machine's clock is set back by a year: then quiet windows count from there, and it clears
+    life, state = AlertLife(ThresholdSettings(clear_duration_s=180), interval_s=60.0), AlertState()
+    year = 365 * 1_440
+    minutes = [year, year + 1, 1, 2, 3]
+    events = [
+        life.step(state, score, START + at * MINUTE, 1.0)
+        for score, at in zip([2, 0.1, 0.1, 0.1, 0.1], minutes, strict=True)
+    ]
+    assert events == ["opened", None, None, None, "cleared"]
+
+
+def test_in_the_cool_down_only_what_is_far_more_severe_opens() -> None:
+    # given an alert of severity 67 that clears after 2 minutes and a cool-down of 10
+    scores = [2.0, 0.1, 0.1, 2.5, 0.1, 3.0, 3.0] + [0.1] * 8
+    steps = live([*scores, 2.0], clear_duration_s=120, cool_down_s=600)
+    # then what is little worse opens nothing until the time is over
+    assert [(window, event) for window, event, *_ in steps] == [(0, "opened"), (2, "cleared"), (15, "opened")]
+    # but severity 87 does, at once
+    steps = live([2.0, 0.1, 0.1, 2.5, 0.1, 7.0], clear_duration_s=120, cool_down_s=600)
+    assert [(window, event) for window, event, *_ in steps] == [(0, "opened"), (2, "cleared"), (5, "opened")]
+    # and a run that outlasts the cool-down opens when it is over, and dates from its start
+    steps = live([2.0, 0.1, 0.1, *[2.5] * 12], clear_duration_s=120, cool_down_s=600)
+    assert steps[2][:3] == (12, "opened", 3)
+
+
+def test_an_alert_that_comes_back_soon_is_the_same_alert() -> None:
+    # given an alert that clears after 2 minutes, and is taken up again within 5
+    scores = [2.0, 0.1, 0.1, 0.1, 1.5, 0.1, 0.1, *[0.1] * 6, 1.5]
+    steps = live(scores, clear_duration_s=120, reopen_s=300)
+    # then it opens under its old time, with its old peak; what comes later is a new one
+    assert [(window, event, opened, peak) for window, event, opened, peak, _ in steps] == [
+        (0, "opened", 0, 2.0),
+        (2, "cleared", 0, 2.0),
+        (4, "opened", 0, 2.0),
+        (6, "cleared", 0, 2.0),
+        (13, "opened", 13, 1.5),
     ]
 
 
 @REPEATABLE
 @given(
     scores=st.lists(st.sampled_from([0.0, 0.5, 0.79, 0.8, 0.99, 1.0, 1.5, 3.0, 1e9]), max_size=60),
-    min_duration=st.integers(1, 4),
-    clear_duration=st.integers(1, 4),
+    opens=st.integers(1, 4),
+    clears=st.integers(1, 4),
     clear_ratio=st.sampled_from([0.5, 0.8, 1.0]),
 )
 def test_every_life_goes_opened_updated_cleared(
-    scores: list[float], min_duration: int, clear_duration: int, clear_ratio: float
+    scores: list[float], opens: int, clears: int, clear_ratio: float
 ) -> None:
     # given any scores, when they are watched
-    steps = live(scores, min_duration=min_duration, clear_duration=clear_duration, clear_ratio=clear_ratio)
+    steps = live(scores, min_duration_s=opens * 60, clear_duration_s=clears * 60, clear_ratio=clear_ratio)
     # then each alert is opened once, updated with rising severity, cleared once, before the next one opens
     severity, opened = -1, None
     seen: set[int | None] = set()
@@ -110,8 +177,8 @@ def test_every_life_goes_opened_updated_cleared(
         if event == "opened":
             assert opened is None
             assert opened_at not in seen
-            assert opened_at == 100 + window - min_duration + 1
-            assert min(scores[window - min_duration + 1 : window + 1]) >= 1.0
+            assert opened_at == window - opens + 1
+            assert min(scores[window - opens + 1 : window + 1]) >= 1.0
             opened, severity = opened_at, severe
             seen.add(opened)
         elif event == "updated":
@@ -120,10 +187,9 @@ def test_every_life_goes_opened_updated_cleared(
             severity = severe
         else:
             assert opened_at == opened
-            assert max(scores[window - clear_duration + 1 : window + 1]) < clear_ratio
+            assert max(scores[window - clears + 1 : window + 1]) < clear_ratio
             opened = None
-        since = (opened_at or 0) - 100
-        assert peak == max(scores[since : window + 1])
+        assert peak == max(scores[opened_at or 0 : window + 1])
 
 
 def test_severity_rises_with_the_score() -> None:
@@ -143,7 +209,7 @@ def test_ids_depend_on_machine_rule_bundle_and_opening_time_alone() -> None:
 
 def test_messages_are_what_the_schemas_say(open_routes: OpenRoutes) -> None:
     # given a machine with a fault
-    values = np.full((30, 3), 0.5)
+    values = np.full((50, 3), 0.5)
     values[10:14, 1] = 3.5
     outputs = feed(Pipeline(open_routes(), Settings()), [message_of(block_of("press-1", values))])
     # when its messages are read as a subscriber would
@@ -211,7 +277,7 @@ def learned(pipeline: Pipeline) -> dict[str, Any]:
 
 def test_a_learned_threshold_learns_nothing_of_an_alert(open_routes: OpenRoutes) -> None:
     # given a machine with a learned threshold, an hour of ordinary rows, and a fault of twenty rows that comes and goes
-    chosen = Settings(threshold=ThresholdSettings(method="spot", false_alarms_per_day=1, clear_duration=5))
+    chosen = Settings(threshold=ThresholdSettings(method="spot", false_alarms_per_day=1, clear_duration_s=300))
     routes = open_routes(Recipe(window=1), chosen)
     usual = np.random.default_rng(2).normal(0.5, 0.1, (100, 3)).astype(np.float32)
     fault = usual[:20].copy()
@@ -236,7 +302,9 @@ def test_a_learned_threshold_learns_nothing_of_an_alert(open_routes: OpenRoutes)
 
 def test_the_level_in_force_is_published(open_routes: OpenRoutes) -> None:
     # given a learned threshold, when ordinary rows move it: then each score comes with the level that it was held against
-    chosen = Settings(threshold=ThresholdSettings(method="spot", false_alarms_per_day=20, spot_tail=0.2))
+    chosen = Settings(
+        threshold=ThresholdSettings(method="spot", false_alarms_per_day=20, spot_tail=0.2, clear_duration_s=600)
+    )
     recipe = Recipe(window=1, alarm_level=0.2)
     values = np.random.default_rng(2).normal(0.5, 0.25, (300, 3))
     outputs = feed(Pipeline(open_routes(recipe, chosen), chosen), [message_of(block_of("press-1", values))])

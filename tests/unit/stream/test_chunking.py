@@ -45,10 +45,13 @@ BUNDLES = {
         Recipe(window=2, weighting="rising", detector="short", alarm_level=2.0),
     ),
 }
-SHORT_LIVED = {"clear_duration": 3}
+SHORT_LIVED = {"clear_duration_s": 180}
 THRESHOLDS = {
-    "fixed": ThresholdSettings(**SHORT_LIVED),
-    "patient": ThresholdSettings(min_duration=3, clear_duration=2, clear_ratio=0.5),
+    "fixed": ThresholdSettings(method="fixed", **SHORT_LIVED),
+    "patient": ThresholdSettings(
+        method="fixed", min_duration_s=180, clear_duration_s=120, clear_ratio=0.5, cool_down_s=300
+    ),
+    "budget": ThresholdSettings(false_alarms_per_day=100, reopen_s=240, **SHORT_LIVED),
     "spot": ThresholdSettings(method="spot", false_alarms_per_day=20, spot_tail=0.1, **SHORT_LIVED),
 }
 

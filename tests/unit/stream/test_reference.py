@@ -42,10 +42,11 @@ RECIPES = (
 
 thresholds = st.builds(
     ThresholdSettings,
+    method=st.just("fixed"),
     raise_level=st.sampled_from([0.5, 1.0, 2.0]),
     clear_ratio=st.sampled_from([0.3, 0.8, 1.0]),
-    min_duration=st.integers(1, 4),
-    clear_duration=st.integers(1, 4),
+    min_duration_s=st.sampled_from([0, 60, 100, 180, 240, 700]),
+    clear_duration_s=st.sampled_from([0, 60, 120, 200, 240, 1_500]),
 )
 windowing = st.builds(
     WindowSettings,

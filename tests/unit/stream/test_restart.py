@@ -120,6 +120,7 @@ small_messages = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5), st.int
 CHOICES = {
     "fixed": Settings(threshold=THRESHOLDS["fixed"]),
     "patient": Settings(threshold=THRESHOLDS["patient"]),
+    "budget": Settings(threshold=THRESHOLDS["budget"]),
     "spot": Settings(threshold=THRESHOLDS["spot"]),
 }
 
@@ -313,7 +314,8 @@ def test_a_changed_method_takes_effect_on_machines_with_snapshots(open_routes: O
     assert scores_of(broker.outputs)[("press-0", "distance", int(block.ts[29]))][0].threshold < 0.2
     # when it starts again with the fixed method
     broker.outputs.clear()
-    live(broker, routes, Settings(), [], transactional=False)
+    fixed = Settings(threshold=ThresholdSettings(method="fixed", raise_level=1.0))
+    live(broker, routes, fixed, [], transactional=False)
     # then the fixed level is in force at once
     assert {score.threshold for scores in scores_of(broker.outputs).values() for score in scores} == {1.0}
     # and an alert that was open then is judged by it

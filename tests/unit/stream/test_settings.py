@@ -99,7 +99,11 @@ def test_variables_of_other_parts_are_no_settings(monkeypatch: pytest.MonkeyPatc
         ("kafka = 'localhost:9092'", "'kafka' stands outside of a section"),
         ("[threshold]\nmethod = spot", "not a readable TOML file (Invalid value"),
         ("[threshold", "not a readable TOML file"),
-        ("[threshold]\nmethod = 'Spot'", "setting threshold.method: Input should be 'fixed' or 'spot', found 'Spot'"),
+        (
+            "[threshold]\nmethod = 'Spot'",
+            "setting threshold.method: Input should be 'budget', 'fixed', 'spot', 'dspot', 'aci', 'quantile' or 'ewma', found "
+            "'Spot'",
+        ),
         ("[threshold]\nraise_level = 'high'", "setting threshold.raise_level: "),
         ("[threshold]\nraise_level = 0", "setting threshold.raise_level: Input should be greater than 0, found 0"),
         (
@@ -108,7 +112,15 @@ def test_variables_of_other_parts_are_no_settings(monkeypatch: pytest.MonkeyPatc
         ),
         ("[threshold]\nfalse_alarms_per_day = nan", "setting threshold.false_alarms_per_day: "),
         ("[threshold]\nclear_ratio = 1.5", "setting threshold.clear_ratio: "),
-        ("[threshold]\nmin_duration = 1.5", "setting threshold.min_duration: "),
+        ("[threshold]\nmin_duration_s = -1", "setting threshold.min_duration_s: "),
+        (
+            "[threshold]\nmin_duration = 3",
+            "setting 'threshold.min_duration' is gone; write threshold.min_duration_s, in seconds instead of windows",
+        ),
+        (
+            "[threshold]\nclear_duration = 10",
+            "setting 'threshold.clear_duration' is gone; write threshold.clear_duration_s, in seconds instead of windows",
+        ),
         ("[windows]\nstride = 0", "setting windows.stride: "),
         ("[input]\ntime_unit = 'hours'", "setting input.time_unit: "),
         ("[input]\nrename = 'a'", "setting input.rename: "),

@@ -44,7 +44,7 @@ def test_a_snapshot_of_the_first_layout_brings_everything_back(open_routes: Open
     assert slots[THRESHOLD].seen == 596
     assert slots[QUESTION] is not None
     # and the alert that it left open clears under its id
-    calm = block_of("press-1", np.full((20, 3), 0.5), times=START + MINUTE * np.arange(100, 120))
+    calm = block_of("press-1", np.full((40, 3), 0.5), times=START + MINUTE * np.arange(100, 140))
     outputs = pipeline.handle([batch_of([message_of(calm)], first=1)], now=0.0)
     (cleared,) = parsed(outputs, "alerts")
     assert cleared["alert_id"] == alert_id("press-1", "distance", recipe.bundle_id, OPENED)

@@ -32,7 +32,7 @@ from tests.unit.stream.feeds import (
 )
 from tests.unit.stream.test_chunking import machine_rows
 from wheeltapper.stream.core.alert_judge import ALERT, THRESHOLD
-from wheeltapper.stream.core.alert_life import AlertState, alert_id
+from wheeltapper.stream.core.alert_life import AlertState, EndedAlert, alert_id
 from wheeltapper.stream.core.row_memory import RowMemory
 from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.machine import Machine
@@ -125,10 +125,19 @@ def contents(machine: Machine) -> dict[str, Any]:
         opened_at=st.none() | st.integers(-(10**15), 10**15),
         peak_score=st.floats(0, 1e9),
         severity=st.integers(0, 100),
-        above_run=st.integers(0, 50),
-        below_run=st.integers(0, 50),
+        above_us=st.integers(0, 10**15),
+        quiet_us=st.integers(0, 10**15),
         above_since=st.integers(-(10**15), 10**15),
+        seen_at=st.integers(-(10**15), 10**15),
         bundle=st.text(max_size=10),
+        last=st.none()
+        | st.builds(
+            EndedAlert,
+            opened_at=st.integers(-(10**15), 10**15),
+            cleared_at=st.integers(-(10**15), 10**15),
+            bundle=st.text(max_size=10),
+            peak_score=st.floats(0, 1e9),
+        ),
     ),
 )
 def test_a_snapshot_brings_back_everything(
@@ -409,7 +418,7 @@ def test_an_alert_goes_on_under_its_id_where_its_rule_serves_with_another_bundle
     partition.position = 1
     outputs, _ = partition.restore(records)
     assert outputs == []
-    calm = block_of("press-1", np.full((20, 3), 0.5), times=START + MINUTE * np.arange(4, 24))
+    calm = block_of("press-1", np.full((40, 3), 0.5), times=START + MINUTE * np.arange(4, 44))
     outputs = pipeline.handle([batch_of([message_of(calm)], first=1)], now=0.0)
     # then the alert that the old one opened is cleared under the id that it had
     (cleared,) = parsed(outputs, "alerts")

@@ -15,6 +15,9 @@ import numpy as np
 from wheeltapper.stream.core.alert_life import runs
 from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY
 
+# An alarm that opened no more rows before a segment tells of it.
+TOLD_ROWS = 30
+
 
 class AlarmRows(NamedTuple):
     """Rows of one alarm.
@@ -41,6 +44,9 @@ class AlarmMetrics:
             open alarm (0 where one was open already); None where nothing was found.
         alarms, false_alarms: alarms in all, and those that touch no labelled segment.
         false_alarms_per_day: false alarms by the days that the series lasts.
+        told: segments in which an alarm opened, or at most `TOLD_ROWS` rows before, by all segments: an alarm that has been on
+            for days finds a fault and tells nobody. None without events.
+        on: share of the rows outside of segments with an alarm on; None where there are no such rows.
     """
 
     events: int
@@ -50,6 +56,8 @@ class AlarmMetrics:
     alarms: int
     false_alarms: int
     false_alarms_per_day: float
+    told: float | None
+    on: float | None
 
 
 def alarm_metrics(labels: np.ndarray, alarms: Sequence[AlarmRows], sampling_interval_s: float) -> AlarmMetrics:
@@ -60,6 +68,11 @@ def alarm_metrics(labels: np.ndarray, alarms: Sequence[AlarmRows], sampling_inte
         opened = [alarm.opened for alarm in alarms if alarm.start < stop and alarm.stop > start]
         if opened:
             delays.append(max(0, min(opened) - start) * sampling_interval_s)
+    told = sum(1 for start, stop in segments if any(start - TOLD_ROWS <= alarm.opened < stop for alarm in alarms))
+    covered = np.zeros(len(labels), dtype=bool)
+    for alarm in alarms:
+        covered[alarm.start : alarm.stop] = True
+    normal = np.asarray(labels) == 0
     before = np.concatenate([[0], np.cumsum(labels != 0)])
     false_alarms = sum(1 for alarm in alarms if before[alarm.stop] == before[alarm.start])
     days = len(labels) * sampling_interval_s / SECONDS_PER_DAY
@@ -71,4 +84,6 @@ def alarm_metrics(labels: np.ndarray, alarms: Sequence[AlarmRows], sampling_inte
         alarms=len(alarms),
         false_alarms=false_alarms,
         false_alarms_per_day=false_alarms / days if days else 0.0,
+        told=told / len(segments) if segments else None,
+        on=float(covered[normal].mean()) if normal.any() else None,
     )

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wheeltapper.stream.core.policies import AlarmPolicy
+from wheeltapper.stream.core.thresholds import Basis
 from wheeltapper.stream.core.thresholds.spot import MAX_EXCESSES, SpotState, SpotThreshold
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
@@ -26,14 +27,22 @@ def spot(
     chosen = AlarmPolicy(
         method="spot", false_alarms_per_day=false_alarms_per_day, spot_tail=spot_tail, raise_level=raise_level
     )
-    return SpotThreshold(chosen, calibration, WINDOWS_PER_DAY)
+    return SpotThreshold(chosen, Basis(calibration, WINDOWS_PER_DAY, 0.25))
+
+
+def advance(
+    threshold: SpotThreshold, state: SpotState, scores: Iterable[float], largest: float | None = None
+) -> np.ndarray:
+    """`SpotThreshold.advance`, at any time: it does not ask for it."""
+    values = np.array(list(scores), dtype=np.float64)
+    return threshold.advance(state, values, np.arange(len(values)), largest)
 
 
 def learn(threshold: SpotThreshold, state: SpotState, scores: Iterable[float]) -> np.ndarray:
     """Take all scores in, those that reach the level as a machine in no alert does; the level at each of them."""
     values, levels, position = np.array(list(scores), dtype=np.float64), [np.empty(0)], 0
     while position < len(values):
-        levels.append(threshold.advance(state, values[position:]))
+        levels.append(advance(threshold, state, values[position:]))
         position += len(levels[-1])
     return np.concatenate(levels)
 
@@ -111,7 +120,7 @@ def test_scores_above_the_level_are_not_learned(scores: list[float]) -> None:
     state = threshold.new()
     for score in scores:
         before = replace(state, excesses=list(state.excesses))
-        threshold.advance(state, np.array([score]))
+        advance(threshold, state, [score])
         # then one that reaches the level changes nothing
         if score >= before.level:
             assert state == before
@@ -137,10 +146,10 @@ def test_ordinary_scores_count_alike_one_by_one_and_by_their_largest(scores: lis
         ordinary = quiet[position % len(quiet)] if quiet else 0
         # when one takes them one by one and the other is told the largest of them
         for _ in range(ordinary):
-            threshold.advance(one, np.array([one.start / 2]))
-        threshold.advance(other, np.full(ordinary, other.start / 2), other.start / 2)
-        threshold.advance(one, np.array([score]))
-        threshold.advance(other, np.array([score]))
+            advance(threshold, one, [one.start / 2])
+        advance(threshold, other, np.full(ordinary, other.start / 2), other.start / 2)
+        advance(threshold, one, [score])
+        advance(threshold, other, [score])
     # then both know the same
     assert one == other
 
@@ -177,7 +186,7 @@ def test_scores_that_are_mostly_the_same_raise_no_lasting_alarm() -> None:
     calibration = np.zeros(20_000)
     calibration[::1_000] = np.linspace(0.1, 0.9, 20)
     chosen = AlarmPolicy(method="spot", false_alarms_per_day=0.1)
-    threshold = SpotThreshold(chosen, calibration, windows_per_day=24.0)
+    threshold = SpotThreshold(chosen, Basis(calibration, 24.0, 0.1))
     state = threshold.new()
     assert state.start == 0
     # when it gives 0 again: then that is below the level

@@ -10,9 +10,8 @@ from wheeltapper.models.pca.fit import fit_pca
 from wheeltapper.models.pca.settings import PcaSettings
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.core.alert_life import alert_spans
+from wheeltapper.stream.core.alert_life import SpanRule, alert_spans
 from wheeltapper.stream.core.calibration import calibrate
-from wheeltapper.stream.core.policies import AlarmPolicy
 from wheeltapper.training.fitting.calibration import (
     CalibrationScores,
     alarm_level,
@@ -31,10 +30,10 @@ def as_scores(score: np.ndarray, interval_s: float = MINUTE) -> CalibrationScore
     return CalibrationScores(np.asarray(score, dtype=np.float64), times, interval_s, "made")
 
 
-def count_alarms(scores: CalibrationScores, center: float, level: float, policy: AlarmPolicy | None = None) -> int:
+def count_alarms(scores: CalibrationScores, center: float, level: float, rule: SpanRule | None = None) -> int:
     """Alarms that the stream would open at this raw level."""
     parts = (calibrate(stretch, center, level) for stretch in scores.stretches())
-    return sum(len(alert_spans(part, policy or AlarmPolicy())) for part in parts)
+    return sum(len(alert_spans(part, rule or SpanRule())) for part in parts)
 
 
 def smooth_noise(rows: int, seed: int) -> np.ndarray:
@@ -71,7 +70,7 @@ def test_alarms_that_must_last_longer_are_fewer_so_their_level_is_lower() -> Non
     for day in range(12):
         score[day * 1440 + 300 : day * 1440 + 360] = 10 + day / 10
     # when one alarm a day is asked for, from an alert rule that opens with one window, and from one that asks for three
-    lasting = AlarmPolicy(min_duration=3)
+    lasting = SpanRule(min_windows=3)
     at_once, later = alarm_level(as_scores(score), 1.0), alarm_level(as_scores(score), 1.0, lasting)
     # then the second rule's level lies at the disturbances, which its alarms are; at the first one's, it opens nothing
     assert later.alarm_level < 12 < 15 < at_once.alarm_level

@@ -150,12 +150,12 @@ def test_report_agrees_with_the_metrics_of_the_scores(bundle: Bundle, series: Se
 
 def test_the_settings_decide_what_is_an_alarm(bundle: Bundle, series: SensorSeries) -> None:
     # given faults of ten and of five rows
-    # when an alert takes seven windows in a row, then only the longer one is found, once the seventh has come
-    report = evaluate_bundle(bundle, series, alarms=AlarmPolicy(min_duration=7), floors=False)
+    # when an alert takes seven minutes in a row, then only the longer one is found, once the seventh has come
+    report = evaluate_bundle(bundle, series, alarms=AlarmPolicy(min_duration_s=420), floors=False)
     assert (report.events_found, report.alarms, report.detection_delay_s) == (1, 1, 6 * 60.0)
-    assert report.settings["threshold"]["min_duration"] == 7
+    assert report.settings["threshold"]["min_duration_s"] == 420
     # when the raise level is beyond any score, then nothing is, and no row is flagged
-    report = evaluate_bundle(bundle, series, alarms=AlarmPolicy(raise_level=1e6), floors=False)
+    report = evaluate_bundle(bundle, series, alarms=AlarmPolicy(method="fixed", raise_level=1e6), floors=False)
     assert (report.events_found, report.alarms, report.point_f1) == (0, 0, 0.0)
 
 
@@ -243,7 +243,10 @@ def test_command_prints_tables_and_writes_json_and_plot(
     # The data set and the entity are those of the bundle's training, unless said otherwise.
     assert main(words) == 0
     printed = capsys.readouterr().out
-    assert "stride 1; threshold fixed, 1 x the bundle's alarm level; opens after 1 window(s)" in printed
+    assert (
+        "stride 1; threshold budget, 0.25 a day; opens with one window, clears after 30 intervals, an hour at most,"
+        in printed
+    )
     for text in ("VUS-PR", "KMeansAD", "HitRate@100", "affiliation F1", "random, oracle", "false alarms per day"):
         assert text in printed
     written = json.loads((tmp_path / "out.json").read_text())

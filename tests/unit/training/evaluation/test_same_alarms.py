@@ -96,8 +96,13 @@ def assert_same_alarms(location: Path, series: SensorSeries, chosen: Settings) -
     # when the pipeline gets the rows as messages, as `backtest` and a replay send them
     outputs = list(run_offline(open_pipeline([f"*={location}"], chosen), replay_block(series)))
     events = [orjson.loads(output.value or b"") for output in outputs if output.topic == "alerts"]
-    opened = [(event["opened_at"], event["time"]) for event in events if event["event"] == "opened"]
-    cleared = [(event["opened_at"], event["time"]) for event in events if event["event"] == "cleared"]
+    opened, cleared = [], []
+    for event in events:
+        if event["event"] == "opened" and cleared and cleared[-1][0] == event["opened_at"]:
+            cleared.pop()  # the last alert goes on
+        elif event["event"] != "updated":
+            kind = opened if event["event"] == "opened" else cleared
+            kind.append((event["opened_at"], event["time"]))
     # and the evaluation runs over the same series
     run, alarms = told(open_bundle(location), series, chosen)
     # then the report counts the alerts that the pipeline opened
@@ -124,9 +129,17 @@ def settings_of(
     stride: int | None, durations: tuple[int, int], method: ThresholdMethod, *, gap: int = 0, restart_rows: int = 300
 ) -> Settings:
     opens, clears = durations
+    interval_s = 60.0 * (stride or 1)
     return Settings(
         windows=WindowSettings(stride=stride, max_gap_intervals=gap, clock_restart_rows=restart_rows),
-        threshold=ThresholdSettings(method=method, min_duration=opens, clear_duration=clears, false_alarms_per_day=20),
+        threshold=ThresholdSettings(
+            method=method,
+            min_duration_s=opens * interval_s,
+            clear_duration_s=clears * interval_s,
+            reopen_s=3 * interval_s if opens == 4 else 0,
+            cool_down_s=20 * interval_s if opens == 2 else 0,
+            false_alarms_per_day=20,
+        ),
         scoring=ScoringSettings(publish_scores=True),
     )
 
@@ -220,7 +233,7 @@ def test_without_options_the_stride_is_the_bundles_own(tmp_path: Path) -> None:
     assert "the stride is 1, the bundle's 8" in " ".join(other.warnings)
 
 
-@pytest.mark.parametrize("config", ["", "[windows]\nstride = 4\n[threshold]\nmethod = 'spot'\nmin_duration = 2\n"])
+@pytest.mark.parametrize("config", ["", "[windows]\nstride = 4\n[threshold]\nmethod = 'spot'\nmin_duration_s = 20\n"])
 def test_the_commands_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str) -> None:
     # given a bundle of the simulated station, and a worker's settings
     location = tmp_path / "bundle"
@@ -237,7 +250,7 @@ def test_the_commands_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     # then both tell the same alerts, and the report says under which settings
     assert report["alarms"] == sum(event["event"] == "opened" for event in events) > 0
     assert report["stride"] == report["settings"]["windows"]["stride"] == (4 if config else 8)
-    assert report["settings"]["threshold"]["method"] == ("spot" if config else "fixed")
+    assert report["settings"]["threshold"]["method"] == ("spot" if config else "budget")
 
 
 @pytest.mark.data

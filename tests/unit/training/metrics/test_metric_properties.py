@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_recall_curve
 
-from wheeltapper.stream.core.alert_life import alert_spans
-from wheeltapper.stream.core.policies import AlarmPolicy
+from wheeltapper.stream.core.alert_life import SpanRule, alert_spans
 from wheeltapper.training.judging.metrics.alarms import AlarmRows, alarm_metrics
 from wheeltapper.training.judging.metrics.localization import localization_metrics
 from wheeltapper.training.judging.metrics.ranking import auc_pr, auc_roc, vus_by_ranks
@@ -184,17 +183,17 @@ def test_ties_count_as_the_mean_over_every_order(drawn: tuple[np.ndarray, np.nda
 @given(drawn=labelled(least=40))
 def test_louder_scores_alarm_on_the_same_rows_and_more(drawn: tuple[np.ndarray, np.ndarray]) -> None:
     labels, scores = drawn
-    policy = AlarmPolicy(clear_duration=3)
+    rule = SpanRule(clear_windows=3)
 
     def on(values: np.ndarray) -> np.ndarray:
         rows = np.zeros(len(values), dtype=bool)
-        for start, stop in alert_spans(values, policy):
+        for start, stop in alert_spans(values, rule):
             rows[start:stop] = True
         return rows
 
     assert (on(scores / 6) <= on(scores / 5)).all()
     assert (on(scores / 6) >= (scores / 6 >= 1)).all()
-    alarms = [AlarmRows(start, start, stop) for start, stop in alert_spans(scores / 6, policy)]
+    alarms = [AlarmRows(start, start, stop) for start, stop in alert_spans(scores / 6, rule)]
     found = alarm_metrics(labels, alarms, 60.0)
     assert 0 <= found.found <= found.events
     assert 0 <= found.false_alarms <= found.alarms
