@@ -72,9 +72,7 @@ def switch_and_kill(rig: Rig, switches: int) -> None:
 def due(rig: Rig, plant: Plant) -> set[tuple[str, int]]:
     """(machine, time) of every score that the pipeline alone gives."""
     routes, settings = load_routes([str(rig.bundle)], Settings()), Settings()
-    outputs = [
-        output for block in plant.machines.values() for output in run_offline(Pipeline(routes, settings), block)
-    ]
+    outputs = [output for block in plant.machines.values() for output in run_offline(Pipeline(routes, settings), block)]
     blocks = [orjson.loads(output.value or b"") for output in outputs if output.topic == "scores"]
     return {(block["machine"], time_us) for block in blocks for time_us in block["time"]}
 
