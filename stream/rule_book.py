@@ -14,10 +14,12 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.alert_judge import AlertJudge
 from wheeltapper.stream.core.alert_life import AlertState, EventKind
 from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.core.drift import DriftWatch
 from wheeltapper.stream.core.judging import Judge, Judged
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.deployment import Deployment, InForce, shadow_slot
+from wheeltapper.stream.judges.drift import DriftMessages
 from wheeltapper.stream.judges.labels import LabelRequests
 from wheeltapper.stream.judges.messages import AlertMessages
 from wheeltapper.stream.judges.scores import ScoreTap
@@ -250,9 +252,28 @@ class RuleBook:
             judges = [AlertJudge(rule, settings.threshold, messages.alert, self._counters)]
             if settings.labels.enabled:
                 judges.append(LabelRequests(rule, messages, settings.labels, self._counters))
+            if settings.drift.enabled:
+                judges += self._drift_watch(rule)
         if settings.scoring.publish_scores:
             judges.append(ScoreTap(messages))
         return judges
+
+    def _drift_watch(self, rule: RuleSpec) -> list[Judge]:
+        """The judge of a rule's drift; none where its bundle says too little of its normal."""
+        watch = DriftWatch(rule, self._settings.drift, DriftMessages(rule), self._counters)
+        bundle, families = rule.manifest.bundle_id, watch.reference.families
+        for warning in watch.reference.warnings:
+            log.warning("drift is judged from little", bundle=bundle, reason=warning)
+        if watch.can_agree:
+            return [watch]
+        log.warning(
+            "drift is not judged: the bundle supports fewer families of evidence than must agree; train it on more history, "
+            "or lower drift.agreement",
+            bundle=bundle,
+            families=", ".join(families) or "none",
+            agreement=self._settings.drift.agreement,
+        )
+        return []
 
     @staticmethod
     def _key(deployment: Deployment) -> tuple[str, str, str]:

@@ -65,6 +65,11 @@ class Bundle:
         values = table["window"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return np.asarray(values, dtype=np.float32).reshape(-1, self.manifest.sample_shape[-1])
 
+    def reference_times(self) -> np.ndarray:
+        """[k] int64: event time (us) of the last row of each reference window."""
+        table = pq.read_table(pa.BufferReader(self.files[REFERENCE]), columns=["time"])
+        return np.asarray(table["time"].to_numpy(), dtype=np.int64)
+
     def open_graph(self, *, device: str = "auto", threads: int = 1) -> Graph:
         """The graph, checked against the manifest and the golden windows.
 

@@ -7,7 +7,7 @@ an emission: an output and the input offset that it came from, so that the pipel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -90,6 +90,7 @@ class Judged:
         levels: [k] float64, raise level in force at each window; the alert judge, who comes first, fills it.
         level_reason: why the raise level stands where it does, for a person; the alert judge fills it before it reports.
         maintenance: [k] bool, windows during the machine's maintenance: no alarm, nothing learned; None: there are none.
+        steps: (position of the window, what happened to the alert there), in order; the alert judge fills it too.
     """
 
     machine: str
@@ -105,6 +106,7 @@ class Judged:
     levels: np.ndarray = field(init=False)
     level_reason: str = field(init=False, default="")
     maintenance: np.ndarray | None = None
+    steps: Sequence[tuple[int, str]] = ()
 
 
 class Judge(Protocol):
