@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, compose, helper, numpy_helper
 
 # 17 is the oldest opset with everything the detectors here need, so that old runtimes on edge boxes load it.
 OPSET = 17
@@ -52,6 +52,31 @@ class GraphBuilder:
     def reshape(self, tensor: str, shape: tuple[int, ...]) -> str:
         """At most one -1, for the batch axis."""
         return self.node("Reshape", tensor, self.integers(shape))
+
+    def embed(self, model: bytes, prefix: str, window: str) -> dict[str, tuple[str, int | None]]:
+        """Take another model under the contract in as a part of this one.
+
+        Args:
+            model: .onnx bytes whose only input is `window`, of this builder's opset.
+            prefix: put before every name of it.
+            window: tensor that it takes.
+
+        Returns:
+            contract name -> (tensor, width) of its outputs, as `model_bytes` takes them.
+        """
+        part = compose.add_prefix(onnx.load_model_from_string(model), prefix).graph
+        own = f"{prefix}window"
+        for node in part.node:
+            node.input[:] = [window if name == own else name for name in node.input]
+            self._nodes.append(node)
+        self._constants.extend(part.initializer)
+        return {
+            output.name.removeprefix(prefix): (
+                output.name,
+                output.type.tensor_type.shape.dim[1].dim_value if len(output.type.tensor_type.shape.dim) > 1 else None,
+            )
+            for output in part.output
+        }
 
     def model_bytes(self, outputs: Mapping[str, tuple[str, int | None]], *, metadata: Mapping[str, str]) -> bytes:
         """The finished model.

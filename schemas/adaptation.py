@@ -45,8 +45,8 @@ class ActiveModel(Message):
 
     @property
     def key(self) -> str:
-        """Key on the topic: the last message of a key holds. A shadow stands beside the bundle that serves."""
-        return "/".join([self.route, self.rule, *(["shadow"] if self.mode == "shadow" else [])])
+        """Key on the topic: the last message of a key holds. A shadow or canary stands beside the bundle that serves."""
+        return "/".join([self.route, self.rule, *([self.mode] if self.mode in ("shadow", "canary") else [])])
 
 
 class DriftChannel(Message):

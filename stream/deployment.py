@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
@@ -56,6 +55,14 @@ class Deployment:
         """Which place among a machine's rules it takes: a shadow stands beside the rule that serves."""
         return shadow_slot(self.rule) if self.mode == "shadow" else self.rule
 
+    @property
+    def place(self) -> tuple[str, str, str, bool]:
+        """What a later deployment of the same place replaces: a canary, on its share of the machines, replaces nothing."""
+        return self.kind, self.machines, self.slot, self.mode == "canary"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
     def covers(self, machine: str) -> bool:
         """True where it holds for this machine."""
         if not fnmatchcase(machine, self.machines):
@@ -70,12 +77,10 @@ class InForce:
     since: int
     deployment: Deployment
 
-    def to_json(self) -> dict[str, Any]:
-        return {"since": self.since, **asdict(self.deployment)}
-
     @staticmethod
     def from_json(fields: dict[str, Any]) -> InForce:
-        """
+        """From the state record of a version that knew deployments alone.
+
         Raises:
             LookupError, TypeError, ValueError: it cannot be read.
         """
@@ -86,17 +91,3 @@ class InForce:
 def shadow_slot(rule: str) -> str:
     """Name among a machine's rules of the shadow beside `rule`."""
     return f"shadow:{rule}"
-
-
-def still_needed(log: Sequence[InForce], committable: int) -> list[InForce]:
-    """What a restart may need of deployments in the order in which they came.
-
-    It reads from `committable` on: of deployments of the same rule, machines and place that held before, the last is enough.
-    """
-    latest: dict[tuple[str, str, str], int] = {}
-    for index, entry in enumerate(log):
-        if entry.since <= committable:
-            deployment = entry.deployment
-            latest[deployment.kind, deployment.machines, deployment.slot] = index
-    keep = set(latest.values())
-    return [entry for index, entry in enumerate(log) if index in keep or entry.since > committable]

@@ -100,6 +100,16 @@ class WorkerStatus:
         for event in ("opened", "updated", "cleared"):
             alerts.add_metric([event], counts.alerts.get(event, 0))
         yield alerts
+        deployments = CounterMetricFamily(
+            "wheeltapper_deployments", "Deployments from the topic models.", labels=["result"]
+        )
+        for result in ("taken", "refused"):
+            deployments.add_metric([result], counts.deployments.get(result, 0))
+        yield deployments
+        commands = CounterMetricFamily("wheeltapper_alarm_commands", "Operators' commands.", labels=["action"])
+        for action, number in sorted(counts.alarm_commands.items()):
+            commands.add_metric([action], number)
+        yield commands
         yield GaugeMetricFamily(
             "wheeltapper_newest_row_timestamp_seconds",
             "Newest event time of any machine.",

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 import structlog
 
+from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import ClearReason
+from wheeltapper.stream.control.log import Change, ControlLog
 from wheeltapper.stream.core.alert_judge import ALERT
-from wheeltapper.stream.core.alert_life import AlertState
+from wheeltapper.stream.core.alert_life import AlertState, alert_id
+from wheeltapper.stream.core.calendar import Calendar, MaintenanceSpan, SpanSource
 from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
-from wheeltapper.stream.deployment import InForce, shadow_slot, still_needed
+from wheeltapper.stream.deployment import Deployment, InForce, shadow_slot
 from wheeltapper.stream.judges.messages import ended_alert
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
 from wheeltapper.stream.kinds.contract import Route
@@ -23,13 +27,12 @@ from wheeltapper.stream.records import Output
 from wheeltapper.stream.rule_book import MachineRules, RuleBook
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.state import (
-    DEPLOYMENTS,
+    CONTROL,
     PROGRESS,
     Snapshot,
     SnapshotError,
-    deployments_record,
+    control_record,
     machine_snapshot,
-    read_deployments,
     read_progress,
     read_snapshot,
 )
@@ -57,9 +60,18 @@ class PartitionState:
         published: output of all input below it had been published when the partition was taken over.
         progress_written: position in the last progress record.
         state_prefix: what the keys of its records in the `state` topic start with: group and input topic.
+        control: changes in force, and how far the control topics were applied.
+        calendar: when which machines are in maintenance.
     """
 
-    def __init__(self, key: PartitionKey, kind: str, settings: Settings, book: RuleBook) -> None:
+    def __init__(
+        self,
+        key: PartitionKey,
+        kind: str,
+        settings: Settings,
+        book: RuleBook,
+        maintenance: Sequence[SpanSource] = (),
+    ) -> None:
         self.key = key
         self.kind = kind
         self.position = 0
@@ -69,9 +81,8 @@ class PartitionState:
         self._settings = settings.state
         self._no_data = settings.no_data
         self._book = book
-        self._deployments: list[InForce] = []
-        self._in_force = 0
-        """How many of the deployments hold at `position`."""
+        self.control = ControlLog()
+        self.calendar = Calendar(maintenance)
         self._machines: dict[str, Machine] = {}
         self._heard: dict[str, float] = {}
         """Machine -> monotonic time (s) of its last message; in that order."""
@@ -109,50 +120,62 @@ class PartitionState:
         """Records of the `state` topic with their whole keys: group and input topic before the machine."""
         return [replace(record, key=self.state_prefix + (record.key or b"")) for record in records]
 
-    # -- rules that come and go -----------------------------------------------------------------------------------------
+    # -- changes while the worker runs ------------------------------------------------------------------------------------
 
     @property
-    def in_force(self) -> list[InForce]:
+    def in_force(self) -> tuple[InForce, ...]:
         """Deployments that hold at `position`, in the order in which they came."""
-        return self._deployments[: self._in_force]
+        return self.control.deployments(self.control.in_force)
 
     @property
-    def has_due_deployments(self) -> bool:
-        """True where `apply_deployments` has something to do."""
-        return self._in_force < len(self._deployments) and self._deployments[self._in_force].since <= self.position
+    def has_due_changes(self) -> bool:
+        """True where `apply_changes` has something to do."""
+        since = self.control.next_since
+        return since is not None and since <= self.position
 
     def next_boundary(self) -> int | None:
-        """The next offset behind `position` from which output is published, or a known deployment holds; None without one."""
-        ahead = [entry.since for entry in self._deployments[self._in_force :]]
-        return min((offset for offset in (self.published, *ahead) if offset > self.position), default=None)
+        """The next offset behind `position` from which output is published, or a known change holds; None without one."""
+        ahead = [since for since in (self.published, self.control.next_since) if since is not None]
+        return min((offset for offset in ahead if offset > self.position), default=None)
 
-    def deploy(self, entry: InForce) -> None:
-        """Note a deployment that holds from `position` on; `apply_deployments` puts it in force."""
-        self._deployments = [*still_needed(self._deployments, self.committable), entry]
-        self._in_force = len(self._deployments) - 1
+    def add_change(self, change: Change) -> None:
+        """Note a change that holds from here on; `apply_changes` puts it in force.
 
-    def apply_deployments(self, now: float) -> list[Output]:
+        While rows are read again whose output is out, it holds behind them: they were scored without it.
+        """
+        self.control.forget(self.committable)
+        self.control.add(change, max(self.position, self.published))
+
+    def apply_changes(self, now: float) -> list[Output]:
         """Put in force what is due at `position`; what has to be published of alerts that end by it.
 
         An open alert goes on under its id where a rule of the same name serves; where its rule is gone it ends here.
         """
-        count = sum(1 for entry in self._deployments if entry.since <= self.position)
-        if count == self._in_force:
-            return []
-        self._in_force = count
         outputs: list[Output] = []
-        for machine in self._machines.values():
-            ended = self._fit(machine)
-            if ended is None:
+        for entry in self.control.due(self.position):
+            self.control.in_force = entry.number
+            change = entry.change
+            if isinstance(change, AlarmCommand) and change.action == "maintenance":
+                self._add_maintenance(change)
                 continue
-            outputs += ended
-            self._mark(machine, now)
+            for machine in self._machines.values():
+                if machine.applied >= entry.number:
+                    continue  # its snapshot is newer than the change
+                ended = self._fit(machine) if isinstance(change, Deployment) else _command(machine, change)
+                if ended is not None:
+                    outputs += ended
+                    self._mark(machine, now)
         # A restart that reads these offsets again has published this before.
         return outputs if self.position >= self.published else []
 
-    def deployments_record(self) -> Output:
-        """What a restart has to know of deployments."""
-        return deployments_record(self._deployments, self.number)
+    def control_record(self) -> Output:
+        """What a restart has to know of changes; to be out before any output that comes of them."""
+        return control_record(self.control, self.number)
+
+    def _add_maintenance(self, command: AlarmCommand) -> None:
+        assert command.start is not None
+        assert command.until is not None
+        self.calendar.add(MaintenanceSpan(command.machine, command.start, command.until))
 
     def served(self) -> Iterator[RuleRuntime]:
         """The rules at work on the partition's machines; some more than once."""
@@ -160,7 +183,8 @@ class PartitionState:
 
     def _fit(self, machine: Machine) -> list[Output] | None:
         """Give a machine the rules that serve it now; outputs of alerts that end by it, None where nothing changed."""
-        wanted = self._book.rules_of(machine.name, machine.route, self.in_force)
+        upto = max(machine.applied, self.control.in_force)
+        wanted = self._book.rules_of(machine.name, machine.route, self.control.deployments(upto))
         before = machine.rules
         if before.keys() == wanted.runtimes.keys() and all(
             before[place].runtime is runtime and before[place].since == wanted.since.get(place)
@@ -216,6 +240,7 @@ class PartitionState:
         for name in due:
             machine = self._machines[name]
             heard_at = None if wall_us is None else wall_us - round((now - self._heard.get(name, now)) * 1e6)
+            machine.applied = max(machine.applied, self.control.in_force)
             outputs.append(machine_snapshot(machine, self.number, heard_at))
             machine.dirty_from = None
             machine.entries_since_snapshot = 0
@@ -272,11 +297,11 @@ class PartitionState:
         """
         # While rows are read again, progress is not written: it would fall behind what is already out.
         self.published = self.progress_written = read_progress(records.get(PROGRESS, b""))
-        self._restore_deployments(records.get(DEPLOYMENTS, b""))
+        self._restore_control(records.get(CONTROL, b""))
         outputs: list[Output] = []
         unused: list[bytes] = []
         for key, value in records.items():
-            if key in (PROGRESS, DEPLOYMENTS):
+            if key in (PROGRESS, CONTROL):
                 continue
             try:
                 snapshot = read_snapshot(value)
@@ -289,7 +314,8 @@ class PartitionState:
                     outputs += ends_of_machine(snapshot)
                     unused.append(key)
                     continue
-                wanted = self._book.rules_of(snapshot.machine, route, self.in_force)
+                applied = self._applied(snapshot)
+                wanted = self._book.rules_of(snapshot.machine, route, self.control.deployments(applied))
             except SnapshotError as error:
                 log.warning("snapshot cannot be used, the machine warms up again", key=key, error=str(error))
                 continue
@@ -299,6 +325,7 @@ class PartitionState:
                 log.warning("rows of a snapshot cannot be used, the machine warms up again", key=key, error=str(error))
                 machine = Machine(snapshot.machine, route, wanted.layout)
                 machine.offset = snapshot.offset
+            machine.applied = applied
             self._machines[machine.name] = machine
             age_s = 0.0 if wall_us is None or snapshot.heard_at is None else (wall_us - snapshot.heard_at) / 1e6
             self._heard[machine.name] = now - max(0.0, age_s)
@@ -312,25 +339,30 @@ class PartitionState:
         self._heard = dict(sorted(self._heard.items(), key=lambda entry: entry[1]))
         return outputs, unused
 
-    def _restore_deployments(self, value: bytes) -> None:
-        try:
-            entries = read_deployments(value)
-        except SnapshotError as error:
-            log.error("deployments cannot be read: the bundles given at start serve", error=str(error))
+    def _restore_control(self, value: bytes) -> None:
+        if not value:
             return
-        for entry in entries:
-            try:
-                self._book.prepare(entry.deployment)
-            except Exception as error:  # whatever is wrong with the bundle: the machine must go on being watched
-                log.error(
-                    "a bundle in force cannot be loaded: the rule that served before goes on",
-                    rule=entry.deployment.rule,
-                    bundle=entry.deployment.bundle,
-                    error=str(error),
-                )
-                continue
-            self._deployments.append(entry)
-        self._in_force = sum(1 for entry in self._deployments if entry.since <= self.position)
+        try:
+            self.control = ControlLog.from_bytes(value, self.position)
+        except (LookupError, TypeError, ValueError) as error:
+            log.error(
+                "changes in force cannot be read: the bundles given at start serve",
+                error=f"{type(error).__name__}: {error}",
+            )
+            return
+        for entry in self.control.deployments(self.control.number):
+            self._book.prepare_again(entry.deployment)
+        for command in self.control.maintenance():
+            self._add_maintenance(command)
+
+    def _applied(self, snapshot: Snapshot) -> int:
+        """Number of the last change that the machine has seen: its snapshot may be newer than the commit."""
+        applied = snapshot.applied
+        if applied is None:  # a version whose snapshots did not say so
+            behind = max(self.position, snapshot.offset + 1)
+            entries = self.control.entries
+            applied = next((entry.number - 1 for entry in entries if entry.since > behind), self.control.number)
+        return max(applied, self.control.in_force)
 
     def _restore_rules(self, machine: Machine, snapshot: Snapshot, wanted: MachineRules) -> list[Output]:
         """Give each rule its memory back; outputs of alerts whose rule does not serve any more."""
@@ -365,3 +397,46 @@ def _ends(machine: Machine, rules: Mapping[str, ServedRule], reason: ClearReason
                 ended_alert(machine.name, rule.name, manifest.detector, manifest.bundle_id, state, time, reason)
             )
     return ended
+
+
+def _command(machine: Machine, command: AlarmCommand) -> list[Output] | None:
+    """What an operator says, to the rules that are meant; ends of alerts that end by it, None where nobody was meant."""
+    time = machine.memory.last_time
+    if time is None or not fnmatchcase(machine.name, command.machine):
+        return None
+    meant = {
+        place: served
+        for place, served in machine.rules.items()
+        if command.rule in ("", served.runtime.rule.name) and _is_meant(machine, served, command.alert_id)
+    }
+    if not meant:
+        return None
+    outputs = []
+    for place, served in meant.items():
+        rule = served.runtime.rule
+        for ended in served.runtime.command(served.memory, command.action, time):
+            if place != shadow_slot(rule.name):
+                manifest = rule.manifest
+                outputs.append(
+                    ended_alert(
+                        machine.name,
+                        rule.name,
+                        manifest.detector,
+                        manifest.bundle_id,
+                        ended,
+                        time,
+                        ClearReason.ACCEPTED,
+                    )
+                )
+    return outputs
+
+
+def _is_meant(machine: Machine, served: ServedRule, ident: str) -> bool:
+    """False where a command names an alert and the rule has others: its open one, and the last where that is remembered."""
+    state: AlertState = served.memory.slots[ALERT]
+    name = served.runtime.rule.name
+    alerts = [] if state.last is None else [(state.last.bundle, state.last.opened_at)]
+    if state.opened_at is not None:
+        alerts.append((state.bundle, state.opened_at))
+    known = [alert_id(machine.name, name, bundle, opened) for bundle, opened in alerts]
+    return not ident or not known or ident in known

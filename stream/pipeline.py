@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.events import ClearReason
 from wheeltapper.schemas.topics import STATE
+from wheeltapper.stream.control.log import Change, ControlMessage
+from wheeltapper.stream.core.calendar import SpanSource
 from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.judging import Emission
-from wheeltapper.stream.deployment import Deployment, InForce
+from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
 from wheeltapper.stream.kinds.contract import Intake, MachineBlock, Routes
 from wheeltapper.stream.machine import Machine
@@ -28,11 +30,16 @@ from wheeltapper.stream.settings import Settings
 class Pipeline:
     """All machines of the partitions that this worker owns."""
 
-    def __init__(self, routes: Routes, settings: Settings) -> None:
+    def __init__(self, routes: Routes, settings: Settings, maintenance: Sequence[SpanSource] = ()) -> None:
+        """
+        Args:
+            maintenance: when which machines are in maintenance, beside what operators announce meanwhile.
+        """
         self.routes = routes
         self.settings = settings
         self.counters = Counters()
         self.partitions: dict[PartitionKey, PartitionState] = {}
+        self._maintenance = tuple(maintenance)
         self._book = RuleBook(routes, settings, self.counters)
         self._kinds = {settings.topics.full_name(kind.topic): kind for kind in routes.kinds.values()}
         self._intakes: dict[str, Intake] = {topic: kind.intake(routes, settings) for topic, kind in self._kinds.items()}
@@ -48,7 +55,7 @@ class Pipeline:
         state = self.partitions.get(key)
         if state is None:
             kind = self._kinds[topic].name
-            state = self.partitions[key] = PartitionState(key, kind, self.settings, self._book)
+            state = self.partitions[key] = PartitionState(key, kind, self.settings, self._book, self._maintenance)
         return state
 
     def handle(self, batches: Sequence[PartitionBatch], now: float) -> list[Output]:
@@ -65,9 +72,9 @@ class Pipeline:
             rest: PartitionBatch | None = received.since(partition.position)
             while rest:
                 partition.position = rest.offsets[0]
-                if partition.has_due_deployments:
+                if partition.has_due_changes:
                     self._judge(outputs)  # what came before, by the rules that were in force
-                    outputs += partition.apply_deployments(now)
+                    outputs += partition.apply_changes(now)
                 boundary = partition.next_boundary()
                 batch, rest = (rest, None) if boundary is None else rest.split(boundary)
                 self._take_in(partition, batch, now, outputs)
@@ -81,6 +88,7 @@ class Pipeline:
             now: monotonic time (s).
             is_at_end: whether a partition is known to have been read to its end; asked only where a machine is overdue.
         """
+        self._book.forget_idle(now)
         outputs: list[Output] = []
         silence, forget_s = self.settings.no_data, self.settings.state.forget_machine_after_s
         shortest_s = min(silence.at_least_s, forget_s) if silence.after_intervals else forget_s
@@ -99,40 +107,66 @@ class Pipeline:
                     outputs += self._find_silent(partition, machine, silent_s, now)
         return outputs
 
-    def prepare(self, deployment: Deployment) -> None:
+    def prepare(self, deployment: Deployment, bundle: Bundle | None = None) -> None:
         """Open, check and warm up a deployment's bundle, so that `command` does not have to; may be called from any thread.
 
+        Args:
+            bundle: the deployment's, where it has been opened already.
+
         Raises:
             InputError: the bundle is refused; nothing has changed.
         """
-        self._book.prepare(deployment)
+        self._book.prepare(deployment, bundle)
 
-    def command(self, deployment: Deployment, now: float) -> list[Output]:
-        """Put a deployment in force in every partition, from its position on; to be called between two batches.
+    def command(self, change: Change, now: float) -> list[Output]:
+        """Put a change in force in every partition, from its position on; to be called between two batches.
 
         Returns:
-            the records that a restart needs, to be delivered before any other output; then 'cleared' events of alerts whose
-            rule ends.
+            the records that a restart needs, to be delivered before any other output; then 'cleared' events of alerts that end
+            by it.
 
         Raises:
             InputError: the bundle is refused; nothing has changed.
         """
-        if not any(kind.name == deployment.kind for kind in self._kinds.values()):
-            raise InputError(
-                f"no bundle given at start takes {deployment.kind}: rule '{deployment.rule}' has no input topic"
-            )
-        self._book.prepare(deployment)
+        if isinstance(change, Deployment):
+            self._book.prepare(change)
+        return self.apply([ControlMessage("", 0, change)], now)
+
+    def apply(self, messages: Sequence[ControlMessage], now: float) -> list[Output]:
+        """Put changes in force whose bundles have been prepared, each in the partitions that have not met it yet.
+
+        While rows are read again whose output is out, a change holds behind them.
+
+        Args:
+            messages: in the order in which they came.
+
+        Returns:
+            as `command`.
+        """
         records: list[Output] = []
         events: list[Output] = []
         for partition in self.partitions.values():
-            if partition.kind != deployment.kind:
-                continue
-            partition.deploy(InForce(partition.position, deployment))
-            records += partition.addressed([partition.deployments_record()])
-            events += partition.apply_deployments(now)
-        used = [runtime for partition in self.partitions.values() for runtime in partition.served()]
-        in_force = [entry for partition in self.partitions.values() for entry in partition.in_force]
-        self._book.forget_unused(used, in_force)
+            met = False
+            for message in messages:
+                if message.topic:
+                    read = partition.control.read[message.topic]
+                    if read is None or message.offset < read:
+                        continue
+                    partition.control.read[message.topic] = message.offset + 1
+                met = True
+                if message.change is not None and getattr(message.change, "kind", partition.kind) == partition.kind:
+                    partition.add_change(message.change)
+            if met:
+                records += partition.addressed([partition.control_record()])
+                events += partition.apply_changes(now)
+        if records:
+            used = [runtime for partition in self.partitions.values() for runtime in partition.served()]
+            entries = [
+                entry
+                for partition in self.partitions.values()
+                for entry in partition.control.deployments(partition.control.number)
+            ]
+            self._book.forget_unused(used, entries, now)
         return [*records, *events]
 
     @property
@@ -161,6 +195,7 @@ class Pipeline:
                 return
             block = block.after(machine.offset)
             first = int(block.offsets[0])
+        calendar = partition.calendar
         for part in machine.memory.take(block, self.settings.windows, self.counters, machine.name):
             if machine.silent_since is not None:
                 outputs += partition.fresh([self._speaks_again(machine, int(part.offsets[0]), int(part.times[0]))])
@@ -168,7 +203,8 @@ class Pipeline:
                 runtime = served.runtime
                 due = machine.memory.due(part, runtime.rule, keep_rows=runtime.keeps_rows)
                 if due is not None:
-                    runtime.collect(machine.name, served.memory, due, partition)
+                    maintenance = None if calendar.is_empty else calendar.mask(machine.name, due.times)
+                    runtime.collect(machine.name, served.memory, due, partition, maintenance)
         partition.touch(machine, first, last, len(block.offsets), now)
 
     def _judge(self, outputs: list[Output]) -> None:

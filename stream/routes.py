@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import structlog
 
 from wheeltapper.schemas.bundle import Bundle, open_bundle
+from wheeltapper.schemas.bundle.remote import is_uri
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.kinds import KINDS
@@ -30,7 +31,7 @@ def load_routes(words: Sequence[str], settings: Settings) -> Routes:
     by_route: dict[tuple[str, str], list[Bundle]] = {}
     for word in words:
         pattern, location = split_route(word)
-        bundle = open_bundle(location)
+        bundle = open_bundle(location, cache=settings.control.cache_folder)
         by_route.setdefault((pattern, bundle.manifest.kind), []).append(bundle)
     # Patterns without wildcards are more specific than any other, '*' is the least.
     ordered = sorted(by_route, key=lambda route: (any(c in route[0] for c in "*?["), route[0] == "*", -len(route[0])))
@@ -38,9 +39,9 @@ def load_routes(words: Sequence[str], settings: Settings) -> Routes:
 
 
 def split_route(word: str) -> tuple[str, str]:
-    """`pump-*=bundles/pumps` -> ('pump-*', 'bundles/pumps'); an existing path stands alone, for every machine: '*'."""
+    """`pump-*=bundles/pumps` -> ('pump-*', 'bundles/pumps'); a URI or an existing path stands alone, for every machine: '*'."""
     pattern, equals, location = word.partition("=")
-    if not equals or os.path.exists(word):  # unlike Path.exists it takes names of any length
+    if not equals or is_uri(word) or os.path.exists(word):  # unlike Path.exists it takes names of any length
         return "*", word
     if not pattern or not location:
         raise InputError(f"--bundle '{word}': expected [MACHINE-PATTERN=]BUNDLE, e.g. 'pump-*=bundles/pumps'")

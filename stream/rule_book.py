@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import structlog
 
-from wheeltapper.schemas.bundle import open_bundle
+from wheeltapper.schemas.bundle import Bundle, open_bundle
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.alert_judge import AlertJudge
 from wheeltapper.stream.core.alert_life import AlertState, EventKind
 from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.core.drift import DriftWatch
 from wheeltapper.stream.core.judging import Judge, Judged
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.deployment import Deployment, InForce, shadow_slot
+from wheeltapper.stream.judges.drift import DriftMessages
 from wheeltapper.stream.judges.labels import LabelRequests
 from wheeltapper.stream.judges.messages import AlertMessages
 from wheeltapper.stream.judges.scores import ScoreTap
@@ -44,7 +47,11 @@ class MachineRules:
 
 
 class RuleBook:
-    """Finds and keeps the rules at work. Machines with the same rules share them: one batch for all."""
+    """Finds and keeps the rules at work. Machines with the same rules share them: one batch for all.
+
+    A bundle that was replaced stays loaded for `control.keep_previous_s`, until the next one of its rule is replaced: taking it
+    back costs nothing.
+    """
 
     def __init__(self, routes: Routes, settings: Settings, counters: Counters) -> None:
         self.routes = routes
@@ -52,6 +59,14 @@ class RuleBook:
         self._counters = counters
         self._opened: dict[tuple[str, str, str], RuleSpec] = {}
         """(rule, location, sha256) -> a deployment's rule, checked and warmed up."""
+        self._lock = threading.Lock()
+        """Of `_opened`, `_awaited` and `_idle`: bundles are prepared in another thread."""
+        self._awaited: set[tuple[str, str, str]] = set()
+        """Prepared for a deployment that is not in force yet."""
+        self._idle: dict[tuple[str, str, str], float] = {}
+        """Kept in case that they are taken back -> since when, monotonic time (s); in that order."""
+        self._unavailable: set[tuple[str, str, str]] = set()
+        """Told already that they are in force and cannot be loaded."""
         self._runtimes: dict[tuple[str, str, bool], RuleRuntime] = {}
         """(pattern of the route, id of the rule's object, shadow)"""
         self._known: dict[tuple[str, str, tuple[InForce, ...]], MachineRules] = {}
@@ -67,15 +82,55 @@ class RuleBook:
         """Time spent in onnxruntime so far, by rules that have ended too."""
         return self._ended_seconds + sum(runtime.scorer.seconds for runtime in self._runtimes.values())
 
-    def prepare(self, deployment: Deployment) -> None:
+    def prepare(self, deployment: Deployment, bundle: Bundle | None = None) -> None:
         """Open, check and warm up a deployment's bundle, so that `rules_of` finds it; may be called from any thread.
+
+        Args:
+            bundle: the deployment's, where it has been opened already.
 
         Raises:
             InputError: the bundle is refused, is not the one that was meant, or does not fit the machines' channels.
         """
-        if deployment.mode == "retired" or self._key(deployment) in self._opened:
+        if deployment.kind not in self.routes.kinds:
+            raise InputError(
+                f"no bundle given at start takes {deployment.kind}: rule '{deployment.rule}' has no input topic"
+            )
+        if deployment.mode == "retired":
             return
-        bundle = open_bundle(deployment.bundle)
+        key = self._key(deployment)
+        with self._lock:
+            self._idle.pop(key, None)
+            self._awaited.add(key)
+            if key in self._opened:
+                return
+        try:
+            rule = self._open(deployment, bundle)
+        except BaseException:
+            with self._lock:
+                self._awaited.discard(key)
+            raise
+        with self._lock:
+            self._opened[key] = rule
+
+    def prepare_again(self, deployment: Deployment) -> None:
+        """`prepare` for a deployment that was in force before a restart. Where it fails, the rule that served before goes on."""
+        try:
+            self.prepare(deployment)
+        except Exception as error:  # whatever is wrong with the bundle: the machine must go on being watched
+            if self._key(deployment) in self._unavailable:
+                return
+            self._unavailable.add(self._key(deployment))
+            log.error(
+                "a bundle in force cannot be loaded: the rule that served before goes on",
+                rule=deployment.rule,
+                bundle=deployment.bundle,
+                error=str(error),
+            )
+
+    def _open(self, deployment: Deployment, bundle: Bundle | None) -> RuleSpec:
+        control = self._settings.control
+        if bundle is None:
+            bundle = open_bundle(deployment.bundle, sha256=deployment.sha256, cache=control.cache_folder)
         if deployment.sha256 and bundle.manifest_sha256 != deployment.sha256:
             raise InputError(
                 f"{deployment.bundle}: its manifest has sha256 {bundle.manifest_sha256[:12]}.., the deployment of rule "
@@ -89,7 +144,7 @@ class RuleBook:
         for route in self.routes.of_kind(deployment.kind):
             if _may_meet(route.pattern, deployment.machines):
                 route.kind.layout(route.pattern, [*route.rules, rule])  # refuses what does not fit
-        self._opened[self._key(deployment)] = rule
+        return rule
 
     def rules_of(self, machine: str, route: Route, in_force: Sequence[InForce]) -> MachineRules:
         """What serves a machine of a route under the deployments in force, in the order in which they came."""
@@ -101,11 +156,12 @@ class RuleBook:
             known = self._known[key] = self._find(route, mine)
         return known
 
-    def forget_unused(self, used: Iterable[RuleRuntime], in_force: Iterable[InForce]) -> None:
+    def forget_unused(self, used: Iterable[RuleRuntime], in_force: Iterable[InForce], now: float = 0.0) -> None:
         """Let go of rules that serve no machine any more; those given at start stay, and bundles of deployments in force.
 
         Args:
-            in_force: of all partitions: a machine that comes later must find its bundle opened.
+            in_force: of all partitions, and what will be: a machine that comes later must find its bundle opened.
+            now: monotonic time (s): what was replaced stays loaded for a while.
         """
         kept = {id(runtime) for runtime in used}
         given = {id(rule) for rule in self.routes.rules}
@@ -119,7 +175,35 @@ class RuleBook:
         self._known.clear()
         rules = {id(runtime.rule) for runtime in self._runtimes.values()}
         needed = {self._key(entry.deployment) for entry in in_force}
-        self._opened = {key: rule for key, rule in self._opened.items() if id(rule) in rules or key in needed}
+        with self._lock:
+            self._awaited -= needed
+            for opened, rule in self._opened.items():
+                if id(rule) in rules or opened in needed or opened in self._awaited:
+                    self._idle.pop(opened, None)
+                else:
+                    self._idle.setdefault(opened, now)
+            newest = {key[0]: key for key in self._idle}
+            self._drop({key for key in self._idle if newest[key[0]] != key})
+        self.forget_idle(now)
+
+    def forget_idle(self, now: float) -> None:
+        """Let go of bundles that were replaced long ago; `now` is monotonic time (s)."""
+        if self._idle:
+            with self._lock:
+                self._drop(
+                    {key for key, since in self._idle.items() if now - since >= self._settings.control.keep_previous_s}
+                )
+
+    def _drop(self, keys: set[tuple[str, str, str]]) -> None:
+        for key in keys:
+            del self._idle[key]
+            self._opened.pop(key, None)
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Locations of deployed bundles that are in memory, those that were replaced among them."""
+        with self._lock:
+            return tuple(location for _, location, _ in self._opened)
 
     def _find(self, route: Route, in_force: Sequence[InForce]) -> MachineRules:
         rules: dict[str, tuple[RuleSpec, bool]] = {rule.name: (rule, False) for rule in route.rules}
@@ -134,8 +218,13 @@ class RuleBook:
             if deployment.mode != "shadow":  # what was tried beside the rule has taken its place, or another has
                 rules.pop(shadow_slot(deployment.rule), None)
                 since.pop(shadow_slot(deployment.rule), None)
-            self.prepare(deployment)
-            rules[place] = (self._opened[self._key(deployment)], deployment.mode == "shadow")
+            key = self._key(deployment)
+            if key not in self._opened and key not in self._unavailable:
+                self.prepare_again(deployment)
+            rule = self._opened.get(key)
+            if rule is None:
+                continue  # it could not be loaded again, which has been told
+            rules[place] = (rule, deployment.mode == "shadow")
             since[place] = entry.since
         layout = route.kind.layout(route.pattern, [rule for rule, _ in rules.values()]) if rules else route.layout
         runtimes = {place: self._runtime(route, rule, shadow) for place, (rule, shadow) in rules.items()}
@@ -158,9 +247,28 @@ class RuleBook:
             judges = [AlertJudge(rule, settings.threshold, messages.alert, self._counters)]
             if settings.labels.enabled:
                 judges.append(LabelRequests(rule, messages, settings.labels, self._counters))
+            if settings.drift.enabled:
+                judges += self._drift_watch(rule)
         if settings.scoring.publish_scores:
             judges.append(ScoreTap(messages))
         return judges
+
+    def _drift_watch(self, rule: RuleSpec) -> list[Judge]:
+        """The judge of a rule's drift; none where its bundle says too little of its normal."""
+        watch = DriftWatch(rule, self._settings.drift, DriftMessages(rule), self._counters)
+        bundle, families = rule.manifest.bundle_id, watch.reference.families
+        for warning in watch.reference.warnings:
+            log.warning("drift is judged from little", bundle=bundle, reason=warning)
+        if watch.can_agree:
+            return [watch]
+        log.warning(
+            "drift is not judged: the bundle supports fewer families of evidence than must agree; train it on more history, "
+            "or lower drift.agreement",
+            bundle=bundle,
+            families=", ".join(families) or "none",
+            agreement=self._settings.drift.agreement,
+        )
+        return []
 
     @staticmethod
     def _key(deployment: Deployment) -> tuple[str, str, str]:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 
 from wheeltapper.schemas.topics import ALERTS, STATE
-from wheeltapper.stream.deployment import Deployment
+from wheeltapper.stream.control.control import Control
+from wheeltapper.stream.control.log import Change
+from wheeltapper.stream.core.calendar import SpanSource
 from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.partition import PartitionKey, PartitionState, state_prefix
 from wheeltapper.stream.pipeline import Pipeline
@@ -28,13 +30,22 @@ class Shell:
     """
 
     def __init__(
-        self, routes: Routes, settings: Settings, publisher: Publisher, stop: Callable[[], bool] = lambda: False
+        self,
+        routes: Routes,
+        settings: Settings,
+        publisher: Publisher,
+        stop: Callable[[], bool] = lambda: False,
+        *,
+        maintenance: Sequence[SpanSource] = (),
     ) -> None:
         """
         Args:
             stop: asked while waiting for a broker.
+            maintenance: when which machines are in maintenance, beside what operators announce meanwhile.
         """
-        self.pipeline = Pipeline(routes, settings)
+        self.pipeline = Pipeline(routes, settings, maintenance)
+        self._stop = stop
+        self._control = Control(settings, self.pipeline) if settings.control.enabled else None
         self._group = settings.kafka.group
         self.publisher = publisher
         self._reader = StateReader(settings, stop)
@@ -44,6 +55,16 @@ class Shell:
         """Spent on handling and publishing so far."""
         self.assigned = False
         """True once the group has given this worker its part, be it empty."""
+
+    def follow_control(self) -> None:
+        """Follow deployments and operators' commands, unless settings say otherwise; `close` ends it."""
+        if self._control is not None:
+            self._control.start()
+
+    def close(self) -> None:
+        """End the thread and client that `follow_control` started."""
+        if self._control is not None:
+            self._control.close()
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -61,6 +82,8 @@ class Shell:
         committed: dict[PartitionKey, int | None] = {}
         for topic in self.topics:
             committed |= self._take_over(topic, [number for name, number in partitions if name == topic])
+        if self._control is not None and partitions:
+            self._apply(self._control.catch_up(time.monotonic(), self._stop))
         log.info(
             "partitions taken over",
             partitions=sorted(number for _, number in committed),
@@ -105,6 +128,7 @@ class Shell:
     def handle(self, batches: Sequence[PartitionBatch]) -> None:
         """Handle messages of assigned partitions and publish what comes of them."""
         started = time.monotonic()
+        self._apply_news(started)
         self._publish(self.pipeline.handle(batches, started))
         self.working_seconds += time.monotonic() - started
 
@@ -114,6 +138,7 @@ class Shell:
         Args:
             is_at_end: whether a partition is known to have been read to its end; asked only where a machine is overdue.
         """
+        self._apply_news(time.monotonic())
         outputs = self.pipeline.tick(time.monotonic(), is_at_end)
         if not outputs:
             return
@@ -125,15 +150,23 @@ class Shell:
             self.publisher.flush()
         self._publish(outputs)
 
-    def command(self, deployment: Deployment) -> None:
-        """Put a deployment in force between two batches; see `Pipeline.command`.
+    def command(self, change: Change) -> None:
+        """Put a change in force between two batches; see `Pipeline.command`.
 
         Raises:
             InputError: its bundle is refused; nothing has changed.
         """
-        outputs = self.pipeline.command(deployment, time.monotonic())
-        records = [output for output in outputs if output.topic == STATE]
-        self.publisher.publish(records)
+        self._apply(self.pipeline.command(change, time.monotonic()))
+
+    def _apply_news(self, now: float) -> None:
+        if self._control is not None and self.assigned:
+            self._apply(self._control.news(now))
+
+    def _apply(self, outputs: Sequence[Output]) -> None:
+        """Publish what comes of changes: first what a restart needs to know of them."""
+        if not outputs:
+            return
+        self.publisher.publish([output for output in outputs if output.topic == STATE])
         if not self.publisher.transactional:
             self.publisher.flush()  # no output may be out before a restart knows by which bundle it was made
         self._publish([output for output in outputs if output.topic != STATE])

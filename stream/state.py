@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from wheeltapper.schemas.topics import STATE
+from wheeltapper.stream.control.log import ControlLog
 from wheeltapper.stream.core.alert_judge import ALERT, THRESHOLD, AlertSlot
 from wheeltapper.stream.core.alert_life import AlertState
-from wheeltapper.stream.deployment import InForce
 from wheeltapper.stream.judges.labels import QUESTION
 from wheeltapper.stream.kinds.contract import Layout, Route
 from wheeltapper.stream.machine import Machine
@@ -32,8 +31,8 @@ HEAD = struct.Struct("<qI")
 PROGRESS = b"\x00progress"
 """In place of a machine: up to which input offset the partition's output has been published. A zero byte starts it, as
 no machine's id can."""
-DEPLOYMENTS = b"\x00deployments"
-"""In place of a machine: deployments in force and the input offsets from which they hold."""
+CONTROL = b"\x00deployments"
+"""In place of a machine: the partition's control log. Its key is that of versions that knew deployments alone."""
 
 
 class SnapshotError(Exception):
@@ -67,6 +66,7 @@ class Snapshot:
     Attributes:
         heard_at: wall clock (us) when it was last heard; None where that is not known.
         memory: header of the memory's dump, and body: the bytes behind it.
+        applied: number of the last change in the partition's control log that it has seen; None where that is not known.
     """
 
     machine: str
@@ -76,6 +76,7 @@ class Snapshot:
     rules: dict[str, SavedRule]
     memory: dict[str, Any]
     body: memoryview
+    applied: int | None = None
 
     def restore(self, route: Route, layout: Layout) -> Machine:
         """The machine without its rules.
@@ -107,6 +108,7 @@ def machine_snapshot(machine: Machine, partition: int, heard_at: int | None = No
         "machine": machine.name,
         "heard_at": heard_at,
         "silent_since": machine.silent_since,
+        "applied": machine.applied,
         "memory": memory,
         "rules": {
             place: {
@@ -137,23 +139,9 @@ def read_progress(value: bytes) -> int:
         return 0
 
 
-def deployments_record(entries: Iterable[InForce], partition: int) -> Output:
-    """Says which deployments hold from which input offsets on."""
-    return Output(STATE, DEPLOYMENTS, orjson.dumps([entry.to_json() for entry in entries]), partition=partition)
-
-
-def read_deployments(value: bytes) -> list[InForce]:
-    """The deployments of a record, in the order in which they came.
-
-    Raises:
-        SnapshotError: it cannot be read.
-    """
-    if not value:
-        return []
-    try:
-        return [InForce.from_json(fields) for fields in orjson.loads(value)]
-    except (orjson.JSONDecodeError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise SnapshotError(f"deployments in force: {type(error).__name__}: {error}") from error
+def control_record(control: ControlLog, partition: int) -> Output:
+    """Says which changes hold from which input offsets on."""
+    return Output(STATE, CONTROL, control.to_bytes(), partition=partition)
 
 
 def snapshot_offset(value: bytes) -> int:
@@ -175,11 +163,12 @@ def read_snapshot(value: bytes) -> Snapshot:
         return Snapshot(
             machine=_text(header["machine"]),
             offset=snapshot_offset(value),
-            heard_at=_micros(header.get("heard_at")),
-            silent_since=_micros(header.get("silent_since")),
+            heard_at=_number(header.get("heard_at")),
+            silent_since=_number(header.get("silent_since")),
             rules=_rules_of_layout_1(header["rules"]) if first else _rules(header["rules"]),
             memory=header if first else header["memory"],
             body=body,
+            applied=_number(header.get("applied")),
         )
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"{type(error).__name__}: {error}") from error
@@ -225,5 +214,5 @@ def _text(value: Any) -> str:
     return value
 
 
-def _micros(value: Any) -> int | None:
+def _number(value: Any) -> int | None:
     return None if value is None else int(value)

@@ -10,10 +10,11 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.control.log import writes_of
 from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.kafka_errors import refusal
 from wheeltapper.stream.settings import Settings
-from wheeltapper.stream.state import PROGRESS, read_progress, snapshot_offset
+from wheeltapper.stream.state import CONTROL, PROGRESS, read_progress, snapshot_offset
 from wheeltapper.stream.topic_end import ASK_TIMEOUT_S, messages_to_end, retry_until
 
 log = structlog.get_logger(__name__)
@@ -139,7 +140,7 @@ class StateReader:
         rest = key[len(prefix) :]
         if value is None:
             known.pop(rest, None)
-        elif rest not in known or rest == PROGRESS or snapshot_offset(value) >= snapshot_offset(known[rest]):
+        elif rest not in known or rest == PROGRESS or _age(rest, value) >= _age(rest, known[rest]):
             known[rest] = value
 
     def _judge(self, error: KafkaError, partition: int) -> None:
@@ -155,3 +156,8 @@ class StateReader:
             )
         if error.fatal() or refusal(KafkaException(error)):
             raise KafkaException(error)
+
+
+def _age(rest: bytes, value: bytes) -> int:
+    """Rises with every record of the same key, whoever wrote it."""
+    return writes_of(value) if rest == CONTROL else snapshot_offset(value)

@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.health import WorkerStatus, serve_health
 from wheeltapper.stream.kafka_client import client_config
+from wheeltapper.stream.maintenance import maintenance_sources
 from wheeltapper.stream.progress import Progress
 from wheeltapper.stream.publisher import Publisher
 from wheeltapper.stream.routes import Routes, load_routes
@@ -151,6 +152,7 @@ def _shell_opener(
             raise InputError("worker.transactions is 'on' but the broker has none; set it to 'auto' or 'off'")
         else:
             log.info("no transactions: output is at least once, repeated alerts keep their ids")
+    maintenance = maintenance_sources(settings.maintenance)
     largest = _largest_message(settings, settings.topics.full_name("dead-letters"))
     last: Publisher | None = None
 
@@ -171,7 +173,8 @@ def _shell_opener(
         except BaseException:
             publisher.abandon()
             raise
-        shell = Shell(routes, settings, publisher, stop)
+        shell = Shell(routes, settings, publisher, stop, maintenance=maintenance)
+        shell.follow_control()
         status.follow(shell)
         return shell
 

@@ -29,9 +29,14 @@ COMMANDS = {
     "compare": "run every detector on every entity of data sets and write tables, figures and a report",
     "reproduce": "reproduce the published table of a system and explain the differences",
     "backtest": "run the live pipeline over a test part without Kafka; alerts as JSON lines",
+    "what-if": "show the alarms that would have been under other threshold settings",
     "replay": "send an entity's test part to Kafka as live rows",
     "worker": "score machines from Kafka, raise alerts and localizations",
+    "adapt-worker": "adapt the bundles of machines that have changed, and take them into service",
     "alerts": "show alerts from Kafka",
+    "alarm": "tell the workers what an alarm was: accept, reset, confirm, reject, maintenance",
+    "models": "show and change which bundles serve which machines while workers run",
+    "adaptations": "show how bundles were adapted, and what became of them",
     "label": "label the windows that workers are uncertain about",
 }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.maintenance import maintenance_sources
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output, PartitionBatch
 from wheeltapper.stream.routes import load_routes
@@ -47,4 +48,4 @@ def run_offline(pipeline: Pipeline, block: SensorBlock) -> Iterator[Output]:
 
 def open_pipeline(bundles: list[str], settings: Settings) -> Pipeline:
     """A pipeline as a worker would open it."""
-    return Pipeline(load_routes(bundles, settings), settings)
+    return Pipeline(load_routes(bundles, settings), settings, maintenance_sources(settings.maintenance))

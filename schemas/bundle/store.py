@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.bundle.manifest import Manifest, read_manifest
+from wheeltapper.schemas.bundle.remote import forget, is_uri, local_path
 from wheeltapper.schemas.errors import InputError
 
 MANIFEST = "manifest.json"
@@ -64,6 +65,11 @@ class Bundle:
         values = table["window"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return np.asarray(values, dtype=np.float32).reshape(-1, self.manifest.sample_shape[-1])
 
+    def reference_times(self) -> np.ndarray:
+        """[k] int64: event time (us) of the last row of each reference window."""
+        table = pq.read_table(pa.BufferReader(self.files[REFERENCE]), columns=["time"])
+        return np.asarray(table["time"].to_numpy(), dtype=np.int64)
+
     def open_graph(self, *, device: str = "auto", threads: int = 1) -> Graph:
         """The graph, checked against the manifest and the golden windows.
 
@@ -96,13 +102,33 @@ class Bundle:
         return graph
 
 
-def open_bundle(location: str | Path) -> Bundle:
+def open_bundle(location: str | Path, *, sha256: str = "", cache: Path | None = None) -> Bundle:
     """Read and check a bundle.
+
+    Args:
+        location: path, file:// or s3:// (then the bundle's own location is that of the copy in the cache).
+        sha256: of its manifest.json, where it is known: a copy of s3:// that is in the cache is then taken without asking.
+        cache: folder for bundles from s3://; None: `remote.cache_folder`.
 
     Raises:
         InputError: not a bundle, a manifest that fails its schema, a missing file or a wrong hash.
     """
-    path = Path(location)
+    path = local_path(str(location), sha256=sha256, cache=cache)
+    try:
+        return _open(path)
+    except InputError:
+        # A copy that was damaged since.
+        if not is_uri(str(location)) or not forget(path, cache=cache):
+            raise
+    path = local_path(str(location), sha256=sha256, cache=cache)
+    try:
+        return _open(path)
+    except InputError as error:
+        forget(path, cache=cache)
+        raise InputError(f"{location}: {error}") from error
+
+
+def _open(path: Path) -> Bundle:
     try:
         if not path.exists():
             raise InputError(f"{path}: no such bundle; expected a folder or .zip written by 'wheeltapper train'")

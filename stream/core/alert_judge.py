@@ -194,6 +194,7 @@ class AlertJudge:
                 state.bundle = self._bundle_id
             self.threshold.opened(learned, time, again)
         count(self._counters.alerts, event)
+        judged.steps = (*judged.steps, (position, event))
         judged.level_reason = self.threshold.reason(learned)
         outputs = self._report(judged, position, state, event, judged.levels.item(position))
         offset = judged.due.offsets.item(position)

@@ -16,7 +16,10 @@ class Counters:
         clock_restarts, gaps: how often a machine's window started anew, and why.
         windows: scored. not_finite_scores: of them, those whose graph gave no finite number. alerts: events by kind.
         label_requests: windows that a person was asked about.
+        drifts: by event. drift_blocks: blocks by what became of them: judged, or why they gave no evidence; among the judged
+            ones those with stuck or missing channels.
         silent_machines: NO_DATA alerts opened. forgotten_machines: dropped after state.forget_machine_after_s.
+        deployments: from the topic `models`, by what became of them. alarm_commands: of operators, by action.
         newest_time: newest event time of any machine, microseconds UTC.
     """
 
@@ -31,8 +34,12 @@ class Counters:
     not_finite_scores: int = 0
     alerts: dict[str, int] = field(default_factory=dict)
     label_requests: int = 0
+    drifts: dict[str, int] = field(default_factory=dict)
+    drift_blocks: dict[str, int] = field(default_factory=dict)
     silent_machines: int = 0
     forgotten_machines: int = 0
+    deployments: dict[str, int] = field(default_factory=dict)
+    alarm_commands: dict[str, int] = field(default_factory=dict)
     newest_time: int = 0
 
     def __add__(self, other: Counters) -> Counters:

@@ -7,14 +7,18 @@ an emission: an output and the input offset that it came from, so that the pipel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from wheeltapper.stream.core.scoring import ScoredWindows
 from wheeltapper.stream.core.windows import SpannedRows
+
+if TYPE_CHECKING:
+    from wheeltapper.schemas.commands import AlarmAction
+    from wheeltapper.stream.core.alert_life import AlertState
 
 S = TypeVar("S")
 
@@ -86,6 +90,7 @@ class Judged:
         levels: [k] float64, raise level in force at each window; the alert judge, who comes first, fills it.
         level_reason: why the raise level stands where it does, for a person; the alert judge fills it before it reports.
         maintenance: [k] bool, windows during the machine's maintenance: no alarm, nothing learned; None: there are none.
+        steps: (position of the window, what happened to the alert there), in order; the alert judge fills it too.
     """
 
     machine: str
@@ -101,6 +106,7 @@ class Judged:
     levels: np.ndarray = field(init=False)
     level_reason: str = field(init=False, default="")
     maintenance: np.ndarray | None = None
+    steps: Sequence[tuple[int, str]] = ()
 
 
 class Judge(Protocol):
@@ -119,4 +125,13 @@ class Judge(Protocol):
 
     def see(self, judged: Judged) -> Iterable[Emission]:
         """Look at one machine's windows, change its memory, say what is to be published."""
+        ...
+
+
+@runtime_checkable
+class Commanded(Protocol):
+    """A judge that operators can tell something."""
+
+    def command(self, memory: RuleMemory, action: AlarmAction, time: int) -> list[AlertState]:
+        """What an operator said of the rule on one machine, from event time `time` (us) on; alerts that ended by it."""
         ...

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from wheeltapper.schemas.commands import AlarmAction
+from wheeltapper.stream.core.alert_life import AlertState
 from wheeltapper.stream.core.counters import Counters
-from wheeltapper.stream.core.judging import DueWindows, Emission, Judge, Judged, RuleMemory
+from wheeltapper.stream.core.judging import Commanded, DueWindows, Emission, Judge, Judged, RuleMemory
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.scoring import BatchScorer
 
@@ -65,11 +67,40 @@ class RuleRuntime:
         """True where windows wait to be judged."""
         return bool(self._collected)
 
-    def collect(self, machine: str, memory: RuleMemory, due: DueWindows, origin: Any = None) -> None:
-        """Add a machine's windows to the batch; they are copied at once."""
+    def command(self, memory: RuleMemory, action: AlarmAction, time: int) -> list[AlertState]:
+        """What an operator said of this rule on one machine, between two windows.
+
+        Args:
+            time: event time (us) from which it holds.
+
+        Returns:
+            alerts that ended by it, as they were when they ended; to publish their ends is the caller's.
+        """
+        return [
+            ended
+            for judge in self.judges
+            if isinstance(judge, Commanded)
+            for ended in judge.command(memory, action, time)
+        ]
+
+    def collect(
+        self,
+        machine: str,
+        memory: RuleMemory,
+        due: DueWindows,
+        origin: Any = None,
+        maintenance: np.ndarray | None = None,
+    ) -> None:
+        """Add a machine's windows to the batch; they are copied at once.
+
+        Args:
+            maintenance: [k] bool, windows in the machine's maintenance; None: there are none.
+        """
         self.scorer.add(due.samples)
         start = self._collected[-1].stop if self._collected else 0
-        self._collected.append(Judged(machine, memory, origin, due, start, start + len(due.times)))
+        judged = Judged(machine, memory, origin, due, start, start + len(due.times))
+        judged.maintenance = maintenance
+        self._collected.append(judged)
 
     def judge(self, counters: Counters) -> Iterator[tuple[Judged, list[Emission]]]:
         """Score what was collected and let every judge see it, machine by machine in the order of collecting."""

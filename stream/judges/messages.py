@@ -78,6 +78,7 @@ class AlertMessages:
         score: np.ndarray,
         level: np.ndarray,
         quality: np.ndarray,
+        maintenance: np.ndarray | None = None,
     ) -> Output:
         """A ScoreBlock of k windows; all arrays [k]."""
         block = {
@@ -91,6 +92,8 @@ class AlertMessages:
             "threshold": np.ascontiguousarray(level, dtype=np.float32),
             "quality": np.ascontiguousarray(quality, dtype=np.float32),
         }
+        if maintenance is not None:
+            block["maintenance"] = maintenance
         value = orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)
         return Output(SCORES, machine.encode(), value, JSON_HEADERS)
 

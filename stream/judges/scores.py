@@ -21,5 +21,7 @@ class ScoreTap:
     def see(self, judged: Judged) -> list[Emission]:
         """See `Judge.see`."""
         due = judged.due
-        message = self._messages.scores(judged.machine, due.times, judged.raw, judged.score, judged.levels, due.quality)
+        message = self._messages.scores(
+            judged.machine, due.times, judged.raw, judged.score, judged.levels, due.quality, judged.maintenance
+        )
         return [Emission(int(due.offsets[-1]), message)]

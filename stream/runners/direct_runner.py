@@ -103,9 +103,12 @@ class DirectRunner:
                 shell = self._open_shell()
                 self._session = session = _Session(self._settings, shell, self._progress)
                 session.run(self._should_stop, self._until_idle_s)
+                shell.close()
                 return
             except (KafkaException, PublishError, TimeoutError, _PartitionsLost, StallError) as error:
                 self._session = None
+                if shell is not None:
+                    shell.close()
                 if session is not None:
                     session.abandon()
                 elif shell is not None:

@@ -120,6 +120,7 @@ class FaustRunner:
                     await self._commit(everything=True)
         finally:
             starting.cancel()
+            self._shell.close()
             try:
                 await asyncio.wait_for(self.app.stop(), STOP_TIMEOUT_S)
             except TimeoutError:

@@ -3,11 +3,13 @@
 from wheeltapper.stream.settings.clients import confluent_config
 from wheeltapper.stream.settings.load import ENVIRONMENT_PREFIX, load_settings
 from wheeltapper.stream.settings.sections import (
+    AdaptationSettings,
     ControlSettings,
     DriftSettings,
     InputSettings,
     KafkaSettings,
     LabelSettings,
+    MaintenanceSettings,
     NoDataSettings,
     ScoringSettings,
     Section,
@@ -21,11 +23,13 @@ from wheeltapper.stream.settings.sections import (
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "AdaptationSettings",
     "ControlSettings",
     "DriftSettings",
     "InputSettings",
     "KafkaSettings",
     "LabelSettings",
+    "MaintenanceSettings",
     "NoDataSettings",
     "ScoringSettings",
     "Section",

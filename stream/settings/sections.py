@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model
 
 from wheeltapper.schemas.topics import DEFAULT_PREFIX, TOPICS, topic_name, topic_setting
+from wheeltapper.stream.core.drift.policy import DriftPolicy
 from wheeltapper.stream.core.policies import AlarmPolicy, ThresholdMethod, WindowPolicy
 
 
@@ -218,12 +219,89 @@ class ControlSettings(Section):
     """Changes while the worker runs: bundles by the topic `models`, operators' commands by `alarm-commands`."""
 
     enabled: bool = Field(default=True, description="follow both topics; what a worker refuses is on `adaptations`")
+    read_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="a worker that starts waits so long for the end of both topics before it handles rows",
+    )
+    keep_previous_s: float = Field(
+        default=3_600.0,
+        ge=0,
+        description="a bundle that was replaced stays loaded so long, or until the next of its rule is: a rollback is then instant",
+    )
+    cache_folder: Path | None = Field(
+        default=None,
+        description="where bundles from s3:// are kept, by sha256; unset: wheeltapper/bundles in the user's cache folder",
+    )
 
 
 class DriftSettings(Section):
     """Noticing that a machine's normal has changed; DriftEvents go to the topic `drift`."""
 
     enabled: bool = Field(default=True, description="look for drift")
+    false_drifts_per_month: float = Field(
+        default=DriftPolicy.false_drifts_per_month,
+        gt=0,
+        le=30,
+        description="expected false drifts per machine and month; sets the levels of the tests",
+    )
+    agreement: int = Field(
+        default=DriftPolicy.agreement,
+        ge=1,
+        le=3,
+        description="families of evidence (scores, inputs, embedding) that must speak at the same time",
+    )
+    min_dwell_s: float = Field(
+        default=DriftPolicy.min_dwell_s,
+        ge=0,
+        description="how long they must agree before a drift starts, and disagree before it ends; event time",
+    )
+    block_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="event time of a block; none: an hour, or 120 sampling intervals where that is longer, which is what "
+        "bundles know",
+    )
+
+
+class AdaptationSettings(Section):
+    """How `wheeltapper adapt-worker` adapts the bundles of machines that have changed. Times are event time."""
+
+    min_recent_rows: int = Field(
+        default=1_000,
+        ge=50,
+        description="rows since the change, under no alert, before a bundle is adapted: at least so many",
+    )
+    min_recent_s: float = Field(default=86_400.0, ge=0, description="and so many seconds of them")
+    max_rows: int = Field(default=20_000, ge=100, description="the newest so many rows are used, and kept in memory")
+    budget_s: float = Field(default=480.0, gt=0, description="what training may take, over all steps of the ladder")
+    job_timeout_s: float = Field(default=1_200.0, gt=0, description="a job that takes longer is killed, and has failed")
+    job_memory_mb: int = Field(default=8_192, ge=256, description="address space of a job; one that needs more fails")
+    jobs: int = Field(
+        default=1, ge=1, le=64, description="jobs that run side by side, each with one thread, one a machine"
+    )
+    shadow_s: float = Field(
+        default=21_600.0, ge=0, description="a child bundle that passed the gate scores beside the old one for so long"
+    )
+    whole_route: bool = Field(
+        default=False,
+        description="a child takes its parent's place for all machines of its route, not for the drifted machine alone",
+    )
+    canary_share: float = Field(
+        default=0.2, gt=0, le=1, description="share of the route's machines that it serves first (whole_route)"
+    )
+    canary_s: float = Field(default=86_400.0, ge=0, description="for so long (whole_route)")
+    watch_s: float = Field(
+        default=259_200.0, gt=0, description="after take-over it goes back by itself where it does worse, for so long"
+    )
+    tolerance: float = Field(
+        default=2.0,
+        ge=1,
+        description="a bundle may open alerts at so many times threshold.false_alarms_per_day, beside chance",
+    )
+    confidence: float = Field(
+        default=0.95, gt=0.5, lt=1, description="a bundle goes back where chance alone would do better so often"
+    )
 
 
 class LabelSettings(Section):
@@ -242,6 +320,19 @@ class LabelSettings(Section):
         le=1_440,
         description="at most so many requests per machine, bundle and day of event time; each is about the least certain "
         "window of its stretch (1 day / per_day) and is sent when that has ended",
+    )
+
+
+class MaintenanceSettings(Section):
+    """When machines are worked on: no alarms, and nothing is learned. `wheeltapper alarm maintenance` says it while a worker runs."""
+
+    calendar: Path | None = Field(
+        default=None,
+        description="iCalendar file (.ics) read at start; an event's LOCATION names machines or patterns, separated by commas; "
+        "an event without one is for all",
+    )
+    timezone: str = Field(
+        default="UTC", description="of events whose times name none, and of whole days, e.g. Europe/Berlin"
     )
 
 
@@ -314,7 +405,9 @@ class Settings(Section):
     scoring: ScoringSettings = ScoringSettings()
     control: ControlSettings = ControlSettings()
     drift: DriftSettings = DriftSettings()
+    adaptation: AdaptationSettings = AdaptationSettings()
     labels: LabelSettings = LabelSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
     no_data: NoDataSettings = NoDataSettings()
     state: StateSettings = StateSettings()
     worker: WorkerSettings = WorkerSettings()

@@ -107,6 +107,15 @@ def _shorter_window(facts: SeriesFacts) -> Mapping[str, str]:
 
 RULES: tuple[Rule, ...] = (
     Rule(
+        lambda facts: (
+            facts.kind == "water plant"
+            and facts.channels >= COUPLED_CHANNELS
+            and facts.train_rows >= _ROWS_OF_DEFAULT_WINDOW
+        ),
+        "log-mean",
+        "the mean of log scores of range bands, PCA error and KMeansAD was ahead of each of them in comparison",
+    ),
+    Rule(
         lambda facts: facts.kind in PLANTS and facts.channels >= COUPLED_CHANNELS,
         "pca",
         "in a plant the channels are coupled by physics, faults break the coupling and stay, and PCA error found most of them "
@@ -124,14 +133,15 @@ RULES: tuple[Rule, ...] = (
         _shorter_window,
     ),
     Rule(
+        lambda facts: facts.kind == "spacecraft telemetry",
+        "log-mean",
+        "one measured channel among commands: the mean of log scores of range bands, PCA error and KMeansAD was ahead of each of "
+        "them in comparison",
+    ),
+    Rule(
         lambda facts: facts.channels <= 1,
         "kmeans-ad",
         "a fault of a single channel is more often a strange shape than a value out of range, and KMeansAD compares shapes",
-    ),
-    Rule(
-        lambda facts: facts.kind == "spacecraft telemetry",
-        "kmeans-ad",
-        "one measured channel among commands: its faults are strange shapes, and KMeansAD was first or close to it there",
     ),
     Rule(
         lambda facts: facts.channels < FEW_CHANNELS and facts.kind != "servers",

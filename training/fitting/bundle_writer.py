@@ -32,6 +32,7 @@ from wheeltapper.schemas.bundle import (
     TrainingData,
     write_bundle_folder,
 )
+from wheeltapper.schemas.bundle.normal_blocks import DRIFT
 from wheeltapper.schemas.bundle.store import CALIBRATION, GOLDEN, MANIFEST, MODEL, REFERENCE, TORCHSCRIPT, sha256_of
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
@@ -43,6 +44,7 @@ from wheeltapper.training.fitting.bundle_parts import (
     reference_windows,
 )
 from wheeltapper.training.fitting.calibration import FALSE_ALARMS_PER_DAY, CalibrationScores, alarm_level
+from wheeltapper.training.fitting.drift_blocks import drift_blocks
 from wheeltapper.training.fitting.export_check import (
     check_graph,
     check_twin,
@@ -103,6 +105,7 @@ def write_bundle(
     seed: int = 0,
     torchscript: bool = True,
     notes: BundleNotes | None = None,
+    calibration: Calibration | None = None,
 ) -> Bundle:
     """Check, calibrate and write.
 
@@ -115,6 +118,7 @@ def write_bundle(
         seed: of the disturbances in the golden windows.
         torchscript: also write the TorchScript twin, where the detector has one and torch is installed.
         notes: what to say besides.
+        calibration: the alarm level, where it is known already; None: it is chosen from `scores`.
 
     Raises:
         InputError: the graph breaks its contract, the data does not fit it, or `out` cannot be written.
@@ -123,7 +127,7 @@ def write_bundle(
     notes = notes or BundleNotes()
     if scores.stride < 1:
         raise InputError(f"stride is {scores.stride}, expected at least 1 row")
-    calibration = alarm_level(scores, false_alarms_per_day)
+    calibration = calibration or alarm_level(scores, false_alarms_per_day)
     checked = _check(fitted, series, seed, torchscript)
     training_data = TrainingData(
         dataset=series.dataset, entity=series.entity, rows=len(series.train), sha256=rows_sha256(series.train)
@@ -138,6 +142,9 @@ def write_bundle(
         GOLDEN: npz_bytes({"window": checked.windows, **checked.outputs}),
         CALIBRATION: parquet_bytes(sample),
         REFERENCE: parquet_bytes(reference),
+        DRIFT: parquet_bytes(
+            drift_blocks(series.train, series.train_ts, series.sampling_interval_s, scores, calibration)
+        ),
     }
     if checked.twin is not None:
         files[TORCHSCRIPT] = checked.twin

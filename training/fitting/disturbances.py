@@ -5,7 +5,8 @@ Each disturbance reaches the window's last row, so that the label, which is that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -29,9 +30,7 @@ def disturbed_pool(
     labels = np.full(len(windows), NORMAL, dtype=np.int8)
     channels = np.flatnonzero(moving)
     for place, index in enumerate(range(1, len(windows), 2)):
-        # A fault shows in few channels more often than in many.
-        count = 1 + int(min(random.geometric(0.25), max(len(channels) // 2, 1)) - 1)
-        chosen = random.choice(channels, size=min(count, len(channels)), replace=False)
+        chosen = some_channels(channels, random)
         disturb = DISTURBANCES[place % len(DISTURBANCES)]
         windows[index][:, chosen] = disturb(windows[index][:, chosen], random)
         labels[index] = ANOMALOUS
@@ -87,4 +86,57 @@ def broken_correlation(part: np.ndarray, random: np.random.Generator) -> np.ndar
     return part
 
 
+def frequency(part: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A swing that was not there: of four to sixteen rows, or as slow as the window allows."""
+    start = _start(random, len(part))
+    rows = np.arange(len(part) - start)[:, None]
+    period = random.uniform(4, max(4.0, min(16.0, len(part) - start)))
+    part[start:] += _size(random, part.shape[1]) * np.sin(2 * np.pi * rows / period + random.uniform(0, 2 * np.pi))
+    return part
+
+
+def disturbed_copies(
+    windows: np.ndarray, moving: np.ndarray, random: np.random.Generator
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Every window once with each kind of fault.
+
+    Args:
+        windows: [m, W, C] z-scores.
+        moving: [C] bool, channels that vary; at least one.
+
+    Returns:
+        kind -> (windows [m, W, C], channels [m, C] bool: those that are disturbed).
+    """
+    channels = np.flatnonzero(moving)
+    found = {}
+    for kind, disturb in KINDS.items():
+        copies = windows.astype(np.float32, copy=True)
+        blamed = np.zeros((len(windows), windows.shape[2]), np.bool_)
+        for copy, mask in zip(copies, blamed, strict=True):
+            chosen = some_channels(channels, random)
+            copy[:, chosen] = disturb(copy[:, chosen], random)
+            mask[chosen] = True
+        found[kind] = copies, blamed
+    return found
+
+
+def some_channels(channels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Some of the channels: a fault shows in few channels more often than in many."""
+    count = 1 + int(min(random.geometric(0.25), max(len(channels) // 2, 1)) - 1)
+    return random.choice(channels, size=min(count, len(channels)), replace=False)
+
+
 DISTURBANCES: tuple[Disturbance, ...] = (spike, level_shift, drift, stuck, noise, broken_correlation)
+"""What networks are trained with; in the order that trained bundles were made with."""
+
+KINDS: Mapping[str, Disturbance] = MappingProxyType(
+    {
+        "spike": spike,
+        "level": level_shift,
+        "drift": drift,
+        "frequency": frequency,
+        "stuck": stuck,
+        "correlation": broken_correlation,
+    }
+)
+"""Kinds of faults that the gate of adaptation asks for."""

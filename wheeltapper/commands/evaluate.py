@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,14 @@ scores reach, which is shown next to them. docs/evaluation.md defines every numb
 examples:
   wheeltapper evaluate bundles/machine-1-2 --dataset smd --data ServerMachineDataset --entity machine-1-2
   wheeltapper evaluate bundles/machine-1-2 --config worker.toml
+  wheeltapper evaluate --gate bundles/old bundles/new --dataset smd --data ServerMachineDataset --entity machine-1-2
+
+With --gate: whether NEW may replace OLD, by the gate of adaptation (docs/adaptation.md): rows of the test part that no label calls
+anomalous are the recent normal rows, windows that end in a labelled row are known faults. Exit code 0: accepted, 3: rejected.
 """
+
+REJECTED = 3
+"""Exit code of --gate where the new bundle is rejected."""
 
 _RANKING = (("vus_pr", "VUS-PR"), ("auc_pr", "AUC-PR"), ("vus_roc", "VUS-ROC"), ("auc_roc", "AUC-ROC"))
 _LOCALIZATION = (
@@ -57,7 +64,13 @@ class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = _Formatter
-    parser.add_argument("bundle", metavar="BUNDLE", help="bundle folder or .zip")
+    parser.add_argument("bundle", metavar="BUNDLE", nargs="?", help="bundle folder or .zip")
+    parser.add_argument(
+        "--gate",
+        nargs=2,
+        metavar=("OLD", "NEW"),
+        help="judge whether bundle NEW may replace bundle OLD, instead of evaluating one",
+    )
     parser.add_argument(
         "--dataset", choices=DATASETS, help="kind of data set (default: what the bundle was trained on)"
     )
@@ -97,11 +110,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     settings = load_settings(arguments.config, **_overrides(arguments.stride))
     configure_logs(settings.worker)
-    bundle = open_bundle(arguments.bundle)
+    if (arguments.bundle is None) == (arguments.gate is None):
+        raise InputError("name one BUNDLE to evaluate, or two with --gate OLD NEW")
+    bundle = open_bundle(arguments.gate[0] if arguments.gate else arguments.bundle)
     trained = bundle.manifest.training_data
     dataset = arguments.dataset or trained.dataset
     entity = arguments.entity or (trained.entity if dataset == trained.dataset else None)
     series = in_bundle_order(bundle, load_series(dataset, arguments.data, entity))
+    if arguments.gate:
+        return _judge(
+            arguments, bundle, open_bundle(arguments.gate[1]), series, settings.threshold.false_alarms_per_day
+        )
     windows, alarms = settings.windows, settings.threshold
     run = run_bundle(bundle, series, windows=windows, alarms=alarms)
     report = evaluate_bundle(bundle, series, windows=windows, alarms=alarms, floors=not arguments.no_floors, run=run)
@@ -109,11 +128,31 @@ def run(arguments: argparse.Namespace) -> int:
     if not to_stdout:
         print_report(report)
     if arguments.json is not None:
-        _write_json(arguments.json, report, to_stdout=to_stdout)
+        _write_json(arguments.json, report.to_json(), to_stdout=to_stdout)
     if arguments.plot is not None:
         _plot(arguments.plot, bundle, series, run)
         print(f"plot: {arguments.plot}", file=sys.stderr if to_stdout else sys.stdout)
     return 0
+
+
+def _judge(
+    arguments: argparse.Namespace, old: Bundle, new: Bundle, series: SensorSeries, false_alarms_per_day: float
+) -> int:
+    """The gate's verdict on standard output."""
+    from wheeltapper.training.adaptation.series_gate import judge_on_series
+
+    verdict = judge_on_series(old, new, series, false_alarms_per_day)
+    to_stdout = str(arguments.json) == "-"
+    if not to_stdout:
+        word = "accepted" if verdict.accepted else "rejected"
+        print(
+            f"{word}{' with reserve' if verdict.with_reserve else ''}: {new.manifest.bundle_id} for {old.manifest.bundle_id}"
+        )
+        for reason in verdict.reasons:
+            print(f"  {reason}")
+    if arguments.json is not None:
+        _write_json(arguments.json, verdict.to_json(), to_stdout=to_stdout)
+    return 0 if verdict.accepted else REJECTED
 
 
 def _overrides(stride: int | None) -> dict[str, dict[str, int]]:
@@ -200,8 +239,8 @@ def _rule_of(report: Report) -> str:
     )
 
 
-def _write_json(path: Path, report: Report, *, to_stdout: bool) -> None:
-    text = json.dumps(report.to_json(), indent=2)
+def _write_json(path: Path, found: Mapping[str, Any], *, to_stdout: bool) -> None:
+    text = json.dumps(found, indent=2)
     if to_stdout:
         print(text)
         return

@@ -6,7 +6,7 @@ Everything that subscribes goes through it: `alerts`, `label`, the demo, trainin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -36,6 +36,7 @@ class TopicRecord:
         published_ms: when it was written, milliseconds since 1970 UTC (the record's timestamp).
         topic: its full name.
         partition, offset: where it lies in the topic.
+        key: the message's.
     """
 
     value: bytes
@@ -44,6 +45,7 @@ class TopicRecord:
     topic: str
     partition: int
     offset: int
+    key: bytes | None = None
 
     @property
     def where(self) -> str:
@@ -65,6 +67,7 @@ class Follower:
         since_ms: int | None = None,
         offsets: Mapping[int, int] | None = None,
         only_new: bool = False,
+        partitions: Collection[int] | None = None,
         keep: Callable[[bytes], bool] = lambda key: True,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -75,6 +78,7 @@ class Follower:
             offsets: partition -> offset of the first message wanted; other partitions begin where they begin. Where that
                 message is gone, the oldest that is left comes first.
             only_new: leave out all that is there.
+            partitions: read these alone; None: all.
             keep: by a message's key, whether it is wanted.
             tell: called with one line where no broker can be reached, at most once a minute: it waits for one.
 
@@ -105,7 +109,7 @@ class Follower:
             )
         )
         try:
-            self._partitions = self._existing_partitions()
+            self._partitions = self._existing_partitions(partitions)
             self._begin(offsets or {}, only_new=only_new)
         except BaseException:
             self.close()
@@ -118,6 +122,11 @@ class Follower:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """Numbers of the partitions that are read."""
+        return tuple(self._partitions)
 
     def close(self) -> None:
         """End the client."""
@@ -146,7 +155,7 @@ class Follower:
                     yield self._record(message)
             yield None
 
-    def _existing_partitions(self) -> list[int]:
+    def _existing_partitions(self, wanted: Collection[int] | None) -> list[int]:
         # Of all topics: asked for by name, a missing one would be created by brokers that do so. Asked by the client that
         # reads: otherwise it would look for the leaders 0.5 s later.
         found = self._ask(lambda: self._consumer.list_topics(timeout=ASK_TIMEOUT_S).topics.get(self._topic))
@@ -155,15 +164,18 @@ class Follower:
                 f"topic {self._topic} does not exist at {self._brokers}, or the user may not see it; "
                 "'wheeltapper topics create' makes it, --prefix or --config name another"
             )
-        return sorted(found.partitions)
+        self._check_known(set(wanted or ()) - set(found.partitions), len(found.partitions))
+        return sorted(found.partitions if wanted is None else wanted)
 
-    def _begin(self, starts: Mapping[int, int], *, only_new: bool) -> None:
-        unknown = sorted(set(starts) - set(self._partitions))
+    def _check_known(self, unknown: set[int], count: int) -> None:
         if unknown:
             raise InputError(
-                f"topic {self._topic} has no partition {unknown[0]}: it has {len(self._partitions)}; were the offsets taken "
-                "before it was made anew?"
+                f"topic {self._topic} has no partition {min(unknown)}: it has {count}; were the offsets taken before it was made "
+                "anew?"
             )
+
+    def _begin(self, starts: Mapping[int, int], *, only_new: bool) -> None:
+        self._check_known(set(starts) - set(self._partitions), len(self._partitions))
         if self._since_ms is not None:
             starts = self._since(self._since_ms)
         elif only_new:
@@ -228,7 +240,13 @@ class Follower:
         content_type = next((text for name, text in message.headers() or () if name == "content-type"), None)
         published_ms = int(message.timestamp()[1])
         return TopicRecord(
-            message.value() or b"", content_type, published_ms, self._topic, message.partition(), message.offset()
+            message.value() or b"",
+            content_type,
+            published_ms,
+            self._topic,
+            message.partition(),
+            message.offset(),
+            message.key(),
         )
 
     def _on_error(self, error: KafkaError) -> None:

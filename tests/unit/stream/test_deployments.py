@@ -30,10 +30,12 @@ from tests.unit.stream.feeds import (
     scores_of,
 )
 from wheeltapper.schemas.bundle import open_bundle
+from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.control.log import Change, ControlLog
 from wheeltapper.stream.core.alert_life import alert_id
-from wheeltapper.stream.deployment import Deployment, InForce, still_needed
+from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import Settings
@@ -59,6 +61,13 @@ def deployment_of(bundle_path: BundlePath) -> Callable[..., Deployment]:
         return Deployment(**fields)
 
     return deploy
+
+
+def command_of(action: Any, **fields: Any) -> AlarmCommand:
+    """A command for every machine."""
+    return AlarmCommand(
+        **{"command_id": action, "machine": "*", "action": action, "who": "somebody", "at": START, **fields}
+    )
 
 
 def rows(count: int, machine: str = "press-1", value: float = 0.5, first: int = 0) -> SensorBlock:
@@ -214,7 +223,7 @@ def test_a_bundle_that_is_refused_changes_nothing(
         pipeline.command(deployment_of(NEW, **changes), now=0.0)
     # then the one that serves goes on
     assert bundles_of(feed_rows(pipeline, rows(5, first=5))) == [OLD.bundle_id] * 5
-    assert pipeline.partition(TOPIC, 0).in_force == []
+    assert pipeline.partition(TOPIC, 0).in_force == ()
 
 
 def test_a_bundle_of_other_channels_is_refused(
@@ -350,14 +359,38 @@ def test_a_machine_that_comes_later_finds_its_bundle_opened(
     assert set(bundles_of(feed_rows(pipeline, rows(10)))) == {NEW.bundle_id}
 
 
-def test_a_log_of_deployments_does_not_grow_for_ever() -> None:
-    # given many deployments of one rule, two of another, and one that a restart might meet again
-    many = [InForce(offset, Deployment("a", "active", bundle=f"b{offset}")) for offset in range(50)]
-    other = [InForce(10, Deployment("b", "shadow", bundle="x")), InForce(20, Deployment("b", "active", bundle="x"))]
-    # when a restart reads from offset 40 on: then of those before, the last of each place is enough
-    kept = still_needed(sorted([*many, *other], key=lambda entry: entry.since), 40)
-    assert [(entry.deployment.rule, entry.since) for entry in kept] == [
-        ("b", 10),
-        ("b", 20),
-        *(("a", offset) for offset in range(40, 50)),
+def test_a_log_of_changes_does_not_grow_for_ever() -> None:
+    # given many deployments of one rule, two of another, a canary, and one that a restart might meet again
+    control = ControlLog()
+    changes: list[tuple[int, Change]] = [
+        (offset, Deployment("a", "active", bundle=f"b{offset}")) for offset in range(50)
     ]
+    changes += [(10, Deployment("b", "shadow", bundle="x")), (20, Deployment("b", "active", bundle="x"))]
+    changes += [(30, Deployment("a", "canary", bundle="c", share=0.5))]
+    # and commands, of which maintenance holds for rows that come late
+    span = {"start": START, "until": START + MINUTE}
+    changes += [(5, command_of("accept")), (6, command_of("maintenance", **span)), (45, command_of("accept"))]
+    for since, change in sorted(changes, key=lambda each: each[0]):
+        control.add(change, since)
+    # when a restart reads from offset 40 on: then of those before, the last of each place is enough
+    control.forget(40)
+    kept = [
+        (
+            getattr(entry.change, "rule", ""),
+            getattr(entry.change, "mode", getattr(entry.change, "action", "")),
+            entry.since,
+        )
+        for entry in control.entries
+    ]
+    assert kept[:5] == [
+        ("", "maintenance", 6),
+        ("b", "shadow", 10),
+        ("b", "active", 20),
+        ("a", "canary", 30),
+        ("a", "active", 39),
+    ]
+    assert len(kept) == 5 + 10 + 1
+    # and the record says the same
+    again = ControlLog.from_bytes(control.to_bytes(), 40)
+    assert again.entries == control.entries
+    assert again.in_force == next(entry.number for entry in again.entries if entry.since == 40) - 1

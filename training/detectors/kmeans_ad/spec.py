@@ -12,7 +12,7 @@ SPEC = DetectorSpec(
     summary="KMeansAD: distance to the nearest typical window",
     watches="how far the window is from the nearest typical one",
     trains_in="seconds",
-    choose_it="single channels; short histories; spacecraft telemetry",
+    choose_it="single channels; short histories",
     train="wheeltapper.training.detectors.kmeans_ad.train:train_kmeans_ad",
     presets={"": Preset(KMeansSettings())},
     battery=TrainOptions(settings={"window": "16", "clusters": "12"}),

@@ -7,38 +7,23 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
+from wheeltapper.training.fitting.processes import ONE_THREAD, environment, exit_text, prepare
 from wheeltapper.training.lab.compare.jobs import Job
 
-# One thread a worker: jobs are many, and libraries that each start a thread a core only wait for each other.
-ONE_THREAD = dict.fromkeys(
-    (
-        "OMP_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-        "NUMBA_NUM_THREADS",
-    ),
-    "1",
-)
 # Training that was asked to stop after its budget may take that many times as long: an epoch, a fit cannot be halved.
 HARD_FACTOR = 3.0
 # Reading, exporting and judging come on top; they have no budget of their own.
 GRACE_S = 300.0
-_PARENT_CHECK_S = 1.0
 
 Outcome = dict[str, Any]
 Execute = Callable[[Job], Outcome]
@@ -75,10 +60,10 @@ class Pool:
 
     def __enter__(self) -> Pool:
         # Processes inherit it when they start, and a new one starts for each that dies.
-        self._stack.enter_context(_environment(ONE_THREAD))
+        self._stack.enter_context(environment(ONE_THREAD))
         self._pool = ProcessPool(
             self._count,
-            initializer=_prepare,
+            initializer=prepare,
             initargs=(str(self._log), os.getpid()),
             context=multiprocessing.get_context("spawn"),
         )
@@ -115,7 +100,7 @@ class Pool:
         if isinstance(error, TimeoutError):
             return _lost("killed", f"killed after {seconds:.0f} s: it did not end in time for its budget", seconds)
         if isinstance(error, ProcessExpired):
-            reason = _exit_text(error.exitcode)
+            reason = exit_text(error.exitcode)
             return _lost("failed", f"its process ended by itself ({reason}); {self._log.name} may say why", seconds)
         # pebble hands on whatever leaves a job, SystemExit too: raised here, it would end the run.
         return _lost("failed", f"{type(error).__name__}: {error}; {self._log.name} may say why", seconds)
@@ -123,40 +108,3 @@ class Pool:
 
 def _lost(status: str, error: str, seconds: float) -> Outcome:
     return {"status": status, "error": error, "values": {}, "seconds": seconds}
-
-
-def _prepare(log: str, parent: int) -> None:
-    """A worker's start."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(descriptor, sys.stdout.fileno())
-    os.dup2(descriptor, sys.stderr.fileno())
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
-
-
-def _end_with_parent(parent: int) -> None:
-    """A parent that was killed says nothing: nobody would want the result of the hours that a training still takes."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_S)
-    os._exit(1)
-
-
-def _exit_text(code: int) -> str:
-    if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-        return f"signal {name}" + (", often too little memory" if name == "SIGKILL" else "")
-    return f"exit code {code}"
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

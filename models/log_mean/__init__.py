@@ -1,0 +1,1 @@
+"""Mean of log scores: several detectors in one graph."""

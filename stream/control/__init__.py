@@ -1,0 +1,1 @@
+"""Changes while the worker runs: deployments from the topic `models`, operators' words from `alarm-commands`."""

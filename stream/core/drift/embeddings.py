@@ -1,0 +1,57 @@
+"""Embeddings: the unbiased two-sample MMD of every block against the calibration's embeddings, smoothed.
+
+Gretton et al., JMLR 2012; averages of block statistics against one reference are the scan B-statistic of Li et al., NeurIPS 2015.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+ANCHORS = 128
+"""Embeddings of the calibration that stand for it."""
+
+
+@dataclass(frozen=True)
+class EmbeddingNormal:
+    """The calibration's embeddings.
+
+    Attributes:
+        anchors: [m, D] float64, evenly spaced. squares: [m], their squared lengths.
+        scale: [D], what each dimension is divided by. inverse: 1 / (2 bandwidth^2), by the median heuristic.
+        within: mean kernel among the anchors.
+    """
+
+    anchors: np.ndarray
+    squares: np.ndarray
+    scale: np.ndarray
+    inverse: float
+    within: float
+
+    def discrepancy(self, embeddings: np.ndarray) -> float:
+        """Unbiased squared MMD of [n, D] embeddings, n of at least 2, against the calibration's."""
+        points = embeddings.astype(np.float64) / self.scale
+        n = len(points)
+        squares = np.einsum("nd,nd->n", points, points)
+        across = self._kernel(squares[:, None] + self.squares - 2 * points @ self.anchors.T)
+        own = self._kernel(squares[:, None] + squares - 2 * points @ points.T)
+        among = (own.sum() - np.trace(own)) / (n * (n - 1))
+        return float(among - 2 * across.mean() + self.within)
+
+    def _kernel(self, distances: np.ndarray) -> np.ndarray:
+        kernel: np.ndarray = np.exp(-self.inverse * np.maximum(distances, 0.0))
+        return kernel
+
+
+def embedding_normal(embeddings: np.ndarray) -> EmbeddingNormal:
+    """Fit on the calibration's embeddings [n, D]."""
+    picked = np.unique(np.linspace(0, len(embeddings) - 1, ANCHORS).round().astype(np.int64))
+    values = embeddings.astype(np.float64)
+    scale = np.maximum(values.std(axis=0), 1e-9 + 1e-3 * np.abs(values).mean(axis=0))
+    anchors = values[picked] / scale
+    squares = np.einsum("nd,nd->n", anchors, anchors)
+    distances = np.maximum(squares[:, None] + squares - 2 * anchors @ anchors.T, 0.0)
+    others = distances[~np.eye(len(anchors), dtype=np.bool_)]
+    inverse = 1.0 / max(float(np.median(others)), 1e-12)
+    return EmbeddingNormal(anchors, squares, scale, inverse, float(np.exp(-inverse * others).mean()))

@@ -1,0 +1,229 @@
+"""What drift remembers of one machine: the block that is filling, what is smoothed, the run that may be a drift, the open drift."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from wheeltapper.stream.core.drift.blocks import MAX_ROWS, STATISTICS
+
+NO_OFFSET = -1
+
+
+@dataclass(slots=True)
+class Filling:
+    """The block that is filling.
+
+    Attributes:
+        number: of the block: event time // its length; None before the first window.
+        windows: seen in it; kept: how many of them are in the arrays.
+        withheld: windows in it that give no evidence (maintenance).
+        first_offset: input offset of its first window.
+        rows: [MAX_ROWS, C] float32, scores: [MAX_ROWS], embeddings: [MAX_ROWS, D] or None.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    embeddings: np.ndarray | None = None
+    number: int | None = None
+    windows: int = 0
+    kept: int = 0
+    withheld: int = 0
+    first_offset: int = NO_OFFSET
+
+    def begin(self, number: int, offset: int) -> None:
+        """Empty it for another block."""
+        self.number, self.first_offset = number, offset
+        self.windows = self.kept = self.withheld = 0
+
+
+@dataclass(slots=True)
+class Run:
+    """Blocks in a row that look different, as far as a drift may begin with the first of them.
+
+    Attributes:
+        since: event time (us) at which its first block begins; first_offset: of that block's first window.
+        blocks: how many; sums: [S, C] of their summaries, counts: [C] of blocks with a summary of the channel.
+        score: sum of their median calibrated scores.
+    """
+
+    since: int
+    first_offset: int
+    sums: np.ndarray
+    counts: np.ndarray
+    blocks: int = 0
+    score: float = 0.0
+
+
+@dataclass(slots=True)
+class OpenDrift:
+    """A drift that has been told and has not ended.
+
+    Attributes:
+        bundle: id of the bundle that found it.
+        since, first_offset: as it was told.
+        superseded: another bundle serves: it ends with the next window.
+    """
+
+    bundle: str
+    since: int
+    first_offset: int
+    superseded: bool = False
+
+
+@dataclass(slots=True)
+class DriftMemory:
+    """One machine under one rule.
+
+    Attributes:
+        bundle, block_us: what it was made for: another bundle or length of block starts anew.
+        inputs: [S, C] smoothed summary. discrepancy: smoothed, of the embeddings.
+        sums: Page-Hinkley's, upwards and downwards.
+        values: standardised scores of blocks, as far back as ADWIN may need them; adwin: made of them when it is needed.
+        shifted: ADWIN has found a change away from normal that has not come back.
+        agree_since, apart_since: event time (us) since which the families agree, or no longer do; None: they do not, or do.
+    """
+
+    bundle: str
+    block_us: int
+    filling: Filling
+    inputs: np.ndarray
+    discrepancy: float
+    sums: tuple[float, float] = (0.0, 0.0)
+    values: list[float] = field(default_factory=list)
+    shifted: bool = False
+    agree_since: int | None = None
+    apart_since: int | None = None
+    run: Run | None = None
+    open: OpenDrift | None = None
+    adwin: Any = None
+
+
+class DriftSlot:
+    """A machine's drift in a snapshot."""
+
+    def __init__(self, new: Callable[[], DriftMemory], bundle: str, block_us: int, width: int) -> None:
+        """
+        Args:
+            bundle, block_us: what memories must have been made for.
+            width: C.
+        """
+        self._new = new
+        self._made_for = (bundle, block_us)
+        self._width = width
+
+    def new(self) -> DriftMemory:
+        return self._new()
+
+    def adopt(self, memory: DriftMemory) -> DriftMemory:
+        """A memory of another bundle starts anew, but for an open drift, which ends with the next window."""
+        if (memory.bundle, memory.block_us) == self._made_for and memory.inputs.shape[1] == self._width:
+            return memory
+        fresh = self._new()
+        fresh.open = memory.open
+        if fresh.open is not None:
+            fresh.open.superseded = True
+        return fresh
+
+    def dump(self, memory: DriftMemory) -> Any:
+        filling, run, told = memory.filling, memory.run, memory.open
+        kept = filling.kept
+        return {
+            "bundle": memory.bundle,
+            "block_us": memory.block_us,
+            "number": filling.number,
+            "windows": filling.windows,
+            "withheld": filling.withheld,
+            "first_offset": filling.first_offset,
+            "rows": _text(filling.rows[:kept], "<f4"),
+            "scores": _text(filling.scores[:kept], "<f8"),
+            "embeddings": None if filling.embeddings is None else _text(filling.embeddings[:kept], "<f4"),
+            "width": memory.inputs.shape[1],
+            "inputs": _text(memory.inputs, "<f8"),
+            "discrepancy": memory.discrepancy,
+            "sums": list(memory.sums),
+            "values": _text(np.array(memory.values), "<f8"),
+            "shifted": memory.shifted,
+            "agree_since": memory.agree_since,
+            "apart_since": memory.apart_since,
+            "run": run
+            and {
+                "since": run.since,
+                "first_offset": run.first_offset,
+                "sums": _text(run.sums, "<f8"),
+                "counts": _text(run.counts, "<f8"),
+                "blocks": run.blocks,
+                "score": run.score,
+            },
+            "open": told and [told.bundle, told.since, told.first_offset, told.superseded],
+        }
+
+    def load(self, saved: Any) -> DriftMemory:
+        width = int(saved["width"])
+        rows = _array(saved["rows"], "<f4").reshape(-1, width)
+        scores = _array(saved["scores"], "<f8")
+        kept = len(scores)
+        if kept > MAX_ROWS or len(rows) != kept:
+            raise ValueError(
+                f"{kept} scores and {len(rows)} rows of a block, expected as many of both, at most {MAX_ROWS}"
+            )
+        filling = new_filling(width)
+        filling.rows[:kept], filling.scores[:kept] = rows, scores
+        if saved["embeddings"] is not None and kept:
+            keep_embeddings(filling, 0, _array(saved["embeddings"], "<f4").reshape(kept, -1))
+        filling.number = None if saved["number"] is None else int(saved["number"])
+        filling.windows, filling.kept = int(saved["windows"]), kept
+        filling.withheld, filling.first_offset = int(saved["withheld"]), int(saved["first_offset"])
+        run, told = saved["run"], saved["open"]
+        shape = (len(STATISTICS), width)
+        return DriftMemory(
+            bundle=str(saved["bundle"]),
+            block_us=int(saved["block_us"]),
+            filling=filling,
+            inputs=_array(saved["inputs"], "<f8").reshape(shape),
+            discrepancy=float(saved["discrepancy"]),
+            sums=(float(saved["sums"][0]), float(saved["sums"][1])),
+            values=_array(saved["values"], "<f8").tolist(),
+            shifted=bool(saved["shifted"]),
+            agree_since=_micros(saved["agree_since"]),
+            apart_since=_micros(saved["apart_since"]),
+            run=run
+            and Run(
+                int(run["since"]),
+                int(run["first_offset"]),
+                _array(run["sums"], "<f8").reshape(shape),
+                _array(run["counts"], "<f8"),
+                int(run["blocks"]),
+                float(run["score"]),
+            ),
+            open=told and OpenDrift(str(told[0]), int(told[1]), int(told[2]), bool(told[3])),
+        )
+
+
+def new_filling(width: int) -> Filling:
+    """An empty block of C channels."""
+    return Filling(np.empty((MAX_ROWS, width), dtype=np.float32), np.empty(MAX_ROWS))
+
+
+def keep_embeddings(filling: Filling, start: int, embeddings: np.ndarray) -> None:
+    """Put [k, D] embeddings behind the first `start`."""
+    if filling.embeddings is None:
+        filling.embeddings = np.empty((MAX_ROWS, embeddings.shape[1]), dtype=np.float32)
+    filling.embeddings[start : start + len(embeddings)] = embeddings
+
+
+def _text(values: np.ndarray, dtype: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
+
+
+def _array(text: str, dtype: str) -> np.ndarray:
+    # Copied: what comes from bytes cannot be written to.
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype=dtype).copy()
+
+
+def _micros(value: Any) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,134 @@
+"""The gate: what passes, and what does not, on scores whose quality is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.adaptation.gate import GateScores, Verdict, gate
+
+KINDS = ("spike", "level", "drift")
+
+
+def scores_of(
+    *,
+    center: float,
+    spread: float = 0.05,
+    effect: float = 1.2,
+    windows: int = 1000,
+    seed: int = 0,
+    reference: bool = True,
+) -> GateScores:
+    """A bundle whose normal scores lie around `center`; a fault adds up to twice `effect`."""
+    random = np.random.default_rng(seed)
+    recent = np.clip(center + spread * random.standard_normal(windows), 0, None)
+    normal = recent[:: max(1, windows // 200)]
+    faults = {kind: normal + effect * random.uniform(0, 2, len(normal)) for kind in KINDS}
+    before = np.clip(0.2 + 0.05 * random.standard_normal(200), 0, None)
+    return GateScores(
+        interval_s=60,
+        recent=recent,
+        normal=normal,
+        faults=faults,
+        reference_normal=before if reference else np.empty(0),
+        reference_faults={kind: before + 1.2 * random.uniform(0, 2, 200) for kind in KINDS} if reference else {},
+    )
+
+
+FLOODED = scores_of(center=1.3, spread=0.2, effect=0.8)
+ADAPTED = scores_of(center=0.2, effect=1.2, seed=1, reference=False)
+
+
+def why(verdict: Verdict) -> str:
+    return verdict.reasons[0]
+
+
+def test_a_bundle_that_is_quiet_and_sees_as_much_as_the_old_one_did_passes() -> None:
+    verdict = gate(FLOODED, ADAPTED)
+    assert verdict.accepted
+    assert not verdict.with_reserve
+    assert verdict.figures["false_alarms_per_day"]["new"] == 0
+    assert verdict.figures["auroc"]["new"] > verdict.figures["auroc"]["today"]
+
+
+@pytest.mark.parametrize(
+    ("name", "new", "reason"),
+    [
+        ("still loud", FLOODED, "at most 1 are likely|alarm is open"),
+        ("blind", scores_of(center=0.2, effect=0.01, seed=2, reference=False), "a loss of up to"),
+        ("one score for all", replace(ADAPTED, recent=np.zeros(1000), normal=np.zeros(200),
+            faults={kind: np.zeros(200) for kind in KINDS}), "a loss of up to"),
+        ("a level out of reach", replace(ADAPTED, recent=ADAPTED.recent / 50, normal=ADAPTED.normal / 50,
+            faults={kind: found / 50 for kind, found in ADAPTED.faults.items()}), "alarm level is too high"),
+        ("no numbers", replace(ADAPTED, recent=np.full(1000, np.nan)), "no numbers"),
+        ("too few windows", scores_of(center=0.2, windows=60, seed=3, reference=False), "same windows|too little"),
+    ],
+)  # fmt: skip
+def test_a_worse_bundle_does_not_pass(name: str, new: GateScores, reason: str) -> None:
+    old = FLOODED if len(new.recent) == 1000 else scores_of(center=1.3, spread=0.2, windows=60)
+    verdict = gate(old, new)
+    assert not verdict.accepted, name
+    assert any(part in text for text in verdict.reasons for part in reason.split("|")), verdict.reasons
+
+
+def test_where_the_old_bundle_is_quiet_and_as_good_there_is_no_reason_to_change() -> None:
+    verdict = gate(scores_of(center=0.2, seed=1), ADAPTED)
+    assert not verdict.accepted
+    assert any("no gain" in text for text in verdict.reasons)
+
+
+def test_in_a_noisier_regime_a_proven_gain_passes_with_reserve() -> None:
+    # Given a regime in which nobody sees as much as the old bundle did in its own
+    old = scores_of(center=1.3, spread=0.4, effect=0.3)
+    new = scores_of(center=0.3, spread=0.12, effect=0.5, seed=5, reference=False)
+    # When the new one is proven to be better than the old one is now
+    verdict = gate(old, new)
+    # Then it passes, and the verdict says that it is not as good as it was
+    assert verdict.accepted
+    assert verdict.with_reserve
+    assert any("in the regime that the old bundle was trained for" in text for text in verdict.reasons)
+
+
+def test_labelled_faults_must_not_be_lost() -> None:
+    # Given faults that operators labelled, which the old bundle tells and the new one does not
+    old = replace(FLOODED, known_faults=np.full(20, 9.0), known_normal=np.full(20, 0.5))
+    new = replace(ADAPTED, known_faults=np.full(20, 0.2), known_normal=np.full(20, 0.1))
+    verdict = gate(old, new)
+    assert not verdict.accepted
+    assert "recall of 20 labelled and stored faults 1.000 to 0.000" in why(verdict)
+
+
+def test_scores_of_other_windows_are_refused() -> None:
+    with pytest.raises(InputError, match="recent has 1000 by the old bundle and 999 by the new"):
+        gate(FLOODED, replace(ADAPTED, recent=ADAPTED.recent[1:]))
+
+
+@given(st.integers(0, 10_000), st.sampled_from(["shuffled", "noise", "flat", "inverted", "loud"]), st.floats(0.3, 1.0))
+def test_forced_bad_adaptations_are_never_accepted(seed: int, kind: str, strength: float) -> None:
+    """A share `strength` of what the bundle sees is spoilt."""
+    random = np.random.default_rng(seed)
+    good = scores_of(center=0.2, seed=seed, reference=False)
+    spoilt = {}
+    for name, found in good.faults.items():
+        worse = found.copy()
+        chosen = random.random(len(found)) < strength
+        if kind == "shuffled":  # faults score as any normal window
+            worse[chosen] = random.choice(good.normal, int(chosen.sum()))
+        elif kind == "noise":
+            worse[chosen] = good.normal[chosen] + 0.1 * random.standard_normal(int(chosen.sum()))
+        elif kind == "flat":
+            worse[chosen] = 0.2
+        elif kind == "inverted":
+            worse[chosen] = np.clip(0.4 - worse[chosen], 0, None)
+        spoilt[name] = np.clip(worse, 0, None)
+    bad = replace(good, faults=spoilt)
+    if kind == "loud":
+        recent = good.recent.copy()
+        recent[random.choice(1000, 12, replace=False)] = 5.0
+        bad = replace(good, recent=recent)
+    assert not gate(scores_of(center=0.2, seed=seed + 1), bad).accepted

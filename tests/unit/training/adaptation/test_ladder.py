@@ -1,0 +1,158 @@
+"""The ladder on made machines: what adapts to a change, what is refused, and what a child keeps of its parent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.machines import make_series, normal_rows
+from wheeltapper.schemas.bundle import Bundle, Graph, open_bundle
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.adaptation.evidence import Evidence
+from wheeltapper.training.adaptation.gate import gate
+from wheeltapper.training.adaptation.ladder import LadderOptions, climb
+from wheeltapper.training.adaptation.recent import RecentRows
+from wheeltapper.training.adaptation.rescaling import estimate_map, rescaled_graph
+from wheeltapper.training.adaptation.steps import steps_for
+from wheeltapper.training.detectors.registry import DETECTORS, train_detector
+from wheeltapper.training.fitting.bundle_writer import write_bundle
+from wheeltapper.training.fitting.options import TrainOptions
+
+CHANNELS = 8
+ROWS = normal_rows(12_000, CHANNELS, seed=21, offset=20.0)
+TRAIN, LATER = ROWS[:6000], ROWS[6000:9000]
+MINUTE = 60_000_000
+
+
+@pytest.fixture(scope="module")
+def parents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    found = {}
+    for name in ("pca", "range-bands"):
+        series = make_series(TRAIN)
+        fitted, scores = train_detector(name, series, TrainOptions(window=24))
+        out = tmp_path_factory.mktemp("parents") / name
+        found[name] = write_bundle(fitted, series, out, scores=scores, torchscript=False)
+    return found
+
+
+def recent(values: np.ndarray) -> RecentRows:
+    series = make_series(TRAIN)
+    first = int(series.train_ts[-1]) + MINUTE
+    return RecentRows(values.astype(np.float32), first + MINUTE * np.arange(len(values), dtype=np.int64))
+
+
+def serviced(rows: np.ndarray) -> np.ndarray:
+    """Three channels with another gain and offset."""
+    changed = rows.copy()
+    spread = TRAIN.std(axis=0)
+    changed[:, :3] = 1.3 * changed[:, :3] + 3 * spread[:3]
+    return changed
+
+
+@pytest.mark.parametrize("name", ["pca", "range-bands"])
+def test_a_serviced_machine_gets_a_child_that_is_quiet_and_sees_faults(
+    parents: dict[str, Bundle], name: str, tmp_path: Path
+) -> None:
+    # Given a machine with other gains and offsets on three channels, which floods its operator
+    parent = parents[name]
+    result = climb(parent, recent(serviced(LATER)), LadderOptions(tmp_path / "child", report=tmp_path / "report.html"))
+    # Then a step passes, and the child says whose it is and keeps its parent's form
+    assert result.child is not None, [attempt.verdict.reasons for attempt in result.attempts]
+    child = open_bundle(tmp_path / "child")
+    assert child.manifest.parent == parent.manifest.bundle_id
+    assert child.manifest.bundle_id != parent.manifest.bundle_id
+    kept = ("detector", "window", "stride", "channels", "lag", "warm_up", "sampling_interval_s")
+    assert [getattr(child.manifest, field) for field in kept] == [getattr(parent.manifest, field) for field in kept]
+    assert child.manifest.parameters["adapted_by"] == result.step
+    # And on rows that nobody has seen it is quiet where the parent is loud, and a fault in a changed channel is plain
+    evidence = Evidence(parent, recent(serviced(ROWS[9000:])), seed=5)
+    old, new = evidence.old_scores(), evidence.scores(child)
+    assert np.mean(old.recent >= 1) > 0.5
+    assert np.mean(new.recent >= 1) < 0.01
+    figures = gate(old, new).figures
+    assert figures["auroc"]["new"] > figures["auroc"]["today"]
+    # And the report tells of it
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"Accepted: {result.step}" in text
+    assert text.count("data:image/png;base64") >= 3
+
+
+def test_a_machine_that_has_not_changed_keeps_its_bundle(parents: dict[str, Bundle], tmp_path: Path) -> None:
+    result = climb(parents["pca"], recent(LATER), LadderOptions(tmp_path / "child"))
+    assert result.child is None
+    assert not (tmp_path / "child").exists()
+    assert result.reason
+
+
+def test_a_few_rows_are_too_little_evidence(parents: dict[str, Bundle], tmp_path: Path) -> None:
+    result = climb(parents["pca"], recent(serviced(LATER[:120])), LadderOptions(tmp_path / "child"))
+    assert result.child is None
+    assert "too little evidence" in result.reason or "expected at least" in result.reason
+
+
+def test_rows_of_another_width_are_refused(parents: dict[str, Bundle], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"recent rows have 7 channels, the bundle .* takes 8"):
+        climb(parents["pca"], recent(LATER[:, :7]), LadderOptions(tmp_path / "child"))
+
+
+def test_fifty_spoilt_children_are_refused(parents: dict[str, Bundle], tmp_path: Path) -> None:
+    """Children of rows that they should not be made of, or with a graph that is not theirs."""
+    parent = parents["pca"]
+    held_out = recent(serviced(LATER)).split()[1]
+    evidence = Evidence(parent, held_out)
+    old = evidence.old_scores()
+    good = estimate_map(parent.reference_rows(), serviced(LATER)[:1900])
+    random = np.random.default_rng(3)
+    accepted = []
+    for number in range(50):
+        gain, offset = good.gain.copy(), good.offset.copy()
+        kind = number % 5
+        if kind == 0:  # scrambled channels
+            order = np.roll(np.arange(CHANNELS), 1 + number % (CHANNELS - 1))
+            gain, offset = gain[order], offset[order]
+        elif kind == 1:  # blind: everything is mapped to the middle of what is known
+            gain = gain * 10.0 ** -random.uniform(2, 4)
+            offset = TRAIN.mean(axis=0) - gain * serviced(LATER).mean(axis=0)
+        elif kind == 2:  # exploded scale
+            gain = gain * 10.0 ** random.uniform(1, 3)
+        elif kind == 3:  # moved the other way
+            offset = offset + random.uniform(3, 8) * TRAIN.std(axis=0) * random.choice([-1, 1], CHANNELS)
+        else:  # half of the channels are dead
+            gain[: CHANNELS // 2] = 1e-6
+            offset[: CHANNELS // 2] = TRAIN.mean(axis=0)[: CHANNELS // 2]
+        model = rescaled_graph(parent.files["model.onnx"], replace(good, gain=gain, offset=offset))
+        spoilt = replace(parent, files={**parent.files, "model.onnx": model})
+        scores = evidence.scores(spoilt, Graph(model, device="cpu"))
+        if gate(old, scores).accepted:
+            accepted.append((number, kind))
+    assert accepted == []
+
+
+def test_the_map_in_front_of_a_graph_gives_the_parents_scores_in_the_old_units(parents: dict[str, Bundle]) -> None:
+    # Given a graph that has been rescaled twice, as the child of a child is
+    parent = parents["pca"]
+    channel_map = estimate_map(TRAIN, serviced(TRAIN))
+    once = rescaled_graph(parent.files["model.onnx"], channel_map)
+    twice = rescaled_graph(once, channel_map)
+    windows = np.lib.stride_tricks.sliding_window_view(LATER, 24, axis=0)[::50].transpose(0, 2, 1)
+    back = channel_map.back
+    # Then windows in the new units score as the old ones did, and the expected values are in the new units
+    wanted = Graph(parent.files["model.onnx"], device="cpu").run(windows)
+    for model, moved in ((once, back(windows)), (twice, back(back(windows)))):
+        found = Graph(model, device="cpu").run(moved)
+        np.testing.assert_allclose(found.score, wanted.score, rtol=2e-3)
+    first = Graph(once, device="cpu").run(back(windows))
+    np.testing.assert_allclose(first.expected, back(wanted.expected), rtol=1e-3, atol=1e-2)
+
+
+def test_every_detector_has_a_ladder() -> None:
+    for name in DETECTORS:
+        steps = steps_for(name)
+        assert steps[:2] == ("operating-level", "input-scaling")
+        assert len(steps) == 3
+    assert steps_for("brought-by-a-user") == ("operating-level", "input-scaling")
+    with pytest.raises(InputError, match="no step 'retrain' of adaptation"):
+        steps_for("pca", ["retrain"])

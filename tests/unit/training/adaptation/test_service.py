@@ -1,0 +1,268 @@
+"""From a drift or a command to a job and its outcome."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.unit.training.adaptation.lives import (
+    GIVEN,
+    HOUR,
+    MINUTE,
+    NEW,
+    OLD,
+    PASSED,
+    START,
+    Stage,
+    alert,
+    command,
+    drift,
+    in_shadow,
+    stage,
+)
+from wheeltapper.schemas.events import ClearReason
+from wheeltapper.training.adaptation.service.life import InputPosition, JobOutcome, adaptation_id
+from wheeltapper.training.adaptation.service.presumed_normal import outside
+from wheeltapper.training.adaptation.service.serving import Serving
+
+
+def test_a_drift_without_an_alert_is_adapted_once_there_are_rows() -> None:
+    # given a drift of a machine that no alert is open of
+    known = stage()
+    known.drift(drift())
+    # when there are too few rows, twice
+    known.rows(100)
+    known.rows(200)
+    # then it says so once
+    assert known.steps == ["requested", "waiting"]
+    assert "500 rows" in known.events[-1].reason
+    # when there are enough
+    known.rows(500)
+    # then the ladder runs
+    assert (known.steps[2:], known.jobs) == (["started"], ["pump-1"])
+    assert known.service.held() == {InputPosition("drift", 0, 1)}
+    # when a step passes the gate
+    known.finish()
+    # then the deployment goes out before the decision, and the request need not be read again
+    assert known.steps[3:] == ["accepted", "shadow"]
+    assert known.modes == ["shadow"]
+    kinds = [type(action).__name__ for action in known.actions[-3:]]
+    assert kinds == ["Deploy", "Say", "Say"]
+    assert known.service.held() == set()
+    model = known.models[0]
+    assert (model.route, model.rule, model.bundle, model.uri) == ("pump-1", "pca", NEW, "out/new")
+    assert model.previous_uri == GIVEN[0].uri
+    assert known.events[-1].parent == OLD
+    assert known.events[0].adaptation_id == adaptation_id("drift-of-pump-1") == model.adaptation_id
+
+
+def test_by_which_time_there_must_be_rows_as_well() -> None:
+    # given a machine that sends a row a second, and rules that want six hours
+    known = stage()
+    known.drift(drift())
+    (life,) = known.service.collecting
+    # when there are many rows of too short a time, then it waits on
+    assert known.service.rows(life.adaptation_id, 20_000, 1.0, START)
+    assert known.service.collecting == [life]
+
+
+def test_a_drift_under_an_alert_waits_for_the_operator() -> None:
+    # given a drift that says that an alert is open, of which the topic alerts has not told yet
+    known = stage()
+    known.drift(drift(alert_open=True))
+    assert known.steps == ["requested", "waiting"]
+    assert "wheeltapper alarm accept --machine pump-1" in known.events[-1].reason
+    # when the alert comes, then it still waits, and says nothing twice
+    known.alert(alert("opened", START + HOUR))
+    assert (known.rows(10_000), len(known.steps)) == ([], 2)
+    # when the operator accepts
+    known.command(command("accept", known.now))
+    known.rows(600)
+    # then it goes on, and needs both messages until its outcome
+    assert known.jobs == ["pump-1"]
+    assert len(known.service.held()) == 2
+
+
+def test_a_drift_under_an_alert_goes_on_when_the_alert_has_ended_and_learns_nothing_under_it() -> None:
+    # given a drift under an alert
+    known = stage()
+    known.alert(alert("opened", START + HOUR))
+    known.drift(drift(alert_open=True))
+    # when it recovers
+    known.alert(alert("cleared", START + 5 * HOUR, opened_at=START + HOUR))
+    # then rows are collected, those before the change, under the alert, and a window before it apart
+    (life,) = known.service.collecting
+    times = START + np.arange(-60, 600) * MINUTE
+    kept = outside(times, known.service.excluded(life, 10 * MINUTE))
+    minutes = (times[kept] - START) // MINUTE
+    assert minutes.tolist() == [*range(50), *range(301, 600)]
+
+
+def test_an_alert_that_opens_while_rows_are_collected_makes_it_wait() -> None:
+    known = stage()
+    known.drift(drift())
+    known.alert(alert("opened", START + 4 * HOUR))
+    assert known.rows(10_000) == []
+    assert known.steps == ["requested", "waiting"]
+    # and the alert of another rule does not, but its rows are not learned
+    other = stage()
+    other.drift(drift())
+    other.alert(alert("opened", START + 4 * HOUR, rule="range-bands"))
+    (life,) = other.service.collecting
+    assert not outside(np.array([START + 5 * HOUR]), other.service.excluded(life, 0)).any()
+
+
+@pytest.mark.parametrize("verdict", ["", "confirm"])
+def test_what_is_accepted_is_learned_unless_it_was_confirmed_to_be_a_fault(verdict: str) -> None:
+    # given an alert under a drift, and another that ended by the operator's accept before
+    known = stage()
+    known.alert(alert("opened", START + HOUR))
+    known.drift(drift(alert_open=True))
+    if verdict:
+        known.command(command(verdict, known.now))
+    # when it is accepted, and a new alert opens later
+    known.command(command("accept", known.now))
+    known.alert(alert("cleared", START + 2 * HOUR, opened_at=START + HOUR, reason=ClearReason.ACCEPTED))
+    known.alert(alert("opened", START + 4 * HOUR, ident="alert-2"))
+    # then the rows of the first count as normal, unless it is known as true, those of the second do not
+    (life,) = known.service.collecting
+    times = np.array([START + 90 * MINUTE, START + 3 * HOUR, START + 5 * HOUR])
+    assert outside(times, known.service.excluded(life, 0)).tolist() == [not verdict, True, False]
+
+
+def test_rows_in_maintenance_are_not_learned() -> None:
+    known = stage()
+    known.drift(drift())
+    known.command(command("maintenance", known.now, machine="pump-*", start=START + HOUR, until=START + 2 * HOUR))
+    (life,) = known.service.collecting
+    times = np.array([START + HOUR - 1, START + HOUR, START + 2 * HOUR - 1, START + 2 * HOUR])
+    assert outside(times, known.service.excluded(life, 0)).tolist() == [True, False, False, True]
+
+
+def test_an_accept_without_a_drift_asks_for_an_adaptation_of_what_the_alert_began() -> None:
+    # given an open alert, and no drift
+    known = stage()
+    known.alert(alert("opened", START + HOUR))
+    # when the operator accepts it, and says so twice
+    accept = command("accept", known.now)
+    known.command(accept)
+    known.command(accept)
+    # then rows since its opening are collected, wherever they lie
+    (life,) = known.service.collecting
+    assert (life.since, life.source.partition, life.source.published_us) == (START + HOUR, -1, START + 1_000_000)
+    assert known.steps == ["requested"]
+    assert known.events[0].who == "anna"
+    # and an accept of a machine that nothing is known of does nothing
+    assert known.command(command("accept", known.now, machine="fan-1")) == []
+
+
+def test_an_accept_after_a_rejection_tries_again_with_the_same_rows() -> None:
+    # given a drift whose adaptation was rejected
+    known = stage()
+    known.drift(drift())
+    known.rows(600)
+    known.finish(JobOutcome("rejected", "no step passed the gate"))
+    assert (known.steps[-1], known.service.lives) == ("rejected", {})
+    # when the operator accepts
+    known.command(command("accept", known.now))
+    # then another adaptation has the drift's rows
+    (life,) = known.service.collecting
+    assert (life.since, life.source.first_offset) == (START, 10)
+    assert life.adaptation_id != known.events[0].adaptation_id
+
+
+def test_a_drift_that_ends_before_the_job_needs_no_adaptation() -> None:
+    known = stage()
+    known.drift(drift())
+    known.drift(drift(event="ended"))
+    assert known.steps == ["requested", "rejected"]
+    assert known.service.held() == set()
+
+
+def test_a_second_drift_of_the_same_rule_does_not_start_a_second_job() -> None:
+    # given a child in shadow
+    known = in_shadow()
+    # when the same rule drifts again
+    known.drift(drift(drift_id="another"))
+    # then it is rejected with the reason
+    assert known.steps[-2:] == ["requested", "rejected"]
+    assert "is under way (shadow)" in known.events[-1].reason
+
+
+def test_jobs_run_one_at_a_time_in_the_order_of_the_requests_and_one_a_machine() -> None:
+    # given three machines that drifted, one of them by two rules, and room for two jobs
+    known = stage((*GIVEN, Serving("*", "bands", "bands-1", "bundles/bands", "c" * 64)), jobs=2)
+    for event in (drift(), drift(rule="bands", bundle="bands-1", drift_id="b"), drift("pump-2"), drift("pump-3")):
+        known.drift(event)
+    # when there are rows of all
+    known.rows(600)
+    known.rows(600)
+    # then two run, of two machines
+    assert known.jobs == ["pump-1", "pump-2"]
+    # when one ends, then the next in order that may
+    known.finish()
+    known.rows(600)
+    assert known.jobs == ["pump-1", "pump-2", "pump-1"]
+
+
+def test_a_bundle_that_nobody_knows_is_a_failure_that_says_what_to_do() -> None:
+    known = stage()
+    known.drift(drift(bundle="another"))
+    assert known.steps == ["requested", "failed"]
+    assert "--bundle" in known.events[-1].reason
+
+
+def test_a_job_that_failed_leaves_the_old_bundle() -> None:
+    known = stage()
+    known.drift(drift())
+    known.rows(600)
+    known.finish(JobOutcome("failed", "killed after 1200 s"))
+    assert (known.steps[-1], known.events[-1].reason, known.modes) == ("failed", "killed after 1200 s", [])
+
+
+def restarted(known: Stage) -> Stage:
+    """Another service that reads what the first has published."""
+    again = stage()
+    for model in known.models:
+        again.service.serving.take(model)
+    again.actions = list(again.service.restore(known.events, known.now))
+    again.now = known.now
+    return again
+
+
+def test_a_restart_before_the_outcome_repeats_the_request_and_says_nothing_twice() -> None:
+    # given a service that ended while a job ran
+    known = stage()
+    known.drift(drift())
+    known.rows(600)
+    # when another reads the request again
+    again = restarted(known)
+    again.drift(drift())
+    again.rows(600)
+    # then the job runs again, under the same id
+    assert again.jobs == ["pump-1"]
+    assert again.events == []
+    again.finish()
+    assert again.events[0].adaptation_id == known.events[0].adaptation_id
+
+
+def test_a_restart_after_the_outcome_does_nothing_again() -> None:
+    known = in_shadow()
+    again = restarted(known)
+    again.drift(drift())
+    assert (again.actions, again.jobs) == ([], [])
+    assert [life.phase for life in again.service.lives.values()] == ["shadow"]
+
+
+def test_a_restart_between_the_deployment_and_the_decision_makes_the_same_of_it() -> None:
+    # given a service that ended when the deployment was out, and the decision was not
+    known = in_shadow()
+    cut = Stage(known.service, known.now, known.actions[:-2])
+    again = restarted(cut)
+    # when the request is read again, and the job has the same result
+    again.drift(drift())
+    again.rows(600)
+    again.finish(PASSED)
+    # then only what was missing is said
+    assert again.modes == []
+    assert again.steps == ["accepted", "shadow"]

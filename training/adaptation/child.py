@@ -1,0 +1,196 @@
+"""Child bundles: what a step of the ladder made, written as every bundle is, with its parent's name in the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wheeltapper.models.fitted import FittedDetector
+from wheeltapper.schemas.bundle import Bundle, Graph
+from wheeltapper.schemas.bundle.manifest import Calibration
+from wheeltapper.schemas.bundle.store import MODEL
+from wheeltapper.stream.core.calibration import calibrate
+from wheeltapper.training.adaptation.recent import RecentRows, WindowSource
+from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.fitting.bundle_writer import BundleNotes, write_bundle
+from wheeltapper.training.fitting.calibration import CalibrationScores, alarm_level
+
+NO_TWIN = "it has no TorchScript twin: the parent's graph was adapted as ONNX"
+
+# Recent scores that lie further above the parent's contradict its level.
+MOST_LIFT = 1.5
+
+
+@dataclass(frozen=True)
+class AdaptedGraph:
+    """A graph that was adapted without a fit: a `wheeltapper.models.fitted.FittedDetector`."""
+
+    model: bytes
+    detector: str
+    version: int
+    window: int
+    lag: int
+    warm_up: int | None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def onnx_bytes(self) -> bytes:
+        return self.model
+
+    def torchscript_bytes(self) -> bytes | None:
+        return None
+
+
+def adapted(
+    parent: Bundle, model: bytes, parameters: Mapping[str, Any], warnings: tuple[str, ...] = ()
+) -> AdaptedGraph:
+    """The parent with another graph.
+
+    Args:
+        parameters: what the step found, beside the parent's own.
+    """
+    manifest = parent.manifest
+    told = tuple(text for text in manifest.warnings if text != NO_TWIN)
+    return AdaptedGraph(
+        model,
+        manifest.detector,
+        manifest.detector_version,
+        manifest.window,
+        manifest.lag,
+        manifest.warm_up,
+        {**manifest.parameters, **parameters},
+        (*told, *warnings, NO_TWIN),
+    )
+
+
+def without_adaptation(model: bytes) -> bytes:
+    """The graph as it is, without what a bundle wrote into its metadata."""
+    import onnx
+
+    proto = onnx.load_model_from_string(model)
+    kept = [entry for entry in proto.metadata_props if not entry.key.startswith("wheeltapper.")]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(kept)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def recent_scores(parent: Bundle, graph: Graph, rows: RecentRows) -> CalibrationScores:
+    """Raw scores by a graph with the parent's window, of every window of recent rows."""
+    manifest = parent.manifest
+    source = WindowSource(parent, rows)
+    times = [
+        run[manifest.window - 1 :: manifest.stride] - round(manifest.lag * manifest.sampling_interval_s * 1e6)
+        for _, run in source.runs
+        if len(run) >= manifest.window
+    ]
+    output = graph.run(source.windows())
+    return CalibrationScores(
+        score=output.score.astype(np.float64),
+        time=np.concatenate(times) if times else np.empty(0, np.int64),
+        interval_s=manifest.sampling_interval_s * manifest.stride,
+        origin="recent rows of the machine, presumed normal",
+        embedding=output.embedding,
+        stride=manifest.stride,
+    )
+
+
+def series_of(parent: Bundle, values: np.ndarray, times: np.ndarray) -> SensorSeries:
+    """Rows of the machine as the train part of a series of the parent's data set."""
+    manifest = parent.manifest
+    return SensorSeries(
+        dataset=manifest.training_data.dataset,
+        entity=manifest.training_data.entity,
+        channels=manifest.channel_names,
+        units=tuple(channel.unit for channel in manifest.channels),
+        sampling_interval_s=manifest.sampling_interval_s,
+        train=values.astype(np.float32),
+        train_ts=times.astype(np.int64),
+        test=values[:0].astype(np.float32),
+        test_ts=times[:0].astype(np.int64),
+    )
+
+
+def reference_run(parent: Bundle) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the reference windows in time order, each once: values [n, C] and times [n]; gaps where windows lie apart."""
+    manifest = parent.manifest
+    rows = parent.reference_rows()
+    interval = round(manifest.sampling_interval_s * 1e6)
+    ends = parent.reference_times()
+    offsets = interval * np.arange(1 - manifest.window, 1)
+    times, first = np.unique((ends[:, None] + offsets).ravel(), return_index=True)
+    return rows[first], times
+
+
+def after(times: np.ndarray, recent: np.ndarray, interval_us: int) -> np.ndarray:
+    """Times moved so that all lie well before the recent ones: what comes from elsewhere must not overlap with them."""
+    if not len(times) or not len(recent):
+        return times
+    moved: np.ndarray = times + min(0, int(recent[0]) - 1000 * interval_us - int(times[-1]))
+    return moved
+
+
+def write_child(
+    parent: Bundle,
+    fitted: FittedDetector,
+    series: SensorSeries,
+    scores: CalibrationScores,
+    out: Path,
+    *,
+    step: str,
+    false_alarms_per_day: float,
+    seed: int = 0,
+    calibration: Calibration | None = None,
+) -> Bundle:
+    """Write a child.
+
+    Args:
+        series: rows that it stands on: reference windows and golden vectors come from its train part.
+        scores: of windows that decide the alarm level.
+        calibration: the alarm level, where it is known already.
+
+    Raises:
+        InputError: its graph breaks the contract, or `out` cannot be written.
+    """
+    notes = BundleNotes(parameters={"adapted_by": step}, parent=parent.manifest.bundle_id)
+    return write_bundle(
+        fitted,
+        series,
+        out,
+        scores=scores,
+        false_alarms_per_day=false_alarms_per_day,
+        seed=seed,
+        notes=notes,
+        calibration=calibration,
+    )
+
+
+def level_of(parent: Bundle, recent: CalibrationScores, false_alarms_per_day: float) -> Calibration:
+    """An alarm level for a graph that gives recent rows scores on the parent's scale; never below the parent's.
+
+    The parent's weeks of held-out windows know the tail better than some hours of recent ones: its level stays where they do not
+    contradict it.
+    """
+    known = parent.manifest.calibration
+    own = alarm_level(recent, false_alarms_per_day)
+    if own.alarm_level > MOST_LIFT * known.alarm_level or recent_is_louder(parent, recent):
+        return own if own.alarm_level > known.alarm_level else known
+    return known
+
+
+def recent_is_louder(parent: Bundle, recent: CalibrationScores) -> bool:
+    """Whether ordinary recent scores, on the parent's scale, lie above those that its level was chosen from."""
+    calibration = parent.manifest.calibration
+    known, found = (
+        calibrate(scores, calibration.center, calibration.alarm_level)
+        for scores in (parent.calibration_scores(), recent.score)
+    )
+    return bool(np.quantile(found, 0.9) > MOST_LIFT * np.quantile(known, 0.9) + 0.05)
+
+
+def parent_model(parent: Bundle) -> bytes:
+    """The parent's graph as it was built."""
+    return without_adaptation(parent.files[MODEL])

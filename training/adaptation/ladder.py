@@ -1,0 +1,204 @@
+"""The ladder: steps that adapt a bundle to a machine that has changed, the cheapest first; the first that passes the gate is taken.
+
+1. operating-level: the same graph with an alarm level of the recent scores.
+2. input-scaling: a map of the channels that moved in front of the graph (AdaNorm).
+3. refit: the detector is trained anew, on recent rows and on the reference rows moved into the new regime; for networks
+   (`fine-tune`) within a time budget.
+
+What is learnt from are rows that are presumed normal; the last part of them is held out for the gate.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from wheeltapper.schemas.bundle import Bundle
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.adaptation.evidence import Evidence, known_windows
+from wheeltapper.training.adaptation.gate import GatePolicy, GateScores, Verdict, gate
+from wheeltapper.training.adaptation.recent import RecentRows
+from wheeltapper.training.adaptation.rescaling import ChannelMap, estimate_map
+from wheeltapper.training.adaptation.steps import STEPS, Ground, StepSkippedError, steps_for
+from wheeltapper.training.fitting.labels import LabelledWindows
+
+DEFAULT_BUDGET_S = 540.0
+
+
+@dataclass(frozen=True)
+class LadderOptions:
+    """How a ladder is climbed.
+
+    Attributes:
+        out: folder of the child bundle. Children that were not taken are kept beside it, in `OUT-rejected`, for inspection.
+        budget_s: seconds that a network's training may take.
+        steps: names, in order; () takes all that the detector can climb.
+        policy: of the gate.
+        labelled: windows that operators judged, of the parent's window and channels.
+        report: where the HTML report is written; None writes none.
+        progress: show a progress bar of a network's training.
+        told: called with a sentence at each stage.
+    """
+
+    out: Path
+    budget_s: float = DEFAULT_BUDGET_S
+    seed: int = 0
+    steps: Sequence[str] = ()
+    policy: GatePolicy = field(default_factory=GatePolicy)
+    labelled: LabelledWindows | None = None
+    report: Path | None = None
+    threads: int = 1
+    device: str = "cpu"
+    progress: bool = False
+    told: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One step that was tried.
+
+    Attributes:
+        change: what it changed, one sentence; '' where it could make no child.
+        verdict: of the gate; of a step that could make no child, not accepted with the reason.
+        seconds: that it took, the gate included.
+        bundle: the child; None where it could make none.
+        scores: the child's, for reports.
+    """
+
+    step: str
+    change: str
+    verdict: Verdict
+    seconds: float
+    bundle: Bundle | None = None
+    scores: GateScores | None = None
+
+
+@dataclass(frozen=True)
+class LadderResult:
+    """
+    Attributes:
+        child: the bundle that passed; None: the parent stays.
+        step: that made it; '' without a child.
+        attempts: in order.
+        evidence: what the gate asked about; parent_scores: the parent's answers.
+        channel_map: how the channels moved.
+        report: the HTML report, where it was asked for.
+    """
+
+    child: Bundle | None
+    step: str
+    attempts: tuple[Attempt, ...]
+    evidence: Evidence
+    parent_scores: GateScores
+    channel_map: ChannelMap
+    report: Path | None = None
+
+    @property
+    def taken(self) -> Attempt | None:
+        """The attempt whose child was taken."""
+        return next((each for each in self.attempts if self.child is not None and each.step == self.step), None)
+
+    @property
+    def reason(self) -> str:
+        """Why the child was taken, or why none was, for people."""
+        taken = self.taken
+        if taken is not None:
+            return f"{taken.change}; {'; '.join(taken.verdict.reasons[:3])}"
+        return (
+            "; ".join(f"{each.step}: {each.verdict.reasons[0]}" for each in self.attempts) or "no step could be tried"
+        )
+
+
+def climb(parent: Bundle, recent: RecentRows, options: LadderOptions) -> LadderResult:
+    """Adapt `parent` to a machine's recent rows by the smallest step that passes the gate.
+
+    A child that passes with reserve waits: a later step may pass without; else the best of them by AUROC is taken.
+
+    Raises:
+        InputError: rows of other channels than the bundle's, no such step, or a folder that cannot be written.
+    """
+    width = len(parent.manifest.channels)
+    if recent.values.shape[1] != width:
+        raise InputError(
+            f"recent rows have {recent.values.shape[1]} channels, the bundle {parent.manifest.bundle_id} takes {width}"
+        )
+    if not len(recent):
+        raise InputError("there are no recent rows to adapt to; wait for some that are presumed normal")
+    names = steps_for(parent.manifest.detector, options.steps)
+    learn, held_out = recent.split()
+    known = None if options.labelled is None else known_windows(parent, options.labelled)
+    evidence = Evidence(parent, held_out, known, options.seed)
+    parent_scores = evidence.old_scores()
+    channel_map = estimate_map(parent.reference_rows(), learn.values)
+    ground = Ground(
+        parent,
+        learn,
+        channel_map,
+        options.policy.false_alarms_per_day,
+        seed=options.seed,
+        threads=options.threads,
+        device=options.device,
+        budget_s=options.budget_s,
+        progress=options.progress,
+    )
+    place = options.out.with_name(f"{options.out.name}-tried")
+    attempts: list[Attempt] = []
+    for name in names:
+        attempt = _try(name, ground, evidence, parent_scores, options.policy, place / name)
+        attempts.append(attempt)
+        if options.told is not None:
+            passed = "passed" if attempt.verdict.accepted else "not taken"
+            options.told(f"{name}: {passed}: {attempt.verdict.reasons[0]} ({attempt.seconds:.1f} s)")
+        if attempt.verdict.accepted and not attempt.verdict.with_reserve:
+            break
+    result = _settle(attempts, LadderResult(None, "", (), evidence, parent_scores, channel_map), options.out)
+    shutil.rmtree(place, ignore_errors=True)
+    if options.report is None:
+        return result
+    from wheeltapper.training.adaptation.report import write_report
+
+    write_report(parent, result, options.report)
+    return replace(result, report=options.report)
+
+
+def _try(name: str, ground: Ground, evidence: Evidence, old: GateScores, policy: GatePolicy, out: Path) -> Attempt:
+    started = time.monotonic()
+    try:
+        bundle, change = STEPS[name](ground, out)
+    except (StepSkippedError, InputError) as error:
+        return Attempt(name, "", Verdict(False, False, (str(error),)), time.monotonic() - started)
+    scores = evidence.scores(bundle)
+    return Attempt(name, change, gate(old, scores, policy), time.monotonic() - started, bundle, scores)
+
+
+def _settle(attempts: Sequence[Attempt], result: LadderResult, out: Path) -> LadderResult:
+    """Choose the child, and move every bundle to where it is kept."""
+    passed = [each for each in attempts if each.verdict.accepted]
+    clear = [each for each in passed if not each.verdict.with_reserve]
+    taken = clear[0] if clear else max(passed, key=lambda each: each.verdict.figures["auroc"]["new"], default=None)
+    kept = []
+    for each in attempts:
+        bundle = each.bundle
+        if bundle is not None:
+            rejected = out.with_name(f"{out.name}-rejected") / bundle.manifest.bundle_id
+            bundle = _moved(bundle, out if each is taken else rejected)
+        kept.append(replace(each, bundle=bundle))
+        if each is taken:
+            result = replace(result, child=bundle, step=each.step)
+    return replace(result, attempts=tuple(kept))
+
+
+def _moved(bundle: Bundle, target: Path) -> Bundle:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            shutil.rmtree(target)
+        bundle.location.rename(target)
+    except OSError as error:
+        raise InputError(
+            f"{target}: the bundle cannot be put there ({error.strerror}); choose another folder"
+        ) from error
+    return replace(bundle, location=target)

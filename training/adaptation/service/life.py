@@ -1,0 +1,182 @@
+"""One adaptation from its request to its end, and what the service wants done about it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+
+from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent
+from wheeltapper.training.adaptation.service.serving import Serving
+from wheeltapper.training.adaptation.service.tally import Tally
+
+# Any fixed UUID serves as the name space; the ids must only be the same everywhere.
+ADAPTATION_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:wheeltapper:adaptation")
+
+
+def adaptation_id(request_id: str) -> str:
+    """UUIDv5 of the drift or the command that asked for it: the same request, the same id."""
+    return str(uuid.uuid5(ADAPTATION_NAMESPACE, request_id))
+
+
+class Phase(StrEnum):
+    """Where an adaptation stands."""
+
+    WAITING = "waiting"
+    """An alert is open: it may be a fault that lasts."""
+    COLLECTING = "collecting"
+    """There are too few rows yet that may be learned from."""
+    QUEUED = "queued"
+    RUNNING = "running"
+    SHADOW = "shadow"
+    CANARY = "canary"
+    WATCHED = "watched"
+    """In service; it goes back by itself where it does worse than was asked."""
+    ENDED = "ended"
+
+
+BEFORE_THE_OUTCOME = frozenset({Phase.WAITING, Phase.COLLECTING, Phase.QUEUED, Phase.RUNNING})
+AFTER_THE_GATE = frozenset({Phase.SHADOW, Phase.CANARY, Phase.WATCHED})
+
+
+@dataclass(frozen=True, slots=True)
+class InputPosition:
+    """Where a request lies: the group's offset stays below it until the request has its outcome."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowSource:
+    """Where a machine's rows since its change lie.
+
+    Attributes:
+        topic: full name; empty: the sensors topic.
+        partition: -1 where it is not known: every partition is read.
+        first_offset: of the first row; -1: rows published from `published_us` on.
+        published_us: by the clock.
+    """
+
+    topic: str = ""
+    partition: int = -1
+    first_offset: int = -1
+    published_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """What a job came to.
+
+    Attributes:
+        status: 'accepted': a child bundle passed the gate; 'rejected': none did; 'failed': the job ended by an error.
+        step: of the ladder that passed.
+        bundle, uri, sha256: the child.
+        report: where the HTML report is.
+        evidence: the attempts and the gate's figures, JSON types.
+    """
+
+    status: str
+    reason: str = ""
+    step: str = ""
+    bundle: str = ""
+    uri: str = ""
+    sha256: str = ""
+    report: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Life:
+    """One adaptation.
+
+    Attributes:
+        adaptation_id, drift_id: `drift_id` is empty where a person asked.
+        route: machine id or pattern that the child is to serve.
+        parent: the bundle that is adapted.
+        since: event time (us) of the change; rows before it are of the old normal.
+        seen_at: event time (us) of the newest row by the request.
+        alert_open: the drift said that an alert was open at `seen_at`.
+        accepted_us: when an operator accepted the change, by the clock; None: nobody has.
+        who: who accepted or asked.
+        holds: requests and commands that must be read again until there is an outcome.
+        child: its outcome once it passed the gate.
+        phase_at: when the phase began, by the clock (us).
+        old, new: scores of parent and child, by machine, since the phase began.
+    """
+
+    adaptation_id: str
+    machine: str
+    rule: str
+    route: str
+    parent: Serving
+    drift_id: str = ""
+    since: int = 0
+    seen_at: int = 0
+    source: RowSource = RowSource()
+    alert_open: bool = False
+    accepted_us: int | None = None
+    who: str = ""
+    phase: Phase = Phase.WAITING
+    holds: list[InputPosition] = field(default_factory=list)
+    child: JobOutcome | None = None
+    phase_at: int = 0
+    old: dict[str, Tally] = field(default_factory=dict)
+    new: dict[str, Tally] = field(default_factory=dict)
+
+    def covers(self, machine: str) -> bool:
+        """True where the child is to serve this machine."""
+        return machine == self.machine or fnmatchcase(machine, self.route)
+
+    @property
+    def is_for_many(self) -> bool:
+        """True where the child is for a pattern of machines."""
+        return self.route != self.machine
+
+    def enter(self, phase: Phase, now_us: int) -> None:
+        """Begin a phase; what was counted before does not count for it."""
+        self.phase, self.phase_at = phase, now_us
+        self.old, self.new = {}, {}
+
+    def seconds_scored(self) -> float:
+        """Event time that the child has scored of the machine since the phase began."""
+        tally = self.new.get(self.machine)
+        return 0.0 if tally is None else tally.days * 86_400
+
+    def machine_days(self) -> float:
+        """Event time that the child has scored, summed over machines."""
+        return sum(tally.days for tally in self.new.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Publish on `adaptations`."""
+
+    event: AdaptationEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """Publish on `models`; it has arrived before anything that follows is published."""
+
+    model: ActiveModel
+
+
+@dataclass(frozen=True, slots=True)
+class EndShadow:
+    """Take a shadow out of the topic `models`, by its key."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    """Run the ladder."""
+
+    life: Life
+
+
+Action: TypeAlias = Say | Deploy | EndShadow | StartJob

@@ -1,0 +1,44 @@
+"""Which rows of a machine may be learned from: none under an alert that nobody accepted, none in maintenance, none labelled anomalous."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from wheeltapper.schemas.events import ClearReason
+from wheeltapper.training.adaptation.service.alerts import KnownAlert
+
+Span = tuple[int, int | None]
+"""Event time (us) of the first and the last row; None: to the end."""
+
+
+def spans_under_alerts(alerts: Iterable[KnownAlert], *, accepted_us: int | None, margin_us: int) -> list[Span]:
+    """What must not be learned, from the alerts of a machine, of any of its rules.
+
+    An alert that ended with the operator's *accept* excludes nothing, and where the machine's change was accepted, neither do
+    those that were published before. One that an operator confirmed always does.
+
+    Args:
+        accepted_us: when the change was accepted, by the clock; None: it was not.
+        margin_us: how long before the opening an alert may have begun: the window that opened it.
+    """
+    spans: list[Span] = []
+    for alert in alerts:
+        accepted = alert.reason is ClearReason.ACCEPTED or (
+            accepted_us is not None and alert.published_us <= accepted_us
+        )
+        if not accepted or alert.verdict == "confirm":
+            spans.append((alert.opened_at - margin_us, alert.ended_at))
+    return spans
+
+
+def outside(times: np.ndarray, spans: Sequence[Span]) -> np.ndarray:
+    """[T] bool: rows at `times` ([T] int64, us) that lie in none of the spans."""
+    kept = np.ones(len(times), dtype=bool)
+    for start, stop in spans:
+        under = times >= start
+        if stop is not None:
+            under &= times <= stop
+        kept &= ~under
+    return kept

@@ -1,0 +1,389 @@
+"""The adaptation service: what happens to machines goes in, what is to be published and run comes out.
+
+It knows no Kafka, no files and no clock: `now_us` is the clock (microseconds), phases after the gate are measured in event time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, AdaptationStep, DriftEvent
+from wheeltapper.schemas.commands import AlarmCommand
+from wheeltapper.schemas.events import AlertEvent, ScoreBlock
+from wheeltapper.training.adaptation.service.after_gate import AfterGate
+from wheeltapper.training.adaptation.service.alerts import AlertBook, KnownAlert
+from wheeltapper.training.adaptation.service.announcer import WHO, Announcer
+from wheeltapper.training.adaptation.service.life import (
+    BEFORE_THE_OUTCOME,
+    Action,
+    InputPosition,
+    JobOutcome,
+    Life,
+    Phase,
+    RowSource,
+    StartJob,
+    adaptation_id,
+)
+from wheeltapper.training.adaptation.service.presumed_normal import Span, spans_under_alerts
+from wheeltapper.training.adaptation.service.rules import AdaptationRules
+from wheeltapper.training.adaptation.service.serving import Serving, ServingBook
+
+Step = AdaptationStep
+
+
+class AdaptationService:
+    """All adaptations that are under way.
+
+    Attributes:
+        lives: by id.
+        alerts, serving: what is known of alerts and of bundles in service.
+    """
+
+    def __init__(self, rules: AdaptationRules, *, false_alarms_per_day: float, given: Sequence[Serving] = ()) -> None:
+        """
+        Args:
+            false_alarms_per_day: asked of every machine.
+            given: bundles that the workers were started with.
+        """
+        self._rules = rules
+        self.alerts = AlertBook()
+        self.serving = ServingBook(given)
+        self.lives: dict[str, Life] = {}
+        self._announcer = Announcer(self.serving)
+        self._after = AfterGate(rules, self.alerts, self._announcer, false_alarms_per_day)
+        self._drifts: dict[tuple[str, str], DriftEvent] = {}
+        """(machine, rule) -> the drift that no adaptation has answered yet."""
+        self._maintenance: list[tuple[str, Span]] = []
+
+    # -- what is on the topics when it starts --------------------------------------------------------------------------
+
+    def restore(self, events: Iterable[AdaptationEvent], now_us: int) -> list[Action]:
+        """Take over what `adaptations` holds: what is decided, and children that are in shadow or in service.
+
+        The topic `models` must have been taken in before.
+        """
+        accepted: dict[str, AdaptationEvent] = {}
+        last: dict[str, AdaptationEvent] = {}
+        for event in events:
+            self._announcer.note(event)
+            if event.event is Step.ACCEPTED:
+                accepted[event.adaptation_id] = event
+            last[event.adaptation_id] = event
+        actions: list[Action] = []
+        for ident, event in accepted.items():
+            life = self._after.restored(event, last[ident])
+            if life is not None:
+                self.lives[ident] = life
+                holds = self.serving.latest(f"{life.route}/{life.rule}")
+                actions += self._forgotten_if_ended(life, self._after.resume(life, last[ident], holds, now_us))
+        return actions
+
+    def note(self, command: AlarmCommand) -> None:
+        """Take in what a command says of alerts and maintenance; a command that comes twice changes nothing."""
+        if command.action in ("confirm", "reject"):
+            self.alerts.judge(command)
+        elif command.action == "maintenance" and command.start is not None and command.until is not None:
+            self._maintenance.append((command.machine, (command.start, command.until - 1)))
+
+    def note_drift(self, event: DriftEvent) -> None:
+        """Remember which machines have drifted, and no adaptation has answered it: an *accept* may ask for one."""
+        decided = self._announcer.decided.get(adaptation_id(event.drift_id))
+        if event.event == "ended" or (decided is not None and decided.event is Step.ACCEPTED):
+            self._drifts.pop((event.machine, event.rule), None)
+        else:
+            self._drifts[event.machine, event.rule] = event
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def drift(self, event: DriftEvent, position: InputPosition, now_us: int) -> list[Action]:
+        """A machine drifted, or has come back."""
+        place = (event.machine, event.rule)
+        life = self._before_outcome(*place)
+        if event.event == "ended":
+            self.note_drift(event)
+            if life is None or life.phase is Phase.RUNNING or not life.drift_id:
+                return []
+            return self._end(life, Step.REJECTED, "the drift has ended: the machine is as it was", now_us)
+        self.note_drift(event)
+        ident = adaptation_id(event.drift_id)
+        if ident in self.lives or ident in self._announcer.decided:
+            return []
+        found = self.serving.find(event.machine, event.rule, event.bundle)
+        life = Life(
+            adaptation_id=ident,
+            machine=event.machine,
+            rule=event.rule,
+            route=self._route(event.machine, found),
+            parent=found or Serving(event.machine, event.rule, event.bundle, "", ""),
+            drift_id=event.drift_id,
+            since=event.since,
+            seen_at=event.time,
+            source=RowSource(event.topic, event.partition, event.first_offset),
+            alert_open=event.alert_open,
+            holds=[position],
+        )
+        moved = ", ".join(channel.channel for channel in event.channels[:5])
+        reason = f"drift of {moved or 'the score'}, by {', '.join(event.tests)}"
+        return self._begin(life, found, reason, now_us)
+
+    def command(self, command: AlarmCommand, position: InputPosition, now_us: int) -> list[Action]:
+        """What an operator said. *accept* lets an adaptation go on, or asks for one."""
+        self.note(command)
+        if command.action in ("confirm", "reject"):
+            found: list[Action] = []
+            for life in list(self.lives.values()):
+                found += self._forgotten_if_ended(life, self._after.look(life, now_us))
+            return found
+        if command.action != "accept":
+            return []
+        actions: list[Action] = []
+        met = False
+        for life in list(self.lives.values()):
+            if life.phase in BEFORE_THE_OUTCOME and self._is_meant(life, command):
+                met = True
+                if life.phase is not Phase.RUNNING:
+                    life.accepted_us, life.who = command.at, command.who
+                    life.holds.append(position)
+                    actions += self._advance(life, now_us)
+        if not met:
+            actions += self._asked_by(command, position, now_us)
+        return actions
+
+    def _asked_by(self, command: AlarmCommand, position: InputPosition, now_us: int) -> list[Action]:
+        """Adaptations that an *accept* asks for by itself: of what drifts, or has stood in an alert until then."""
+        actions: list[Action] = []
+        for machine, rule, alert, drift in self._accepted_places(command):
+            ident = adaptation_id(f"{command.command_id}/{machine}/{rule}")
+            if ident in self.lives or ident in self._announcer.decided:
+                continue
+            bundle = drift.bundle if drift else alert.bundle if alert else ""
+            found = self.serving.find(machine, rule, bundle)
+            if drift is not None:
+                source = RowSource(drift.topic, drift.partition, drift.first_offset)
+                since, seen = drift.since, drift.time
+            else:
+                assert alert is not None
+                source = RowSource(published_us=alert.published_us)
+                since, seen = alert.opened_at, alert.opened_at
+            life = Life(
+                adaptation_id=ident,
+                machine=machine,
+                rule=rule,
+                route=self._route(machine, found),
+                parent=found or Serving(machine, rule, bundle, "", ""),
+                since=since,
+                seen_at=seen,
+                source=source,
+                accepted_us=command.at,
+                who=command.who,
+                holds=[position],
+            )
+            reason = f"{command.who} accepted what the machine does now" + (
+                f": {command.comment}" if command.comment else ""
+            )
+            actions += self._begin(life, found, reason, now_us)
+        return actions
+
+    def _accepted_places(
+        self, command: AlarmCommand
+    ) -> Iterator[tuple[str, str, KnownAlert | None, DriftEvent | None]]:
+        """(machine, rule, alert, drift) that an *accept* is about."""
+        places: dict[tuple[str, str], tuple[KnownAlert | None, DriftEvent | None]] = {}
+        for (machine, rule), drift in self._drifts.items():
+            if fnmatchcase(machine, command.machine) and command.rule in ("", rule):
+                places[machine, rule] = (None, drift)
+        for machine, alert in self.alerts.accepted_by(command):
+            known = places.get((machine, alert.rule), (None, None))
+            places[machine, alert.rule] = (alert, known[1])
+        for (machine, rule), (alert_of, drift_of) in places.items():
+            yield machine, rule, alert_of, drift_of
+
+    def _begin(self, life: Life, found: Serving | None, reason: str, now_us: int) -> list[Action]:
+        under_way = next(
+            (one for one in self.lives.values() if (one.machine, one.rule) == (life.machine, life.rule)), None
+        )
+        actions: list[Action] = [*self._announcer.say(life, Step.REQUESTED, now_us, reason=reason, who=life.who or WHO)]
+        if under_way is not None:
+            if under_way.phase is Phase.WATCHED:
+                # What it was watched for has come: it has to be adapted anew.
+                self._forget(under_way)
+            else:
+                text = f"adaptation {under_way.adaptation_id} of the same machine and rule is under way ({under_way.phase})"
+                return [*actions, *self._end(life, Step.REJECTED, text, now_us)]
+        self.lives[life.adaptation_id] = life
+        if found is None:
+            text = (
+                f"bundle '{life.parent.bundle}' is neither on the topic models nor given with --bundle; start the adapt-worker "
+                "with the bundles that the workers were started with"
+            )
+            return [*actions, *self._end(life, Step.FAILED, text, now_us)]
+        return [*actions, *self._advance(life, now_us)]
+
+    # -- before the outcome --------------------------------------------------------------------------------------------
+
+    def _advance(self, life: Life, now_us: int) -> list[Action]:
+        """From waiting for the end of an alert to collecting rows, and back where an alert opens meanwhile."""
+        if life.phase not in (Phase.WAITING, Phase.COLLECTING):
+            return []
+        if self._is_under_alert(life):
+            life.phase = Phase.WAITING
+            reason = (
+                "an alert is open: it may be a fault that lasts; it goes on when the alert has ended or an operator accepts it "
+                f"('wheeltapper alarm accept --machine {life.machine}')"
+            )
+            return [*self._announcer.say(life, Step.WAITING, now_us, reason=reason)]
+        life.phase = Phase.COLLECTING
+        return []
+
+    def _is_under_alert(self, life: Life) -> bool:
+        if life.accepted_us is not None:
+            return False
+        if self.alerts.open_alert(life.machine, life.rule) is not None:
+            return True
+        # The topic `alerts` may be behind the topic `drift`.
+        ended = (
+            alert.ended_at is not None and alert.ended_at >= life.seen_at
+            for alert in self.alerts.of(life.machine)
+            if alert.rule == life.rule
+        )
+        return life.alert_open and not any(ended)
+
+    @property
+    def collecting(self) -> list[Life]:
+        """Adaptations that need rows."""
+        return [life for life in self.lives.values() if life.phase is Phase.COLLECTING]
+
+    def excluded(self, life: Life, margin_us: int) -> list[Span]:
+        """Spans of event time whose rows must not be learned.
+
+        Args:
+            margin_us: length of the parent's window.
+        """
+        accepted = spans_under_alerts(self.alerts.of(life.machine), accepted_us=life.accepted_us, margin_us=margin_us)
+        maintenance = [span for pattern, span in self._maintenance if fnmatchcase(life.machine, pattern)]
+        return [*accepted, *maintenance, (-(2**63), life.since - 1)]
+
+    def rows(self, ident: str, usable: int, interval_s: float, now_us: int) -> list[Action]:
+        """So many rows, `interval_s` apart, may be learned from by now."""
+        life = self.lives.get(ident)
+        if life is None or life.phase is not Phase.COLLECTING:
+            return []
+        needed = max(self._rules.min_recent_rows, round(self._rules.min_recent_s / interval_s))
+        if usable < needed:
+            reason = f"{needed:,} rows since the change are needed that lie under no alert; more are waited for"
+            return [*self._announcer.say(life, Step.WAITING, now_us, reason=reason)]
+        life.phase = Phase.QUEUED
+        return []
+
+    def due_jobs(self, now_us: int) -> list[Action]:
+        """Jobs that may start: a few at a time, one a machine, in the order of the requests."""
+        actions: list[Action] = []
+        running = [life.machine for life in self.lives.values() if life.phase is Phase.RUNNING]
+        for life in self.lives.values():
+            if len(running) >= self._rules.jobs:
+                break
+            if life.phase is Phase.QUEUED and life.machine not in running:
+                life.phase = Phase.RUNNING
+                running.append(life.machine)
+                actions += [*self._announcer.say(life, Step.STARTED, now_us), StartJob(life)]
+        return actions
+
+    def finished(self, ident: str, outcome: JobOutcome, now_us: int) -> list[Action]:
+        """A job has ended."""
+        life = self.lives.get(ident)
+        if life is None or life.phase is not Phase.RUNNING:
+            return []
+        if outcome.status == "accepted":
+            self._drifts.pop((life.machine, life.rule), None)
+            return self._forgotten_if_ended(life, self._after.accepted(life, outcome, now_us))
+        step = Step.REJECTED if outcome.status == "rejected" else Step.FAILED
+        life.child = replace(outcome, uri="", bundle="", sha256="")
+        return self._end(life, step, outcome.reason, now_us)
+
+    def failed(self, ident: str, reason: str, now_us: int) -> list[Action]:
+        """What an adaptation needs is not there: a bundle that cannot be opened, rows that cannot be read."""
+        life = self.lives.get(ident)
+        return [] if life is None else self._end(life, Step.FAILED, reason, now_us)
+
+    # -- what happens meanwhile ----------------------------------------------------------------------------------------
+
+    def alert(self, event: AlertEvent, published_us: int, now_us: int) -> list[Action]:
+        """A step of an alert's life."""
+        if self.alerts.take(event, published_us) is None:
+            return []
+        actions: list[Action] = []
+        for life in list(self.lives.values()):
+            if life.covers(event.machine):
+                actions += self._advance(life, now_us)
+                actions += self._forgotten_if_ended(life, self._after.look(life, now_us))
+        return actions
+
+    def scores(self, block: ScoreBlock, now_us: int) -> list[Action]:
+        """Scores of a machine."""
+        actions: list[Action] = []
+        for life in list(self.lives.values()):
+            if life.rule == block.rule and life.covers(block.machine):
+                actions += self._forgotten_if_ended(life, self._after.scores(life, block, now_us))
+        return actions
+
+    def model(self, model: ActiveModel, now_us: int) -> list[Action]:
+        """A message of the topic `models`; where it is a person's, what it replaces ends."""
+        self.serving.take(model)
+        actions: list[Action] = []
+        for life in list(self.lives.values()):
+            actions += self._forgotten_if_ended(life, self._after.overruled(life, model, now_us))
+        return actions
+
+    def refused(self, event: AdaptationEvent, now_us: int) -> list[Action]:
+        """A worker did not take a deployment."""
+        life = self.lives.get(event.adaptation_id)
+        if life is None or event.event != Step.REFUSED:
+            return []
+        return self._forgotten_if_ended(life, self._after.refused(life, event.reason, now_us))
+
+    # -- what must be kept ---------------------------------------------------------------------------------------------
+
+    def held(self) -> set[InputPosition]:
+        """Requests without an outcome: they must be read again after a restart."""
+        return {hold for life in self.lives.values() if life.phase in BEFORE_THE_OUTCOME for hold in life.holds}
+
+    @property
+    def after_the_gate(self) -> Mapping[str, Life]:
+        """Adaptations whose scores are watched."""
+        return {ident: life for ident, life in self.lives.items() if life.phase not in BEFORE_THE_OUTCOME}
+
+    # -- small things --------------------------------------------------------------------------------------------------
+
+    def _route(self, machine: str, found: Serving | None) -> str:
+        return found.route if self._rules.whole_route and found is not None else machine
+
+    def _before_outcome(self, machine: str, rule: str) -> Life | None:
+        return next(
+            (
+                life
+                for life in self.lives.values()
+                if (life.machine, life.rule) == (machine, rule) and life.phase in BEFORE_THE_OUTCOME
+            ),
+            None,
+        )
+
+    @staticmethod
+    def _is_meant(life: Life, command: AlarmCommand) -> bool:
+        return fnmatchcase(life.machine, command.machine) and command.rule in ("", life.rule)
+
+    def _end(self, life: Life, step: Step, reason: str, now_us: int) -> list[Action]:
+        evidence = life.child.evidence if life.child else None
+        actions = [*self._announcer.say(life, step, now_us, reason=reason, evidence=evidence)]
+        self._forget(life)
+        return [*actions]
+
+    def _forget(self, life: Life) -> None:
+        life.phase = Phase.ENDED
+        self.lives.pop(life.adaptation_id, None)
+
+    def _forgotten_if_ended(self, life: Life, actions: list[Action]) -> list[Action]:
+        if life.phase is Phase.ENDED:
+            self._forget(life)
+        return actions

@@ -1,0 +1,1 @@
+"""The adaptation worker on Kafka: what `wheeltapper.training.adaptation.service` decides is read, run and published here."""

@@ -1,0 +1,1 @@
+"""What the alarms would have been under other settings."""
