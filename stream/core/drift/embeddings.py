@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ANCHORS = 128
+ANCHORS = 64
 """Embeddings of the calibration that stand for it."""
+MOST_OF_BLOCK = 16
+"""Embeddings of a block that are compared with them, evenly spaced: the cost grows with both."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class EmbeddingNormal:
     def _kernel(self, distances: np.ndarray) -> np.ndarray:
         kernel: np.ndarray = np.exp(-self.inverse * np.maximum(distances, 0.0))
         return kernel
+
+
+def thinned(embeddings: np.ndarray) -> np.ndarray:
+    """At most `MOST_OF_BLOCK` of a block's embeddings [n, D]."""
+    return embeddings[:: max(1, -(-len(embeddings) // MOST_OF_BLOCK))]
 
 
 def embedding_normal(embeddings: np.ndarray) -> EmbeddingNormal:

@@ -17,7 +17,7 @@ from wheeltapper.stream.core.drift.blocks import (
     log_scores,
     summarise,
 )
-from wheeltapper.stream.core.drift.embeddings import EmbeddingNormal, embedding_normal
+from wheeltapper.stream.core.drift.embeddings import EmbeddingNormal, embedding_normal, thinned
 from wheeltapper.stream.core.drift.inputs import InputNormal, input_normal
 from wheeltapper.stream.core.drift.levels import LEAST_BLOCKS, level, out_of_sample
 from wheeltapper.stream.core.drift.policy import DriftRules
@@ -143,7 +143,7 @@ def _calibration_blocks(rule: RuleSpec, block_us: int) -> tuple[np.ndarray, tupl
     means = np.array([values[piece].mean() for piece in full])
     if embeddings is None:
         return means, ()
-    return means, tuple(embeddings[order[piece]][:: -(-len(piece) // MAX_ROWS)] for piece in full)
+    return means, tuple(thinned(embeddings[order[piece]]) for piece in full)
 
 
 def _reference_blocks(bundle: Bundle, block_us: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from wheeltapper.stream.core.drift.blocks import (
     row_step,
     summarise,
 )
+from wheeltapper.stream.core.drift.embeddings import thinned
 from wheeltapper.stream.core.drift.memory import (
     DriftMemory,
     DriftSlot,
@@ -220,7 +221,7 @@ class DriftWatch:
         begins = filling.number * self._block_us
         statistics = self._learn(memory, summary, silent, scores)
         tests = tuple(name for name, value in statistics.items() if value >= 1.0)
-        self._follow_run(memory, begins, statistics, summary, silent, float(np.median(scores)))
+        self._follow_run(memory, begins, statistics, summary, silent, sorted(scores.tolist())[len(scores) // 2])
         agree = len({FAMILY_OF[name] for name in tests}) >= self._agreement
         return self._decide(judged, position, memory, tests, begins, agree)
 
@@ -262,7 +263,7 @@ class DriftWatch:
             found["channel"] = channel / reference.channel_level
         embeddings = memory.filling.embeddings
         if reference.embedding is not None and embeddings is not None:
-            away = reference.embedding.discrepancy(embeddings[: memory.filling.kept])
+            away = reference.embedding.discrepancy(thinned(embeddings[: memory.filling.kept]))
             memory.discrepancy += reference.decay * (away - memory.discrepancy)
             span = reference.embedding_level - reference.embedding_center
             found["embedding"] = (memory.discrepancy - reference.embedding_center) / span
