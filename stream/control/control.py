@@ -101,9 +101,9 @@ class Control:
         return [*self._pipeline.apply(messages, now), *refusals]
 
     def _is_new(self, message: ControlMessage) -> bool:
-        """True where a partition has not met it: else it has been told before a restart."""
-        reads = (partition.control.read[message.topic] for partition in self._pipeline.partitions.values())
-        return any(read is not None and read <= message.offset for read in reads)
+        """False where a partition has met it: then it was told, by this worker before a restart or by another."""
+        reads = [partition.control.read[message.topic] for partition in self._pipeline.partitions.values()]
+        return bool(reads) and not any(read is not None and read > message.offset for read in reads)
 
     def _remember(self, message: ControlMessage) -> None:
         self._ends[message.topic] = message.offset + 1
