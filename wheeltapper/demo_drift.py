@@ -44,6 +44,7 @@ LIVE_DAYS = 30
 SERVICED_AFTER_ROWS = 2 * DAY
 FAULT_AFTER_ROWS, FAULT_ROWS, ROWS_AFTER_FAULT = 12 * 60, 6 * 60, 2 * 60
 TIME_LIMIT_S = 170.0
+SLOWER = 0.1
 
 # What the service changes for good: (gain, offset in units of the channel).
 SERVICE = {
@@ -168,10 +169,13 @@ class DriftDemo:
         following: dict[type[Message], Iterator[TopicRecord | None]] = {}
         for model in (DriftEvent, AdaptationEvent, AlertEvent):
             following[model] = stack.enter_context(Follower(settings, topic_of(model))).follow()
-        began = time.monotonic()
+        due, looked = 0.0, time.monotonic()
         self._say("the pump runs as it always did")
         while time.monotonic() < until and not self._is_over():
-            due = min(round((time.monotonic() - began) * self._rate), len(self._times))
+            now = time.monotonic()
+            # The ladder takes as long as it takes; the pump's days are not spent on it.
+            due += (now - looked) * self._rate * (SLOWER if self._is_adapting() else 1.0)
+            due, looked = min(due, len(self._times)), now
             while self._sent + ROWS_A_MESSAGE <= due:
                 client.produce(topic, encode_sensor_block(self._next_block(), "arrow"), PUMP.encode(), headers=headers)
             client.poll(0)
@@ -182,6 +186,9 @@ class DriftDemo:
                     message = received(model, record).message
                     if message is not None:
                         self._show(settings, message)
+
+    def _is_adapting(self) -> bool:
+        return bool(self._seen.steps) and self._seen.steps[-1].event is AdaptationStep.STARTED
 
     def _is_over(self) -> bool:
         seen = self._seen

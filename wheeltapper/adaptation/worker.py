@@ -264,7 +264,10 @@ class AdaptWorker:
                 log.info("deployed", **_named(action.model, "route", "rule", "bundle", "mode", "reason"))
             elif isinstance(action, Say):
                 send(self._settings, (action.event.machine, action.event))
-                log.info(f"adaptation {action.event.event}", **_named(action.event, "machine", "rule", "step", "bundle", "reason"))
+                log.info(
+                    f"adaptation {action.event.event}",
+                    **_named(action.event, "machine", "rule", "step", "bundle", "reason"),
+                )
             elif isinstance(action, StartJob):
                 assert pool is not None
                 self._start(action.life, pool)
