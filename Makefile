@@ -2,6 +2,7 @@
 #
 #   make setup          .venv with the exact versions of constraints.txt
 #   make demo           broker, training, live alerts, summary and plot; DEMO="--option ..." passes options on
+#   make demo-drift     a machine is serviced in mid-stream: drift, adaptation, take-over, a fault found afterwards
 #   make check          lint, types, tests that need no broker, no real data, no export: about 2 minutes on two cores
 #   make test           what guards a landing: lint, types, and all tests but those of the night: about 11 minutes on two cores
 #   make nightly        every test, and property tests with far more examples, others every time: half an hour or more (an estimate)
@@ -39,7 +40,7 @@ RUN_TIER = $(BIN)/python -m pytest -m '$(MARKS_$@)' --hypothesis-profile=$@ --ti
 	--junitxml=.cache/tests/$@.xml --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(TESTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test nightly lint bench clean distclean
+.PHONY: help setup demo demo-drift check test nightly lint bench clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -50,6 +51,9 @@ setup: $(VENV)/.ready
 
 demo: $(VENV)/.ready
 	@$(BIN)/wheeltapper demo $(DEMO)
+
+demo-drift: $(VENV)/.ready
+	@$(BIN)/wheeltapper demo-drift $(DEMO)
 
 check test nightly: lint
 	$(RUN_TIER)

@@ -20,7 +20,7 @@ from wheeltapper.schemas.errors import InputError
 # Command -> one line for `wheeltapper --help`. The module of the same name in wheeltapper.commands does the work.
 COMMANDS = {
     "demo": "run a broker, training, a worker and live alerts on this machine, with a summary and a plot",
-    "demo-drift": "see a machine change: drift, adaptation, take-over, and a fault that is found afterwards",
+    "demo-drift": "service a simulated machine in mid-stream: drift, adaptation, shadow, take-over, a fault found afterwards",
     "broker": "run the embedded Kafka-compatible broker in the foreground",
     "topics": "create or list the topics",
     "datasets": "list which data sets are found, broken or missing, and where they are offered",

@@ -1,368 +1,293 @@
-"""The drift demo: a worker, an adaptation worker and a machine that is serviced, through a real broker."""
+"""The demo of drift: one pump that is serviced in mid-stream, through a real broker, a worker and an adaptation worker."""
 
 from __future__ import annotations
 
-import argparse
 import os
-import signal
+import sys
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
-from rich.text import Text
 
-from wheeltapper.alert_view import printable, render
+from wheeltapper.alert_view import render
 from wheeltapper.control_messages import now_us, send
-from wheeltapper.demo import interrupt, wait_until_ready, wheeltapper_command
 from wheeltapper.deploy.broker import EmbeddedBroker
 from wheeltapper.deploy.child_process import ChildProcess
-from wheeltapper.deploy.ports import free_port
 from wheeltapper.follow.follower import Follower, TopicRecord
 from wheeltapper.follow.messages import read_messages, received, topic_of
 from wheeltapper.kafka_admin import connect, create_topics
+from wheeltapper.kafka_clients import producer
 from wheeltapper.schemas.adaptation import AdaptationEvent, AdaptationStep, DriftEvent
 from wheeltapper.schemas.clock import iso_from_micros
+from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import AlertEvent, ScoreBlock
 from wheeltapper.schemas.message import Message
 from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.topics import SENSORS
 from wheeltapper.stream.settings import Settings, load_settings
-from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.datasets.simulated import DAY, simulate
+from wheeltapper.training.datasets.simulated import CHANNELS, DAY, TRAIN_ROWS, simulate
+from wheeltapper.training.fitting.fingerprint import rows_sha256
 
-MACHINE = "pump-1"
-# Days of the stream: as it was, then serviced, with a worn bearing towards the end.
-BEFORE, AFTER = 2, 7
-FAULT_DAY, FAULT_ROWS = 7.4, 240
-# What the service changed: gain and move, in standard deviations, of three sensors.
-SERVICED = {"discharge_pressure": (1.0, 1.2), "vibration_free_end": (1.5, 0.5), "motor_current": (1.15, 0.0)}
-WORN = {"vibration_drive_end": 4.0, "bearing_temperature_drive_end": 3.0}
-ROWS_PER_MESSAGE = 10
-# How long the stream waits for the adaptation before the fault comes.
-PATIENCE_S = 75.0
-SETTLE_S = 4.0
-SETTINGS: dict[str, dict[str, float]] = {
-    "adaptation": {"min_recent_rows": 1000, "min_recent_s": 129_600.0, "shadow_s": 21_600.0, "watch_s": 86_400.0},
-    "worker": {"commit_interval_ms": 200},
+PUMP = "pump-1"
+MINUTE_US = 60_000_000
+ROWS_A_MESSAGE = 10
+LIVE_DAYS = 30
+# Of event time.
+SERVICED_AFTER_ROWS = 2 * DAY
+FAULT_AFTER_ROWS, FAULT_ROWS, ROWS_AFTER_FAULT = 12 * 60, 6 * 60, 2 * 60
+TIME_LIMIT_S = 170.0
+SLOWER = 0.1
+
+# What the service changes for good: (gain, offset in units of the channel).
+SERVICE = {
+    "motor_current": (1.08, 0.0),
+    "vibration_drive_end": (0.75, 0.0),
+    "vibration_free_end": (0.75, 0.0),
+    "discharge_pressure": (1.0, 0.35),
+    "bearing_temperature_drive_end": (1.0, -5.0),
 }
+SETTINGS = """[worker]
+commit_interval_ms = 200
+
+[state]
+snapshot_interval_s = 2.0
+
+[adaptation]
+min_recent_s = 129600.0
+shadow_s = 21600.0
+watch_s = 86400.0
+"""
+
+M = TypeVar("M", bound=Message)
 
 
 @dataclass
-class _Seen:
-    """What has happened so far."""
+class Seen:
+    """What has happened so far; event times in microseconds, None: it has not."""
 
     drifts: list[DriftEvent] = field(default_factory=list)
-    adaptations: list[AdaptationEvent] = field(default_factory=list)
+    steps: list[AdaptationEvent] = field(default_factory=list)
     alerts: list[AlertEvent] = field(default_factory=list)
-    accepted: list[int] = field(default_factory=list)
+    accepted: bool = False
+    fault_at: int | None = None
+    fault_found: AlertEvent | None = None
 
-    def step(self, *steps: AdaptationStep) -> AdaptationEvent | None:
-        return next((event for event in self.adaptations if event.event in steps), None)
+    def step(self, wanted: AdaptationStep) -> AdaptationEvent | None:
+        return next((event for event in self.steps if event.event is wanted), None)
+
+    def missing(self) -> list[str]:
+        """What the demo promises and has not shown."""
+        promised = {
+            "drift noticed": bool(self.drifts),
+            "a child bundle passed the gate": self.step(AdaptationStep.ACCEPTED) is not None,
+            "shadow": self.step(AdaptationStep.SHADOW) is not None,
+            "take-over": self.step(AdaptationStep.ACTIVATED) is not None,
+            "a fault found by the adapted bundle": self.fault_found is not None,
+        }
+        return [what for what, happened in promised.items() if not happened]
 
 
 class DriftDemo:
-    """Runs the demo once. Every process that it starts ends with it, also on Ctrl-C or kill."""
+    """Runs it once; its processes end with it."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self._arguments = arguments
+    def __init__(self, detector: str, rows_per_second: float, out: Path) -> None:
+        self._detector = detector
+        self._rate = rows_per_second
+        self._out = out
         self._console = Console(highlight=False)
-        self._out: Path = arguments.out
-        self._seen = _Seen()
+        self._seen = Seen()
         self._sent = 0
+        self._times, self._values = live_rows()
+        self._children: list[ChildProcess] = []
 
     def run(self) -> int:
-        signal.signal(signal.SIGTERM, interrupt)
         started = time.monotonic()
-        if not self._arguments.rows_per_second > 0:
-            raise InputError(f"--rows-per-second {self._arguments.rows_per_second:g}: expected a number above 0")
-        series = serviced_pump()
-        bundle = self._train(series)
+        bundle = self._bundle()
         with ExitStack() as stack:
             broker = stack.enter_context(EmbeddedBroker(log_file=self._out / "broker.log"))
-            settings = self._settings(broker.client_address)
-            self._watch(settings, series, bundle, stack)
-            path = self._plot(settings, series)
-        return self._conclude(series, path, time.monotonic() - started)
+            config = self._out / "settings.toml"
+            config.write_text(f'[kafka]\nbrokers = "{broker.client_address}"\n\n{SETTINGS}', encoding="utf-8")
+            settings = load_settings(config)
+            create_topics(connect(settings), settings, partitions=1)
+            common = ["--config", str(config), "--bundle", f"pump-*={bundle}"]
+            for words in (
+                ["worker", "--runner", "direct"],
+                ["adapt-worker", "--out", str(self._out / "adapted")],
+            ):
+                log = self._out / f"{words[0]}.log"
+                log.unlink(missing_ok=True)
+                command = [sys.executable, "-m", "wheeltapper", *words, *common]
+                child = stack.enter_context(ChildProcess(command, log_file=log, environment={**os.environ}))
+                stack.callback(self._check, child, log)
+                self._children.append(child)
+            self._say(f"broker on {broker.client_address}, worker and adapt-worker started (logs in {self._out})")
+            self._watch(settings, stack, time.monotonic() + TIME_LIMIT_S)
+            self._plot(settings)
+        missing = self._seen.missing()
+        for what in missing:
+            self._say(f"[red]not seen: {what}[/]; {self._out}/*.log may say why")
+        self._say(f"done in {time.monotonic() - started:.0f} s")
+        return 1 if missing else 0
 
-    # -- before ----------------------------------------------------------------------------------------------------------
+    def _check(self, child: ChildProcess, log: Path) -> None:
+        if not child.is_running:
+            self._say(f"[red]a process ended with code {child.wait(0)}[/]: see {log}")
 
-    def _train(self, series: SensorSeries) -> Path:
-        from wheeltapper.training.detectors.registry import train_detector
-        from wheeltapper.training.fitting.bundle_writer import write_bundle
-        from wheeltapper.training.fitting.options import TrainOptions
+    def _bundle(self) -> Path:
+        """Trained on two weeks of normal operation; one of an earlier run where it is of the same rows."""
+        from wheeltapper.cli import main
+        from wheeltapper.schemas.bundle import open_bundle
 
-        self._say(
-            f"machine [bold]{MACHINE}[/] of the simulated station: {len(series.train):,} rows to learn from; training "
-            f"[cyan]{self._arguments.detector}[/]"
-        )
-        fitted, scores = train_detector(self._arguments.detector, series, TrainOptions(budget_s=30))
-        path = self._out / "bundles" / f"{self._arguments.detector}-{MACHINE}"
-        return write_bundle(fitted, series, path, scores=scores, torchscript=False).location.resolve()
-
-    def _settings(self, brokers: str) -> Settings:
-        settings = load_settings(None, kafka={"brokers": brokers, "group": f"demo-drift-{os.getpid()}"}, **SETTINGS)
-        create_topics(connect(settings), settings, partitions=1)
-        return settings
-
-    # -- the run ---------------------------------------------------------------------------------------------------------
-
-    def _watch(self, settings: Settings, series: SensorSeries, bundle: Path, stack: ExitStack) -> None:
-        port = free_port()
-        common = ["--brokers", settings.kafka.brokers, "--group", settings.kafka.group, "--bundle", str(bundle)]
-        environment = {**os.environ, **_variables()}
-        log = self._out / "worker.log"
-        for name in ("worker.log", "adapt-worker.log"):
-            (self._out / name).unlink(missing_ok=True)
-        worker_command = [
-            *wheeltapper_command("worker"), *common, "--runner", self._arguments.runner, "--http-port", str(port),
-        ]  # fmt: skip
-        adapt_command = [*wheeltapper_command("adapt-worker"), *common, "--out", str(self._out / "adapted")]
-        followers: dict[type[Message], Follower] = {
-            model: stack.enter_context(Follower(settings, topic_of(model)))
-            for model in (DriftEvent, AdaptationEvent, AlertEvent)
-        }
-        worker = stack.enter_context(ChildProcess(worker_command, log_file=log, environment=environment))
-        adapting = stack.enter_context(
-            ChildProcess(adapt_command, log_file=self._out / "adapt-worker.log", environment=environment)
-        )
-        with self._console.status("worker and adaptation worker start"):
-            wait_until_ready(worker, port, log)
-        self._say(
-            f"a day passes in {DAY / self._arguments.rows_per_second:.1f} s; the pump is serviced after {BEFORE} days: "
-            f"{', '.join(SERVICED)} read differently from then on"
-        )
-        streams = {model: follower.follow() for model, follower in followers.items()}
-        fault = int(FAULT_DAY * DAY)
-        self._send_rows(settings, series, fault, streams, (worker, adapting))
-        self._wait(streams, lambda: self._seen.step(AdaptationStep.ACTIVATED) is not None, PATIENCE_S, settings)
-        self._say(f"{iso_from_micros(int(series.test_ts[fault]))}: a bearing begins to wear")
-        self._send_rows(settings, series, len(series.test), streams, (worker, adapting))
-        self._wait(streams, lambda: False, SETTLE_S, settings)
-
-    def _send_rows(
-        self,
-        settings: Settings,
-        series: SensorSeries,
-        until: int,
-        streams: dict[type[Message], Iterator[TopicRecord | None]],
-        processes: tuple[ChildProcess, ...],
-    ) -> None:
-        """The machine's rows up to `until`, at the asked pace."""
-        from wheeltapper.kafka_clients import producer
-        from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
-
-        client = producer(settings)
-        topic = settings.topics.full_name("sensors")
-        first, started = self._sent, time.monotonic()
-        while self._sent < until:
-            due = first + int((time.monotonic() - started) * self._arguments.rows_per_second)
-            while self._sent < min(due, until):
-                rows = slice(self._sent, min(self._sent + ROWS_PER_MESSAGE, until))
-                block = SensorBlock(MACHINE, series.test_ts[rows], series.channels, series.test[rows])
-                client.produce(
-                    topic,
-                    encode_sensor_block(block, "json"),
-                    key=MACHINE.encode(),
-                    headers=[("content-type", CONTENT_TYPES["json"].encode())],
-                )
-                self._sent = rows.stop
-            client.poll(0)
-            self._take(streams, settings)
-            for process in processes:
-                if not process.is_running:
-                    raise InputError(f"a worker ended with code {process.wait(0)}; see the logs in {self._out}")
-            time.sleep(0.02)
-        client.flush(10)
-
-    def _wait(
-        self,
-        streams: dict[type[Message], Iterator[TopicRecord | None]],
-        is_enough: Any,
-        seconds: float,
-        settings: Settings,
-    ) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and not is_enough():
-            self._take(streams, settings)
-            time.sleep(0.05)
-
-    def _take(self, streams: dict[type[Message], Iterator[TopicRecord | None]], settings: Settings) -> None:
-        """Everything that has come on the topics; shown, and remembered."""
-        for model, stream in streams.items():
-            for record in stream:
-                if record is None:
-                    break
-                message = received(model, record).message
-                if isinstance(message, DriftEvent):
-                    self._seen.drifts.append(message)
-                    self._console.print(_drift_line(message), soft_wrap=True)
-                elif isinstance(message, AdaptationEvent):
-                    self._seen.adaptations.append(message)
-                    self._console.print(_adaptation_line(message), soft_wrap=True)
-                    if message.event is AdaptationStep.WAITING:
-                        self._accept(settings, message)
-                elif isinstance(message, AlertEvent):
-                    self._seen.alerts.append(message)
-                    self._console.print(render(message), soft_wrap=True)
-
-    def _accept(self, settings: Settings, waiting: AdaptationEvent) -> None:
-        """What the operator does who had the pump serviced: the open alert is the new normal."""
-        if self._seen.accepted:
-            return
-        self._seen.accepted.append(self._sent)
-        command = AlarmCommand(
-            command_id=f"demo-{os.getpid()}",
-            machine=MACHINE,
-            action="accept",
-            rule=waiting.rule,
-            who="demo operator",
-            at=now_us(),
-            comment="serviced: three sensors were replaced",
-        )
-        send(settings, (MACHINE, command))
-        self._say("the operator accepts: wheeltapper alarm accept " + MACHINE)
-
-    # -- after -----------------------------------------------------------------------------------------------------------
-
-    def _conclude(self, series: SensorSeries, plot: Path, seconds: float) -> int:
-        seen = self._seen
-        activated = seen.step(AdaptationStep.ACTIVATED)
-        taken = seen.step(AdaptationStep.ACCEPTED)
-        serviced, fault = (int(series.test_ts[int(day * DAY)]) for day in (BEFORE, FAULT_DAY))
-        found = [
-            alert
-            for alert in seen.alerts
-            if alert.event == "opened" and alert.time >= fault and taken is not None and alert.bundle == taken.bundle
-        ]
-        right = [alert for alert in found if {share.channel for share in alert.channels[:2]} & set(WORN)]
-        started = [drift for drift in seen.drifts if drift.event == "started" and drift.time >= serviced]
-        checks = {
-            "the drift is noticed": bool(started),
-            "a child bundle passes the gate": taken is not None,
-            "it runs in shadow first": seen.step(AdaptationStep.SHADOW) is not None,
-            "it takes over": activated is not None,
-            "it finds the worn bearing, and names its channel": bool(right),
-        }
-        for text, held in checks.items():
-            self._console.print(f"  {'[green]yes[/]' if held else '[red]no [/]'} {text}")
-        if taken is not None and taken.report:
-            self._say(f"report of the adaptation: [bold]{taken.report}[/]")
-        self._say(f"plot of score, level and what happened: [bold]{plot}[/]")
-        self._say(f"done in {seconds:.0f} s")
-        return 0 if all(checks.values()) else 1
-
-    def _plot(self, settings: Settings, series: SensorSeries) -> Path:
-        import matplotlib as mpl
-
-        mpl.use("Agg")
-        import matplotlib.dates as mdates
-        import matplotlib.pyplot as plt
-
-        blocks = read_messages(settings, ScoreBlock, on_problem=lambda text: self._console.print(text, markup=False))
-        figure, axes = plt.subplots(figsize=(13, 5), layout="constrained")
-        for name, shadow, colour in (("score in service", False, "#1f4e79"), ("score in shadow", True, "#2a9d8f")):
-            mine = [block for block in blocks if block.rule.startswith("shadow:") == shadow]
-            if not mine:
-                continue
-            times = np.concatenate([np.array(block.time, np.int64) for block in mine])
-            order = np.argsort(times, kind="stable")
-            scores = np.concatenate([np.array(block.score) for block in mine])[order]
-            moments = times[order].astype("datetime64[us]")
-            axes.plot(moments, np.maximum(scores, 1e-2), color=colour, linewidth=0.6, label=name)
-            if not shadow:
-                levels = np.concatenate([np.array(block.threshold) for block in mine])[order]
-                axes.step(moments, levels, where="post", color="#b00020", linewidth=1, label="raise level")
-        axes.set(yscale="log", ylabel="calibrated score", title=f"{MACHINE}: serviced, adapted, and found faulty")
-        marks = [
-            (int(series.test_ts[int(BEFORE * DAY)]), "serviced"),
-            (int(series.test_ts[int(FAULT_DAY * DAY)]), "fault"),
-        ]
-        marks += [(drift.time, "drift") for drift in self._seen.drifts if drift.event == "started"]
-        shown = {AdaptationStep.ACCEPTED: "accepted", AdaptationStep.ACTIVATED: "takes over"}
-        marks += [
-            (event.time, shown[event.event]) for event in self._seen.adaptations if event.event in shown and event.time
-        ]
-        for index, (time_us, name) in enumerate(sorted({name: (time_us, name) for time_us, name in marks}.values())):
-            moment = np.datetime64(time_us, "us")
-            axes.axvline(moment, color="0.3", linewidth=0.8, linestyle=":")
-            axes.annotate(
-                name, (moment, 1.0), xycoords=("data", "axes fraction"), xytext=(3, -12 - 12 * (index % 3)),
-                textcoords="offset points", fontsize=9,
-            )  # fmt: skip
-        for alert in self._seen.alerts:
-            if alert.event == "opened":
-                axes.axvline(np.datetime64(alert.time, "us"), ymax=0.05, color="#d1495b", linewidth=2)
-        axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(mdates.AutoDateLocator()))
-        axes.margins(x=0)
-        axes.legend(loc="lower left", fontsize=8)
-        path = self._out / "drift.png"
-        figure.savefig(path, dpi=110)
-        plt.close(figure)
+        path = self._out / "bundles" / f"{self._detector}-{PUMP}"
+        if path.is_dir():
+            with suppress(InputError):
+                if open_bundle(path).manifest.training_data.sha256 == rows_sha256(simulate(PUMP).train):
+                    self._say(f"bundle of an earlier run: {path}")
+                    return path
+        self._say(f"training [cyan]{self._detector}[/] on two weeks of {PUMP}")
+        code = main(["train", self._detector, "--dataset", "simulated", "--entity", PUMP, "--out", str(path)])
+        if code:
+            raise InputError(f"training {self._detector} failed, see above")
         return path
+
+    # -- the run -----------------------------------------------------------------------------------------------------
+
+    def _watch(self, settings: Settings, stack: ExitStack, until: float) -> None:
+        """Send rows, show what comes, do what the operator does, until the fault was found or time is over."""
+        client = producer(settings)
+        stack.callback(client.flush, 10.0)
+        topic = settings.topics.full_name(SENSORS)
+        headers: list[tuple[str, str | bytes | None]] = [("content-type", CONTENT_TYPES["arrow"].encode())]
+        following: dict[type[Message], Iterator[TopicRecord | None]] = {}
+        for model in (DriftEvent, AdaptationEvent, AlertEvent):
+            following[model] = stack.enter_context(Follower(settings, topic_of(model))).follow()
+        due, looked = 0.0, time.monotonic()
+        self._say("the pump runs as it always did")
+        while time.monotonic() < until and not self._is_over():
+            now = time.monotonic()
+            # The ladder takes as long as it takes; the pump's days are not spent on it.
+            due += (now - looked) * self._rate * (SLOWER if self._is_adapting() else 1.0)
+            due, looked = min(due, len(self._times)), now
+            while self._sent + ROWS_A_MESSAGE <= due:
+                client.produce(topic, encode_sensor_block(self._next_block(), "arrow"), PUMP.encode(), headers=headers)
+            client.poll(0)
+            for model, records in following.items():
+                for record in records:
+                    if record is None:
+                        break
+                    message = received(model, record).message
+                    if message is not None:
+                        self._show(settings, message)
+
+    def _is_adapting(self) -> bool:
+        return bool(self._seen.steps) and self._seen.steps[-1].event is AdaptationStep.STARTED
+
+    def _is_over(self) -> bool:
+        seen = self._seen
+        if self._sent + ROWS_A_MESSAGE > len(self._times) or not all(child.is_running for child in self._children):
+            return True
+        if seen.fault_at is None:
+            return False
+        end = seen.fault_at + (FAULT_ROWS + ROWS_AFTER_FAULT) * MINUTE_US
+        return seen.fault_found is not None and int(self._times[self._sent - 1]) >= end
+
+    def _next_block(self) -> SensorBlock:
+        rows = slice(self._sent, self._sent + ROWS_A_MESSAGE)
+        times, values = self._times[rows], self._values[rows]
+        if rows.start <= SERVICED_AFTER_ROWS < rows.stop:
+            what = ", ".join(name.replace("_", " ") for name in SERVICE)
+            self._say(f"[bold]{_at(times[0])} the pump is serviced[/]: other values for good of {what}")
+        activated = self._seen.step(AdaptationStep.ACTIVATED)
+        if activated is not None and self._seen.fault_at is None:
+            self._seen.fault_at = int(times[0]) + FAULT_AFTER_ROWS * MINUTE_US
+        if self._seen.fault_at is not None:
+            minutes = (times - self._seen.fault_at) // MINUTE_US
+            if minutes[0] <= 0 < minutes[-1] + 1:
+                self._say(f"[bold]{_at(times[0])} a bearing begins to wear[/]")
+            values = with_bearing_wear(values, minutes)
+            self._values[rows] = values
+        self._sent = rows.stop
+        return SensorBlock(PUMP, times, CHANNELS, values)
+
+    def _show(self, settings: Settings, message: Message) -> None:
+        seen = self._seen
+        if isinstance(message, DriftEvent):
+            if message.event == "started":
+                seen.drifts.append(message)
+            moved = ", ".join(f"{one.channel} {one.before:.3g} to {one.after:.3g}" for one in message.channels[:3])
+            self._say(f"[yellow]{_at(message.time)} drift {message.event}[/] since {_at(message.since)}: {moved}")
+        elif isinstance(message, AlertEvent):
+            seen.alerts.append(message)
+            self._console.print(render(message), soft_wrap=True)
+            activated = seen.step(AdaptationStep.ACTIVATED)
+            is_fault = seen.fault_at is not None and message.opened_at >= seen.fault_at - MINUTE_US
+            if is_fault and activated is not None and message.bundle == activated.bundle and seen.fault_found is None:
+                seen.fault_found = message
+                self._say(f"[green]{_at(message.time)} the adapted bundle found the fault[/]")
+        elif isinstance(message, AdaptationEvent):
+            seen.steps.append(message)
+            self._say(f"[cyan]{_at(message.time)} adaptation {message.event}[/] {message.step} {message.reason}")
+            if message.event is AdaptationStep.ACCEPTED:
+                self._say(f"report of the adaptation: [bold]{message.report}[/]")
+            if message.event is AdaptationStep.WAITING and "an alert is open" in message.reason and not seen.accepted:
+                self._accept(settings)
+
+    def _accept(self, settings: Settings) -> None:
+        """The operator knows of the service."""
+        self._seen.accepted = True
+        command = AlarmCommand(
+            command_id=str(uuid.uuid4()), machine=PUMP, action="accept", who="operator", at=now_us(), comment="serviced"
+        )
+        send(settings, (PUMP, command))
+        self._say("[magenta]the operator accepts: the pump was serviced, this is the new normal[/]")
+
+    # -- after -------------------------------------------------------------------------------------------------------
+
+    def _plot(self, settings: Settings) -> None:
+        from wheeltapper.demo_drift_plot import plot
+
+        blocks = read_messages(settings, ScoreBlock, on_problem=self._say)
+        path = self._out / "drift.png"
+        serviced = int(self._times[SERVICED_AFTER_ROWS])
+        plot(path, blocks, self._seen.drifts, self._seen.steps, self._seen.alerts, serviced, self._seen.fault_at)
+        self._say(f"plot of scores, level and events: [bold]{path}[/]")
 
     def _say(self, text: str) -> None:
         self._console.print(f"[green]>[/] {text}", soft_wrap=True)
 
 
-def serviced_pump() -> SensorSeries:
-    """Two weeks to learn from; a stream of normal days, serviced after some of them, with a worn bearing towards the end."""
-    days = BEFORE + AFTER
-    whole = simulate(MACHINE, train_rows=(14 + days) * DAY, test_rows=DAY)
-    train, stream = whole.train[: 14 * DAY], whole.train[14 * DAY :].copy()
-    spread = train.std(axis=0)
-    after = slice(BEFORE * DAY, None)
-    for name, (gain, shift) in SERVICED.items():
-        column = whole.channels.index(name)
-        stream[after, column] = gain * stream[after, column] + shift * spread[column]
-    start = int(FAULT_DAY * DAY)
-    growth = np.clip(np.arange(FAULT_ROWS) / (FAULT_ROWS / 3), 0, 1)
-    for name, size in WORN.items():
-        column = whole.channels.index(name)
-        stream[start : start + FAULT_ROWS, column] += size * spread[column] * growth
-    return SensorSeries(
-        dataset=whole.dataset,
-        entity=MACHINE,
-        channels=whole.channels,
-        units=whole.units,
-        sampling_interval_s=whole.sampling_interval_s,
-        train=train,
-        train_ts=whole.train_ts[: 14 * DAY],
-        test=stream,
-        test_ts=whole.train_ts[14 * DAY :],
-        made_up_clock=True,
-    )
+def live_rows() -> tuple[np.ndarray, np.ndarray]:
+    """([T] times, [T, C] rows): the pump's normal operation after the two weeks that its bundle knows, serviced on the way."""
+    series = simulate(PUMP, seed=1, train_rows=LIVE_DAYS * DAY, test_rows=DAY)
+    known = simulate(PUMP, train_rows=TRAIN_ROWS)
+    times = int(known.train_ts[-1]) + MINUTE_US * np.arange(1, LIVE_DAYS * DAY + 1, dtype=np.int64)
+    values = series.train.copy()
+    for name, (gain, offset) in SERVICE.items():
+        column = CHANNELS.index(name)
+        values[SERVICED_AFTER_ROWS:, column] = values[SERVICED_AFTER_ROWS:, column] * gain + offset
+    return times, values
 
 
-def _variables() -> dict[str, str]:
-    """`SETTINGS` as the processes take them."""
-    return {
-        f"WHEELTAPPER_{section}__{key}".upper(): str(value)
-        for section, values in SETTINGS.items()
-        for key, value in values.items()
-    }
+def with_bearing_wear(values: np.ndarray, minutes: np.ndarray) -> np.ndarray:
+    """[n, C] rows `minutes` ([n]) after a bearing began to wear: it grows for an hour, lasts, and is replaced after six."""
+    grown = np.where((minutes >= 0) & (minutes < FAULT_ROWS), np.clip(minutes / 60, 0, 1), 0.0)
+    worn = values.copy()
+    for name, size in (
+        ("vibration_drive_end", 3.2),
+        ("vibration_free_end", 0.5),
+        ("bearing_temperature_drive_end", 16.0),
+    ):
+        worn[:, CHANNELS.index(name)] += size * grown
+    return worn
 
 
-def _drift_line(drift: DriftEvent) -> Text:
-    line = Text(f"{iso_from_micros(drift.time)}  ", style="dim")
-    line.append("DRIFT " + drift.event, style="bold yellow")
-    line.append(f"  {printable(drift.machine)}", style="bold")
-    line.append(f"  since {iso_from_micros(drift.since)}, by {', '.join(drift.tests)}", style="dim")
-    for channel in drift.channels[:3]:
-        line.append(f"  {printable(channel.channel)} {channel.statistic} {channel.before:.3g} -> {channel.after:.3g}")
-    return line
-
-
-def _adaptation_line(event: AdaptationEvent) -> Text:
-    moment = iso_from_micros(event.time) if event.time is not None else "-"
-    line = Text(f"{moment}  ", style="dim")
-    line.append(f"ADAPTATION {event.event}", style="bold cyan")
-    if event.step:
-        line.append(f"  {event.step}")
-    line.append(f"  {printable(event.reason)}", style="dim")
-    return line
+def _at(micros: int | None) -> str:
+    return "" if micros is None else iso_from_micros(int(micros))[5:16].replace("T", " ")

@@ -16,7 +16,7 @@ import structlog
 from wheeltapper.adaptation.labels import Judged, read_judged
 from wheeltapper.adaptation.rows import RowCollector
 from wheeltapper.adaptation.seat import Seat
-from wheeltapper.adaptation.sending import Sender
+from wheeltapper.control_messages import send
 from wheeltapper.follow.follower import Follower, TopicRecord
 from wheeltapper.follow.messages import received, topic_of
 from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, DriftEvent
@@ -31,7 +31,6 @@ from wheeltapper.training.adaptation.service.job import Job, Store, run_job
 from wheeltapper.training.adaptation.service.life import (
     Action,
     Deploy,
-    EndShadow,
     InputPosition,
     Life,
     Say,
@@ -77,7 +76,6 @@ class AdaptWorker:
         self._service = AdaptationService(
             settings.adaptation, false_alarms_per_day=settings.threshold.false_alarms_per_day, given=given
         )
-        self._sender = Sender(settings)
         self._collectors: dict[str, RowCollector] = {}
         self._judged: dict[str, Judged] = {}
         self._collected = 0.0
@@ -219,7 +217,7 @@ class AdaptWorker:
     ) -> Iterator[tuple[TopicRecord, M]]:
         for record in records:
             if not record.value:
-                continue  # a shadow that was taken out
+                continue  # a key that was deleted
             one = received(model, record)
             if one.message is None:
                 log.warning(f"no {model.__name__}, left out", where=record.where, problem=one.problem)
@@ -262,13 +260,10 @@ class AdaptWorker:
         """Publish and start, in this order."""
         for action in actions:
             if isinstance(action, Deploy):
-                self._sender.model(action.model)
+                send(self._settings, (action.model.key, action.model))
                 log.info("deployed", **_named(action.model, "route", "rule", "bundle", "mode", "reason"))
-            elif isinstance(action, EndShadow):
-                self._sender.end_shadow(action.key)
-                log.info("shadow ended", key=action.key)
             elif isinstance(action, Say):
-                self._sender.event(action.event)
+                send(self._settings, (action.event.machine, action.event))
                 log.info(
                     f"adaptation {action.event.event}",
                     **_named(action.event, "machine", "rule", "step", "bundle", "reason"),

@@ -14,7 +14,6 @@ from wheeltapper.training.adaptation.service.judgement import Finding, judge
 from wheeltapper.training.adaptation.service.life import (
     AFTER_THE_GATE,
     Action,
-    EndShadow,
     JobOutcome,
     Life,
     Phase,
@@ -145,26 +144,17 @@ class AfterGate:
         if life.phase not in AFTER_THE_GATE or ours or not same_place or model.who == WHO:
             return []
         reason = f"{model.who or 'somebody'} deployed {model.bundle or model.mode} instead"
-        actions: list[Action] = []
-        if life.phase is Phase.SHADOW and model.mode != "shadow":
-            actions.append(EndShadow(self._shadow_key(life)))
+        # A deployment in service ends the shadow beside it.
         life.phase = Phase.ENDED
-        return [*actions, *self._announcer.say(life, Step.ROLLED_BACK, now_us, reason=reason)]
+        return [*self._announcer.say(life, Step.ROLLED_BACK, now_us, reason=reason)]
 
     def _take_back(
         self, life: Life, reason: str, now_us: int, figures: dict[str, float | int] | None = None
     ) -> list[Action]:
-        actions: list[Action] = []
-        if life.phase is Phase.SHADOW:
-            actions.append(EndShadow(self._shadow_key(life)))
-        else:
-            actions += self._announcer.put_back(life, now_us, reason=reason)
+        # Of a shadow too: the parent, deployed for these machines, ends it.
+        actions: list[Action] = [*self._announcer.put_back(life, now_us, reason=reason)]
         life.phase = Phase.ENDED
         return [*actions, *self._announcer.say(life, Step.ROLLED_BACK, now_us, reason=reason, evidence=figures)]
-
-    @staticmethod
-    def _shadow_key(life: Life) -> str:
-        return f"{life.route}/{life.rule}/shadow"
 
     # -- after a restart -----------------------------------------------------------------------------------------------
 

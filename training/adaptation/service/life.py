@@ -166,17 +166,10 @@ class Deploy:
 
 
 @dataclass(frozen=True, slots=True)
-class EndShadow:
-    """Take a shadow out of the topic `models`, by its key."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
 class StartJob:
     """Run the ladder."""
 
     life: Life
 
 
-Action: TypeAlias = Say | Deploy | EndShadow | StartJob
+Action: TypeAlias = Say | Deploy | StartJob

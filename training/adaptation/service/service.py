@@ -231,7 +231,7 @@ class AdaptationService:
             life.phase = Phase.WAITING
             reason = (
                 "an alert is open: it may be a fault that lasts; it goes on when the alert has ended or an operator accepts it "
-                f"('wheeltapper alarm accept --machine {life.machine}')"
+                f"('wheeltapper alarm accept {life.machine}')"
             )
             return [*self._announcer.say(life, Step.WAITING, now_us, reason=reason)]
         life.phase = Phase.COLLECTING
@@ -338,10 +338,12 @@ class AdaptationService:
 
     def refused(self, event: AdaptationEvent, now_us: int) -> list[Action]:
         """A worker did not take a deployment."""
-        life = self.lives.get(event.adaptation_id)
-        if life is None or event.event != Step.REFUSED:
-            return []
-        return self._forgotten_if_ended(life, self._after.refused(life, event.reason, now_us))
+        actions: list[Action] = []
+        if event.event == Step.REFUSED:
+            for life in list(self.lives.values()):
+                if life.child is not None and (life.route, life.child.uri) == (event.machine, event.uri):
+                    actions += self._forgotten_if_ended(life, self._after.refused(life, event.reason, now_us))
+        return actions
 
     # -- what must be kept ---------------------------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ from wheeltapper.stream.settings import AdaptationSettings
 from wheeltapper.training.adaptation.service.life import (
     Action,
     Deploy,
-    EndShadow,
     InputPosition,
     JobOutcome,
     Say,
@@ -151,12 +150,8 @@ class Stage:
 
     @property
     def modes(self) -> list[str]:
-        """Modes as published; 'end' for a shadow that was taken out."""
-        return [
-            action.model.mode if isinstance(action, Deploy) else "end"
-            for action in self.actions
-            if isinstance(action, Deploy | EndShadow)
-        ]
+        """Modes as published; 'back' where the parent was put back."""
+        return ["back" if model.bundle == OLD else model.mode for model in self.models]
 
     @property
     def jobs(self) -> list[str]:

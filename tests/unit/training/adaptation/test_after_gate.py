@@ -79,7 +79,7 @@ def test_scores_that_come_twice_count_once() -> None:
 def test_a_child_that_calls_too_often_in_shadow_goes() -> None:
     known = in_shadow()
     known.scores(block(NEW, NOW, 5, above=frozenset({10, 100, 200})))
-    assert known.modes == ["shadow", "end"]
+    assert known.modes == ["shadow", "back"]
     assert known.steps[-1] == "rolled-back"
     assert "3 alarms" in known.events[-1].reason
     assert known.service.lives == {}
@@ -91,7 +91,7 @@ def test_a_child_that_stands_above_its_level_goes() -> None:
     known.scores(block(NEW, NOW, 1))
     known.scores(block(OLD, NOW, 6))
     known.scores(block(NEW, NOW + HOUR, 5, above=frozenset(range(301))))
-    assert known.modes == ["shadow", "end"]
+    assert known.modes == ["shadow", "back"]
     assert "83%" in known.events[-1].reason
 
 
@@ -105,7 +105,7 @@ def test_a_confirmed_alarm_must_be_seen_in_shadow(seen: bool) -> None:
     # when the child has seen it or not
     known.scores(block(NEW, NOW, 6, above=frozenset({125}) if seen else frozenset()))
     # then it takes over or goes
-    assert known.modes == ["shadow", "active" if seen else "end"]
+    assert known.modes == ["shadow", "active" if seen else "back"]
 
 
 def test_a_child_for_a_route_serves_a_share_first() -> None:
@@ -178,8 +178,7 @@ def test_alerts_that_operators_reject_count_sooner() -> None:
 def test_a_refusal_of_a_worker_leaves_the_old_bundle(in_phase: Any) -> None:
     known = in_phase()
     known._note(known.service.refused(refusal(known), known.now))
-    assert known.modes[-1] == ("end" if in_phase is in_shadow else "active")
-    assert known.models[-1].sha256 == (SHA_NEW if in_phase is in_shadow else SHA_OLD)
+    assert (known.modes[-1], known.models[-1].sha256) == ("back", SHA_OLD)
     assert known.events[-1].reason == "a worker refused it: out/new: no such bundle"
 
 
@@ -192,7 +191,7 @@ def test_what_a_person_deploys_holds() -> None:
     # when a person activates a bundle of theirs
     known.model(theirs)
     # then the shadow ends, and nothing of ours follows
-    assert (known.modes, known.steps[-1]) == (["shadow", "end"], "rolled-back")
+    assert (known.modes, known.steps[-1]) == (["shadow"], "rolled-back")
     assert known.scores(block(NEW, NOW, 10)) == []
     # and what they deploy elsewhere changes nothing
     other = in_shadow()
@@ -298,7 +297,7 @@ def test_in_whatever_order_things_happen_a_child_serves_only_after_gate_and_shad
         assert (ident in known.service.lives) or outcomes
     # and what is deployed alternates: no shadow is left behind, no child serves that was taken back
     for ours, theirs in zip(known.modes, known.modes[1:], strict=False):
-        assert (ours, theirs) != ("end", "active")
+        assert (ours, theirs) != ("back", "active")
     if known.modes and not known.service.lives:
         assert known.modes[-1] != "shadow"
 

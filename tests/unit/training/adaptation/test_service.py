@@ -71,7 +71,7 @@ def test_a_drift_under_an_alert_waits_for_the_operator() -> None:
     known = stage()
     known.drift(drift(alert_open=True))
     assert known.steps == ["requested", "waiting"]
-    assert "wheeltapper alarm accept --machine pump-1" in known.events[-1].reason
+    assert "wheeltapper alarm accept pump-1" in known.events[-1].reason
     # when the alert comes, then it still waits, and says nothing twice
     known.alert(alert("opened", START + HOUR))
     assert (known.rows(10_000), len(known.steps)) == ([], 2)
