@@ -179,11 +179,11 @@ class DriftDemo:
             while self._sent + ROWS_A_MESSAGE <= due:
                 client.produce(topic, encode_sensor_block(self._next_block(), "arrow"), PUMP.encode(), headers=headers)
             client.poll(0)
-            for model, records in following.items():
+            for kind, records in following.items():
                 for record in records:
                     if record is None:
                         break
-                    message = received(model, record).message
+                    message = received(kind, record).message
                     if message is not None:
                         self._show(settings, message)
 
