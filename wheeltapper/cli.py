@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "judge a bundle on an entity's test part",
     "compare": "run every detector on every entity of data sets and write tables, figures and a report",
     "reproduce": "reproduce the published table of a system and explain the differences",
+    "shifts": "run streams with a known change or lasting fault under several strategies and report what each makes of them",
     "backtest": "run the live pipeline over a test part without Kafka; alerts as JSON lines",
     "what-if": "show the alarms that would have been under other threshold settings",
     "replay": "send an entity's test part to Kafka as live rows",
@@ -42,7 +43,7 @@ COMMANDS = {
 
 
 # What a command needs beside the core, by pip extra; others that lack a library need 'training'.
-EXTRAS = {"compare": "lab", "reproduce": "lab", "demo": "training,broker", "broker": "broker"}
+EXTRAS = {"compare": "lab", "reproduce": "lab", "shifts": "lab", "demo": "training,broker", "broker": "broker"}
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -82,6 +82,7 @@ NOT_RUN = (
     NotRun("docs/messages.md", "python -m wheeltapper.schemas.generate", WRITES_CHECKOUT),
     NotRun("docs/operators.md", "wheeltapper alerts --brokers 127.0.0.1:9092 --follow", FOR_EVER),
     NotRun("docs/results.md", "wheeltapper compare", FOR_HOURS),
+    NotRun("docs/shifts.md", "wheeltapper shifts --dataset", REAL_DATA),
     NotRun("docs/stream.md", "wheeltapper label --answer", LABELLED),
     NotRun("docs/stream.md", "wheeltapper train rl-vae", FOR_HOURS),
     NotRun("deploy/README.md", "python3.11 -m venv", INSTALLS),
