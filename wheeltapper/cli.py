@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "judge a bundle on an entity's test part",
     "compare": "run every detector on every entity of data sets and write tables, figures and a report",
     "reproduce": "reproduce the published table of a system and explain the differences",
+    "shifts": "run streams with a known change or lasting fault under several strategies and report what each makes of them",
     "backtest": "run the live pipeline over a test part without Kafka; alerts as JSON lines",
     "what-if": "show the alarms that would have been under other threshold settings",
     "replay": "send an entity's test part to Kafka as live rows",
@@ -46,6 +47,7 @@ COMMANDS = {
 EXTRAS = {
     "compare": "lab",
     "reproduce": "lab",
+    "shifts": "lab",
     "demo": "training,broker",
     "demo-drift": "training,broker",
     "broker": "broker",

@@ -85,6 +85,7 @@ NOT_RUN = (
     NotRun("docs/operators.md", "wheeltapper alarm confirm", LABELLED),
     NotRun("docs/operators.md", "wheeltapper alarm reject", LABELLED),
     NotRun("docs/results.md", "wheeltapper compare", FOR_HOURS),
+    NotRun("docs/shifts.md", "wheeltapper shifts --dataset", REAL_DATA),
     NotRun("docs/stream.md", "wheeltapper label --answer", LABELLED),
     NotRun("docs/stream.md", "wheeltapper train rl-vae", FOR_HOURS),
     NotRun("deploy/README.md", "python3.11 -m venv", INSTALLS),

@@ -6,7 +6,7 @@ under the worker's settings. What is added here: every scored window and every a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -16,14 +16,15 @@ import numpy as np
 
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.core.alert_judge import AlertJudge
+from wheeltapper.stream.core.alert_judge import ALERT, AlertJudge
 from wheeltapper.stream.core.alert_life import AlertState, EventKind
 from wheeltapper.stream.core.counters import Counters
-from wheeltapper.stream.core.judging import Emission, Judged, Slot
+from wheeltapper.stream.core.judging import Emission, Judge, Judged, Slot
 from wheeltapper.stream.core.policies import AlarmPolicy, AlarmRules, WindowPolicy, WindowRules
 from wheeltapper.stream.core.row_memory import RowBlock, RowMemory, row_layout
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
+from wheeltapper.stream.core.thresholds import OperatorAction
 from wheeltapper.training.judging.metrics.alarms import AlarmRows
 
 # Windows scored and judged at a time: bounds the memory that embeddings of long series take.
@@ -107,50 +108,126 @@ def run_as_stream(
     Raises:
         InputError: no window was scored, a stride below 1, or a score that is not finite.
     """
-    windows, alarms = windows or WindowPolicy(), alarms or AlarmPolicy()
-    manifest = bundle.manifest
-    if windows.stride is not None and windows.stride < 1:
-        raise InputError(f"stride is {windows.stride}, expected at least 1 row")
-    rule = RuleSpec(manifest.detector, bundle, bundle.open_graph(), windows.stride or manifest.stride)
-    layout = row_layout([rule])
-    counters = Counters()
-    recorder = _Recorder()
-    runtime = RuleRuntime(rule, [AlertJudge(rule, alarms, recorder, counters), recorder])
-    rows, memory = RowMemory(layout), runtime.new_memory()
-    values, numbers = np.ascontiguousarray(values, dtype=np.float32), np.arange(len(values))
-    taken: list[np.ndarray] = []
-    start, stop = 0, manifest.rows_before_scoring - 1
-    while start < len(values):
-        stop += _WINDOWS_AT_ONCE * rule.stride
-        block = RowBlock(numbers[start:stop], times[start:stop], values[start:stop])
-        for part in rows.take(block, windows, counters, manifest.training_data.entity):
-            taken.append(part.offsets)
-            due = rows.due(part, rule, keep_rows=False)
-            if due is not None:
-                runtime.collect(rule.name, memory, due)
-        if runtime.has_windows:
-            for _ in runtime.judge(counters):
-                pass  # the recorder has seen it
-        start = stop
-    if not recorder.windows:
-        raise InputError(_no_window(bundle, len(values), counters))
-    completed = np.concatenate(recorder.completed)
-    accepted = np.concatenate(taken)
-    scored_rows = accepted[np.searchsorted(accepted, completed) - manifest.lag]
-    raw = np.concatenate(recorder.raw).astype(np.float64)
-    _check_finite(bundle, raw, scored_rows)
-    calibrated, level = np.concatenate(recorder.calibrated), np.concatenate(recorder.level)
-    return StreamRun(
-        rows=len(values),
-        stride=rule.stride,
-        scored_rows=scored_rows,
-        raw=raw,
-        calibrated=calibrated,
-        level=level,
-        contribution=np.concatenate(recorder.contribution),
-        alarms=_alarms(recorder, scored_rows, calibrated >= alarms.clear_ratio * level, len(values)),
-        counters=counters,
-    )
+    stream = MachineStream(bundle, windows=windows, alarms=alarms)
+    stream.feed(values, times)
+    return stream.result()
+
+
+class MachineStream:
+    """One machine's rows through one rule, piece by piece, as the worker runs them.
+
+    Between two pieces another bundle may take over, as a deployment does: the machine's rows, its open alert and what its
+    judges remember go on under it. How the rows are cut into pieces changes nothing.
+
+    Attributes:
+        bundle: the one at work.
+        rows: taken so far.
+        runtime, memory: of the rule, for who wants to look at what a judge remembers.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        windows: WindowRules | None = None,
+        alarms: AlarmRules | None = None,
+        judges: Callable[[RuleSpec], Sequence[Judge]] = lambda rule: (),
+    ) -> None:
+        """
+        Args:
+            windows, alarms: the worker's settings [windows] and [threshold]; None: their defaults.
+            judges: further judges of a rule, which see behind the alert judge; asked for each bundle that comes to work.
+
+        Raises:
+            InputError: a stride below 1.
+        """
+        self._windows, self._alarms = windows or WindowPolicy(), alarms or AlarmPolicy()
+        if self._windows.stride is not None and self._windows.stride < 1:
+            raise InputError(f"stride is {self._windows.stride}, expected at least 1 row")
+        self._judges = judges
+        self._counters = Counters()
+        self._recorder = _Recorder()
+        self._taken: list[np.ndarray] = []
+        self._lags: list[np.ndarray] = []
+        self.rows = 0
+        self.bundle = bundle
+        self.runtime = self._runtime(bundle)
+        self.memory = self.runtime.new_memory()
+        self._row_memory = RowMemory(row_layout([self.runtime.rule]))
+
+    def _runtime(self, bundle: Bundle) -> RuleRuntime:
+        manifest = bundle.manifest
+        rule = RuleSpec(manifest.detector, bundle, bundle.open_graph(), self._windows.stride or manifest.stride)
+        self._alert_judge = AlertJudge(rule, self._alarms, self._recorder, self._counters)
+        return RuleRuntime(rule, [self._alert_judge, *self._judges(rule), self._recorder])
+
+    @property
+    def open_since(self) -> int | None:
+        """Event time (us) that the open alert dates from; None where none is open."""
+        state: AlertState = self.memory.slots[ALERT]
+        return state.opened_at
+
+    def swap(self, bundle: Bundle) -> None:
+        """Go on under another bundle of the same channels."""
+        self.bundle = bundle
+        self.runtime = self._runtime(bundle)
+        self.memory = self.runtime.adopt(self.memory)
+        self._row_memory.fit(row_layout([self.runtime.rule]))
+
+    def command(self, action: OperatorAction, time: int) -> None:
+        """What an operator said of the rule, between two pieces; `time` is the event time (us) from which it holds."""
+        for _ in self._alert_judge.command(self.memory, action, time):
+            self._recorder.end(time)
+
+    def feed(self, values: np.ndarray, times: np.ndarray) -> list[Emission]:
+        """Take the next rows, [n, C] raw units and [n] int64 event time; what the further judges say of them."""
+        rule, manifest = self.runtime.rule, self.bundle.manifest
+        values = np.ascontiguousarray(values, dtype=np.float32)
+        numbers = self.rows + np.arange(len(values))
+        emissions: list[Emission] = []
+        start, stop = 0, max(manifest.rows_before_scoring - 1 - self.rows, 0)
+        while start < len(values):
+            stop += _WINDOWS_AT_ONCE * rule.stride
+            block = RowBlock(numbers[start:stop], times[start:stop], values[start:stop])
+            for part in self._row_memory.take(block, self._windows, self._counters, manifest.training_data.entity):
+                self._taken.append(part.offsets)
+                due = self._row_memory.due(part, rule, keep_rows=self.runtime.keeps_rows)
+                if due is not None:
+                    self._lags.append(np.full(len(due.times), manifest.lag))
+                    self.runtime.collect(rule.name, self.memory, due)
+            if self.runtime.has_windows:
+                for _, found in self.runtime.judge(self._counters):
+                    emissions += found
+            start = stop
+        self.rows += len(values)
+        return emissions
+
+    def result(self) -> StreamRun:
+        """What has been computed so far.
+
+        Raises:
+            InputError: no window was scored, or a score is not finite.
+        """
+        recorder, rows = self._recorder, self.rows
+        if not recorder.windows:
+            raise InputError(_no_window(self.bundle, rows, self._counters))
+        completed = np.concatenate(recorder.completed)
+        accepted = np.concatenate(self._taken)
+        scored_rows = accepted[np.searchsorted(accepted, completed) - np.concatenate(self._lags)]
+        raw = np.concatenate(recorder.raw).astype(np.float64)
+        _check_finite(self.bundle, raw, scored_rows)
+        calibrated, level = np.concatenate(recorder.calibrated), np.concatenate(recorder.level)
+        return StreamRun(
+            rows=rows,
+            stride=self.runtime.rule.stride,
+            scored_rows=scored_rows,
+            raw=raw,
+            calibrated=calibrated,
+            level=level,
+            contribution=np.concatenate(recorder.contribution),
+            alarms=_alarms(recorder, scored_rows, calibrated >= self._alarms.clear_ratio * level, rows),
+            counters=self._counters,
+        )
 
 
 @dataclass(slots=True)
@@ -194,6 +271,10 @@ class _Recorder:
             self.steps[-1].cleared = window
             self.steps[-1].cleared_at = int(judged.due.times[position])
         return ()
+
+    def end(self, time: int) -> None:
+        """The open alert ended behind the last window, by an operator's word."""
+        self.steps[-1].cleared, self.steps[-1].cleared_at = self.windows, time
 
     def see(self, judged: Judged) -> Iterable[Emission]:
         self.completed.append(judged.due.offsets)

@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
 from wheeltapper.training.fitting.processes import ONE_THREAD, environment, exit_text, prepare
-from wheeltapper.training.lab.compare.jobs import Job
 
 # Training that was asked to stop after its budget may take that many times as long: an epoch, a fit cannot be halved.
 HARD_FACTOR = 3.0
@@ -26,7 +25,21 @@ HARD_FACTOR = 3.0
 GRACE_S = 300.0
 
 Outcome = dict[str, Any]
-Execute = Callable[[Job], Outcome]
+
+
+class Job(Protocol):
+    """One piece of work; plain values only, so that it can be sent to another process."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def budget_s(self) -> float | None:
+        """Seconds that training may take."""
+        ...
+
+
+J = TypeVar("J", bound=Job)
 
 
 def hard_limit_s(job: Job) -> float | None:
@@ -34,7 +47,7 @@ def hard_limit_s(job: Job) -> float | None:
     return None if job.budget_s is None else HARD_FACTOR * job.budget_s + GRACE_S
 
 
-class Pool:
+class Pool(Generic[J]):
     """Runs jobs in `workers` processes; use as a context manager, which ends them all."""
 
     def __init__(
@@ -42,8 +55,8 @@ class Pool:
         workers: int,
         log: Path,
         *,
-        execute: Execute,
-        limit_s: Callable[[Job], float | None] = hard_limit_s,
+        execute: Callable[[J], Outcome],
+        limit_s: Callable[[J], float | None] = hard_limit_s,
     ) -> None:
         """
         Args:
@@ -56,9 +69,9 @@ class Pool:
         self._execute = execute
         self._limit_s = limit_s
         self._stack = ExitStack()
-        self._running: dict[Future[Outcome], tuple[Job, float]] = {}
+        self._running: dict[Future[Outcome], tuple[J, float]] = {}
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Pool[J]:
         # Processes inherit it when they start, and a new one starts for each that dies.
         self._stack.enter_context(environment(ONE_THREAD))
         self._pool = ProcessPool(
@@ -75,12 +88,12 @@ class Pool:
         self._stack.close()
 
     @property
-    def running(self) -> list[Job]:
+    def running(self) -> list[J]:
         return [job for job, _ in self._running.values()]
 
     def run(
-        self, jobs: Sequence[Job], *, on_start: Callable[[Job], None] = lambda job: None
-    ) -> Iterator[tuple[Job, Outcome]]:
+        self, jobs: Sequence[J], *, on_start: Callable[[J], None] = lambda job: None
+    ) -> Iterator[tuple[J, Outcome]]:
         """Yields each job with its outcome as it ends; a process that dies or is killed is an outcome too."""
         waiting = deque(jobs)
         while waiting or self._running:

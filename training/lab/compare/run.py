@@ -16,7 +16,7 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.lab.compare.contenders import Contender
 from wheeltapper.training.lab.compare.document import write_document
 from wheeltapper.training.lab.compare.jobs import Job, facts_jobs, judging_jobs
-from wheeltapper.training.lab.compare.pool import Execute, Outcome, Pool, hard_limit_s
+from wheeltapper.training.lab.compare.pool import Outcome, Pool, hard_limit_s
 from wheeltapper.training.lab.compare.report import Run, build_report
 from wheeltapper.training.lab.compare.results import Place, auto_choices, facts_of, result_rows
 from wheeltapper.training.lab.compare.sources import Source
@@ -94,7 +94,7 @@ def compare(
     options: CompareOptions,
     *,
     watch: Watch = silent_watch,
-    execute: Execute | None = None,
+    execute: Callable[[Job], Outcome] | None = None,
     limit_s: Callable[[Job], float | None] = hard_limit_s,
 ) -> Comparison:
     """Do what is not done yet, and write results and reports.

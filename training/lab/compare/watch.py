@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from wheeltapper.training.lab.compare.jobs import Job
+from wheeltapper.training.lab.compare.pool import Job
 
 
 class Shown(Protocol):

@@ -1,0 +1,207 @@
+"""The course of a scenario under a strategy: rows through the worker's own core, hour by hour, with an operator who may accept once.
+
+An hour is how often a strategy and the operator look; scores and alarms do not depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from wheeltapper.schemas.bundle import Bundle
+from wheeltapper.stream.core.judging import Judge
+from wheeltapper.stream.core.policies import AlarmRules
+from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.training.judging.stream_run import MachineStream, StreamRun
+from wheeltapper.training.lab.shifts.scenarios import Scenario
+
+LOOK_EVERY_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A step of a drift, as the drift judge said it.
+
+    Attributes:
+        row: with which it was said; since: event time (us) of the change, as estimated.
+        channels: names that moved, the largest effect first.
+    """
+
+    row: int
+    event: str
+    since: int
+    tests: tuple[str, ...]
+    channels: tuple[str, ...]
+    alert_open: bool
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """A try to adapt.
+
+    Attributes:
+        row: after which it ran, and from which its bundle is in force.
+        bundle: what took over; None where nothing did.
+        step: of the ladder; '' where none.
+        seconds: that it took.
+        reason: why nothing took over, or what did.
+    """
+
+    row: int
+    bundle: Bundle | None
+    step: str
+    seconds: float
+    reason: str
+
+
+@dataclass
+class Course:
+    """What has happened so far; a strategy reads it, and adds to it.
+
+    Attributes:
+        parent: the bundle at the beginning.
+        out: folder for bundles.
+        seed: of trainings.
+        rows: of the stream that have been seen.
+        drifts, adaptations: in order.
+        accepted: rows [start, stop) that the operator called normal, from the change as far as it is known; None until then.
+    """
+
+    scenario: Scenario
+    parent: Bundle
+    stream: MachineStream
+    out: Path
+    seed: int = 0
+    rows: int = 0
+    drifts: list[Drift] = field(default_factory=list)
+    adaptations: list[Adaptation] = field(default_factory=list)
+    accepted: tuple[int, int] | None = None
+
+    @property
+    def time(self) -> int:
+        """Event time (us) of the newest row."""
+        return int(self.scenario.times[self.rows - 1])
+
+    def row_at(self, time: int) -> int:
+        """The first row at or after an event time (us)."""
+        return int(np.searchsorted(self.scenario.times, time))
+
+    def presumed_normal(self, since: int) -> np.ndarray:
+        """[rows] bool: rows from an event time (us) on that may be learnt from: under no alert, or accepted by the operator.
+
+        An alert's rows begin with the window that opened it.
+        """
+        normal = self.scenario.times[: self.rows] >= since
+        window = self.stream.bundle.manifest.window
+        for alarm in self.stream.result().alarms:
+            start = max(alarm.rows.start - window, 0)
+            normal[start : self.rows if alarm.cleared_at is None else alarm.rows.stop] = False
+        if self.accepted is not None:
+            normal[self.accepted[0] : self._accepted_until()] = True
+        return normal
+
+    def _accepted_until(self) -> int:
+        """Until a bundle knows the accepted state, alarms of the old one say nothing of it."""
+        taken = [one.row for one in self.adaptations if one.bundle is not None and one.row > self.accepted_at]
+        return taken[0] if taken else self.rows
+
+    @property
+    def accepted_at(self) -> int:
+        """The row at which the operator accepted; the stream's end where it was not yet."""
+        return len(self.scenario.rows) if self.accepted is None else self.accepted[1]
+
+    def take_over(self, adaptation: Adaptation) -> None:
+        """Note an adaptation, and go on under its bundle where it has one."""
+        self.adaptations.append(adaptation)
+        if adaptation.bundle is not None:
+            self.stream.swap(adaptation.bundle)
+
+
+class Strategy(Protocol):
+    """What is done about changes."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def alarms(self) -> AlarmRules:
+        """The worker's section [threshold] under it."""
+        ...
+
+    @property
+    def takes_accept(self) -> bool:
+        """Whether an operator can tell it that the new state is normal."""
+        ...
+
+    def judges(self, rule: RuleSpec) -> Sequence[Judge]:
+        """Further judges of a rule."""
+        ...
+
+    def look(self, course: Course) -> None:
+        """Called every hour; may let another bundle take over."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a scenario under a strategy.
+
+    Attributes:
+        bundles: (row from which it is in force, bundle), in order.
+        accepted_at: row at which the operator accepted; None where it was never.
+    """
+
+    run: StreamRun
+    bundles: tuple[tuple[int, Bundle], ...]
+    drifts: tuple[Drift, ...]
+    adaptations: tuple[Adaptation, ...]
+    accepted_at: int | None
+
+    def bundle_at(self, row: int) -> Bundle:
+        """The bundle in force at a row."""
+        return [bundle for start, bundle in self.bundles if start <= row][-1]
+
+
+def run_course(scenario: Scenario, strategy: Strategy, parent: Bundle, out: Path, *, seed: int = 0) -> Outcome:
+    """Run a scenario under a strategy.
+
+    Args:
+        parent: the bundle at the beginning.
+        out: folder for the bundles that the strategy makes.
+        seed: of trainings.
+    """
+    stream = MachineStream(parent, alarms=strategy.alarms, judges=strategy.judges)
+    course = Course(scenario, parent, stream, out, seed)
+    step = max(1, round(LOOK_EVERY_S / scenario.series.sampling_interval_s))
+    for start in range(0, len(scenario.rows), step):
+        rows = slice(start, start + step)
+        emissions = stream.feed(scenario.rows[rows], scenario.times[rows])
+        course.rows = stream.rows
+        course.drifts += [emission.output for emission in emissions if isinstance(emission.output, Drift)]
+        if strategy.takes_accept and course.accepted is None:
+            _accept(course)
+        strategy.look(course)
+    bundles = [(0, parent)] + [(one.row, one.bundle) for one in course.adaptations if one.bundle is not None]
+    return Outcome(
+        stream.result(),
+        tuple(bundles),
+        tuple(course.drifts),
+        tuple(course.adaptations),
+        None if course.accepted is None else course.accepted[1],
+    )
+
+
+def _accept(course: Course) -> None:
+    """The operator calls the new state normal, where the scenario says so and an alarm has stood for long enough."""
+    change, since = course.scenario.change, course.stream.open_since
+    if change is None or change.accept_after_s is None or since is None or course.rows <= change.row:
+        return
+    stood_since = max(since, int(course.scenario.times[change.row]))
+    if course.time - stood_since >= change.accept_after_s * 1e6:
+        under_way = [drift.since for drift in course.drifts[-1:] if drift.event == "started"]
+        course.accepted = (course.row_at(min([stood_since, *under_way])), course.rows)
+        course.stream.command("accept", course.time)
