@@ -74,6 +74,7 @@ NOT_RUN = (
     NotRun("docs/evaluation.md", "wheeltapper train pca --dataset smd", REAL_DATA),
     NotRun("docs/evaluation.md", "wheeltapper evaluate bundles/pca-1-6", REAL_DATA),
     NotRun("docs/evaluation.md", "wheeltapper backtest bundles/pca-1-6", REAL_DATA),
+    NotRun("docs/operating.md", "python -m wheeltapper.training.lab.operating_point", REAL_DATA),
     NotRun("docs/messages.md", "kcat", FOREIGN),
     NotRun("docs/messages.md", "java", FOREIGN),
     NotRun("docs/messages.md", "avrogen", FOREIGN),
