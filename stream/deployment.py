@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
-Mode: TypeAlias = Literal["shadow", "canary", "active", "retired"]
-MODES: tuple[Mode, ...] = ("shadow", "canary", "active", "retired")
+Mode: TypeAlias = Literal["shadow", "canary", "active", "retired", "no-shadow"]
+MODES: tuple[Mode, ...] = ("shadow", "canary", "active", "retired", "no-shadow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class Deployment:
         machines: id or pattern (fnmatch) of the machines.
         kind: of input.
         mode: 'active'; 'canary': active on a share of the machines; 'shadow': scored beside, but raising no alert;
-            'retired': the rule ends, and with it its open alerts.
-        bundle: location of the bundle; empty where the rule is retired.
-        sha256: hex digest of the bundle's manifest.json; empty where the rule is retired.
+            'retired': the rule ends, and with it its open alerts; 'no-shadow': its shadow ends, the rule goes on.
+        bundle: location of the bundle; empty where a rule or shadow ends.
+        sha256: hex digest of the bundle's manifest.json; empty where a rule or shadow ends.
         share: of the machines, 0..1, by a hash of their ids (mode canary).
     """
 
@@ -43,9 +43,9 @@ class Deployment:
             raise ValueError(f"mode is {self.mode!r}, expected one of {', '.join(MODES)}")
         if not self.rule or not self.machines:
             raise ValueError("a deployment names a rule and machines")
-        if (self.mode == "retired") != (not self.bundle):
+        if (self.mode in ("retired", "no-shadow")) != (not self.bundle):
             raise ValueError(
-                f"mode is '{self.mode}' and bundle is {self.bundle!r}: a bundle is named unless a rule is retired"
+                f"mode is '{self.mode}' and bundle is {self.bundle!r}: a bundle is named unless a rule or shadow ends"
             )
         if not 0 <= self.share <= 1:
             raise ValueError(f"share is {self.share}, expected 0 to 1")
@@ -53,7 +53,7 @@ class Deployment:
     @property
     def slot(self) -> str:
         """Which place among a machine's rules it takes: a shadow stands beside the rule that serves."""
-        return shadow_slot(self.rule) if self.mode == "shadow" else self.rule
+        return shadow_slot(self.rule) if self.mode in ("shadow", "no-shadow") else self.rule
 
     @property
     def place(self) -> tuple[str, str, str, bool]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 import structlog
@@ -12,8 +11,9 @@ import structlog
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import ClearReason
 from wheeltapper.stream.control.log import Change, ControlLog
+from wheeltapper.stream.control.operators import tell
 from wheeltapper.stream.core.alert_judge import ALERT
-from wheeltapper.stream.core.alert_life import AlertState, alert_id
+from wheeltapper.stream.core.alert_life import AlertState
 from wheeltapper.stream.core.calendar import Calendar, MaintenanceSpan, SpanSource
 from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
@@ -161,7 +161,7 @@ class PartitionState:
             for machine in self._machines.values():
                 if machine.applied >= entry.number:
                     continue  # its snapshot is newer than the change
-                ended = self._fit(machine) if isinstance(change, Deployment) else _command(machine, change)
+                ended = self._fit(machine) if isinstance(change, Deployment) else tell(machine, change)
                 if ended is not None:
                     outputs += ended
                     self._mark(machine, now)
@@ -397,46 +397,3 @@ def _ends(machine: Machine, rules: Mapping[str, ServedRule], reason: ClearReason
                 ended_alert(machine.name, rule.name, manifest.detector, manifest.bundle_id, state, time, reason)
             )
     return ended
-
-
-def _command(machine: Machine, command: AlarmCommand) -> list[Output] | None:
-    """What an operator says, to the rules that are meant; ends of alerts that end by it, None where nobody was meant."""
-    time = machine.memory.last_time
-    if time is None or not fnmatchcase(machine.name, command.machine):
-        return None
-    meant = {
-        place: served
-        for place, served in machine.rules.items()
-        if command.rule in ("", served.runtime.rule.name) and _is_meant(machine, served, command.alert_id)
-    }
-    if not meant:
-        return None
-    outputs = []
-    for place, served in meant.items():
-        rule = served.runtime.rule
-        for ended in served.runtime.command(served.memory, command.action, time):
-            if place != shadow_slot(rule.name):
-                manifest = rule.manifest
-                outputs.append(
-                    ended_alert(
-                        machine.name,
-                        rule.name,
-                        manifest.detector,
-                        manifest.bundle_id,
-                        ended,
-                        time,
-                        ClearReason.ACCEPTED,
-                    )
-                )
-    return outputs
-
-
-def _is_meant(machine: Machine, served: ServedRule, ident: str) -> bool:
-    """False where a command names an alert and the rule has others: its open one, and the last where that is remembered."""
-    state: AlertState = served.memory.slots[ALERT]
-    name = served.runtime.rule.name
-    alerts = [] if state.last is None else [(state.last.bundle, state.last.opened_at)]
-    if state.opened_at is not None:
-        alerts.append((state.bundle, state.opened_at))
-    known = [alert_id(machine.name, name, bundle, opened) for bundle, opened in alerts]
-    return not ident or not known or ident in known

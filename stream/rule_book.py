@@ -95,7 +95,7 @@ class RuleBook:
             raise InputError(
                 f"no bundle given at start takes {deployment.kind}: rule '{deployment.rule}' has no input topic"
             )
-        if deployment.mode == "retired":
+        if not deployment.bundle:
             return
         key = self._key(deployment)
         with self._lock:
@@ -215,6 +215,10 @@ class RuleBook:
         since: dict[str, int] = {}
         for entry in in_force:
             deployment, place = entry.deployment, entry.deployment.slot
+            if deployment.mode == "no-shadow":
+                rules.pop(place, None)
+                since.pop(place, None)
+                continue
             if deployment.mode == "retired":
                 for gone in (deployment.rule, shadow_slot(deployment.rule)):
                     rules.pop(gone, None)

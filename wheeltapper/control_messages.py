@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 DELIVERY_TIMEOUT_S = 15.0
 
 
-def send(settings: Settings, *messages: tuple[str, BaseModel]) -> None:
+def send(settings: Settings, *messages: tuple[str, BaseModel | type[BaseModel]]) -> None:
     """Publish messages (key, message), each to the topic of its type; all have arrived when this returns.
+
+    A type in place of a message deletes the key from its topic.
 
     Raises:
         InputError: one was not delivered.
@@ -29,7 +31,8 @@ def send(settings: Settings, *messages: tuple[str, BaseModel]) -> None:
     client = producer(settings)
     failures: list[tuple[str, KafkaError]] = []
     for key, message in messages:
-        topic = settings.topics.full_name(topic_of(type(message)))
+        kind = message if isinstance(message, type) else type(message)
+        topic = settings.topics.full_name(topic_of(kind))
 
         def delivered(error: KafkaError | None, record: object, topic: str = topic) -> None:
             if error is not None:
@@ -37,7 +40,7 @@ def send(settings: Settings, *messages: tuple[str, BaseModel]) -> None:
 
         client.produce(
             topic,
-            encode_message(message),
+            None if isinstance(message, type) else encode_message(message),
             key=key.encode(),
             headers=[("content-type", CONTENT_TYPES["json"].encode())],
             on_delivery=delivered,

@@ -193,7 +193,7 @@ class ControlFollower:
     def _deployment(self, offset: int, key: bytes, value: bytes | None, content_type: bytes | None) -> ControlMessage:
         """A message of `models`, its bundle ready; refused where there is anything wrong with it."""
         if value is None:
-            return ControlMessage(MODELS, offset, None, key)  # a key that was deleted: what it put in force stays
+            return ControlMessage(MODELS, offset, _ended_shadow(key), key)
         model: ActiveModel | None = None
         started = time.monotonic()
         try:
@@ -276,3 +276,12 @@ def deployment_of(model: ActiveModel, rule: str) -> Deployment:
         )
     except ValueError as error:
         raise InputError(f"deployment of {model.route}: {error}; publish it again with 'wheeltapper models'") from error
+
+
+def _ended_shadow(key: bytes) -> Deployment | None:
+    """What a deleted key says: of a shadow that it ends; of others nothing, as what they put in force stays."""
+    parts = key.decode(errors="replace").rsplit("/", 2)
+    if len(parts) < 3 or parts[2] != "shadow" or not parts[0] or not parts[1]:
+        log.warning("a deleted key of the topic models changes nothing: only shadows end by it", key=key)
+        return None
+    return Deployment(rule=parts[1], mode="no-shadow", machines=parts[0])

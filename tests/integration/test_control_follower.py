@@ -94,14 +94,15 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_a_new_group_takes_the_last_deployments_and_commands_from_now_on(stage: Stage) -> None:
     # given deployments, of one key two, a bundle that has vanished, words that nobody understands, and a command
     stage.send("models", stage.model(uri="/nowhere"), stage.model(), stage.model(route="fan-*", uri="/nowhere"))
-    stage.send("models", (b"pump/x", b"{}", []), (b"gone", None, []))
+    stage.send("models", (b"pump/x", b"{}", []), (b"*/distance/shadow", None, []))
     stage.send("alarm-commands", stage.command("one"))
     # when a worker takes its partitions over
     control, pipeline = stage.start()
     outputs = control.catch_up(0.0, lambda: False)
     # then the last of each key is in force from the beginning of the input on
     for partition in pipeline.partitions.values():
-        (entry,) = partition.control.entries
+        entry, end = partition.control.entries
+        assert getattr(end.change, "mode", "") == "no-shadow"
         assert isinstance(entry.change, Deployment)
         assert (entry.since, entry.change.machines, entry.change.bundle) == (0, "*", str(stage.bundle))
         assert partition.control.read == {"models": 5, "alarm-commands": 1}
@@ -109,7 +110,7 @@ def test_a_new_group_takes_the_last_deployments_and_commands_from_now_on(stage: 
     told = [orjson.loads(output.value or b"") for output in outputs if output.topic == "adaptations"]
     assert [(event["machine"], event["event"]) for event in told] == [("fan-*", "refused"), ("pump", "refused")]
     assert "no such bundle" in told[0]["reason"]
-    assert pipeline.counters.deployments == {"taken": 1, "refused": 2}
+    assert pipeline.counters.deployments == {"taken": 2, "refused": 2}
     control, _ = stage.start()
     again = [output for output in control.catch_up(0.0, lambda: False) if output.topic == "adaptations"]
     assert [orjson.loads(output.value or b"")["adaptation_id"] for output in again] == [

@@ -23,7 +23,7 @@ ACTIONS = {
     "shadow": "score a bundle beside the one that serves; it raises no alerts",
     "canary": "put a bundle in service on a share of the machines",
     "rollback": "take the bundle back that served before",
-    "retire": "end a rule, and with it its open alerts",
+    "retire": "end a rule, and with it its open alerts; with --shadow only its shadow",
     "history": "deployments and what became of them, the oldest first",
 }
 MODES: dict[str, Literal["shadow", "canary", "active"]] = {"activate": "active", "shadow": "shadow", "canary": "canary"}
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rule", metavar="NAME", default="", help="the rule that the bundle serves (default: its detector's name)"
     )
     parser.add_argument("--share", metavar="S", type=float, help="canary: share of the machines, 0 to 1 (default: 0.1)")
+    parser.add_argument("--shadow", action="store_true", help="retire: end only the rule's shadow")
     parser.add_argument("--who", metavar="NAME", help="who deploys (default: the user's login name)")
     parser.add_argument("--reason", metavar="TEXT", default="", help="why, for the history (default: none)")
     parser.add_argument("--json", action="store_true", help="print messages, one JSON object a line")
@@ -62,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         _show_list([m for m in in_force(settings) if arguments.what in (None, m.route)], as_json=arguments.json)
     elif arguments.action == "history":
         _show_history(settings, arguments)
+    elif arguments.shadow:
+        _end_shadow(settings, arguments)
     else:
         model = _model(settings, arguments)
         _publish(settings, model, arguments.action)
@@ -77,10 +80,23 @@ def in_force(settings: Settings) -> list[ActiveModel]:
 
 
 def _read(settings: Settings) -> list[ActiveModel]:
-    from wheeltapper.follow.messages import read_messages
+    """What was published and not deleted since."""
+    from wheeltapper.follow.follower import read_records
+    from wheeltapper.follow.messages import received
     from wheeltapper.schemas.adaptation import ActiveModel
+    from wheeltapper.schemas.topics import MODELS
 
-    return read_messages(settings, ActiveModel, on_problem=_tell)
+    models: list[ActiveModel] = []
+    for record in read_records(settings, MODELS):
+        if not record.value:
+            models = [model for model in models if model.key.encode() != record.key]
+            continue
+        one = received(ActiveModel, record)
+        if one.message is None:
+            _tell(f"{record.where} is no ActiveModel and is left out ({one.problem})")
+        else:
+            models.append(one.message)
+    return models
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -88,6 +104,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError(f"--share goes with canary, not with {arguments.action}")
     if arguments.share is not None and not 0 <= arguments.share <= 1:
         raise InputError(f"--share {arguments.share:g}: expected 0 to 1")
+    if arguments.shadow and arguments.action != "retire":
+        raise InputError(f"--shadow goes with retire, not with {arguments.action}")
     if arguments.action in DEPLOYING and not arguments.what:
         raise InputError(f"models {arguments.action}: name a bundle, as [MACHINES=]BUNDLE")
     if arguments.action == "retire" and not arguments.rule:
@@ -201,6 +219,32 @@ def _rolled_back(serving: ActiveModel, common: dict[str, object]) -> ActiveModel
         previous_sha256=serving.sha256,
         **common,
     )
+
+
+def _end_shadow(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Delete the shadow's key: workers end the shadow by that."""
+    from wheeltapper.control_messages import now_us, person, send
+    from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, AdaptationStep
+
+    route = arguments.what or "*"
+    known = [m for m in in_force(settings) if (m.route, m.rule, m.mode) == (route, arguments.rule, "shadow")]
+    if not known:
+        raise InputError(
+            f"models retire --shadow: rule {arguments.rule} has no shadow on '{route}'; 'wheeltapper models list' shows them"
+        )
+    event = AdaptationEvent(
+        adaptation_id=str(uuid.uuid4()),
+        machine=route,
+        rule=arguments.rule,
+        event=AdaptationStep.DEPLOYED,
+        at=now_us(),
+        bundle=known[-1].bundle,
+        uri=known[-1].uri,
+        who=person(arguments.who),
+        reason=f"shadow ended{f': {arguments.reason}' if arguments.reason else ''}",
+    )
+    send(settings, (known[-1].key, ActiveModel), (route, event))
+    print(event.model_dump_json() if arguments.json else f"the shadow of rule {arguments.rule} on '{route}' ends")
 
 
 def _publish(settings: Settings, model: ActiveModel, action: str) -> None:

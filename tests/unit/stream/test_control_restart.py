@@ -112,6 +112,7 @@ def ways(bundle_path: Callable[[Recipe], Path]) -> dict[str, Change]:
         "shadow": deployment(OTHER, mode="shadow"),
         "other": deployment(OTHER, rule="other"),
         "retire": Deployment("distance", "retired"),
+        "no shadow": Deployment("distance", "no-shadow"),
         "accept": command("accept"),
         "accept one": command("accept", "press-1"),
         "reset": command("reset", "press-[01]"),
@@ -123,7 +124,7 @@ def ways(bundle_path: Callable[[Recipe], Path]) -> dict[str, Change]:
 
 WAYS = st.sampled_from(
     [
-        *("new", "wide", "old", "canary", "shadow", "other", "retire"),
+        *("new", "wide", "old", "canary", "shadow", "other", "retire", "no shadow"),
         *("accept", "accept one", "reset", "reject", "confirm", "maintenance"),
     ]
 )

@@ -168,6 +168,17 @@ def test_a_shadow_is_scored_and_says_nothing_until_it_takes_over(
     assert [alert["event"] for alert in parsed(outputs, "alerts")] == ["cleared"]
 
 
+def test_a_shadow_ends_alone(open_routes: OpenRoutes, deployment_of: Callable[..., Deployment]) -> None:
+    # given a bundle in the shadow of another
+    pipeline = Pipeline(open_routes(OLD), Settings())
+    pipeline.partition(TOPIC, 0)
+    pipeline.command(deployment_of(OTHER, mode="shadow"), now=0.0)
+    assert set(bundles_of(feed_rows(pipeline, rows(5)))) == {OLD.bundle_id, OTHER.bundle_id}
+    # when its end is told: then the rule goes on without it
+    pipeline.command(deployment_of(None, mode="no-shadow"), now=0.0)
+    assert set(bundles_of(feed_rows(pipeline, rows(5, first=5)))) == {OLD.bundle_id}
+
+
 def test_a_canary_serves_its_share_of_the_machines_and_always_the_same(
     open_routes: OpenRoutes, deployment_of: Callable[..., Deployment]
 ) -> None:
