@@ -100,6 +100,16 @@ class WorkerStatus:
         for event in ("opened", "updated", "cleared"):
             alerts.add_metric([event], counts.alerts.get(event, 0))
         yield alerts
+        drifts = CounterMetricFamily("wheeltapper_drift_events", "Drift events.", labels=["event"])
+        for event in ("started", "ended"):
+            drifts.add_metric([event], counts.drifts.get(event, 0))
+        yield drifts
+        blocks = CounterMetricFamily(
+            "wheeltapper_drift_blocks", "Blocks of event time by what drift made of them.", labels=["outcome"]
+        )
+        for outcome, number in sorted(counts.drift_blocks.items()):
+            blocks.add_metric([outcome], number)
+        yield blocks
         deployments = CounterMetricFamily(
             "wheeltapper_deployments", "Deployments from the topic models.", labels=["result"]
         )

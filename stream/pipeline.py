@@ -164,10 +164,15 @@ class Pipeline:
             entries = [
                 entry
                 for partition in self.partitions.values()
-                for entry in partition.control.deployments(partition.control.number)
+                for entry in partition.control.serving(partition.position)
             ]
             self._book.forget_unused(used, entries, now)
         return [*records, *events]
+
+    @property
+    def loaded_bundles(self) -> tuple[str, ...]:
+        """Locations of deployed bundles that are in memory: in force, awaited, or kept in case that they are taken back."""
+        return self._book.loaded
 
     @property
     def scoring_seconds(self) -> float:

@@ -149,7 +149,12 @@ class RuleBook:
     def rules_of(self, machine: str, route: Route, in_force: Sequence[InForce]) -> MachineRules:
         """What serves a machine of a route under the deployments in force, in the order in which they came."""
         kind = route.kind.name
-        mine = tuple(entry for entry in in_force if entry.deployment.kind == kind and entry.deployment.covers(machine))
+        last = {
+            entry.deployment.place: entry
+            for entry in in_force
+            if entry.deployment.kind == kind and entry.deployment.covers(machine)
+        }
+        mine = tuple(entry for entry in in_force if last.get(entry.deployment.place) is entry)
         key = (kind, route.pattern, mine)
         known = self._known.get(key)
         if known is None:

@@ -66,7 +66,7 @@ class Demo:
         self._metrics: dict[str, float] = {}
 
     def run(self) -> int:
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, interrupt)
         started = time.monotonic()
         with ExitStack() as stack:
             stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
@@ -130,7 +130,7 @@ class Demo:
         common = ["--brokers", settings.kafka.brokers, "--prefix", settings.topics.prefix]
         environment = {**os.environ, "WHEELTAPPER_WORKER__COMMIT_INTERVAL_MS": "200"}
         worker_command = [
-            *_wheeltapper("worker"), *common, "--group", settings.kafka.group, "--runner", self._arguments.runner,
+            *wheeltapper_command("worker"), *common, "--group", settings.kafka.group, "--runner", self._arguments.runner,
             "--http-port", str(port), "--bundle", *map(str, bundles),
         ]  # fmt: skip
         log = self._out / "worker.log"
@@ -138,7 +138,8 @@ class Demo:
         with ExitStack() as stack:
             reader = stack.enter_context(AlertReader(settings))
             worker = stack.enter_context(ChildProcess(worker_command, log_file=log, environment=environment))
-            self._wait_until_ready(worker, port, log)
+            with self._console.status("worker joins its group"):
+                wait_until_ready(worker, port, log)
             self._say(f"worker ready (runner {self._arguments.runner}, log {log}); replaying, Ctrl-C ends it")
             replay = stack.enter_context(
                 ChildProcess(self._replay_command(common, source), log_file=self._out / "replay.log")
@@ -177,19 +178,15 @@ class Demo:
         seconds = self._arguments.seconds
         speed = 0.0 if seconds <= 0 else rows * series.sampling_interval_s / seconds
         limit = ["--limit", str(rows)] if self._arguments.limit else []
-        return [*_wheeltapper("replay"), source.dataset, *source.options(), *common, "--speed", f"{speed:.6g}", *limit]
-
-    def _wait_until_ready(self, worker: ChildProcess, port: int, log: Path) -> None:
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        with self._console.status("worker joins its group"):
-            while time.monotonic() < deadline:
-                if not worker.is_running:
-                    raise InputError(f"the worker ended with code {worker.wait(0)}; see {log}")
-                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
-                    if answer.status == 200:
-                        return
-                time.sleep(0.1)
-        raise InputError(f"the worker was not ready after {READY_TIMEOUT_S:.0f} s; see {log}")
+        return [
+            *wheeltapper_command("replay"),
+            source.dataset,
+            *source.options(),
+            *common,
+            "--speed",
+            f"{speed:.6g}",
+            *limit,
+        ]
 
     # -- after -------------------------------------------------------------------------------------------------------
 
@@ -262,6 +259,23 @@ def summary_table(rules: list[RuleSummary]) -> Table:
     return table
 
 
+def wait_until_ready(worker: ChildProcess, port: int, log: Path) -> None:
+    """Wait for a worker that serves /readyz.
+
+    Raises:
+        InputError: it has ended, or is not ready in time.
+    """
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if not worker.is_running:
+            raise InputError(f"the worker ended with code {worker.wait(0)}; see {log}")
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.1)
+    raise InputError(f"the worker was not ready after {READY_TIMEOUT_S:.0f} s; see {log}")
+
+
 def read_metrics(port: int) -> dict[str, float]:
     """Unlabelled metrics of the worker; empty while it does not answer."""
     try:
@@ -273,9 +287,11 @@ def read_metrics(port: int) -> dict[str, float]:
     return {pair[0]: float(pair[1]) for pair in pairs if len(pair) == 2}
 
 
-def _wheeltapper(command: str) -> list[str]:
+def wheeltapper_command(command: str) -> list[str]:
+    """A command of this installation, as a process of its own is started."""
     return [sys.executable, "-m", "wheeltapper", command]
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """A signal handler that ends like Ctrl-C."""
     raise KeyboardInterrupt

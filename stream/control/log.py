@@ -108,6 +108,14 @@ class ControlLog:
             )
         return known
 
+    def serving(self, position: int) -> list[InForce]:
+        """Deployments that hold at `position` or will, without those that others of the same place have replaced."""
+        return [
+            InForce(entry.since, entry.change)
+            for entry in _still_needed(self.entries, position + 1)
+            if isinstance(entry.change, Deployment)
+        ]
+
     def maintenance(self) -> Iterator[AlarmCommand]:
         """Announced maintenance that is in force."""
         for entry in self.entries:

@@ -68,6 +68,8 @@ class AlertJudge:
         self._report = report
         self._counters = counters
         self.threshold: Threshold[Any] = make_threshold(policy, rule)
+        # What no accepted level depends on: it is never below the one that every machine starts with.
+        self._worth_knowing = policy.clear_ratio * self.threshold.level(self.threshold.new())
         self.slots: Mapping[str, Slot[Any]] = {
             ALERT: AlertSlot(),
             THRESHOLD: self.threshold,
@@ -81,7 +83,8 @@ class AlertJudge:
         score, times = judged.score, judged.due.times
         if judged.maintenance is not None and judged.maintenance.any():
             return self._pass_over(judged, state)
-        slots[RECENT].add(score, times, judged.peak)
+        if judged.peak >= self._worth_knowing:
+            slots[RECENT].add(score, times, self._worth_knowing)
         if state.is_quiet:
             # Most machines are quiet most of the time: that is all there is to do for them.
             judged.levels = levels = self.threshold.advance(slots[THRESHOLD], score, times, judged.peak)
@@ -117,7 +120,7 @@ class AlertJudge:
         if action == "accept":
             self._life.end(state, time, over=True)
         # Below the clear level, else the next alert would open at the machine's normal.
-        needed = slots[RECENT].typical_peak() / self._clear_ratio
+        needed = slots[RECENT].typical_peak(time) / self._clear_ratio
         slots[THRESHOLD] = threshold.command(slots[THRESHOLD], action, needed)
         return ended
 
@@ -134,8 +137,7 @@ class AlertJudge:
         edges = [0, *(np.flatnonzero(np.diff(judged.maintenance)) + 1).tolist(), len(judged.score)]
         for start, stop in pairwise(edges):
             if not judged.maintenance[start]:
-                part = judged.score[start:stop]
-                slots[RECENT].add(part, judged.due.times[start:stop], float(part.max()))
+                slots[RECENT].add(judged.score[start:stop], judged.due.times[start:stop], self._worth_knowing)
                 emissions += self._judge(judged, state, start, stop)
                 continue
             judged.levels[start:stop] = self.threshold.level(slots[THRESHOLD])

@@ -15,43 +15,37 @@ ENOUGH = 4
 
 @dataclass(slots=True)
 class RecentScores:
-    """The largest score of each half hour in which there was one, the newest last.
+    """The largest score of each half hour that had one worth remembering.
 
     Attributes:
         of: the bundle that gave the scores.
-        block: number of the newest half hour.
+        blocks: numbers of those half hours, in the order in which they came; largest: score of each.
     """
 
     of: str
-    block: int = 0
+    blocks: list[int] = field(default_factory=list)
     largest: list[float] = field(default_factory=list)
 
-    def add(self, scores: np.ndarray, times: np.ndarray, peak: float) -> None:
-        """[k] scores at [k] event times (us), the largest of which is `peak`; k is 1 or more."""
-        first, last = times.item(0) // BLOCK_US, times.item(-1) // BLOCK_US
-        if first == last == self.block and self.largest:
-            if peak > self.largest[-1]:
-                self.largest[-1] = peak
-        elif first == last:
-            self._begin(last, peak)
-        else:
-            blocks = times // BLOCK_US
-            starts = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1))
-            for start, top in zip(starts.tolist(), np.maximum.reduceat(scores, starts).tolist(), strict=True):
-                if blocks[start] == self.block and self.largest:
-                    self.largest[-1] = max(self.largest[-1], top)
-                else:
-                    self._begin(int(blocks[start]), top)
+    def add(self, scores: np.ndarray, times: np.ndarray, least: float) -> None:
+        """[k] scores at [k] event times (us), of which those below `least` are not worth remembering; k is 1 or more."""
+        blocks = times // BLOCK_US
+        starts = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1))
+        for block, top in zip(blocks[starts].tolist(), np.maximum.reduceat(scores, starts).tolist(), strict=True):
+            if top < least:
+                continue
+            if self.blocks and self.blocks[-1] == block:
+                self.largest[-1] = max(self.largest[-1], top)
+            else:
+                self.blocks.append(block)
+                self.largest.append(top)
+                del self.blocks[:-BLOCKS], self.largest[:-BLOCKS]
 
-    def typical_peak(self) -> float:
-        """What the scores of these hours reach, but for one half hour; 0 where there were none."""
-        ordered = sorted(self.largest)
+    def typical_peak(self, time: int) -> float:
+        """What the scores of the hours before event time `time` (us) reach, but for one half hour; 0 where there were none."""
+        newest = time // BLOCK_US
+        known = zip(self.blocks, self.largest, strict=True)
+        ordered = sorted(score for block, score in known if newest - BLOCKS < block <= newest)
         return ordered[-2] if len(ordered) >= ENOUGH else ordered[-1] if ordered else 0.0
-
-    def _begin(self, block: int, peak: float) -> None:
-        self.block = block
-        self.largest.append(peak)
-        del self.largest[:-BLOCKS]
 
 
 class RecentSlot:
@@ -67,7 +61,8 @@ class RecentSlot:
         return memory if memory.of == self._bundle else self.new()
 
     def dump(self, memory: RecentScores) -> Any:
-        return asdict(memory)
+        return asdict(memory) if memory.blocks else None
 
     def load(self, saved: Any) -> RecentScores:
-        return RecentScores(str(saved["of"]), int(saved["block"]), [float(score) for score in saved["largest"]])
+        blocks = [int(block) for block in saved["blocks"]]
+        return RecentScores(str(saved["of"]), blocks, [float(score) for score in saved["largest"]])

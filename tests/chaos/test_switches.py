@@ -71,8 +71,8 @@ def switch_and_kill(rig: Rig, switches: int) -> None:
 
 def due(rig: Rig, plant: Plant) -> set[tuple[str, int]]:
     """(machine, time) of every score that the pipeline alone gives."""
-    pipeline = Pipeline(load_routes([str(rig.bundle)], Settings()), Settings())
-    outputs = [output for block in plant.machines.values() for output in run_offline(pipeline, block)]
+    routes, settings = load_routes([str(rig.bundle)], Settings()), Settings()
+    outputs = [output for block in plant.machines.values() for output in run_offline(Pipeline(routes, settings), block)]
     blocks = [orjson.loads(output.value or b"") for output in outputs if output.topic == "scores"]
     return {(block["machine"], time_us) for block in blocks for time_us in block["time"]}
 

@@ -50,7 +50,7 @@ FOR_EVER = "runs until Ctrl-C"
 OWN_GRAPH = "needs a graph of the reader's"
 EXAMPLE_SET = "needs the example's data set: test_the_data_set_of_contributing_can_be_read"
 EXAMPLE_DETECTOR = "needs the example's detector: a test of its own follows that page"
-LABELLED = "needs a request of a running plant; tests/integration has them"
+LABELLED = "needs a request or an alert of a running plant; tests/integration has them"
 INSTALLS = "installs packages"
 
 NOT_RUN = (
@@ -83,6 +83,9 @@ NOT_RUN = (
     NotRun("docs/messages.md", "npx", FOREIGN),
     NotRun("docs/messages.md", "python -m wheeltapper.schemas.generate", WRITES_CHECKOUT),
     NotRun("docs/operators.md", "wheeltapper alerts --brokers 127.0.0.1:9092 --follow", FOR_EVER),
+    NotRun("docs/operators.md", "wheeltapper alarm accept", LABELLED),
+    NotRun("docs/operators.md", "wheeltapper alarm confirm", LABELLED),
+    NotRun("docs/operators.md", "wheeltapper alarm reject", LABELLED),
     NotRun("docs/results.md", "wheeltapper compare", FOR_HOURS),
     NotRun("docs/stream.md", "wheeltapper label --answer", LABELLED),
     NotRun("docs/stream.md", "wheeltapper train rl-vae", FOR_HOURS),

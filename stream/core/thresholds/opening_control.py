@@ -23,7 +23,7 @@ from wheeltapper.stream.core.policies import AlarmRules
 from wheeltapper.stream.core.thresholds.contract import Calibrated, OperatorAction
 
 # Steps of the level in what one alarm adds.
-FINENESS = 256
+FINENESS = 64
 # Nobody could raise an alarm in a gap: for longer than that, or ten intervals, it lets no level sink.
 MOST_SINK_S = 3_600.0
 # A level that far from the machine's own is worth a word in an alert.
@@ -124,11 +124,12 @@ class OpeningControl:
         before = first if memory.seen is None else memory.seen
         # Most machines are quiet, and no gap between their windows is too long to count: the ends of the batch say all.
         if largest is not None and memory.shadow == 0 and before <= first and last - before <= self._most:
-            lift, sunk = memory.lift, max(memory.lift + before - last, self._bottom)
-            lowest = self._step(sunk)
-            if largest < self._levels[min(lowest, self._zero)] * memory.accepted:
+            lift, zero, unit = memory.lift, self._zero, self._unit
+            sunk = max(lift + before - last, self._bottom)
+            lowest = zero - (-sunk // unit)
+            if largest < self._levels[lowest if lowest < zero else zero] * memory.accepted:
                 memory.lift, memory.seen = sunk, last
-                if lowest == self._step(max(lift + before - first, self._bottom)):
+                if first == last or lowest == zero - (-max(lift + before - first, self._bottom) // unit):
                     return np.full(len(scores), self._levels[lowest] * memory.accepted)
                 return self._table[self._steps(np.maximum(lift + before - times, self._bottom))] * memory.accepted
         return self._follow(memory, scores, times, before)

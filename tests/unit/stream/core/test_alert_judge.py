@@ -78,7 +78,7 @@ def test_in_maintenance_nothing_opens_and_nothing_is_learned(open_routes: OpenRo
     calm.take([0.1] * (HOUR + 2))
     # then no alert opened, what is known of scores knows nothing of it, and the level is the other machine's
     assert serviced.events == []
-    assert set(serviced.memory.slots[RECENT].largest) == {0.1}
+    assert serviced.memory.slots[RECENT].largest == []
     assert serviced.level == pytest.approx(calm.level, rel=0.01)
     assert serviced.memory.slots[THRESHOLD].shadow == 0
 
@@ -201,10 +201,13 @@ def test_recent_scores_know_their_hours() -> None:
     times = START // (30 * MINUTE) * 30 * MINUTE + MINUTE * np.arange(150)
     scores = np.full(150, 1.0)
     scores[70], scores[100] = 30.0, 2.0
-    recent.add(scores, times, 30.0)
+    recent.add(scores, times, 0.8)
     # then the peak's half hour is left out of what they reach
     assert recent.largest == [1.0, 1.0, 30.0, 2.0, 1.0]
-    assert recent.typical_peak() == 2.0
-    # and after four hours nothing of it is known
-    recent.add(np.full(240, 0.5), times[-1] + MINUTE * np.arange(1, 241), 0.5)
-    assert recent.typical_peak() == 0.5
+    assert recent.typical_peak(times[-1]) == 2.0
+    # and what is far below any level is not remembered: after three hours of that the peak is all there is to know
+    recent.add(np.full(180, 0.5), times[-1] + MINUTE * np.arange(1, 181), 0.8)
+    assert recent.typical_peak(times[-1] + 120 * MINUTE) == 2.0
+    assert recent.typical_peak(times[-1] + 150 * MINUTE) == 30.0
+    # and after four hours nothing
+    assert recent.typical_peak(times[-1] + 240 * MINUTE) == 0.0
