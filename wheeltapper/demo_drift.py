@@ -167,7 +167,8 @@ class DriftDemo:
         topic = settings.topics.full_name(SENSORS)
         headers: list[tuple[str, str | bytes | None]] = [("content-type", CONTENT_TYPES["arrow"].encode())]
         following: dict[type[Message], Iterator[TopicRecord | None]] = {}
-        for model in (DriftEvent, AdaptationEvent, AlertEvent):
+        followed: tuple[type[Message], ...] = (DriftEvent, AdaptationEvent, AlertEvent)
+        for model in followed:
             following[model] = stack.enter_context(Follower(settings, topic_of(model))).follow()
         due, looked = 0.0, time.monotonic()
         self._say("the pump runs as it always did")

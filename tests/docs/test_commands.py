@@ -61,6 +61,8 @@ NOT_RUN = (
     NotRun("CONTRIBUTING.md", "wheeltapper train pca --dataset bench-rig", EXAMPLE_SET),
     NotRun("CONTRIBUTING.md", "wheeltapper evaluate bundles/run-1", EXAMPLE_SET),
     NotRun("CONTRIBUTING.md", "python -m wheeltapper.schemas.generate", WRITES_CHECKOUT),
+    NotRun("docs/adapt_worker.md", "wheeltapper adapt-worker", FOR_EVER),
+    NotRun("docs/adapt_worker.md", "wheeltapper adaptations show", "needs an adaptation; tests/integration has one"),
     NotRun("docs/adding_a_detector.md", "wheeltapper train mean-square", EXAMPLE_DETECTOR),
     NotRun("docs/adding_a_detector.md", "python -m wheeltapper.training.detectors.pages", WRITES_CHECKOUT),
     NotRun("docs/adding_a_detector.md", "python -m pytest", EXAMPLE_DETECTOR),
@@ -157,7 +159,7 @@ def test_every_make_target_exists(page: str) -> None:
     targets = phony[1].split()
     text = (CHECKOUT / page).read_text(encoding="utf-8")
     named = [program[1] for command in commands(page) for program in command.programs() if program[0] == "make"]
-    named += re.findall(r"`make ([a-z]+)", text)
+    named += re.findall(r"`make ([a-z-]+)", text)
     assert set(named) <= set(targets)
 
 

@@ -70,7 +70,7 @@ def words(broker: Broker, prefix: str, parent: Bundle, out: Path, *more: str) ->
     ]  # fmt: skip
 
 
-def wait_for(what: str, worker: WorkerProcess, seen: object, timeout_s: float = 90.0) -> None:
+def wait_for(what: str, worker: WorkerProcess, seen: object, timeout_s: float = 200.0) -> None:
     """Until `seen()` is true."""
     until = time.monotonic() + timeout_s
     while not seen():  # type: ignore[operator]

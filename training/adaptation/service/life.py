@@ -98,8 +98,9 @@ class Life:
         route: machine id or pattern that the child is to serve.
         parent: the bundle that is adapted.
         since: event time (us) of the change; rows before it are of the old normal.
-        seen_at: event time (us) of the newest row by the request.
-        alert_open: the drift said that an alert was open at `seen_at`.
+        seen_at: event time (us) of the newest row that is known of.
+        asked_at: event time (us) of the newest row by the request.
+        alert_open: the drift said that an alert was open at `asked_at`.
         accepted_us: when an operator accepted the change, by the clock; None: nobody has.
         who: who accepted or asked.
         holds: requests and commands that must be read again until there is an outcome.
@@ -116,6 +117,7 @@ class Life:
     drift_id: str = ""
     since: int = 0
     seen_at: int = 0
+    asked_at: int = 0
     source: RowSource = RowSource()
     alert_open: bool = False
     accepted_us: int | None = None
@@ -138,6 +140,7 @@ class Life:
 
     def enter(self, phase: Phase, now_us: int) -> None:
         """Begin a phase; what was counted before does not count for it."""
+        self.seen_at = max([self.seen_at, *(tally.last or 0 for tally in self.new.values())])
         self.phase, self.phase_at = phase, now_us
         self.old, self.new = {}, {}
 

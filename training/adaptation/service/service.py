@@ -120,6 +120,7 @@ class AdaptationService:
             drift_id=event.drift_id,
             since=event.since,
             seen_at=event.time,
+            asked_at=event.time,
             source=RowSource(event.topic, event.partition, event.first_offset),
             alert_open=event.alert_open,
             holds=[position],
@@ -244,7 +245,7 @@ class AdaptationService:
             return True
         # The topic `alerts` may be behind the topic `drift`.
         ended = (
-            alert.ended_at is not None and alert.ended_at >= life.seen_at
+            alert.ended_at is not None and alert.ended_at >= life.asked_at
             for alert in self.alerts.of(life.machine)
             if alert.rule == life.rule
         )

@@ -60,7 +60,7 @@ def test_a_child_that_is_quiet_in_shadow_takes_over_after_the_set_time() -> None
     # then it serves, with the way back in the message and the figures on the topic
     assert known.modes == ["shadow", "active"]
     assert (known.models[-1].sha256, known.models[-1].previous_sha256) == (SHA_NEW, SHA_OLD)
-    assert known.steps[-1] == "activated"
+    assert (known.steps[-1], known.events[-1].time) == ("activated", NOW + 6 * HOUR)
     assert '"new_openings": 0' in known.events[-1].evidence
     assert '"old_share_above": 0.498' in known.events[-1].evidence
 
