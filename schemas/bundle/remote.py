@@ -71,6 +71,25 @@ def local_path(location: str, *, sha256: str = "", cache: Path | None = None) ->
         ) from error
 
 
+def upload(source: Path, uri: str) -> None:
+    """Copy a file or a folder to an s3:// URI; nobody is to be told of it before this returns.
+
+    Raises:
+        InputError: another scheme, or it cannot be written.
+    """
+    from pyarrow import fs
+
+    if not uri.lower().startswith("s3://"):
+        raise InputError(f"{uri}: expected a path of this machine or s3://BUCKET/PATH")
+    try:
+        remote, path = fs.FileSystem.from_uri(uri)
+        fs.copy_files(str(source), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=remote)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{uri}: cannot be written ({_first_line(error)}); check bucket, rights and AWS_* variables"
+        ) from error
+
+
 def forget(path: Path, *, cache: Path | None = None) -> bool:
     """Delete a cached bundle, as one that was damaged; False where `path` is not in the cache folder."""
     if path.parent != cache_folder(cache):

@@ -63,6 +63,8 @@ NOT_RUN = (
     NotRun("CONTRIBUTING.md", "python -m wheeltapper.schemas.generate", WRITES_CHECKOUT),
     NotRun("docs/adapt_worker.md", "wheeltapper adapt-worker", FOR_EVER),
     NotRun("docs/adapt_worker.md", "wheeltapper adaptations show", "needs an adaptation; tests/integration has one"),
+    NotRun("docs/adaptation.md", "wheeltapper evaluate --gate", REAL_DATA),
+    NotRun("models/log_mean/README.md", "wheeltapper compare", REAL_DATA),
     NotRun("docs/adding_a_detector.md", "wheeltapper train mean-square", EXAMPLE_DETECTOR),
     NotRun("docs/adding_a_detector.md", "python -m wheeltapper.training.detectors.pages", WRITES_CHECKOUT),
     NotRun("docs/adding_a_detector.md", "python -m pytest", EXAMPLE_DETECTOR),

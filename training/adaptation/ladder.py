@@ -18,10 +18,13 @@ from pathlib import Path
 
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import first_names
+from wheeltapper.training.adaptation.attempts import Attempt, LadderResult
 from wheeltapper.training.adaptation.evidence import Evidence, known_windows
 from wheeltapper.training.adaptation.gate import GatePolicy, GateScores, Verdict, gate
-from wheeltapper.training.adaptation.recent import RecentRows
-from wheeltapper.training.adaptation.rescaling import ChannelMap, estimate_map
+from wheeltapper.training.adaptation.recent import RecentRows, dead_channels
+from wheeltapper.training.adaptation.report import write_report
+from wheeltapper.training.adaptation.rescaling import estimate_map
 from wheeltapper.training.adaptation.steps import STEPS, Ground, StepSkippedError, steps_for
 from wheeltapper.training.fitting.labels import LabelledWindows
 
@@ -56,69 +59,14 @@ class LadderOptions:
     told: Callable[[str], None] | None = None
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One step that was tried.
-
-    Attributes:
-        change: what it changed, one sentence; '' where it could make no child.
-        verdict: of the gate; of a step that could make no child, not accepted with the reason.
-        seconds: that it took, the gate included.
-        bundle: the child; None where it could make none.
-        scores: the child's, for reports.
-    """
-
-    step: str
-    change: str
-    verdict: Verdict
-    seconds: float
-    bundle: Bundle | None = None
-    scores: GateScores | None = None
-
-
-@dataclass(frozen=True)
-class LadderResult:
-    """
-    Attributes:
-        child: the bundle that passed; None: the parent stays.
-        step: that made it; '' without a child.
-        attempts: in order.
-        evidence: what the gate asked about; parent_scores: the parent's answers.
-        channel_map: how the channels moved.
-        report: the HTML report, where it was asked for.
-    """
-
-    child: Bundle | None
-    step: str
-    attempts: tuple[Attempt, ...]
-    evidence: Evidence
-    parent_scores: GateScores
-    channel_map: ChannelMap
-    report: Path | None = None
-
-    @property
-    def taken(self) -> Attempt | None:
-        """The attempt whose child was taken."""
-        return next((each for each in self.attempts if self.child is not None and each.step == self.step), None)
-
-    @property
-    def reason(self) -> str:
-        """Why the child was taken, or why none was, for people."""
-        taken = self.taken
-        if taken is not None:
-            return f"{taken.change}; {'; '.join(taken.verdict.reasons[:3])}"
-        return (
-            "; ".join(f"{each.step}: {each.verdict.reasons[0]}" for each in self.attempts) or "no step could be tried"
-        )
-
-
 def climb(parent: Bundle, recent: RecentRows, options: LadderOptions) -> LadderResult:
     """Adapt `parent` to a machine's recent rows by the smallest step that passes the gate.
 
     A child that passes with reserve waits: a later step may pass without; else the best of them by AUROC is taken.
 
     Raises:
-        InputError: rows of other channels than the bundle's, no such step, or a folder that cannot be written.
+        InputError: rows of other channels than the bundle's, a channel that has died and that nobody accepted so, no such step, or a
+            folder that cannot be written.
     """
     width = len(parent.manifest.channels)
     if recent.values.shape[1] != width:
@@ -127,6 +75,12 @@ def climb(parent: Bundle, recent: RecentRows, options: LadderOptions) -> LadderR
         )
     if not len(recent):
         raise InputError("there are no recent rows to adapt to; wait for some that are presumed normal")
+    dead = [] if recent.accepted else dead_channels(parent, recent)
+    if dead:
+        raise InputError(
+            f"{first_names(dead)}: moved in nearly every reference window and does not move, or is missing, in the recent rows: a "
+            "fault of the sensor is not learnt; repair it, or accept this state as the new normal ('wheeltapper alarm accept')"
+        )
     names = steps_for(parent.manifest.detector, options.steps)
     learn, held_out = recent.split()
     known = None if options.labelled is None else known_windows(parent, options.labelled)
@@ -158,8 +112,6 @@ def climb(parent: Bundle, recent: RecentRows, options: LadderOptions) -> LadderR
     shutil.rmtree(place, ignore_errors=True)
     if options.report is None:
         return result
-    from wheeltapper.training.adaptation.report import write_report
-
     write_report(parent, result, options.report)
     return replace(result, report=options.report)
 

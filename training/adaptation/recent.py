@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from wheeltapper.models.training_rows import moving_channels
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.imputation import carry_forward
@@ -16,6 +17,8 @@ from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.fitting.calibration import contiguous_runs
 
 HELD_OUT_SHARE = 0.35
+# Of the reference windows: a channel that moves in so many of them does not stand still for all of the recent rows.
+LIVELY_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,18 @@ def reference_windows(bundle: Bundle) -> np.ndarray:
     usual = usual_values(rows)
     windows = rows.reshape(-1, *bundle.manifest.sample_shape)
     return np.stack([carry_forward(window, usual) for window in windows]).astype(np.float32)
+
+
+def dead_channels(bundle: Bundle, recent: RecentRows) -> list[str]:
+    """Names of channels that moved in nearly every reference window, and hang or are missing in all recent rows."""
+    windows = bundle.reference_rows().reshape(-1, *bundle.manifest.sample_shape)
+    moves = np.fmax.reduce(windows, axis=1) > np.fmin.reduce(windows, axis=1)  # [k, C]
+    lively = moves.mean(axis=0) >= LIVELY_SHARE
+    still = ~moving_channels(recent.values)
+    # Fewer rows than a window may well stand still.
+    if len(recent) < bundle.manifest.window:
+        return []
+    return [name for name, dead in zip(bundle.manifest.channel_names, lively & still, strict=True) if dead]
 
 
 def recent_part(series: SensorSeries, rows: slice = slice(None)) -> RecentRows:

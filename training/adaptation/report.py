@@ -8,23 +8,21 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.clock import iso_from_micros
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.adaptation.attempts import Attempt, LadderResult
 from wheeltapper.training.adaptation.recent import WindowSource, reference_windows
 from wheeltapper.training.fitting.calibration import bounded_sample
-
-if TYPE_CHECKING:
-    from wheeltapper.training.adaptation.ladder import Attempt, LadderResult
 
 TEMPLATE = "report.html.j2"
 SHOWN_CHANNELS = 16
 # t-SNE takes seconds for some hundred points, minutes for thousands.
-EMBEDDED_WINDOWS = 250
+EMBEDDED_WINDOWS = 120
 _SMALLEST = 1e-3
 
 

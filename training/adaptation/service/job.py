@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from wheeltapper.schemas.bundle import Bundle, open_bundle
+from wheeltapper.schemas.bundle.remote import upload
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.adaptation.service.life import JobOutcome
 
@@ -175,7 +176,15 @@ def _climb(job: Job, folder: Path) -> JobOutcome:
 
 
 def _place(source: Path, name: str, out: str) -> str:
-    """Move a bundle or a file below `out`, whole or not at all; where it is then."""
+    """Put a bundle or a file below `out`, whole or not at all; where it is then.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    if is_remote(out):
+        uri = f"{out.rstrip('/')}/{name}"
+        upload(source, uri)
+        return uri
     target = Path(out) / name
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{name}.partial")

@@ -93,6 +93,21 @@ def test_a_few_rows_are_too_little_evidence(parents: dict[str, Bundle], tmp_path
     assert "too little evidence" in result.reason or "expected at least" in result.reason
 
 
+def test_a_sensor_that_died_is_not_learnt_unless_somebody_accepts_it(
+    parents: dict[str, Bundle], tmp_path: Path
+) -> None:
+    # Given a channel that hangs at one value, and another that is missing
+    rows = serviced(LATER)
+    rows[:, 5] = rows[0, 5]
+    rows[:, 6] = np.nan
+    # Then nothing is adapted to it
+    with pytest.raises(InputError, match=r"sensor-5, sensor-6: moved in nearly every reference window"):
+        climb(parents["pca"], recent(rows), LadderOptions(tmp_path / "child"))
+    # Unless a person says that this is the new normal
+    accepted = replace(recent(rows), accepted=True)
+    assert climb(parents["pca"], accepted, LadderOptions(tmp_path / "child", steps=["input-scaling"])).attempts
+
+
 def test_rows_of_another_width_are_refused(parents: dict[str, Bundle], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"recent rows have 7 channels, the bundle .* takes 8"):
         climb(parents["pca"], recent(LATER[:, :7]), LadderOptions(tmp_path / "child"))
