@@ -67,7 +67,7 @@ def build_report(rows: Sequence[Row], *, command: str, notes: Sequence[str]) -> 
         Command(command),
         Bullets(
             [
-                f"{len(machines)} machines: {_listed(machines)}; detectors {', '.join(detectors)}.",
+                f"Machines ({len(machines)}): {_listed(machines)}; detectors: {', '.join(detectors)}.",
                 *notes,
                 f"{datetime.now(UTC):%Y-%m-%d}, wheeltapper {version('wheeltapper')}, Python {platform.python_version()}, "
                 f"{platform.machine()}.",
