@@ -273,6 +273,12 @@ class AdaptationSettings(Section):
         description="rows since the change, under no alert, before a bundle is adapted: at least so many",
     )
     min_recent_s: float = Field(default=86_400.0, ge=0, description="and so many seconds of them")
+    tries: int = Field(
+        default=3,
+        ge=1,
+        le=30,
+        description="where the gate rejects every step, it is tried again with a further day of rows, so often in all",
+    )
     max_rows: int = Field(default=20_000, ge=100, description="the newest so many rows are used, and kept in memory")
     budget_s: float = Field(default=480.0, gt=0, description="what training may take, over all steps of the ladder")
     job_timeout_s: float = Field(default=1_200.0, gt=0, description="a job that takes longer is killed, and has failed")

@@ -284,6 +284,7 @@ class AdaptWorker:
             false_alarms_per_day=self._settings.threshold.false_alarms_per_day,
             budget_s=self._settings.adaptation.budget_s,
             accepted=life.accepted_us is not None,
+            tries=life.tries,
         )
         times, values = collector.rows(self._excluded(life))
         log.info("job starts", adaptation=life.adaptation_id, machine=life.machine, rows=len(times))

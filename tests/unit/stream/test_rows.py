@@ -27,7 +27,7 @@ from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
-from wheeltapper.stream.settings import Settings, WindowSettings
+from wheeltapper.stream.settings import DriftSettings, Settings, WindowSettings
 
 NAN = float("nan")
 GROUPINGS: list[tuple[int, Encoding, int]] = [(1, "json", 1), (1, "json", 100), (4, "avro", 3), (100, "arrow", 1)]
@@ -76,7 +76,7 @@ def test_a_clock_set_back_starts_the_window_anew(open_routes: OpenRoutes, log_li
     # given a clock that is set back by an hour, and rows enough in a row to prove it (3)
     block = ramp([60, 61, 62, 0, 1, 2, 3, 4])
     recipe = Recipe(window=3, weighting="mean")
-    chosen = Settings(windows=WindowSettings(clock_restart_rows=3))
+    chosen = Settings(windows=WindowSettings(clock_restart_rows=3), drift=DriftSettings(enabled=False))
     for pipeline, _, scores in grouped_runs(open_routes(recipe), chosen, block):
         # when they are handled: then the first two are dropped, the third starts a window of its own
         assert sorted(scores) == at(4, 62)

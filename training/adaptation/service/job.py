@@ -33,6 +33,7 @@ class Job:
     Attributes:
         parent_uri, parent_sha256: the bundle to adapt.
         accepted: an operator said that what the machine does now is the new normal.
+        tries: jobs of the same adaptation that the gate rejected before.
         folder: the job's own. out: where children and reports go.
     """
 
@@ -44,6 +45,7 @@ class Job:
     false_alarms_per_day: float
     budget_s: float
     accepted: bool = False
+    tries: int = 0
     folder: str = ""
     out: str = ""
 
@@ -84,7 +86,7 @@ class Store:
         Raises:
             InputError: the folder cannot be written.
         """
-        folder = self._work / job.adaptation_id
+        folder = self._work / f"{job.adaptation_id}{f'-{job.tries}' if job.tries else ''}"
         rows = folder / ROWS
         try:
             folder.mkdir(parents=True, exist_ok=True)

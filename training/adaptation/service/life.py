@@ -104,6 +104,7 @@ class Life:
         accepted_us: when an operator accepted the change, by the clock; None: nobody has.
         who: who accepted or asked.
         holds: requests and commands that must be read again until there is an outcome.
+        tries: jobs that the gate rejected so far.
         child: its outcome once it passed the gate.
         phase_at: when the phase began, by the clock (us).
         old, new: scores of parent and child, by machine, since the phase began.
@@ -124,6 +125,7 @@ class Life:
     who: str = ""
     phase: Phase = Phase.WAITING
     holds: list[InputPosition] = field(default_factory=list)
+    tries: int = 0
     child: JobOutcome | None = None
     phase_at: int = 0
     old: dict[str, Tally] = field(default_factory=dict)

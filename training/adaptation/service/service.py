@@ -33,6 +33,9 @@ from wheeltapper.training.adaptation.service.serving import Serving, ServingBook
 Step = AdaptationStep
 
 
+DAY_S = 86_400.0
+
+
 class AdaptationService:
     """All adaptations that are under way.
 
@@ -272,6 +275,7 @@ class AdaptationService:
         if life is None or life.phase is not Phase.COLLECTING:
             return []
         needed = max(self._rules.min_recent_rows, round(self._rules.min_recent_s / interval_s))
+        needed += life.tries * max(1, round(DAY_S / interval_s))
         if usable < needed:
             reason = f"{needed:,} rows since the change are needed that lie under no alert; more are waited for"
             return [*self._announcer.say(life, Step.WAITING, now_us, reason=reason)]
@@ -299,6 +303,12 @@ class AdaptationService:
         if outcome.status == "accepted":
             self._drifts.pop((life.machine, life.rule), None)
             return self._forgotten_if_ended(life, self._after.accepted(life, outcome, now_us))
+        if outcome.status == "rejected" and life.tries + 1 < self._rules.tries:
+            # A change that is still under way passes later: the machine's rows were of two normals.
+            life.tries += 1
+            life.phase = Phase.COLLECTING
+            reason = f"try {life.tries} was rejected, another follows with a further day of rows: {outcome.reason}"
+            return [*self._announcer.say(life, Step.WAITING, now_us, reason=reason, evidence=outcome.evidence)]
         step = Step.REJECTED if outcome.status == "rejected" else Step.FAILED
         life.child = replace(outcome, uri="", bundle="", sha256="")
         return self._end(life, step, outcome.reason, now_us)

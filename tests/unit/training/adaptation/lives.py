@@ -159,7 +159,7 @@ class Stage:
 
 
 def stage(given: Sequence[Serving] = GIVEN, **rules: Any) -> Stage:
-    settings = AdaptationSettings(**{"min_recent_s": 6 * 3600, "min_recent_rows": 500, **rules})
+    settings = AdaptationSettings(**{"min_recent_s": 6 * 3600, "min_recent_rows": 500, "tries": 1, **rules})
     return Stage(AdaptationService(settings, false_alarms_per_day=0.25, given=given))
 
 

@@ -171,6 +171,26 @@ def test_an_accept_after_a_rejection_tries_again_with_the_same_rows() -> None:
     assert life.adaptation_id != known.events[0].adaptation_id
 
 
+def test_a_rejected_adaptation_is_tried_again_with_a_further_day_of_rows() -> None:
+    # given three tries, and a change that is still under way when the first day of rows has come
+    known = stage(tries=3)
+    known.drift(drift())
+    known.rows(600)
+    known.finish(JobOutcome("rejected", "input-scaling: still moving"))
+    # then it is said why, nothing is decided, and the same rows are not enough any more
+    assert (known.steps[-1], known.service.held() != set()) == ("waiting", True)
+    assert "try 1 was rejected" in known.events[-1].reason
+    known.rows(600)
+    assert known.jobs == ["pump-1"]
+    # when a day of rows has come on top, the gate is asked again, and the last rejection is the outcome
+    known.rows(600 + 1440)
+    known.finish(JobOutcome("rejected", "still moving"))
+    known.rows(600 + 2 * 1440)
+    known.finish(JobOutcome("rejected", "still moving, too"))
+    assert known.jobs == 3 * ["pump-1"]
+    assert (known.steps[-1], known.events[-1].reason, known.service.lives) == ("rejected", "still moving, too", {})
+
+
 def test_a_drift_that_ends_before_the_job_needs_no_adaptation() -> None:
     known = stage()
     known.drift(drift())
