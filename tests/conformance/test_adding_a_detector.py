@@ -63,7 +63,7 @@ def battery(module: ModuleType) -> Iterator[tuple[str, dict[str, object]]]:
 
 def test_registry_lists_and_documents_know_it(mean_square: str) -> None:
     # when detectors are looked for: then it is found, in its place
-    assert list(find_detectors())[:4] == ["range-bands", "pca", "l2-norm", mean_square]
+    assert list(find_detectors())[:5] == ["range-bands", "log-mean", "pca", "l2-norm", mean_square]
     # and the documents get its rows
     for name in pages.DOCUMENTS:
         text = pages.current((pages.CHECKOUT / name).read_text(encoding="utf-8"), find_detectors())

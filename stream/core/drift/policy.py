@@ -30,7 +30,7 @@ class DriftPolicy:
         block_s: event time of a block; None: the bundle's own.
     """
 
-    false_drifts_per_month: float = 0.1
+    false_drifts_per_month: float = 1.0
     agreement: int = 2
     min_dwell_s: float = 43_200.0
     block_s: float | None = None

@@ -34,10 +34,11 @@ LADDER = "ladder"
 
 @dataclass
 class _Request:
-    """An adaptation that is asked for; `since` is the event time (us) of the change."""
+    """An adaptation that is asked for; `since` is the event time (us) of the change, `tries` how often the gate refused."""
 
     since: int
     accepted: bool
+    tries: int = 0
 
 
 @dataclass
@@ -48,6 +49,7 @@ class WholeLadder:
         least_rows, least_s: rows since the change before the ladder is climbed; the gate's own need comes on top.
         most_rows: the newest so many are used.
         shadow_s: event time between the gate and the take-over.
+        tries: where the gate refuses, the ladder is climbed again with a further day of rows, so often in all.
     """
 
     name: str = LADDER
@@ -57,6 +59,7 @@ class WholeLadder:
     least_s: float = SECONDS_PER_DAY
     most_rows: int = 20_000
     shadow_s: float = 6 * 3600.0
+    tries: int = 3
     policy: GatePolicy = field(default_factory=GatePolicy)
     _request: _Request | None = None
     _heard: int = 0
@@ -85,14 +88,19 @@ class WholeLadder:
             return
         found = np.flatnonzero(course.presumed_normal(self._request.since))[-self.most_rows :]
         rows = RecentRows(course.scenario.rows[found], course.scenario.times[found], accepted=self._request.accepted)
-        if self.is_enough(rows, course):
+        if self.is_enough(rows, course, self._request.tries):
+            self._request.tries += 1
             self._climb(course, rows)
-            self._request = None
+            if self._child is not None or self._request.tries == self.tries:
+                self._request = None
 
-    def is_enough(self, recent: RecentRows, course: Course) -> bool:
+    def is_enough(self, recent: RecentRows, course: Course, tries: int = 0) -> bool:
         """Whether there are as many rows as is asked for, and as many held-out windows as the gate needs."""
         manifest, interval_s = course.stream.bundle.manifest, course.scenario.series.sampling_interval_s
-        if len(recent) < max(self.least_rows, math.ceil(self.least_s / interval_s)):
+        least = max(self.least_rows, math.ceil(self.least_s / interval_s)) + tries * math.ceil(
+            SECONDS_PER_DAY / interval_s
+        )
+        if len(recent) < least:
             return False
         runs = contiguous_runs(recent.split()[1].times, interval_s)
         windows = [(run.stop - run.start - manifest.window) // manifest.stride + 1 for run in runs]
