@@ -22,7 +22,10 @@ from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.routes import load_routes
-from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.settings import Settings, ThresholdSettings
+
+THRESHOLD = ThresholdSettings(method="fixed", raise_level=1.0, clear_duration_s=1_200.0)
+"""Of workers whose alarms are held against the reference, which knows a level that stays; ten windows, two minutes apart."""
 
 START_US = 1_700_000_000_000_000
 INTERVAL_US = 60_000_000
@@ -156,8 +159,8 @@ class Expected:
 
 
 def expect(plant: Plant, recipe: Recipe, bundle: Path) -> Expected:
-    """What must come of it under the default settings; fails where pipeline and reference do not agree."""
-    settings = Settings()
+    """What must come of it under `THRESHOLD`; fails where pipeline and reference do not agree."""
+    settings = Settings(threshold=THRESHOLD)
     routes = load_routes([str(bundle)], settings)
     outputs: list[Output] = []
     scores: dict[tuple[str, int], float] = {}

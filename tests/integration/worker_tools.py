@@ -20,7 +20,7 @@ from confluent_kafka import OFFSET_END, Consumer, IsolationLevel, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.helpers.plant import Expected, Message, Plant, expect
+from tests.helpers.plant import THRESHOLD, Expected, Message, Plant, expect
 from tests.integration.kafka_tools import Broker, Record, consume_all, create_topic, create_topics, produce
 from tests.integration.processes import WorkerProcess, run_worker, start_worker
 from tests.unit.stream.bundles import Recipe, write_bundle
@@ -66,7 +66,10 @@ class Rig:
 
     def usual(self, how: dict[str, Any]) -> dict[str, Any]:
         options = ["--group", self.group, *how.pop("options", ())]
-        return {"runner": self.runner, "prefix": self.prefix, "options": options, **how}
+        environment = {**threshold_variables(), **(how.pop("environment", None) or {})}
+        return {
+            "runner": self.runner, "prefix": self.prefix, "options": options, "environment": environment, **how,
+        }  # fmt: skip
 
     @property
     def group(self) -> str:
@@ -133,6 +136,14 @@ class Rig:
         for record in consume_all(self.broker, self.sensors, timeout_s=PATIENCE_S):
             ends[record.partition] = max(ends.get(record.partition, 0), record.offset + 1)
         return ends
+
+
+def threshold_variables() -> dict[str, str]:
+    """`THRESHOLD` as a worker's variables."""
+    return {
+        f"WHEELTAPPER_THRESHOLD__{name.upper()}": str(value)
+        for name, value in THRESHOLD.model_dump(exclude_unset=True).items()
+    }
 
 
 def _await_open_transactions(broker: Broker, topic: str) -> None:
