@@ -34,7 +34,7 @@ def rig(request: pytest.FixtureRequest, topics_prefix: str, tmp_path: Path) -> R
     else:
         broker = Broker(request.getfixturevalue("real_kafka"), "kafka", supports_transactions=True)
     rig = make_rig(broker, request.param.partition(" ")[0], topics_prefix, tmp_path, partitions=2)
-    rig.bundle = write_bundle(tmp_path / "quick", QUICK)
+    rig.bundle, rig.threshold = write_bundle(tmp_path / "quick", QUICK), {}
     return rig
 
 

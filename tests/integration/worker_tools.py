@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,7 +36,11 @@ PATIENCE_S = 120.0
 
 @dataclass
 class Rig:
-    """Topics and a group of one test's own on a broker, and a bundle for its workers."""
+    """Topics and a group of one test's own on a broker, and a bundle for its workers.
+
+    Attributes:
+        threshold: variables of its workers' threshold: `THRESHOLD`, which the reference knows; empty: the worker's defaults.
+    """
 
     broker: Broker
     runner: str
@@ -46,6 +50,7 @@ class Rig:
     bundle: Path
     sensors: str
     produced: int = 0
+    threshold: dict[str, str] = field(default_factory=lambda: threshold_variables())
     _started: int = 0
 
     def produce(self, messages: Iterable[Message], **how: Any) -> None:
@@ -66,7 +71,7 @@ class Rig:
 
     def usual(self, how: dict[str, Any]) -> dict[str, Any]:
         options = ["--group", self.group, *how.pop("options", ())]
-        environment = {**threshold_variables(), **(how.pop("environment", None) or {})}
+        environment = {**self.threshold, **(how.pop("environment", None) or {})}
         return {
             "runner": self.runner, "prefix": self.prefix, "options": options, "environment": environment, **how,
         }  # fmt: skip
