@@ -186,6 +186,10 @@ def gate(old: GateScores, new: GateScores, policy: GatePolicy | None = None) -> 
             f"its alarm level is too high: it tells {own:.3f} of the disturbed windows, at a level as quiet as asked "
             f"{_mean(then.recall):.3f}"
         )
+    elif own <= policy.max_loss:
+        failures.append(
+            f"it is blind: at its alarm level it tells {own:.3f} of the disturbed windows, more than {policy.max_loss:g} is needed"
+        )
     reserve = _judge_regime(old, new, then, policy, max(gains) > policy.max_loss, failures, notes, figures)
     _judge_known(old, new, levels, policy, failures, notes, figures)
     return Verdict(not failures, not failures and reserve, (*failures, *notes), figures)
@@ -232,8 +236,15 @@ def _judge_quiet(
     days = len(new.recent) * new.interval_s / DAY_S
     figures["false_alarms_per_day"] = {"old": before.count / days, "new": after.count / days, "days": days}
     figures["open_share"] = {"old": before.windows / len(new.recent), "new": after.windows / len(new.recent)}
-    if not np.isfinite(new.recent).all():
-        failures.append("some scores of held-out recent windows are no numbers")
+    # NaN sorts above every number: as AUROC it would pass for a fault that is plain to see.
+    for name, scores in (
+        ("held-out recent windows", [new.recent, new.normal]),
+        ("disturbed windows", list(new.faults.values())),
+        ("labelled windows and stored faults", [new.known_normal, new.known_faults]),
+    ):
+        unknown = sum(int((~np.isfinite(part)).sum()) for part in scores)
+        if unknown:
+            failures.append(f"some scores of {name} are no numbers: {unknown} of {sum(map(len, scores))}")
     text = f"false alarms on {days:.2g} held-out days: {before.count} by the old bundle, {after.count} by the new"
     if after.count > allowed:
         failures.append(f"{text}; at most {allowed} are likely at {policy.false_alarms_per_day:g} a day")

@@ -76,6 +76,26 @@ def test_a_worse_bundle_does_not_pass(name: str, new: GateScores, reason: str) -
     assert any(part in text for text in verdict.reasons for part in reason.split("|")), verdict.reasons
 
 
+@pytest.mark.parametrize(
+    ("name", "factor", "reason"),
+    [("no number for any fault", np.nan, "no numbers"), ("blind at its level", 4.0, "it is blind")],
+)
+def test_a_bundle_that_tells_nothing_does_not_replace_one_that_tells_nothing(
+    name: str, factor: float, reason: str
+) -> None:
+    # Given an old bundle that floods: at a level as quiet as asked it tells no fault
+    old = scores_of(center=1.3, spread=0.4, effect=0)
+    # When the new one is quiet, has four peaks below its level, and its faults stay below them, or have no score
+    quiet = np.clip(0.2 + 0.05 * np.random.default_rng(4).standard_normal(1000), 0, None)
+    normal = quiet[::5].copy()
+    quiet[[7, 301, 601, 901]] = 0.95
+    new = GateScores(60, quiet, normal, {kind: np.minimum(normal * factor, 0.9) for kind in KINDS})
+    # Then that it tells its faults apart by rank is no reason to take it
+    verdict = gate(old, new)
+    assert not verdict.accepted, name
+    assert any(reason in text for text in verdict.reasons), verdict.reasons
+
+
 def test_where_the_old_bundle_is_quiet_and_as_good_there_is_no_reason_to_change() -> None:
     verdict = gate(scores_of(center=0.2, seed=1), ADAPTED)
     assert not verdict.accepted
