@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 
-class Learner:
+class Learner(ABC):
     """Alerts teach it nothing, and it has nothing to say; its children give `level` and the rest of `Threshold`."""
 
+    @abstractmethod
     def level(self, memory: Any) -> float:
         """See `Threshold.level`."""
-        raise NotImplementedError
 
     def hold(self, memory: Any, score: float, time: int) -> float:
         """See `Threshold.hold`."""
         return self.level(memory)
 
-    def opened(self, memory: Any, time: int, again: bool = False) -> None:
+    def opened(self, memory: Any, time: int, again: bool = False) -> None:  # noqa: B027 - nothing to do is the answer of most children
         """See `Threshold.opened`."""
 
-    def cleared(self, memory: Any, time: int) -> None:
+    def cleared(self, memory: Any, time: int) -> None:  # noqa: B027
         """See `Threshold.cleared`."""
 
     def reason(self, memory: Any) -> str:
