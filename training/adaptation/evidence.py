@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,7 @@ from wheeltapper.schemas.bundle import Bundle, Graph
 from wheeltapper.stream.core.calibration import calibrate
 from wheeltapper.stream.core.imputation import carry_forward
 from wheeltapper.stream.core.row_memory import usual_values
-from wheeltapper.training.adaptation.gate import GateScores
+from wheeltapper.training.adaptation.gate import GateScores, ProbeScores
 from wheeltapper.training.adaptation.recent import RecentRows, WindowSource, reference_windows
 from wheeltapper.training.fitting.calibration import bounded_sample
 from wheeltapper.training.fitting.disturbances import disturbed_copies
@@ -28,6 +28,18 @@ PLAIN = 5.0
 MOST_VALUES = 24_000_000
 """float32 values of the disturbed windows: 96 MB; of wide or long windows fewer are disturbed."""
 
+PROBES = (5.0, 8.0)
+"""Standard deviations of the faults that are put into one channel alone, up and down."""
+
+MOST_PROBED, LEAST_PROBED = 32, 12
+"""Windows in which a channel is disturbed alone; of many channels, fewer each."""
+
+MOST_PROBES = 4_096
+"""Windows of that kind in all, as long as each channel has LEAST_PROBED."""
+
+ROUGHER = 1.5
+"""A channel whose steps from row to row have grown that much, beside its spread, is noisier than it was."""
+
 MOST_RECENT = 20_000
 """Held-out recent windows that are scored: the newest."""
 
@@ -37,11 +49,13 @@ class KnownWindows:
     """Windows that somebody said something of: operators' labels, stored faults.
 
     Attributes:
-        normal, faults: [k, W, C] float32, raw units.
+        normal, faults: [k, W, C] and [f, W, C] float32, raw units.
+        blocks: [f] stretches of time that the faults lie in; None: each in its own.
     """
 
     normal: np.ndarray
     faults: np.ndarray
+    blocks: np.ndarray | None = None
 
 
 def known_windows(parent: Bundle, labelled: LabelledWindows) -> KnownWindows:
@@ -51,7 +65,15 @@ def known_windows(parent: Bundle, labelled: LabelledWindows) -> KnownWindows:
     windows = (
         np.stack(filled).astype(np.float32) if filled else np.empty((0, *parent.manifest.sample_shape), np.float32)
     )
-    return KnownWindows(windows[labelled.labels == NORMAL], windows[labelled.labels == ANOMALOUS])
+    faults = labelled.labels == ANOMALOUS
+    return KnownWindows(windows[labelled.labels == NORMAL], windows[faults], blocks_of(parent, labelled.times[faults]))
+
+
+def blocks_of(bundle: Bundle, times: np.ndarray) -> np.ndarray:
+    """Windows that end at [k] event times (us) to the stretches of one window's length that they lie in: [k] numbers."""
+    length = round(bundle.manifest.window * bundle.manifest.sampling_interval_s * 1e6)
+    blocks: np.ndarray = times // length
+    return blocks
 
 
 @dataclass(frozen=True)
@@ -73,12 +95,12 @@ class Evidence:
     @cached_property
     def recent(self) -> np.ndarray:
         """[n, W, C]: held-out recent windows, in time order."""
-        return WindowSource(self.parent, self.held_out).windows()[-MOST_RECENT:]
+        return self._source.windows()[-MOST_RECENT:]
 
     @cached_property
     def normal(self) -> np.ndarray:
         """[m, W, C]: those that are disturbed."""
-        return self._some(self.recent)
+        return self.recent[self._some(len(self.recent))]
 
     @cached_property
     def faults(self) -> Mapping[str, np.ndarray]:
@@ -93,17 +115,35 @@ class Evidence:
     @cached_property
     def reference(self) -> np.ndarray:
         """[r, W, C]: reference windows of the parent."""
-        return self._some(reference_windows(self.parent))
+        windows = reference_windows(self.parent)
+        return windows[self._some(len(windows))]
 
     def old_scores(self, graph: Graph | None = None) -> GateScores:
-        """The parent's."""
-        return self.scores(self.parent, graph, with_reference=True)
+        """The parent's: of the recent windows, and of its reference windows."""
+        graph = graph or self.parent.open_graph(device="cpu")
+        scores = self.scores(self.parent, graph)
+        if not len(self.reference):
+            return scores
+        times = self.parent.reference_times()
+        blocks = blocks_of(self.parent, times[self._some(len(times))])
 
-    def scores(self, bundle: Bundle, graph: Graph | None = None, *, with_reference: bool = False) -> GateScores:
-        """A bundle's scores.
+        def scored(windows: np.ndarray) -> np.ndarray:
+            return score_windows(graph, self.parent, windows)
+
+        return replace(
+            scores,
+            reference_normal=scored(self.reference),
+            reference_faults={kind: scored(windows) for kind, windows in self._disturbed(self.reference).items()},
+            reference_blocks=blocks,
+            reference_probes=self._probes(scored, self.reference + self._noise, blocks, np.zeros(self._width)),
+        )
+
+    def scores(self, bundle: Bundle, graph: Graph | None = None, *, probed: bool = True) -> GateScores:
+        """A bundle's scores of the recent windows.
 
         Args:
             graph: the bundle's, where it is open already.
+            probed: with faults in each channel alone.
         """
         graph = graph or bundle.open_graph(device="cpu")
         manifest = bundle.manifest
@@ -112,18 +152,88 @@ class Evidence:
             return score_windows(graph, bundle, windows)
 
         known = self.known or KnownWindows(self.normal[:0], self.normal[:0])
+        golden = self._golden_faults
+        labelled = np.arange(len(known.faults)) if known.blocks is None else known.blocks
+        after = int(labelled.max(initial=0)) + 1
+        blocks = blocks_of(self.parent, self._source.ends()[-MOST_RECENT:][self._some(len(self.recent))])
         return GateScores(
             interval_s=manifest.sampling_interval_s * manifest.stride,
             recent=scored(self.recent),
             normal=scored(self.normal),
             faults={kind: scored(windows) for kind, windows in self.faults.items()},
-            reference_normal=scored(self.reference) if with_reference else np.empty(0),
-            reference_faults={kind: scored(windows) for kind, windows in self._disturbed(self.reference).items()}
-            if with_reference and len(self.reference)
-            else {},
+            blocks=blocks,
+            probes=self._probes(scored, self.normal, blocks, self._recent_spread)
+            if probed and len(self.reference) and len(self.normal)
+            else ProbeScores(),
             known_normal=scored(known.normal),
-            known_faults=scored(np.concatenate([known.faults, self._golden_faults])),
+            known_faults=scored(np.concatenate([known.faults, golden])),
+            known_blocks=np.concatenate([labelled, after + np.arange(len(golden))]),
         )
+
+    def _probes(
+        self, scored: Callable[[np.ndarray], np.ndarray], windows: np.ndarray, blocks: np.ndarray, spread: np.ndarray
+    ) -> ProbeScores:
+        """Scores of windows as they are, and with each channel moved alone from the window's middle on.
+
+        Args:
+            spread: [C] of the windows' regime: faults are as large as that, or as the reference's where that is larger.
+        """
+        _, scale, moving = self._units
+        channels = np.flatnonzero(moving & self._asked)
+        count = min(MOST_PROBED, max(LEAST_PROBED, MOST_PROBES // max(1, 2 * len(PROBES) * len(channels))))
+        places = bounded_sample(len(windows), count)
+        middle = self.parent.manifest.window // 2
+        # The scored row may lie before the last one.
+        start = min(middle, self.parent.manifest.window - 1 - self.parent.manifest.lag)
+        found: dict[tuple[str, float], np.ndarray] = {}
+        for channel in channels:
+            name = self.parent.manifest.channel_names[channel]
+            for size in (sign * size for size in PROBES for sign in (1.0, -1.0)):
+                probed = windows[places].astype(np.float32)
+                probed[:, start:, channel] += size * max(scale[channel], spread[channel])
+                found[name, size] = scored(probed)
+        normal = scored(windows.astype(np.float32))
+        return ProbeScores(normal, normal[places], found, blocks[places])
+
+    @cached_property
+    def _source(self) -> WindowSource:
+        return WindowSource(self.parent, self.held_out)
+
+    @property
+    def _width(self) -> int:
+        return len(self.parent.manifest.channels)
+
+    @cached_property
+    def _asked(self) -> np.ndarray:
+        """[C] bool: channels whose faults are asked for one by one; not those that died and that somebody accepted so."""
+        still = np.ones(self._width, np.bool_)
+        return still if not self.held_out.accepted else moving_channels(self.held_out.values)
+
+    @cached_property
+    def _recent_spread(self) -> np.ndarray:
+        """[C] standard deviation of the recent windows' rows."""
+        rows = self.recent.reshape(-1, self._width).astype(np.float64)
+        spread: np.ndarray = rows.std(axis=0)
+        return spread
+
+    @cached_property
+    def _noise(self) -> np.ndarray:
+        """[r, W, C] that makes the reference windows as rough as the recent ones, where those are noisier.
+
+        Faults in a channel that has become noisier are harder to see for every bundle: the old one is asked under the same noise.
+        """
+        _, scale, _ = self._units
+        before, now = (
+            np.sqrt((np.diff(windows.astype(np.float64), axis=1) ** 2).mean(axis=(0, 1)))
+            for windows in (self.reference, self.normal)
+        )
+        spread = self._recent_spread
+        before = before / scale
+        now = np.divide(now, spread, out=np.zeros_like(now), where=spread > 0)
+        extra = np.where(now > ROUGHER * before, np.sqrt(np.maximum(now**2 - before**2, 0) / 2), 0.0)
+        drawn = np.random.default_rng(self.seed).standard_normal(self.reference.shape)
+        noise: np.ndarray = (extra * scale * drawn).astype(np.float32)
+        return noise
 
     @property
     def _golden_faults(self) -> np.ndarray:
@@ -132,9 +242,10 @@ class Evidence:
         complete = windows[~np.isnan(windows).any(axis=(1, 2))]
         return complete[-4:] if len(complete) > 4 else complete[:0]
 
-    def _some(self, windows: np.ndarray) -> np.ndarray:
-        values = int(np.prod(windows.shape[1:])) * 7
-        return windows[bounded_sample(len(windows), min(MOST_DISTURBED, max(1, MOST_VALUES // values)))]
+    def _some(self, count: int) -> np.ndarray:
+        """Which of so many windows are disturbed."""
+        values = int(np.prod(self.parent.manifest.sample_shape)) * 7
+        return bounded_sample(count, min(MOST_DISTURBED, max(1, MOST_VALUES // values)))
 
     def _disturbed(self, windows: np.ndarray) -> dict[str, np.ndarray]:
         mean, scale, _ = self._units

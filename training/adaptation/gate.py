@@ -1,9 +1,10 @@
 """The gate: whether an adapted bundle may take the place of the one that serves. A pure function of scores and a policy.
 
-Five questions; every one has to be answered well:
+Six questions; every one has to be answered well:
 
 1. *Quiet?* On held-out recent windows, presumed normal, the new bundle raises no more alarms than the asked rate makes likely, and
-   does not stand open; nor is its level so high that it tells less than a quarter of what it could.
+   does not stand open; nor is its level so high that it tells less than `LEAST_TOLD` of what it could, or that `most_untold` is lost where
+   a fifth of the level would be as quiet.
 2. *No worse than today?* Both bundles score the same held-out recent windows, and the same windows disturbed by faults of known
    kinds. Recall, each at the level that makes it as quiet as asked on these windows, and AUROC fall by no more than `max_loss`, by the
    upper confidence bound of the loss.
@@ -12,116 +13,74 @@ Five questions; every one has to be answered well:
 4. *As good as it was?* The old bundle in the regime that it was trained for (its reference windows, the same disturbances) sets
    the standard: recall at the alarm level and AUROC of the new bundle in the new regime are not below that by more than `max_loss`, as
    far as the windows can tell. A regime may be noisier than the one before, and then nobody reaches it: a bundle that only falls short
-   here, but is proven to be better than today's by more than `max_loss`, passes *with reserve*.
-5. *Known faults?* Windows that operators labelled, and stored faults: recall and AUROC fall by no more than `max_loss`.
+   here, but is proven to be better than today's by more than `max_loss`, passes *with reserve*; not where its AUROC is lower by more
+   than `most_below`.
+5. *Does it see every channel?* A channel in which the old bundle sees a plain fault in its own regime is one in which the new bundle
+   sees it in the new regime, up and down alike. Means over all faults hide a channel that a bundle has gone blind in. Seen in one
+   direction, and in the other at least better than by today's: it may pass with reserve.
+6. *Known faults?* Windows that operators labelled, and stored faults: recall and AUROC fall by no more than `max_loss`; where the
+   faults are many enough, by the upper confidence bound of the loss.
 
-Too little evidence is no pass. Confidence bounds come from the windows as clusters: a window and its disturbed copies count as one
-(for AUROC by DeLong's placements, Biometrics 44, 1988).
+Too little evidence is no pass. Windows that share rows are no independent witnesses: confidence bounds come from stretches of time, in
+each of which all windows and their disturbed copies count as one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.core.alert_life import SpanRule, alert_spans
+from wheeltapper.schemas.text import first_names
+from wheeltapper.training.adaptation.gate_alarms import Alarms, alarms_of, allowed_alarms, allowed_open, quiet_level
+from wheeltapper.training.adaptation.gate_skill import (
+    Skill,
+    enough_to_bound,
+    margin,
+    most_share,
+    share_below,
+    skill_of,
+)
+from wheeltapper.training.adaptation.gate_terms import GatePolicy, GateScores, ProbeScores, Verdict
 
-_EMPTY = np.empty(0)
+__all__ = ["GatePolicy", "GateScores", "ProbeScores", "Verdict", "gate"]
+
 DAY_S = 86_400.0
-ALARM_CLEARS = 4
-"""An alarm that is one of those asked for lasts some clear durations."""
 
-LEAST_TOLD = 0.25
+LEAST_TOLD = 0.6
 """Of what a bundle tells at a level as quiet as asked, its own alarm level must tell that share."""
 
+FAR_BELOW = 0.2
+"""Where a level as quiet as asked is that far below the alarm level, little recall may be lost by it."""
 
-@dataclass(frozen=True)
-class GatePolicy:
-    """What the gate asks for.
-
-    Attributes:
-        false_alarms_per_day: asked, per machine.
-        max_loss: of recall and of AUROC.
-        z: one-sided confidence bounds, in standard errors; 1.645 is 95 %.
-        least_windows: held-out recent windows; least_disturbed: windows that were disturbed.
-        most_open: share of the held-out recent windows with an alarm open, where that is more than the allowed alarms take.
-        least_auroc: that a bundle needs to pass with reserve.
-        alarms: how alarms open and clear.
-    """
-
-    false_alarms_per_day: float = 0.25
-    max_loss: float = 0.02
-    z: float = 1.645
-    least_windows: int = 100
-    least_disturbed: int = 60
-    most_open: float = 0.05
-    least_auroc: float = 0.7
-    alarms: SpanRule = field(default_factory=lambda: SpanRule(clear_windows=30))
+MOST_STILL = 0.6
+"""A bundle whose score rises in no larger share of windows takes no notice of a fault."""
 
 
 @dataclass(frozen=True)
-class GateScores:
-    """Calibrated scores by one bundle; 1.0 is its alarm level.
+class _Case:
+    """What is judged, and what is found.
 
     Attributes:
-        interval_s: between scored windows.
-        recent: [n] held-out recent windows, presumed normal, in time order.
-        normal: [m] some of those windows, undisturbed.
-        faults: kind -> [m] the same windows, disturbed.
-        reference_normal, reference_faults: the same of the reference windows; asked of the old bundle alone.
-        known_normal, known_faults: windows that operators labelled, stored faults.
+        allowed: alarms on the held-out recent windows.
+        failures, notes: sentences; what is not met, and what is.
+        figures: for reports.
     """
 
-    interval_s: float
-    recent: np.ndarray
-    normal: np.ndarray
-    faults: Mapping[str, np.ndarray]
-    reference_normal: np.ndarray = field(default_factory=lambda: _EMPTY)
-    reference_faults: Mapping[str, np.ndarray] = field(default_factory=dict)
-    known_normal: np.ndarray = field(default_factory=lambda: _EMPTY)
-    known_faults: np.ndarray = field(default_factory=lambda: _EMPTY)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """
-    Attributes:
-        accepted: the new bundle may take over.
-        with_reserve: it passed, but is not as good as the old bundle was in its own regime.
-        reasons: sentences with numbers; what was not met comes first.
-        figures: numbers for reports, JSON types.
-    """
-
-    accepted: bool
-    with_reserve: bool
-    reasons: tuple[str, ...]
+    old: GateScores
+    new: GateScores
+    policy: GatePolicy
+    allowed: int
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return asdict(self) | {"reasons": list(self.reasons)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Skill:
-    """Recall and AUROC over clusters: a window and its disturbed copies.
-
-    Attributes:
-        recall: [m] share of each cluster's faults at or above the level.
-        area: [m] each cluster's part in the AUROC, so that their mean is twice the AUROC.
-    """
-
-    recall: np.ndarray
-    area: np.ndarray
-
-    @property
-    def auroc(self) -> float:
-        return float(self.area.mean()) / 2
+    def say(self, text: str, *, met: bool) -> None:
+        (self.notes if met else self.failures).append(text)
 
 
 def gate(old: GateScores, new: GateScores, policy: GatePolicy | None = None) -> Verdict:
@@ -132,67 +91,30 @@ def gate(old: GateScores, new: GateScores, policy: GatePolicy | None = None) -> 
     """
     policy = policy or GatePolicy()
     _check_same(old, new)
+    sizes = {"windows": len(new.recent), "disturbed": len(new.normal)}
     thin = _too_little(old, policy)
     if thin:
-        return Verdict(False, False, (thin,), {"windows": len(new.recent), "disturbed": len(new.normal)})
-    failures: list[str] = []
-    notes: list[str] = []
-    figures: dict[str, Any] = {"windows": len(new.recent), "disturbed": len(new.normal)}
-
-    allowed = _allowed_alarms(policy.false_alarms_per_day * len(new.recent) * new.interval_s / DAY_S)
-    before, after = (_alarms(scores.recent, policy, 1.0) for scores in (old, new))
-    was_quiet = before.count <= allowed and before.windows <= _allowed_open(policy, allowed, len(new.recent))
-    _judge_quiet(before, after, new, policy, allowed, failures, notes, figures)
-
-    levels = [_quiet_level(scores.recent, allowed, policy) for scores in (old, new)]
+        return Verdict(False, False, (thin,), sizes)
+    allowed = allowed_alarms(policy.false_alarms_per_day * len(new.recent) * new.interval_s / DAY_S)
+    case = _Case(old, new, policy, allowed, figures=dict(sizes))
+    was_quiet = _judge_quiet(case)
+    levels = [quiet_level(scores.recent, allowed, policy) for scores in (old, new)]
     today, then = (
-        _skill(scores.normal, scores.faults, level) for scores, level in zip((old, new), levels, strict=True)
+        skill_of(scores.normal, scores.faults, level) for scores, level in zip((old, new), levels, strict=True)
     )
-    figures["quiet_level"] = {"today": levels[0], "new": levels[1]}
-    figures["recall"] = {"today": _mean(today.recall), "new": _mean(then.recall)}
-    figures["auroc"] = {"today": today.auroc, "new": then.auroc}
-    figures["recall_by_kind"] = {
-        kind: {
-            "today": float(np.mean(old.faults[kind] >= levels[0])),
-            "new": float(np.mean(new.faults[kind] >= levels[1])),
-        }
-        for kind in old.faults
-    }
-    gains = []
-    for name, first, second, unit in (
-        ("recall", today.recall, then.recall, 1.0),
-        ("AUROC", today.area, then.area, 0.5),
-    ):
-        difference = (second - first) * unit
-        change, error = float(difference.mean()), _standard_error(difference)
-        worst = -change + policy.z * error
-        gains.append(change - policy.z * error)
-        figures[f"{name.lower()}_loss_bound"] = worst
-        told = f"{name} of disturbed recent windows {_mean(first) * unit:.3f} to {_mean(second) * unit:.3f}"
-        if not worst <= policy.max_loss:
-            failures.append(f"{told}: a loss of up to {worst:.3f} is possible, at most {policy.max_loss:g} is allowed")
-        else:
-            notes.append(told)
-    if was_quiet and not max(gains) > policy.max_loss:
-        failures.append(
+    gain = _judge_today(case, today, then, levels)
+    gained = gain > policy.max_loss
+    if was_quiet and not gained:
+        case.failures.append(
             "no gain: the old bundle is as quiet as asked, and neither recall nor AUROC is proven to be higher by more than "
             f"{policy.max_loss:g}"
         )
-
-    own = float(np.mean([np.mean(scores >= 1.0) for scores in new.faults.values()]))
-    figures["recall_at_level"] = own
-    if own < LEAST_TOLD * _mean(then.recall):
-        failures.append(
-            f"its alarm level is too high: it tells {own:.3f} of the disturbed windows, at a level as quiet as asked "
-            f"{_mean(then.recall):.3f}"
-        )
-    elif own <= policy.max_loss:
-        failures.append(
-            f"it is blind: at its alarm level it tells {own:.3f} of the disturbed windows, more than {policy.max_loss:g} is needed"
-        )
-    reserve = _judge_regime(old, new, then, policy, max(gains) > policy.max_loss, failures, notes, figures)
-    _judge_known(old, new, levels, policy, failures, notes, figures)
-    return Verdict(not failures, not failures and reserve, (*failures, *notes), figures)
+    _judge_level(case, float(then.recall.mean()), levels[1])
+    reserve = _judge_regime(case, then, gained)
+    partly = _judge_channels(case, gained)
+    _judge_known(case, levels)
+    passed = not case.failures
+    return Verdict(passed, passed and (reserve or partly), (*case.failures, *case.notes), case.figures)
 
 
 def _check_same(old: GateScores, new: GateScores) -> None:
@@ -206,6 +128,13 @@ def _check_same(old: GateScores, new: GateScores) -> None:
         raise InputError(
             f"the gate compares the same faults: {list(old.faults)} by the old bundle, {list(new.faults)} by the new"
         )
+    asked = list(old.reference_probes.disturbed)
+    for who, probes in (("the old bundle's recent", old.probes), ("the new bundle's recent", new.probes)):
+        if asked and list(probes.disturbed) != asked:
+            raise InputError(
+                f"the gate asks for the same faults in each channel: {len(asked)} in the old bundle's reference windows, "
+                f"{len(probes.disturbed)} others in {who} windows"
+            )
 
 
 def _too_little(scores: GateScores, policy: GatePolicy) -> str:
@@ -222,171 +151,274 @@ def _too_little(scores: GateScores, policy: GatePolicy) -> str:
     return ""
 
 
-def _judge_quiet(
-    before: _Alarms,
-    after: _Alarms,
-    new: GateScores,
-    policy: GatePolicy,
-    allowed: int,
-    failures: list[str],
-    notes: list[str],
-    figures: dict[str, Any],
-) -> None:
-    """Question 1."""
-    days = len(new.recent) * new.interval_s / DAY_S
-    figures["false_alarms_per_day"] = {"old": before.count / days, "new": after.count / days, "days": days}
-    figures["open_share"] = {"old": before.windows / len(new.recent), "new": after.windows / len(new.recent)}
+def _judge_quiet(case: _Case) -> bool:
+    """Question 1; True where the old bundle is quiet too."""
+    new, policy, allowed = case.new, case.policy, case.allowed
+    windows = len(new.recent)
+    days = windows * new.interval_s / DAY_S
+    before, after = (alarms_of(scores.recent, policy, 1.0) for scores in (case.old, new))
+    case.figures["false_alarms_per_day"] = {"old": before.count / days, "new": after.count / days, "days": days}
+    case.figures["open_share"] = {"old": before.windows / windows, "new": after.windows / windows}
     # NaN sorts above every number: as AUROC it would pass for a fault that is plain to see.
     for name, scores in (
         ("held-out recent windows", [new.recent, new.normal]),
-        ("disturbed windows", list(new.faults.values())),
+        ("disturbed windows", [*new.faults.values(), new.probes.normal, *new.probes.disturbed.values()]),
         ("labelled windows and stored faults", [new.known_normal, new.known_faults]),
     ):
         unknown = sum(int((~np.isfinite(part)).sum()) for part in scores)
         if unknown:
-            failures.append(f"some scores of {name} are no numbers: {unknown} of {sum(map(len, scores))}")
+            case.failures.append(f"some scores of {name} are no numbers: {unknown} of {sum(map(len, scores))}")
+    most = allowed_open(policy, allowed, windows)
     text = f"false alarms on {days:.2g} held-out days: {before.count} by the old bundle, {after.count} by the new"
     if after.count > allowed:
-        failures.append(f"{text}; at most {allowed} are likely at {policy.false_alarms_per_day:g} a day")
-    elif after.windows > (most := _allowed_open(policy, allowed, len(new.recent))):
-        failures.append(
-            f"{text}, but an alarm is open for {after.windows} of {len(new.recent)} windows, at most {most} are allowed"
+        case.failures.append(f"{text}; at most {allowed} are likely at {policy.false_alarms_per_day:g} a day")
+    elif after.windows > most:
+        case.failures.append(
+            f"{text}, but an alarm is open for {after.windows} of {windows} windows, at most {most} are allowed"
         )
     else:
-        notes.append(text)
+        case.notes.append(text)
+    return _is_quiet(before, allowed, most)
 
 
-def _judge_regime(
-    old: GateScores,
-    new: GateScores,
-    then: _Skill,
-    policy: GatePolicy,
-    gained: bool,
-    failures: list[str],
-    notes: list[str],
-    figures: dict[str, Any],
-) -> bool:
+def _is_quiet(alarms: Alarms, allowed: int, most: int) -> bool:
+    return alarms.count <= allowed and alarms.windows <= most
+
+
+def _judge_today(case: _Case, today: Skill, then: Skill, levels: list[float]) -> float:
+    """Question 2; the gain that is proven, of recall or of AUROC."""
+    old, new, policy, figures = case.old, case.new, case.policy, case.figures
+    figures["quiet_level"] = {"today": levels[0], "new": levels[1]}
+    figures["recall"] = {"today": float(today.recall.mean()), "new": float(then.recall.mean())}
+    figures["auroc"] = {"today": today.auroc, "new": then.auroc}
+    figures["recall_by_kind"] = {
+        kind: {
+            "today": float(np.mean(old.faults[kind] >= levels[0])),
+            "new": float(np.mean(new.faults[kind] >= levels[1])),
+        }
+        for kind in old.faults
+    }
+    gains = []
+    for name, first, second in (
+        ("recall", today.recall, then.recall),
+        ("AUROC", today.area / 2, then.area / 2),
+    ):
+        change, error = float((second - first).mean()), margin(second - first, new.blocks, policy.z)
+        worst = error - change
+        gains.append(change - error)
+        figures[f"{name.lower()}_loss_bound"] = worst
+        told = f"{name} of disturbed recent windows {first.mean():.3f} to {second.mean():.3f}"
+        if not worst <= policy.max_loss:
+            told += f": a loss of up to {worst:.3f} is possible, at most {policy.max_loss:g} is allowed"
+        case.say(told, met=worst <= policy.max_loss)
+    return max(gains)
+
+
+def _judge_level(case: _Case, reachable: float, quiet: float) -> None:
+    """Question 1 again: not quiet for being deaf.
+
+    Args:
+        reachable: recall at `quiet`, the level that makes the new bundle as quiet as asked on the held-out windows. Its own comes from
+            more windows, and may well be some times as high.
+    """
+    own = float(np.mean([np.mean(scores >= 1.0) for scores in case.new.faults.values()]))
+    case.figures["recall_at_level"] = own
+    far = quiet < FAR_BELOW and own < reachable - case.policy.most_untold
+    if far or own < LEAST_TOLD * reachable:
+        case.failures.append(
+            f"its alarm level is too high: it tells {own:.3f} of the disturbed windows, at a level as quiet as asked {reachable:.3f}"
+        )
+    elif own <= case.policy.max_loss:
+        case.failures.append(
+            f"it is blind: at its alarm level it tells {own:.3f} of the disturbed windows, more than {case.policy.max_loss:g} is needed"
+        )
+
+
+def _judge_regime(case: _Case, then: Skill, gained: bool) -> bool:
     """Question 4; True where the bundle passes with reserve."""
+    old, new, policy, figures = case.old, case.new, case.policy, case.figures
     if len(old.reference_normal) < policy.least_disturbed:
-        notes.append("the old bundle has too few reference windows to say how good it was in its own regime")
+        case.notes.append("the old bundle has too few reference windows to say how good it was in its own regime")
         return False
-    was, now = _skill(old.reference_normal, old.reference_faults, 1.0), _skill(new.normal, new.faults, 1.0)
-    figures["recall"]["was"] = _mean(was.recall)
+    was, now = skill_of(old.reference_normal, old.reference_faults, 1.0), skill_of(new.normal, new.faults, 1.0)
+    figures["recall"]["was"] = float(was.recall.mean())
     figures["auroc"]["was"] = was.auroc
     short: list[str] = []
-    for name, before, after, unit in (("recall", was.recall, now.recall, 1.0), ("AUROC", was.area, now.area, 0.5)):
-        loss = (_mean(before) - _mean(after)) * unit
-        error = math.hypot(_standard_error(before), _standard_error(after)) * unit
-        if not loss - policy.z * error <= policy.max_loss:
+    for name, before, after in (("recall", was.recall, now.recall), ("AUROC", was.area / 2, now.area / 2)):
+        loss = float(before.mean() - after.mean())
+        error = math.hypot(margin(before, old.reference_blocks, policy.z), margin(after, new.blocks, policy.z))
+        if not loss - error <= policy.max_loss:
             short.append(
-                f"{name} was {_mean(before) * unit:.3f} in the regime that the old bundle was trained for, and is "
-                f"{_mean(after) * unit:.3f}"
+                f"{name} was {before.mean():.3f} in the regime that the old bundle was trained for, and is {after.mean():.3f}"
             )
+    if was.auroc - now.auroc > policy.most_below:
+        case.failures.append(
+            f"AUROC was {was.auroc:.3f} in the regime that the old bundle was trained for, and is {now.auroc:.3f}: it may be lower by "
+            f"{policy.most_below:g} at most"
+        )
+        return False
     if not short:
         return False
     if gained and then.auroc >= policy.least_auroc:
-        notes += [f"{text}; yet it is better than today's by more than {policy.max_loss:g}" for text in short]
+        case.notes.extend(f"{text}; yet it is better than today's by more than {policy.max_loss:g}" for text in short)
         return True
-    failures += [
+    case.failures.extend(
         f"{text}; it is not proven to be better than today's by more than {policy.max_loss:g}" for text in short
-    ]
+    )
     return False
 
 
-def _judge_known(
-    old: GateScores,
-    new: GateScores,
-    levels: list[float],
-    policy: GatePolicy,
-    failures: list[str],
-    notes: list[str],
-    figures: dict[str, Any],
-) -> None:
-    """Question 5."""
-    if not len(old.known_faults):
+def _judge_channels(case: _Case, gained: bool) -> bool:
+    """Question 5; True where the bundle passes with reserve."""
+    seen = [channel for channel in _channels(case) if channel.directions]
+    lost = [channel for channel in seen if channel.is_lost]
+    blind = [channel for channel in lost if channel.is_blind or not gained]
+    case.figures["channels"] = {"seen": len(seen), "blind": [channel.to_json() for channel in lost]}
+    if not seen:
+        return False
+    if not lost:
+        case.notes.append(f"faults in {len(seen)} channels, one by one: seen in all in which the old bundle saw them")
+        return False
+    worst = max(blind or lost, key=lambda channel: channel.worst.loss)
+    found = worst.worst
+    text = (
+        f"in {len(blind or lost)} of {len(seen)} channels it does not see what the old bundle saw "
+        f"({first_names([channel.name for channel in blind or lost])}): AUROC of {found.size:+g} standard deviations in {worst.name} "
+        f"alone was {found.was:.3f}, is {found.today:.3f} by the old bundle today and {found.new:.3f} by the new one"
+    )
+    case.say(text if blind else f"{text}; yet it is better than today's there", met=not blind)
+    return not blind
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """Faults in one channel, up or down, of the smallest size that the old bundle sees in its own regime; AUROC each.
+
+    Attributes:
+        reaction: share of windows whose score by the new bundle rises with the fault; 0.5 where nothing changes.
+        is_lost: the new bundle is shown to see them worse than the old one did.
+        is_better: it is shown to see them better than the old one does today.
+    """
+
+    size: float
+    was: float
+    today: float
+    new: float
+    reaction: float
+    is_lost: bool
+    is_better: bool
+
+    @property
+    def loss(self) -> float:
+        return self.was - self.new
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """A channel in which the old bundle sees faults in its own regime."""
+
+    name: str
+    directions: tuple[_Direction, ...]
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Faults hardly change the score: few windows prove that, while an AUROC of half takes many."""
+        return all(each.reaction <= MOST_STILL for each in self.directions)
+
+    @property
+    def is_lost(self) -> bool:
+        return self.is_cut_off or any(each.is_lost for each in self.directions)
+
+    @property
+    def is_blind(self) -> bool:
+        """Seen in no direction, or in one not better than today. A channel that is cut off also looks better than one that floods."""
+        return (
+            self.is_cut_off
+            or all(each.is_lost for each in self.directions)
+            or any(each.is_lost and not each.is_better for each in self.directions)
+        )
+
+    @property
+    def worst(self) -> _Direction:
+        return max(self.directions, key=lambda each: (each.is_lost, not each.is_better, each.loss))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"channel": self.name, "directions": [asdict(each) for each in self.directions]}
+
+
+def _channels(case: _Case) -> list[_Channel]:
+    asked: dict[str, dict[bool, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for channel, size in case.old.reference_probes.disturbed:
+        asked[channel][size > 0].append(size)
+    return [
+        _Channel(name, tuple(found for sizes in up_and_down.values() if (found := _direction(case, name, sizes))))
+        for name, up_and_down in asked.items()
+    ]
+
+
+def _direction(case: _Case, channel: str, sizes: list[float]) -> _Direction | None:
+    """None where the old bundle sees none of the sizes."""
+    policy = case.policy
+    reference, old, new = case.old.reference_probes, case.old.probes, case.new.probes
+    for size in sorted(sizes, key=abs):
+        was, today, now = (
+            share_below(probes.normal, probes.disturbed[channel, size]) for probes in (reference, old, new)
+        )
+        if was.mean() >= policy.seen_auroc:
+            loss, gain = float(was.mean() - now.mean()), now - today
+            error = math.hypot(margin(was, reference.blocks, policy.z), margin(now, new.blocks, policy.z))
+            return _Direction(
+                size,
+                float(was.mean()),
+                float(today.mean()),
+                float(now.mean()),
+                float(np.mean(np.sign(new.disturbed[channel, size] - new.undisturbed) / 2 + 0.5)),
+                is_lost=not loss - error <= policy.most_blinded,
+                is_better=bool(gain.mean() - margin(gain, new.blocks, policy.z) > policy.max_loss),
+            )
+    return None
+
+
+def _judge_known(case: _Case, levels: list[float]) -> None:
+    """Question 6."""
+    old, new = case.old, case.new
+    count = len(old.known_faults)
+    if not count:
         return
-    before, after = float(np.mean(old.known_faults >= levels[0])), float(np.mean(new.known_faults >= levels[1]))
-    figures["known_recall"] = {"today": before, "new": after, "faults": len(old.known_faults)}
-    text = f"recall of {len(old.known_faults)} labelled and stored faults {before:.3f} to {after:.3f}"
-    (failures if before - after > policy.max_loss else notes).append(text)
+    told = [scores.known_faults >= level for scores, level in zip((old, new), levels, strict=True)]
+    loss, bound, met = _known_loss(case, told[0].astype(np.float64) - told[1])
+    before, after = float(told[0].mean()), float(told[1].mean())
+    case.figures["known_recall"] = {"today": before, "new": after, "faults": count, "loss_bound": bound}
+    text = f"recall of {count} labelled and stored faults {before:.3f} to {after:.3f}"
+    case.say(f"{text}{_possible(loss, bound, case.policy)}", met=met)
     if len(old.known_normal):
-        areas = [_auroc(scores.known_normal, scores.known_faults) for scores in (old, new)]
-        figures["known_auroc"] = {"today": areas[0], "new": areas[1], "normal": len(old.known_normal)}
-        text = f"AUROC of labelled windows {areas[0]:.3f} to {areas[1]:.3f}"
-        (failures if areas[0] - areas[1] > policy.max_loss else notes).append(text)
+        areas = [share_below(scores.known_normal, scores.known_faults) for scores in (old, new)]
+        loss, bound, met = _known_loss(case, areas[0] - areas[1])
+        found = [float(area.mean()) for area in areas]
+        case.figures["known_auroc"] = {
+            "today": found[0],
+            "new": found[1],
+            "normal": len(old.known_normal),
+            "loss_bound": bound,
+        }
+        text = f"AUROC of labelled windows {found[0]:.3f} to {found[1]:.3f}"
+        case.say(f"{text}{_possible(loss, bound, case.policy)}", met=met)
 
 
-@dataclass(frozen=True, slots=True)
-class _Alarms:
-    """Alarms that scores raise, and the windows with one open."""
+def _known_loss(case: _Case, losses: np.ndarray) -> tuple[float, float, bool]:
+    """The mean loss of [f] known faults, how large it may be, and whether that is small enough.
 
-    count: int
-    windows: int
-
-
-def _alarms(scores: np.ndarray, policy: GatePolicy, level: float) -> _Alarms:
-    spans = alert_spans(np.nan_to_num(scores, nan=np.inf), policy.alarms, raise_level=level)
-    return _Alarms(len(spans), sum(stop - start for start, stop in spans))
-
-
-def _allowed_open(policy: GatePolicy, allowed: int, windows: int) -> int:
-    """Windows that may have an alarm open: a share of them, or the allowed alarms' own where they are few."""
-    return max(round(policy.most_open * windows), ALARM_CLEARS * allowed * policy.alarms.clear_windows)
-
-
-def _allowed_alarms(expected: float) -> int:
-    """The number of alarms that is exceeded with a probability below 5 % where `expected` are (Poisson)."""
-    count, total, term = 0, math.exp(-expected), math.exp(-expected)
-    while total < 0.95:
-        count += 1
-        term *= expected / count
-        total += term
-    return count
-
-
-def _quiet_level(scores: np.ndarray, allowed: int, policy: GatePolicy) -> float:
-    """The lowest level at which [n] scores raise no more alarms than allowed and none stands open."""
-    levels = np.unique(scores)
-    low, high = 0, len(levels) - 1  # above the largest score it is quiet
-    while low < high:
-        middle = (low + high) // 2
-        alarms = _alarms(scores, policy, math.nextafter(float(levels[middle]), math.inf))
-        # Far below, alarms run into each other and are few: they then stand open.
-        if alarms.count <= allowed and alarms.windows <= _allowed_open(policy, allowed, len(scores)):
-            high = middle
-        else:
-            low = middle + 1
-    return math.nextafter(float(levels[high]), math.inf)
-
-
-def _skill(normal: np.ndarray, faults: Mapping[str, np.ndarray], level: float) -> _Skill:
+    A few faults cannot show that a loss is small: there none must be lost on balance, beyond `max_loss` of them.
     """
-    Args:
-        normal: [m]; faults: kind -> [m].
-    """
-    disturbed = np.stack(list(faults.values()), axis=1)  # [m, kinds]
-    recall = (disturbed >= level).mean(axis=1)
-    above = _share_below(normal, disturbed.ravel()).reshape(disturbed.shape).mean(axis=1)
-    below = 1 - _share_below(disturbed.ravel(), normal)
-    return _Skill(recall, above + below)
+    policy = case.policy
+    blocks = case.old.known_blocks
+    count = len(np.unique(blocks)) if len(blocks) else len(losses)
+    loss = float(losses.mean())
+    bound = most_share(min(max(loss, 0.0), 1.0), count, policy.z)
+    if count < enough_to_bound(policy.max_loss, policy.z):
+        return loss, bound, loss <= policy.max_loss
+    return loss, bound, max(loss, bound) <= policy.max_loss
 
 
-def _share_below(others: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """[k]: for each of `values` the share of `others` below it; equal ones count half."""
-    ordered = np.sort(others)
-    left = np.searchsorted(ordered, values, side="left")
-    right = np.searchsorted(ordered, values, side="right")
-    share: np.ndarray = (left + right) / (2 * len(ordered))
-    return share
-
-
-def _auroc(normal: np.ndarray, faults: np.ndarray) -> float:
-    return float(_share_below(normal, faults).mean())
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean())
-
-
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.inf
+def _possible(loss: float, bound: float, policy: GatePolicy) -> str:
+    return f" (a loss of up to {max(loss, bound):.3f} is possible)" if bound > policy.max_loss else ""

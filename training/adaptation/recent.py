@@ -94,6 +94,12 @@ class WindowSource:
             return np.empty((0, *manifest.sample_shape), np.float32)
         return np.concatenate(parts)
 
+    def ends(self) -> np.ndarray:
+        """[k] int64 event time (us) of each window's last row."""
+        manifest = self.bundle.manifest
+        parts = [times[manifest.window - 1 :: manifest.stride] for _, times in self.runs]
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
 
 def reference_windows(bundle: Bundle) -> np.ndarray:
     """[k, W, C] float32: the bundle's reference windows, missing values filled as the stream does."""

@@ -57,5 +57,5 @@ def _known(bundle: Bundle, series: SensorSeries) -> KnownWindows | None:
     windows = windows_of(values, manifest.window)
     labels = series.test_labels[manifest.window - 1 - manifest.lag : len(series.test) - manifest.lag].astype(bool)
     parts = [np.flatnonzero(labels == wanted) for wanted in (False, True)]
-    normal, faults = (windows[part[bounded_sample(len(part), MOST_KNOWN)]] for part in parts)
-    return KnownWindows(normal, faults)
+    normal, faults = (part[bounded_sample(len(part), MOST_KNOWN)] for part in parts)
+    return KnownWindows(windows[normal], windows[faults], faults // manifest.window)
