@@ -28,7 +28,7 @@ PLAIN = 5.0
 MOST_VALUES = 24_000_000
 """float32 values of the disturbed windows: 96 MB; of wide or long windows fewer are disturbed."""
 
-PROBES = (5.0, 8.0)
+PROBES = (4.0, 8.0)
 """Standard deviations of the faults that are put into one channel alone, up and down."""
 
 MOST_PROBED, LEAST_PROBED = 32, 12

@@ -28,7 +28,6 @@ class GatePolicy:
         most_below: AUROC that a bundle may lack of the old one's in its own regime, whatever else speaks for it.
         seen_auroc: a channel is one that the old bundle sees, where the AUROC of faults in it alone is so high.
         most_blinded: AUROC that may be lost in such a channel.
-        most_untold: recall that the alarm level may cost, against the level that is just as quiet as asked.
         alarms: how alarms open and clear.
     """
 
@@ -42,7 +41,6 @@ class GatePolicy:
     most_below: float = 0.1
     seen_auroc: float = 0.9
     most_blinded: float = 0.2
-    most_untold: float = 0.1
     alarms: SpanRule = field(default_factory=lambda: SpanRule(clear_windows=30))
 
 
