@@ -3,7 +3,8 @@
 Six questions; every one has to be answered well:
 
 1. *Quiet?* On held-out recent windows, presumed normal, the new bundle raises no more alarms than the asked rate makes likely, and
-   does not stand open; nor is its level so high that it tells less than `LEAST_TOLD` of what it could.
+   does not stand open; nor is its level so high that it tells less than `LEAST_TOLD` of what it could, or less than
+   it could where a 25th of the level would be as quiet.
 2. *No worse than today?* Both bundles score the same held-out recent windows, and the same windows disturbed by faults of known
    kinds. Recall, each at the level that makes it as quiet as asked on these windows, and AUROC fall by no more than `max_loss`, by the
    upper confidence bound of the loss.
@@ -27,8 +28,7 @@ each of which all windows and their disturbed copies count as one.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ import numpy as np
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import first_names
 from wheeltapper.training.adaptation.gate_alarms import Alarms, alarms_of, allowed_alarms, allowed_open, quiet_level
+from wheeltapper.training.adaptation.gate_channels import channels_of
 from wheeltapper.training.adaptation.gate_skill import (
     Skill,
     enough_to_bound,
@@ -53,8 +54,8 @@ DAY_S = 86_400.0
 LEAST_TOLD = 0.6
 """Of what a bundle tells at a level as quiet as asked, its own alarm level must tell that share."""
 
-MOST_STILL = 0.6
-"""A bundle whose score rises in no larger share of windows takes no notice of a fault."""
+FAR_BELOW = 0.04
+"""A level as quiet as asked that lies so far below the alarm level shows that the alarm level is no matter of a longer calibration."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def gate(old: GateScores, new: GateScores, policy: GatePolicy | None = None) -> 
             "no gain: the old bundle is as quiet as asked, and neither recall nor AUROC is proven to be higher by more than "
             f"{policy.max_loss:g}"
         )
-    _judge_level(case, float(then.recall.mean()))
+    _judge_level(case, float(then.recall.mean()), levels[1])
     reserve = _judge_regime(case, then, gained)
     partly = _judge_channels(case, gained)
     _judge_known(case, levels)
@@ -210,16 +211,17 @@ def _judge_today(case: _Case, today: Skill, then: Skill, levels: list[float]) ->
     return max(gains)
 
 
-def _judge_level(case: _Case, reachable: float) -> None:
+def _judge_level(case: _Case, reachable: float, quiet: float) -> None:
     """Question 1 again: not quiet for being deaf.
 
     Args:
-        reachable: recall at the level that makes the new bundle as quiet as asked on the held-out windows. Its own comes from more
-            windows, and may well be some times as high.
+        reachable: recall at `quiet`, the level that makes the new bundle as quiet as asked on the held-out windows. Its own comes from
+            more windows, and may well be some times as high.
     """
     own = float(np.mean([np.mean(scores >= 1.0) for scores in case.new.faults.values()]))
     case.figures["recall_at_level"] = own
-    if own < LEAST_TOLD * reachable:
+    far_above = quiet < FAR_BELOW and own < reachable - case.policy.max_loss
+    if far_above or own < LEAST_TOLD * reachable:
         case.failures.append(
             f"its alarm level is too high: it tells {own:.3f} of the disturbed windows, at a level as quiet as asked {reachable:.3f}"
         )
@@ -265,7 +267,7 @@ def _judge_regime(case: _Case, then: Skill, gained: bool) -> bool:
 
 def _judge_channels(case: _Case, gained: bool) -> bool:
     """Question 5; True where the bundle passes with reserve."""
-    seen = [channel for channel in _channels(case) if channel.directions]
+    seen = channels_of(case.old, case.new, case.policy)
     lost = [channel for channel in seen if channel.is_lost]
     blind = [channel for channel in lost if channel.is_blind or not gained]
     case.figures["channels"] = {"seen": len(seen), "blind": [channel.to_json() for channel in lost]}
@@ -283,95 +285,6 @@ def _judge_channels(case: _Case, gained: bool) -> bool:
     )
     case.say(text if blind else f"{text}; yet no worse than today's there", met=not blind)
     return not blind
-
-
-@dataclass(frozen=True)
-class _Direction:
-    """Faults in one channel, up or down, of the smallest size that the old bundle sees in its own regime; AUROC each.
-
-    Attributes:
-        reaction: share of windows whose score by the new bundle rises with the fault; 0.5 where nothing changes.
-        is_lost: the new bundle is shown to see them worse than the old one did.
-        is_worse: it sees them worse than the old one does today.
-    """
-
-    size: float
-    was: float
-    today: float
-    new: float
-    reaction: float
-    is_lost: bool
-    is_worse: bool
-
-    @property
-    def loss(self) -> float:
-        return self.was - self.new
-
-
-@dataclass(frozen=True)
-class _Channel:
-    """A channel in which the old bundle sees faults in its own regime."""
-
-    name: str
-    directions: tuple[_Direction, ...]
-
-    @property
-    def is_cut_off(self) -> bool:
-        """Faults hardly change the score: few windows prove that, while an AUROC of half takes many."""
-        return all(each.reaction <= MOST_STILL for each in self.directions)
-
-    @property
-    def is_lost(self) -> bool:
-        return self.is_cut_off or any(each.is_lost for each in self.directions)
-
-    @property
-    def is_blind(self) -> bool:
-        """Seen in no direction, or in one worse than today. A channel that is cut off also looks better than one that floods."""
-        return (
-            self.is_cut_off
-            or all(each.is_lost for each in self.directions)
-            or any(each.is_lost and each.is_worse for each in self.directions)
-        )
-
-    @property
-    def worst(self) -> _Direction:
-        return max(self.directions, key=lambda each: (each.is_lost, each.is_worse, each.loss))
-
-    def to_json(self) -> dict[str, Any]:
-        return {"channel": self.name, "directions": [asdict(each) for each in self.directions]}
-
-
-def _channels(case: _Case) -> list[_Channel]:
-    asked: dict[str, dict[bool, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for channel, size in case.old.reference_probes.disturbed:
-        asked[channel][size > 0].append(size)
-    return [
-        _Channel(name, tuple(found for sizes in up_and_down.values() if (found := _direction(case, name, sizes))))
-        for name, up_and_down in asked.items()
-    ]
-
-
-def _direction(case: _Case, channel: str, sizes: list[float]) -> _Direction | None:
-    """None where the old bundle sees none of the sizes."""
-    policy = case.policy
-    reference, old, new = case.old.reference_probes, case.old.probes, case.new.probes
-    for size in sorted(sizes, key=abs):
-        was, today, now = (
-            share_below(probes.normal, probes.disturbed[channel, size]) for probes in (reference, old, new)
-        )
-        if was.mean() >= policy.seen_auroc:
-            loss = float(was.mean() - now.mean())
-            error = math.hypot(margin(was, reference.blocks, policy.z), margin(now, new.blocks, policy.z))
-            return _Direction(
-                size,
-                float(was.mean()),
-                float(today.mean()),
-                float(now.mean()),
-                float(np.mean(np.sign(new.disturbed[channel, size] - new.undisturbed) / 2 + 0.5)),
-                is_lost=not loss - error <= policy.most_blinded,
-                is_worse=bool(today.mean() - now.mean() > policy.max_loss),
-            )
-    return None
 
 
 def _judge_known(case: _Case, levels: list[float]) -> None:

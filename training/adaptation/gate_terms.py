@@ -38,7 +38,7 @@ class GatePolicy:
     least_disturbed: int = 60
     most_open: float = 0.05
     least_auroc: float = 0.7
-    most_below: float = 0.1
+    most_below: float = 0.06
     seen_auroc: float = 0.9
     most_blinded: float = 0.2
     alarms: SpanRule = field(default_factory=lambda: SpanRule(clear_windows=30))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.training.adaptation.gate import GateScores, Verdict, gate
+from wheeltapper.training.adaptation.gate import GateScores, ProbeScores, Verdict, gate
+from wheeltapper.training.adaptation.gate_skill import margin
 
 KINDS = ("spike", "level", "drift")
 
@@ -105,13 +106,110 @@ def test_where_the_old_bundle_is_quiet_and_as_good_there_is_no_reason_to_change(
 def test_in_a_noisier_regime_a_proven_gain_passes_with_reserve() -> None:
     # Given a regime in which nobody sees as much as the old bundle did in its own
     old = scores_of(center=1.3, spread=0.4, effect=0.3)
-    new = scores_of(center=0.3, spread=0.12, effect=0.5, seed=5, reference=False)
+    new = scores_of(center=0.3, spread=0.08, effect=0.75, seed=5, reference=False)
     # When the new one is proven to be better than the old one is now
     verdict = gate(old, new)
     # Then it passes, and the verdict says that it is not as good as it was
     assert verdict.accepted
     assert verdict.with_reserve
     assert any("in the regime that the old bundle was trained for" in text for text in verdict.reasons)
+
+
+def test_far_below_what_it_was_a_proven_gain_is_not_enough() -> None:
+    # Given an old bundle that is next to blind today, and was good in its own regime
+    old = scores_of(center=1.3, spread=0.4, effect=0.3)
+    # When the new one is better than today's, and far from what the old one was
+    new = scores_of(center=0.3, spread=0.25, effect=0.75, seed=5, reference=False)
+    verdict = gate(old, new)
+    # Then it does not pass
+    assert not verdict.accepted
+    assert any("it may be lower by 0.06 at most" in text for text in verdict.reasons), verdict.reasons
+
+
+def probes_of(seen: dict[str, tuple[float, float]], *, seed: int) -> ProbeScores:
+    """Scores of faults of 4 and 8 standard deviations in each channel: up and down they add so much."""
+    random = np.random.default_rng(seed)
+    normal = np.clip(0.2 + 0.05 * random.standard_normal(200), 0, None)
+    own = normal[:32]
+    disturbed = {
+        (name, sign * size): own + size / 4 * effect
+        for name, effects in seen.items()
+        for size in (4.0, 8.0)
+        for sign, effect in zip((1.0, -1.0), effects, strict=True)
+    }
+    return ProbeScores(normal, own, disturbed)
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "today", "accepted"),
+    [
+        ("seen as before", (0.5, 0.5), (0.5, 0.5), True),
+        ("the channel is cut off, and floods today", (0.0, 0.0), (-0.3, -0.3), False),
+        ("lost downwards, where it is seen today", (0.5, -0.1), (0.5, 0.5), False),
+        ("lost downwards, and no worse than today", (0.5, -0.1), (0.5, -0.3), True),
+    ],
+)
+def test_each_channel_is_asked_alone(
+    name: str, now: tuple[float, float], today: tuple[float, float], accepted: bool
+) -> None:
+    # Given faults in two channels, both seen by the old bundle in its own regime
+    was = probes_of({"flow": (0.5, 0.5), "heat": (0.5, 0.5)}, seed=1)
+    old = replace(FLOODED, reference_probes=was, probes=probes_of({"flow": (0.5, 0.5), "heat": today}, seed=2))
+    # When the means over all faults are good, and one channel changes
+    verdict = gate(old, replace(ADAPTED, probes=probes_of({"flow": (0.5, 0.5), "heat": now}, seed=3)))
+    # Then a channel that is lost is named
+    assert verdict.accepted is accepted, (name, verdict.reasons)
+    assert verdict.with_reserve is (accepted and now[1] < 0)
+    if not accepted:
+        assert "in 1 of 2 channels it does not see what the old bundle saw (heat)" in why(verdict)
+
+
+def test_a_channel_in_which_the_old_bundle_never_saw_faults_is_not_asked() -> None:
+    blind = probes_of({"heat": (0.0, 0.0)}, seed=1)
+    verdict = gate(replace(FLOODED, reference_probes=blind, probes=blind), replace(ADAPTED, probes=blind))
+    assert verdict.accepted
+    assert verdict.figures["channels"]["seen"] == 0
+
+
+def test_faults_in_other_channels_cannot_be_compared() -> None:
+    old = replace(
+        FLOODED, reference_probes=probes_of({"flow": (1, 1)}, seed=1), probes=probes_of({"flow": (1, 1)}, seed=1)
+    )
+    with pytest.raises(InputError, match="the same faults in each channel"):
+        gate(old, replace(ADAPTED, probes=probes_of({"heat": (1, 1)}, seed=1)))
+
+
+def test_windows_that_share_rows_count_as_one_witness() -> None:
+    # Given losses that come in stretches of twenty windows
+    random = np.random.default_rng(0)
+    blocks = np.repeat(np.arange(12), 20)
+    losses = random.standard_normal(12)[blocks]
+    # Then the mean is as uncertain as that of twelve values, not of 240
+    assert margin(losses, blocks, 1.645) == pytest.approx(margin(losses[::20], np.empty(0), 1.645))
+    assert margin(losses, blocks, 1.645) > 4 * margin(losses, np.empty(0), 1.645)
+    # And Student's quantile takes the place of the normal one (11 degrees of freedom: 1.796)
+    assert margin(losses[::20], np.empty(0), 1.645) / (losses[::20].std(ddof=1) / 12**0.5) == pytest.approx(
+        1.796, abs=2e-3
+    )
+    assert margin(losses[:20], blocks[:20], 1.645) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("faults", "lost", "stretches", "accepted"),
+    [(20, 0, 20, True), (20, 1, 20, False), (400, 2, 400, True), (400, 6, 400, False), (400, 6, 10, True)],
+)
+def test_a_loss_of_known_faults_is_bounded_where_they_are_many(
+    faults: int, lost: int, stretches: int, accepted: bool
+) -> None:
+    # Given faults that somebody labelled; the new bundle loses some of them
+    found = np.full(faults, 9.0)
+    found[:lost] = 0.1
+    blocks = np.arange(faults) * stretches // faults
+    old = replace(FLOODED, known_faults=np.full(faults, 9.0), known_blocks=blocks)
+    verdict = gate(old, replace(ADAPTED, known_faults=found))
+    # Then 1.5 % of 400 is too much: 3 % are possible; of a few stretches, which cannot show so little, it is not
+    assert verdict.accepted is accepted, verdict.reasons
+    assert verdict.figures["known_recall"]["loss_bound"] >= lost / faults
 
 
 def test_labelled_faults_must_not_be_lost() -> None:
