@@ -1,6 +1,6 @@
 """No worse model is accepted in forced bad adaptations, and good ones are: docs/adaptation.md has the numbers.
 
-Thresholds of the gate were chosen on machines of other seeds (1 to 8).
+Thresholds of the gate were chosen on machines of other seeds (1 to 8), but for `most_below`, which these helped to choose.
 """
 
 from __future__ import annotations
