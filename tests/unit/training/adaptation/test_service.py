@@ -112,6 +112,22 @@ def test_an_alert_that_opens_while_rows_are_collected_makes_it_wait() -> None:
     assert not outside(np.array([START + 5 * HOUR]), other.service.excluded(life, 0)).any()
 
 
+@pytest.mark.parametrize("verdict", ["confirm", "reject"])
+def test_rows_of_an_alert_that_was_rejected_are_learned_once_it_has_ended(verdict: str) -> None:
+    # given an alert that an operator judged while it was open
+    known = stage()
+    known.alert(alert("opened", START + HOUR))
+    known.drift(drift(alert_open=True))
+    known.command(command(verdict, known.now))
+    # then it is waited for: it may be a fault that lasts all the same
+    assert known.service.collecting == []
+    # when it has ended, then its rows are as good as others where it was false
+    known.alert(alert("cleared", START + 4 * HOUR, opened_at=START + HOUR))
+    (life,) = known.service.collecting
+    kept = outside(np.array([START + 90 * MINUTE]), known.service.excluded(life, 0))
+    assert kept.tolist() == [verdict == "reject"]
+
+
 @pytest.mark.parametrize("verdict", ["", "confirm"])
 def test_what_is_accepted_is_learned_unless_it_was_confirmed_to_be_a_fault(verdict: str) -> None:
     # given an alert under a drift, and another that ended by the operator's accept before
