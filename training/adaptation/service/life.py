@@ -140,6 +140,15 @@ class Life:
         """True where the child is for a pattern of machines."""
         return self.route != self.machine
 
+    def is_of_same_place(self, other: Life) -> bool:
+        """True where both children would be for the same machine and rule, or for the same pattern of machines."""
+        same = self.machine == other.machine or (other.is_for_many and self.route == other.route)
+        return self.rule == other.rule and same
+
+    def serves(self, bundle: str) -> bool:
+        """True where the bundle is the child."""
+        return self.child is not None and self.child.bundle == bundle
+
     def enter(self, phase: Phase, now_us: int) -> None:
         """Begin a phase; what was counted before does not count for it."""
         self.seen_at = max([self.seen_at, *(tally.last or 0 for tally in self.new.values())])

@@ -205,16 +205,14 @@ class AdaptationService:
             yield machine, rule, alert_of, drift_of
 
     def _begin(self, life: Life, found: Serving | None, reason: str, now_us: int) -> list[Action]:
-        under_way = next(
-            (one for one in self.lives.values() if (one.machine, one.rule) == (life.machine, life.rule)), None
-        )
+        under_way = next((one for one in self.lives.values() if one.is_of_same_place(life)), None)
         actions: list[Action] = [*self._announcer.say(life, Step.REQUESTED, now_us, reason=reason, who=life.who or WHO)]
         if under_way is not None:
-            if under_way.phase is Phase.WATCHED:
+            if under_way.phase is Phase.WATCHED and under_way.serves(life.parent.bundle):
                 # What it was watched for has come: it has to be adapted anew.
                 self._forget(under_way)
             else:
-                text = f"adaptation {under_way.adaptation_id} of the same machine and rule is under way ({under_way.phase})"
+                text = f"adaptation {under_way.adaptation_id} of {under_way.route} and the same rule is under way ({under_way.phase})"
                 return [*actions, *self._end(life, Step.REJECTED, text, now_us)]
         self.lives[life.adaptation_id] = life
         if found is None:
