@@ -65,6 +65,7 @@ class Plant:
         self.broker, self.prefix, self.parent, self.folder = broker, prefix, parent, folder
         self.environment = environment
         self.processes: list[WorkerProcess] = []
+        self.adapt_worker: WorkerProcess | None = None
 
     def start_worker(self, runner: str) -> WorkerProcess:
         command = worker_command(
@@ -78,7 +79,8 @@ class Plant:
 
     def start_adapt_worker(self) -> WorkerProcess:
         words = adapt_words(self.broker, self.prefix, self.parent, self.folder / "out")
-        return self._start([sys.executable, "-m", "wheeltapper", *words])
+        self.adapt_worker = self._start([sys.executable, "-m", "wheeltapper", *words])
+        return self.adapt_worker
 
     def _start(self, command: list[str]) -> WorkerProcess:
         log = self.folder / f"{len(self.processes)}.log"
@@ -100,6 +102,15 @@ class Plant:
 
     def await_step(self, step: str) -> None:
         wait_for(f"step {step}", self.processes, lambda: step in self.steps())
+
+    def await_taken(self, deployments: int) -> None:
+        """Until every worker has so many deployments ready: rows that come then are scored by them."""
+        workers = [process for process in self.processes if process is not self.adapt_worker]
+        wait_for(
+            f"{deployments} deployments",
+            self.processes,
+            lambda: all(worker.log().count("deployment is ready") >= deployments for worker in workers),
+        )
 
     def scored_by(self) -> dict[tuple[str, int], set[str]]:
         """(machine, time) -> bundles that scored it, a shadow among them."""
@@ -149,8 +160,10 @@ def test_a_serviced_machine_is_adapted_and_a_child_that_does_worse_goes_back(
         assert len(times) > DAY
         assert not ((times >= maintenance[0]) & (times < maintenance[1])).any()
         # when six hours pass: then it serves
+        plant.await_taken(1)
         pump.send(8 * HOUR)
         plant.await_step("activated")
+        plant.await_taken(2)
         # when it then opens one alarm after the other: then the parent serves again, by itself
         for burst in range(5):
             first = pump.sent + (3 + 2 * burst) * HOUR
@@ -160,6 +173,7 @@ def test_a_serviced_machine_is_adapted_and_a_child_that_does_worse_goes_back(
         last = said(broker, topics_prefix, AdaptationEvent)[-1]
         assert "alerts that nobody confirmed" in last.reason
         assert shadow.bundle in {alert.bundle for alert in said(broker, topics_prefix, AlertEvent)}
+        plant.await_taken(3)
         pump.send(HOUR)
         plant.await_scored(PUMP, int(pump.times[pump.sent - 1]), parent.manifest.bundle_id)
     finally:
@@ -209,8 +223,10 @@ def test_a_child_for_many_machines_is_a_canary_first(
         # when the child has been quiet in shadow, on all machines
         plant.await_step("shadow")
         child = said(broker, topics_prefix, ActiveModel)[0].bundle
+        plant.await_taken(1)
         pumps.send(4 * HOUR)
         plant.await_step("canary")
+        plant.await_taken(2)
         # then it serves the share of them that the hash names, and the parent serves the others
         pumps.send(2 * HOUR)
         probe = int(pumps.times[pumps.sent - 1])
@@ -224,6 +240,7 @@ def test_a_child_for_many_machines_is_a_canary_first(
         # when it has done well there: then it serves all of them
         pumps.send(3 * HOUR)
         plant.await_step("activated")
+        plant.await_taken(3)
         pumps.send(HOUR)
         probe = int(pumps.times[pumps.sent - 1])
         for name in machines:
@@ -231,6 +248,7 @@ def test_a_child_for_many_machines_is_a_canary_first(
         # when a person takes it back: then the parent serves all of them, and the adaptation ends
         plant.say("models", "rollback", "pump-*", "--rule", "pca", "--who", "ann")
         plant.await_step("rolled-back")
+        plant.await_taken(4)
         pumps.send(HOUR)
         probe = int(pumps.times[pumps.sent - 1])
         for name in machines:

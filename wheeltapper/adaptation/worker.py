@@ -208,9 +208,9 @@ class AdaptWorker:
             self._scores = Follower(self._settings, SCORES, since_ms=since_ms, tell=lambda text: log.warning(text))
             self._scores_records = self._scores.follow()
         came = 0
-        for _, block in self._messages(ScoreBlock, _drained(self._scores_records)):
+        for record, block in self._messages(ScoreBlock, _drained(self._scores_records)):
             came += any(life.covers(block.machine) for life in lives.values())
-            self._do(self._service.scores(block, now))
+            self._do(self._service.scores(block, now, record.published_ms * 1000))
         return came
 
     def _close_scores(self) -> None:

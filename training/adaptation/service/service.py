@@ -329,11 +329,16 @@ class AdaptationService:
                 actions += self._forgotten_if_ended(life, self._after.look(life, now_us))
         return actions
 
-    def scores(self, block: ScoreBlock, now_us: int) -> list[Action]:
-        """Scores of a machine."""
+    def scores(self, block: ScoreBlock, now_us: int, published_us: int | None = None) -> list[Action]:
+        """Scores of a machine.
+
+        Args:
+            published_us: by the clock: what came out before a phase began does not count for it; None: it counts.
+        """
         actions: list[Action] = []
         for life in list(self.lives.values()):
-            if life.rule == block.rule and life.covers(block.machine):
+            is_late = published_us is not None and published_us // 1000 < life.phase_at // 1000
+            if life.rule == block.rule and life.covers(block.machine) and not is_late:
                 actions += self._forgotten_if_ended(life, self._after.scores(life, block, now_us))
         return actions
 

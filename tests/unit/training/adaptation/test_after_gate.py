@@ -121,6 +121,20 @@ def test_a_child_for_a_route_serves_a_share_first() -> None:
     assert known.steps[-3:] == ["shadow", "canary", "activated"]
 
 
+def test_what_a_child_scored_in_shadow_does_not_count_for_it_as_canary() -> None:
+    # given a child that has come through its shadow, of which more scores were out by then than had been read
+    known = in_shadow(whole_route=True, canary_s=3 * 3600.0)
+    known.scores(block(NEW, NOW, 6))
+    assert known.modes[-1] == "canary"
+    late = known.now - 2_000_000
+    # when those are read, then it is a canary all the same
+    known.service.scores(block(NEW, NOW + 7 * HOUR, 20), known.now, late)
+    assert known.modes[-1] == "canary"
+    # and what it scores by then counts
+    known.scores(block(NEW, NOW + 28 * HOUR, 3))
+    assert known.modes[-1] == "active"
+
+
 def test_a_child_without_a_shadow_serves_at_once() -> None:
     known = in_shadow(shadow_s=0)
     assert known.modes == ["active"]
