@@ -108,6 +108,7 @@ class Life:
         child: its outcome once it passed the gate.
         phase_at: when the phase began, by the clock (us).
         old, new: scores of parent and child, by machine, since the phase began.
+        machines: that the child has scored in any phase.
     """
 
     adaptation_id: str
@@ -130,6 +131,7 @@ class Life:
     phase_at: int = 0
     old: dict[str, Tally] = field(default_factory=dict)
     new: dict[str, Tally] = field(default_factory=dict)
+    machines: set[str] = field(default_factory=set)
 
     def covers(self, machine: str) -> bool:
         """True where the child is to serve this machine."""
