@@ -154,6 +154,7 @@ class RuleBook:
         for route in self.routes.of_kind(deployment.kind):
             key = self._runtime_key(route, rule, shadow)
             if _may_meet(route.pattern, deployment.machines) and key not in self._runtimes and key not in self._ready:
+                route.kind.layout(route.pattern, [rule])  # remembers what its channels usually give
                 self._ready[key] = RuleRuntime(rule, self._judges(route, rule, shadow))
 
     def rules_of(self, machine: str, route: Route, in_force: Sequence[InForce]) -> MachineRules:
