@@ -38,7 +38,7 @@ MINUTE_US = 60_000_000
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return train_parent(tmp_path_factory.mktemp("bundles") / "pca")
+    return train_parent(tmp_path_factory.mktemp("bundles") / "pca", days=14)
 
 
 @pytest.fixture
@@ -148,9 +148,14 @@ def test_a_serviced_machine_is_adapted_and_a_child_that_does_worse_goes_back(
     try:
         plant.start_worker("direct")
         plant.start_adapt_worker()
-        # when it runs on: then the worker notices the drift, and the adaptation waits, as an alert is open
-        pump.send(5 * DAY)
-        plant.await_step("waiting")
+        # when it runs on: then the worker notices the drift within days, and an adaptation is asked for
+        pump.send(4 * DAY)
+        for _ in range(8):
+            pump.send(DAY)
+            plant.await_scored([PUMP], int(pump.times[pump.sent - 1]), parent.manifest.bundle_id)
+            if said(broker, topics_prefix, DriftEvent):
+                break
+        plant.await_step("requested")
         (drift, *_) = said(broker, topics_prefix, DriftEvent)
         assert (drift.machine, drift.bundle) == (PUMP, parent.manifest.bundle_id)
         # when the operator accepts what it does now: then a child passes the gate, and is scored beside its parent
