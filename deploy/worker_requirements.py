@@ -1,7 +1,8 @@
-"""What a worker's container installs: the core dependencies of pyproject.toml with the onnxruntime of its target.
+"""What a container installs: the core dependencies of pyproject.toml with the onnxruntime of its target.
 
-    python deploy/worker_requirements.py cpu  > requirements.txt      onnxruntime
-    python deploy/worker_requirements.py cuda > requirements.txt      onnxruntime-gpu with the CUDA libraries it loads
+    python deploy/worker_requirements.py cpu   > requirements.txt     onnxruntime
+    python deploy/worker_requirements.py cuda  > requirements.txt     onnxruntime-gpu with the CUDA libraries it loads
+    python deploy/worker_requirements.py adapt > requirements.txt     onnxruntime, and what the adaptation worker trains with
 
 On Linux the project itself asks for onnxruntime-gpu, which runs on both; in an image without a GPU it is dead weight.
 """
@@ -12,17 +13,20 @@ import sys
 import tomllib
 from pathlib import Path
 
-RUNTIMES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu[cuda,cudnn]"}
+RUNTIMES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu[cuda,cudnn]", "adapt": "onnxruntime"}
+EXTRAS = {"adapt": ("fit", "training", "calendar")}
 
 
 def worker_requirements(target: str, pyproject: Path) -> list[str]:
     """One requirement a line, in the order of pyproject.toml.
 
     Raises:
-        KeyError: `target` is neither 'cpu' nor 'cuda'.
+        KeyError: `target` is none of 'cpu', 'cuda' and 'adapt'.
     """
-    core: list[str] = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["dependencies"]
-    return [*(line for line in core if not line.startswith("onnxruntime")), RUNTIMES[target]]
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    core: list[str] = [line for line in project["dependencies"] if not line.startswith("onnxruntime")]
+    extras = [line for name in EXTRAS.get(target, ()) for line in project["optional-dependencies"][name]]
+    return [*core, RUNTIMES[target], *(line for line in extras if not line.startswith("wheeltapper["))]
 
 
 if __name__ == "__main__":

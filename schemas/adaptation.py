@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -47,6 +48,11 @@ class ActiveModel(Message):
     def key(self) -> str:
         """Key on the topic: the last message of a key holds. A shadow or canary stands beside the bundle that serves."""
         return "/".join([self.route, self.rule, *([self.mode] if self.mode in ("shadow", "canary") else [])])
+
+
+def is_in_share(rule: str, machine: str, share: float) -> bool:
+    """Whether a canary of the rule serves the machine: by a hash of both ids, so always the same machines."""
+    return zlib.crc32(f"{rule}\x1f{machine}".encode()) < share * 2**32
 
 
 class DriftChannel(Message):

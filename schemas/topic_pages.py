@@ -116,6 +116,8 @@ def rights_table(page: str) -> str:
             rows.append(
                 (program, "transactional ids that start with `wheeltapper`, runner `direct`", "WRITE, DESCRIBE")
             )
+        if program is Program.ADAPTATION:
+            rows.append((program, "group `wheeltapper-adaptation`", "READ"))
     rows.append(
         (
             "`wheeltapper topics create`",

@@ -217,7 +217,12 @@ LABEL_REQUESTS = _entry(
         LabelRequest,
         ("json", "avro"),
         "delete",
-        (writes(Program.WORKER, setting="labels.enabled"), reads(Program.LABEL), reads(Program.TRAINING)),
+        (
+            writes(Program.WORKER, setting="labels.enabled"),
+            reads(Program.LABEL),
+            reads(Program.TRAINING),
+            reads(Program.ADAPTATION),
+        ),
         # As long as their labels: training needs both.
         config={"retention.ms": _days(365), "max.message.bytes": str(LABEL_REQUESTS_MAX_BYTES)},
     )

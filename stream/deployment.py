@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
+
+from wheeltapper.schemas.adaptation import is_in_share
 
 Mode: TypeAlias = Literal["shadow", "canary", "active", "retired", "no-shadow"]
 MODES: tuple[Mode, ...] = ("shadow", "canary", "active", "retired", "no-shadow")
@@ -67,7 +68,7 @@ class Deployment:
         """True where it holds for this machine."""
         if not fnmatchcase(machine, self.machines):
             return False
-        return self.mode != "canary" or zlib.crc32(f"{self.rule}\x1f{machine}".encode()) < self.share * 2**32
+        return self.mode != "canary" or is_in_share(self.rule, machine, self.share)
 
 
 @dataclass(frozen=True, slots=True)

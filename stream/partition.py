@@ -33,7 +33,9 @@ from wheeltapper.stream.state import (
     SnapshotError,
     control_record,
     machine_snapshot,
+    progress_record,
     read_progress,
+    read_reserved,
     read_snapshot,
 )
 
@@ -59,6 +61,8 @@ class PartitionState:
         position: offset of the next message to handle.
         published: output of all input below it had been published when the partition was taken over.
         progress_written: position in the last progress record.
+        reserved: no output of input from it on may be out: a record said so before.
+        handled_before: input below it may have been handled by another worker, and its output be out.
         state_prefix: what the keys of its records in the `state` topic start with: group and input topic.
         control: changes in force, and how far the control topics were applied.
         calendar: when which machines are in maintenance.
@@ -77,6 +81,8 @@ class PartitionState:
         self.position = 0
         self.published = 0
         self.progress_written = 0
+        self.reserved = 0
+        self.handled_before = 0
         self.state_prefix = state_prefix(settings.kafka.group, key[0])
         self._settings = settings.state
         self._no_data = settings.no_data
@@ -141,10 +147,10 @@ class PartitionState:
     def add_change(self, change: Change) -> None:
         """Note a change that holds from here on; `apply_changes` puts it in force.
 
-        While rows are read again whose output is out, it holds behind them: they were scored without it.
+        While rows are read again whose output is or may be out, it holds behind them: they were scored without it.
         """
         self.control.forget(self.committable)
-        self.control.add(change, max(self.position, self.published))
+        self.control.add(change, max(self.position, self.published, self.handled_before))
 
     def apply_changes(self, now: float) -> list[Output]:
         """Put in force what is due at `position`; what has to be published of alerts that end by it.
@@ -171,6 +177,10 @@ class PartitionState:
     def control_record(self) -> Output:
         """What a restart has to know of changes; to be out before any output that comes of them."""
         return control_record(self.control, self.number)
+
+    def progress_record(self) -> Output:
+        """What of its output is out, and what may be."""
+        return progress_record(self.progress_written, self.number, self.reserved)
 
     def _add_maintenance(self, command: AlarmCommand) -> None:
         assert command.start is not None
@@ -297,6 +307,7 @@ class PartitionState:
         """
         # While rows are read again, progress is not written: it would fall behind what is already out.
         self.published = self.progress_written = read_progress(records.get(PROGRESS, b""))
+        self.reserved = read_reserved(records.get(PROGRESS, b""))
         self._restore_control(records.get(CONTROL, b""))
         outputs: list[Output] = []
         unused: list[bytes] = []

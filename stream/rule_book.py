@@ -69,6 +69,8 @@ class RuleBook:
         """Told already that they are in force and cannot be loaded."""
         self._runtimes: dict[tuple[str, str, bool], RuleRuntime] = {}
         """(pattern of the route, id of the rule's object, shadow)"""
+        self._ready: dict[tuple[str, str, bool], RuleRuntime] = {}
+        """Made while their bundles were prepared, and not at work yet: what drift is judged by takes a while to be made."""
         self._known: dict[tuple[str, str, tuple[InForce, ...]], MachineRules] = {}
         self._ended_seconds = 0.0
 
@@ -101,10 +103,10 @@ class RuleBook:
         with self._lock:
             self._idle.pop(key, None)
             self._awaited.add(key)
-            if key in self._opened:
-                return
+            known = self._opened.get(key)
         try:
-            rule = self._open(deployment, bundle)
+            rule = self._open(deployment, bundle) if known is None else known
+            self._make_ready(deployment, rule)
         except BaseException:
             with self._lock:
                 self._awaited.discard(key)
@@ -145,6 +147,15 @@ class RuleBook:
             if _may_meet(route.pattern, deployment.machines):
                 route.kind.layout(route.pattern, [*route.rules, rule])  # refuses what does not fit
         return rule
+
+    def _make_ready(self, deployment: Deployment, rule: RuleSpec) -> None:
+        """Make what will score and judge by a rule, so that the switch itself only takes it."""
+        shadow = deployment.mode == "shadow"
+        for route in self.routes.of_kind(deployment.kind):
+            key = self._runtime_key(route, rule, shadow)
+            if _may_meet(route.pattern, deployment.machines) and key not in self._runtimes and key not in self._ready:
+                route.kind.layout(route.pattern, [rule])  # remembers what its channels usually give
+                self._ready[key] = RuleRuntime(rule, self._judges(route, rule, shadow))
 
     def rules_of(self, machine: str, route: Route, in_force: Sequence[InForce]) -> MachineRules:
         """What serves a machine of a route under the deployments in force, in the order in which they came."""
@@ -189,6 +200,11 @@ class RuleBook:
                     self._idle.setdefault(opened, now)
             newest = {key[0]: key for key in self._idle}
             self._drop({key for key in self._idle if newest[key[0]] != key})
+            alive = {id(rule) for rule in self._opened.values()}
+        # Another thread may add to it meanwhile.
+        for key, runtime in [*self._ready.items()]:
+            if id(runtime.rule) not in alive:
+                self._ready.pop(key, None)
         self.forget_idle(now)
 
     def forget_idle(self, now: float) -> None:
@@ -240,11 +256,16 @@ class RuleBook:
         return MachineRules(runtimes, since, layout)
 
     def _runtime(self, route: Route, rule: RuleSpec, shadow: bool) -> RuleRuntime:
-        key = (f"{route.kind.name}:{route.pattern}", f"{rule.name}:{id(rule)}", shadow)
+        key = self._runtime_key(route, rule, shadow)
         runtime = self._runtimes.get(key)
         if runtime is None:
-            runtime = self._runtimes[key] = RuleRuntime(rule, self._judges(route, rule, shadow))
+            runtime = self._ready.pop(key, None) or RuleRuntime(rule, self._judges(route, rule, shadow))
+            self._runtimes[key] = runtime
         return runtime
+
+    @staticmethod
+    def _runtime_key(route: Route, rule: RuleSpec, shadow: bool) -> tuple[str, str, bool]:
+        return f"{route.kind.name}:{route.pattern}", f"{rule.name}:{id(rule)}", shadow
 
     def _judges(self, route: Route, rule: RuleSpec, shadow: bool) -> list[Judge]:
         """The alert judge first: it says which level was in force. A shadow learns and is published, but speaks to nobody."""

@@ -17,7 +17,6 @@ from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.publisher import Publisher
 from wheeltapper.stream.records import Output, PartitionBatch
 from wheeltapper.stream.settings import Settings
-from wheeltapper.stream.state import progress_record
 from wheeltapper.stream.state_reader import StateReader
 
 log = structlog.get_logger(__name__)
@@ -49,6 +48,7 @@ class Shell:
         self._group = settings.kafka.group
         self.publisher = publisher
         self._reader = StateReader(settings, stop)
+        self._reserve_messages = settings.worker.max_batch_messages
         self._committed: dict[PartitionKey, int] = {}
         self._alerts_pending = False
         self.working_seconds = 0.0
@@ -110,7 +110,18 @@ class Shell:
             self._publish(outputs)
             self._delete(state, unused)
             log.debug("restored", topic=topic, partition=number, offset=offset, published=state.published)
+        self._find_handled(topic, numbers)
         return {(topic, number): offset for number, offset in committed.items()}
+
+    def _find_handled(self, topic: str, numbers: Iterable[int]) -> None:
+        """How far the worker before may have come: as far as it had said, and no further than there was input."""
+        states = {number: self.pipeline.partition(topic, number) for number in numbers}
+        doubtful = {number for number, state in states.items() if state.reserved > max(state.position, state.published)}
+        for number, end in self._reader.input_ends(topic, doubtful).items():
+            states[number].handled_before = min(states[number].reserved, end)
+        if self.publisher.transactional:
+            for state in states.values():
+                state.reserved = 0
 
     def _delete(self, state: PartitionState, keys: Iterable[bytes]) -> None:
         self.publisher.publish(state.addressed(Output(STATE, key, None, partition=state.number) for key in keys))
@@ -129,8 +140,26 @@ class Shell:
         """Handle messages of assigned partitions and publish what comes of them."""
         started = time.monotonic()
         self._apply_news(started)
+        self._reserve(batches)
         self._publish(self.pipeline.handle(batches, started))
         self.working_seconds += time.monotonic() - started
+
+    def _reserve(self, batches: Sequence[PartitionBatch]) -> None:
+        """Say before any output of these rows is out that it may be: a successor must score them by the same bundles.
+
+        Once in thousands of messages: the next ones are reserved with them, and at every commit.
+        """
+        if self.publisher.transactional:
+            return
+        records: list[Output] = []
+        for batch in batches:
+            state = self.pipeline.partition(batch.topic, batch.partition)
+            if batch.offsets and batch.offsets[-1] >= state.reserved:
+                state.reserved = batch.offsets[-1] + 1 + self._reserve_messages
+                records += state.addressed([state.progress_record()])
+        if records:
+            self.publisher.publish(records)
+            self.publisher.flush()
 
     def tick(self, is_at_end: Callable[[PartitionKey], bool]) -> None:
         """Publish what time alone brings about, as NO_DATA; about once a second is often enough.
@@ -206,8 +235,10 @@ class Shell:
             if state.position > 0 and committable > self._committed.get(key, -1):
                 offsets[key] = committable
             if state.position > state.progress_written:
-                records += state.addressed([progress_record(state.position, state.number)])
                 state.progress_written = state.position
+                if not self.publisher.transactional:
+                    state.reserved = max(state.reserved, state.position + self._reserve_messages)
+                records += state.addressed([state.progress_record()])
         if not self.publisher.transactional:
             self.publisher.flush()
         self.publisher.publish(records)

@@ -29,8 +29,8 @@ MAGIC_1 = b"WTS1"
 CHECK = struct.Struct("<4sI")
 HEAD = struct.Struct("<qI")
 PROGRESS = b"\x00progress"
-"""In place of a machine: up to which input offset the partition's output has been published. A zero byte starts it, as
-no machine's id can."""
+"""In place of a machine: up to which input offset the partition's output has been published, and up to which it may have been.
+A zero byte starts it, as no machine's id can."""
 CONTROL = b"\x00deployments"
 """In place of a machine: the partition's control log. Its key is that of versions that knew deployments alone."""
 
@@ -126,9 +126,10 @@ def machine_snapshot(machine: Machine, partition: int, heard_at: int | None = No
     return Output(STATE, machine.name.encode(), value, partition=partition)
 
 
-def progress_record(published: int, partition: int) -> Output:
-    """Says that the output of all input below offset `published` is out."""
-    return Output(STATE, PROGRESS, orjson.dumps({"published": published}), partition=partition)
+def progress_record(published: int, partition: int, reserved: int = 0) -> Output:
+    """Says that the output of all input below offset `published` is out, and that none is of input from `reserved` on."""
+    value = orjson.dumps({"published": published, "reserved": reserved})
+    return Output(STATE, PROGRESS, value, partition=partition)
 
 
 def read_progress(value: bytes) -> int:
@@ -136,6 +137,14 @@ def read_progress(value: bytes) -> int:
     try:
         return int(orjson.loads(value)["published"])
     except (orjson.JSONDecodeError, LookupError, TypeError, ValueError):
+        return 0
+
+
+def read_reserved(value: bytes) -> int:
+    """The second offset of a progress record; 0 where there is none: transactions leave no output that is not known of."""
+    try:
+        return int(orjson.loads(value).get("reserved", 0))
+    except (AttributeError, orjson.JSONDecodeError, TypeError, ValueError):
         return 0
 
 

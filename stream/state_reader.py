@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -13,7 +13,7 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.control.log import writes_of
 from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.kafka_errors import refusal
-from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.settings import KafkaSettings, Settings
 from wheeltapper.stream.state import CONTROL, PROGRESS, read_progress, snapshot_offset
 from wheeltapper.stream.topic_end import ASK_TIMEOUT_S, messages_to_end, retry_until
 
@@ -60,6 +60,51 @@ class StateReader:
         finally:
             consumer.close()
 
+    def input_ends(self, topic: str, partitions: Collection[int]) -> dict[int, int]:
+        """Offset of the next message of each input partition, as a fetch reports it.
+
+        Raises:
+            TimeoutError: the broker did not tell in `state.restore_timeout_s`.
+            KafkaException: it refuses to.
+        """
+        ends: dict[int, int] = {}
+        if not partitions:
+            return ends
+        deadline = time.monotonic() + self._settings.state.restore_timeout_s
+        consumer = Consumer(reading_config(self._settings.kafka, "read_uncommitted"))
+        try:
+            starts = [TopicPartition(topic, number, self._end_told(consumer, topic, number)) for number in partitions]
+
+            def look_up(_waited_s: float) -> None:
+                self._check(deadline, f"the ends of topic {topic} partitions {sorted(waiting)} are not known")
+
+            def is_end(end: Message) -> bool:
+                ends[end.partition()] = end.offset()
+                return True
+
+            def judge(error: KafkaError, _partition: int) -> None:
+                if error.fatal() or refusal(KafkaException(error)):
+                    raise KafkaException(error)
+
+            consumer.assign(starts)
+            waiting = set(partitions)
+            for _ in messages_to_end(consumer, waiting, on_turn=look_up, on_error=judge, is_end=is_end):
+                pass
+        finally:
+            consumer.close()
+        return ends
+
+    def _end_told(self, consumer: Consumer, topic: str, number: int) -> int:
+        """The end of a partition that the broker tells: too low on some brokers, never too high."""
+
+        def ask() -> int:
+            answer = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ASK_TIMEOUT_S)
+            if answer is None:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            return int(answer[1])
+
+        return self._restored(ask)
+
     def _restored(self, ask: Callable[[], _T]) -> _T:
         """The answer, for which as long is waited as for the state itself."""
         deadline = time.monotonic() + self._settings.state.restore_timeout_s
@@ -92,20 +137,7 @@ class StateReader:
         waiting = set(committed)
         if not waiting:
             return newest
-        consumer = Consumer(
-            client_config(
-                self._settings.kafka,
-                **{
-                    "group.id": self._settings.kafka.group,  # named only: nothing is joined or committed
-                    "enable.auto.commit": False,
-                    "enable.partition.eof": True,
-                    "isolation.level": "read_committed",
-                    "auto.offset.reset": "earliest",
-                    # An empty partition answers only after this: it is most of what a restore takes.
-                    "fetch.wait.max.ms": 50,
-                },
-            )
-        )
+        consumer = Consumer(reading_config(self._settings.kafka, "read_committed"))
         deadline = time.monotonic() + self._settings.state.restore_timeout_s
         try:
             # Unasked, the client looks for the leaders 0.5 s later.
@@ -156,6 +188,22 @@ class StateReader:
             )
         if error.fatal() or refusal(KafkaException(error)):
             raise KafkaException(error)
+
+
+def reading_config(kafka: KafkaSettings, isolation: str) -> dict[str, Any]:
+    """Of a client that reads partitions to their ends."""
+    return client_config(
+        kafka,
+        **{
+            "group.id": kafka.group,  # named only: nothing is joined or committed
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": isolation,
+            "auto.offset.reset": "earliest",
+            # An empty partition answers only after this: it is most of what a restore takes.
+            "fetch.wait.max.ms": 50,
+        },
+    )
 
 
 def _age(rest: bytes, value: bytes) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 
@@ -28,3 +30,12 @@ def filled(values: np.ndarray, before: np.ndarray) -> np.ndarray:
     source = np.where(np.isnan(with_before), 0, rows)
     np.maximum.accumulate(source, axis=0, out=source)
     return np.take_along_axis(with_before, source, axis=0)[1:]
+
+
+def usual_values(rows: np.ndarray) -> np.ndarray:
+    """[C] float32: each channel's median over [n, C] rows, NaN left out; 0 where there is none."""
+    if not len(rows):
+        return np.zeros(rows.shape[1], dtype=np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a channel that was never measured has no median
+        return np.nan_to_num(np.nanmedian(rows, axis=0)).astype(np.float32)

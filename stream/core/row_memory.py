@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.imputation import filled
+from wheeltapper.stream.core.imputation import usual_values as usual_values
 from wheeltapper.stream.core.judging import DueWindows
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.row_clock import RowClock
@@ -66,19 +66,10 @@ def row_layout(rules: Sequence[RuleSpec]) -> RowLayout:
     return RowLayout(
         channels=first.channel_names,
         interval_us=round(first.sampling_interval_s * 1e6),
-        fill=usual_values(rules[0].bundle.reference_rows()),
+        fill=rules[0].usual,
         window=max(rule.manifest.window for rule in rules),
         blank=max(rule.manifest.window - rule.manifest.rows_before_scoring for rule in rules),
     )
-
-
-def usual_values(rows: np.ndarray) -> np.ndarray:
-    """[C] float32: each channel's median over [n, C] rows, NaN left out; 0 where there is none."""
-    if not len(rows):
-        return np.zeros(rows.shape[1], dtype=np.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a channel that was never measured has no median
-        return np.nan_to_num(np.nanmedian(rows, axis=0)).astype(np.float32)
 
 
 class RowMemory:

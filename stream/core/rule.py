@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wheeltapper.stream.core.calibration import calibrate
+from wheeltapper.stream.core.imputation import usual_values
 
 if TYPE_CHECKING:
     from wheeltapper.schemas.bundle import Bundle, Graph, Manifest
@@ -50,6 +51,11 @@ class RuleSpec:
     def calibrate(self, raw: np.ndarray) -> np.ndarray:
         """Raw scores [n] to calibrated ones [n] float64: 1.0 is the alarm level, never below 0."""
         return calibrate(raw, self.manifest.calibration.center, self.manifest.calibration.alarm_level)
+
+    @cached_property
+    def usual(self) -> np.ndarray:
+        """[C] float32, raw units: each channel's median over the bundle's reference rows."""
+        return usual_values(self.bundle.reference_rows())
 
     @cached_property
     def calibration_scores(self) -> np.ndarray:

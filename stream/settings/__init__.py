@@ -1,22 +1,20 @@
 """Settings of the worker: the sections, and where their values come from."""
 
 from wheeltapper.stream.settings.clients import confluent_config
+from wheeltapper.stream.settings.connection import KafkaSettings, Section, TopicSettings
 from wheeltapper.stream.settings.load import ENVIRONMENT_PREFIX, load_settings
 from wheeltapper.stream.settings.sections import (
     AdaptationSettings,
     ControlSettings,
     DriftSettings,
     InputSettings,
-    KafkaSettings,
     LabelSettings,
     MaintenanceSettings,
     NoDataSettings,
     ScoringSettings,
-    Section,
     Settings,
     StateSettings,
     ThresholdSettings,
-    TopicSettings,
     WindowSettings,
     WorkerSettings,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.settings.sections import KafkaSettings
+from wheeltapper.stream.settings.connection import KafkaSettings
 
 
 def confluent_config(kafka: KafkaSettings) -> dict[str, Any]:

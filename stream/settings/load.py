@@ -20,7 +20,7 @@ from wheeltapper.stream.settings.sections import Settings
 
 ENVIRONMENT_PREFIX = "WHEELTAPPER_"
 # Variables of the same prefix that are not settings of the worker.
-OTHER_VARIABLES = {"WHEELTAPPER_DATA", "WHEELTAPPER_TEST_KAFKA", "WHEELTAPPER_TEST_MOTO"}
+OTHER_VARIABLES = {"WHEELTAPPER_DATA", "WHEELTAPPER_TEST_KAFKA"}
 
 # Settings of earlier versions, and what has taken their place.
 _REPLACED = {

@@ -1,10 +1,13 @@
 """How much later scores come while bundles are switched: p50, p99 and maximum with switches beside those without.
 
-    python tests/bench/switches.py --seconds 30 --switches 20
+    python tests/bench/switches.py --runner direct
+    python tests/bench/switches.py --runner faust
 
 Rows of 50 machines are stamped with the clock when they are produced (their event time), a worker on the embedded broker scores
-them, and a reader of `scores` notes when each can be read. Spans with and without switches take turns, so that a load from
-elsewhere meets both alike. Every row is counted: a score that is missing or of two bundles is a failure.
+them by one of two PCA bundles of 15 channels, and a reader of `scores` notes when each can be read. Short spans with and without
+switches take turns, so that a load from elsewhere meets both alike; of each pair the ratio of both p99 is taken, and the
+median of the ratios is given with an interval by resampling the pairs. Rows come slowly enough that the machine is not saturated.
+Every row is counted: a score that is missing or of two bundles is a failure.
 """
 
 from __future__ import annotations
@@ -25,18 +28,17 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
+from tests.integration.adaptation_tools import train_parent  # noqa: E402
 from tests.integration.kafka_tools import Broker  # noqa: E402
 from tests.integration.worker_tools import free_port, make_rig, metrics, wait_until  # noqa: E402
-from tests.unit.stream.bundles import Recipe, write_bundle  # noqa: E402
 from wheeltapper.deploy.broker import EmbeddedBroker  # noqa: E402
 from wheeltapper.schemas.adaptation import ActiveModel  # noqa: E402
 from wheeltapper.schemas.bundle import open_bundle  # noqa: E402
+from wheeltapper.training.datasets.simulated import CHANNELS, DAY, simulate  # noqa: E402
 
-CHANNELS = ("a", "b", "c", "d")
 PARTITIONS = 4
-WINDOW = 8
-JOIN_S = 8.0
-SPANS = 4
+JOIN_S = 12.0
+RESAMPLED = 2_000
 
 
 class Observer:
@@ -71,9 +73,10 @@ class Observer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--machines", type=int, default=50)
-    parser.add_argument("--rate", type=float, default=1000.0, help="rows per second (default: 1000)")
-    parser.add_argument("--seconds", type=float, default=30.0, help="with switches, and as long without (default: 30)")
-    parser.add_argument("--switches", type=int, default=20, help="(default: 20)")
+    parser.add_argument("--rate", type=float, default=300.0, help="rows per second (default: 300)")
+    parser.add_argument("--pairs", type=int, default=16, help="of a span without and one with switches (default: 16)")
+    parser.add_argument("--span", type=float, default=5.0, help="seconds of a span (default: 5)")
+    parser.add_argument("--switches", type=int, default=2, help="in each span that has any (default: 2)")
     parser.add_argument("--runner", default="direct", choices=("direct", "faust"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, EmbeddedBroker(log_file=Path(folder) / "broker.log") as broker:
@@ -82,11 +85,9 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace, address: str, folder: Path) -> dict[str, object]:
     rig = make_rig(Broker(address, "tansu", supports_transactions=False), arguments.runner, "bench.", folder)
-    interval_s = arguments.machines / arguments.rate
-    usual = Recipe(channels=CHANNELS, window=WINDOW, interval_s=interval_s)
-    other = Recipe(channels=CHANNELS, window=WINDOW, interval_s=interval_s, weighting="mean")
-    rig.bundle = write_bundle(folder, usual)
-    bundles = [rig.bundle, write_bundle(folder, other)]
+    trained = [train_parent(folder / f"pca-{days}", days=days) for days in (7, 8)]
+    bundles, window = [bundle.location for bundle in trained], trained[0].manifest.window
+    rig.bundle = bundles[0]
     port = free_port()
     observer = Observer(address, f"{rig.prefix}scores")
     stamps: list[tuple[str, int]] = []
@@ -98,18 +99,16 @@ def measure(arguments: argparse.Namespace, address: str, folder: Path) -> dict[s
         feeding.start()
         time.sleep(JOIN_S)
         done = 0
-        span_s = 2 * arguments.seconds / (2 * SPANS)
-        for number in range(2 * SPANS):
+        for number in range(2 * arguments.pairs):
+            # Of one pair the span with switches comes first, of the next the other.
+            switched = (number % 2) != (number // 2 % 2)
             begin = time.time_ns() // 1000
-            if number % 2:
-                wanted = arguments.switches // SPANS + (number // 2 < arguments.switches % SPANS)
-                for _ in range(wanted):
+            for _ in range(arguments.switches):
+                if switched:
                     deploy(address, f"{rig.prefix}models", bundles[(done + 1) % 2])
                     done += 1
-                    time.sleep(span_s / wanted)
-            else:
-                time.sleep(span_s)
-            spans.append((bool(number % 2), begin, time.time_ns() // 1000))
+                time.sleep(arguments.span / arguments.switches)
+            spans.append((switched, begin, time.time_ns() // 1000))
         ended.set()
         feeding.join()
         wait_until(lambda: metrics(port).get("wheeltapper_rows_total", 0) >= len(stamps), "all rows came", worker)
@@ -120,7 +119,7 @@ def measure(arguments: argparse.Namespace, address: str, folder: Path) -> dict[s
     observer.close()
     due = set(stamps)
     for machine in {machine for machine, _ in stamps}:  # the first window is not full before
-        due -= {(machine, moment) for moment in sorted(m for name, m in stamps if name == machine)[: WINDOW - 1]}
+        due -= {(machine, moment) for moment in sorted(m for name, m in stamps if name == machine)[: window - 1]}
     result: dict[str, object] = {
         "runner": arguments.runner,
         "rows": len(stamps),
@@ -129,20 +128,29 @@ def measure(arguments: argparse.Namespace, address: str, folder: Path) -> dict[s
         "rows without a score": len(due - observer.bundles.keys()),
         "rows scored by two bundles": sum(len(names) > 1 for names in observer.bundles.values()),
     }
-    moments = np.array([moment for moment, _ in observer.delays])
-    delays = np.array([delay for _, delay in observer.delays])
-    for switched in (False, True):
-        inside = np.zeros(len(moments), dtype=bool)
-        for kind, begin, end in spans:
-            if kind == switched:
-                inside |= (moments >= begin) & (moments < end)
-        p50, p99, highest = np.percentile(delays[inside], [50, 99, 100])
-        result["with switches" if switched else "without"] = {
-            "scores": int(inside.sum()),
+    return {**result, **compared(observer.delays, spans)}
+
+
+def compared(delays: list[tuple[int, float]], spans: list[tuple[bool, int, int]]) -> dict[str, object]:
+    """Delays (ms) of rows produced in spans without and with switches, and how much p99 grows from the one to the other."""
+    moments, taken = np.array([moment for moment, _ in delays]), np.array([delay for _, delay in delays])
+    parts = [(kind, taken[(moments >= begin) & (moments < end)]) for kind, begin, end in spans]
+    result: dict[str, object] = {}
+    for switched, name in ((False, "without"), (True, "with switches")):
+        pooled = np.concatenate([part for kind, part in parts if kind == switched])
+        p50, p99, highest = np.percentile(pooled, [50, 99, 100])
+        result[name] = {
+            "scores": len(pooled),
             "p50_ms": round(float(p50), 1),
             "p99_ms": round(float(p99), 1),
             "max_ms": round(float(highest), 1),
         }
+    p99s = {kind: np.array([np.percentile(part, 99) for one, part in parts if one == kind]) for kind in (False, True)}
+    ratios = p99s[True] / p99s[False]
+    rng = np.random.default_rng(0)
+    medians = np.median(rng.choice(ratios, (RESAMPLED, len(ratios))), axis=1)
+    result["p99 with / without, median of pairs"] = round(float(np.median(ratios)), 3)
+    result["90 % interval"] = [round(float(limit), 3) for limit in np.percentile(medians, [5, 95])]
     return result
 
 
@@ -151,9 +159,9 @@ def feed(
 ) -> None:
     """Rows on schedule until `ended`."""
     client = Producer({"bootstrap.servers": address, "linger.ms": 1, "enable.idempotence": True})
-    rng = np.random.default_rng(1)
-    machines = [f"press-{number:02d}" for number in range(arguments.machines)]
-    values = [dict(zip(CHANNELS, row.round(3).tolist(), strict=True)) for row in rng.normal(0.5, 0.05, (997, 4))]
+    machines = [f"pump-{number:02d}" for number in range(arguments.machines)]
+    series = simulate("pump-1", train_rows=DAY, test_rows=DAY).train[:997]
+    values = [dict(zip(CHANNELS, row.round(3).tolist(), strict=True)) for row in series]
     start, number = time.perf_counter(), 0
     while not ended.is_set():
         wait = start + number / arguments.rate - time.perf_counter()
@@ -173,7 +181,7 @@ def deploy(address: str, topic: str, bundle: Path) -> None:
     opened = open_bundle(bundle)
     model = ActiveModel(
         route="*",
-        rule="distance",
+        rule="pca",
         bundle=opened.manifest.bundle_id,
         uri=str(bundle),
         sha256=opened.manifest_sha256,

@@ -43,7 +43,8 @@ def switch_and_kill(rig: Rig, switches: int) -> None:
     rig.produce(messages_of(plant.until(200), largest_block=8))
     rng = np.random.default_rng(9)
     done = 0
-    with Feed(rig, messages_of(plant.since(200), seed=5, largest_block=8), seconds=8 + 1.2 * switches) as feed:
+    # Rows come until the last switch; what is left then comes at once.
+    with Feed(rig, messages_of(plant.since(200), seed=5, largest_block=8), seconds=20 + 3.0 * switches) as feed:
         while done < switches:
             with rig.start() as worker:
                 worker.wait_for("partitions taken over", PATIENCE_S)
@@ -62,7 +63,12 @@ def switch_and_kill(rig: Rig, switches: int) -> None:
     for block in rig.messages("scores"):
         for time_us, score in zip(block["time"], block["score"], strict=True):
             scores[block["machine"], time_us].add((block["bundle"], round(score, 4)))
-    assert scores.keys() == due(rig, plant)
+    wanted = due(rig, plant)
+    print(
+        f"{rig.runner}: {len(wanted)} scores due, {len(wanted - scores.keys())} lost, of two bundles or values "
+        f"{sum(len(each) > 1 for each in scores.values())}"
+    )
+    assert scores.keys() == wanted
     assert {key: each for key, each in scores.items() if len(each) > 1} == {}
     # and both bundles have had their turns
     turns = {bundle for each in scores.values() for bundle, _ in each}

@@ -73,6 +73,7 @@ NOT_RUN = (
     NotRun("docs/compare.md", "wheeltapper compare", FOR_HOURS),
     NotRun("docs/compare.md", "wheeltapper reproduce", FOR_HOURS),
     NotRun("docs/deploy.md", "wheeltapper worker", FOR_EVER),
+    NotRun("docs/deploy.md", "wheeltapper adapt-worker", FOR_EVER),
     NotRun("docs/detectors.md", "wheeltapper train DETECTOR", REAL_DATA),
     NotRun("docs/detectors.md", "wheeltapper compare", FOR_HOURS),
     NotRun("docs/evaluation.md", "wheeltapper evaluate BUNDLE", REAL_DATA),

@@ -101,7 +101,7 @@ def start_worker(
 
 def run_worker(broker: Broker, bundles: Sequence[str | Path], log_file: Path, **how: Any) -> WorkerProcess:
     """A worker until it is idle; it must end with exit code 0. `how` as for `start_worker`."""
-    how.setdefault("until_idle_s", 3.0)
+    how.setdefault("until_idle_s", 1.0)
     with start_worker(broker, bundles, log_file, **how) as worker:
         code = worker.wait()
         assert code == 0, f"worker ended with {code}:\n{worker.log()[-4000:]}"

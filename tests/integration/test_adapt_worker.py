@@ -3,84 +3,64 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.integration.kafka_tools import Broker, consume_all, create_topics, produce
+from tests.integration.adaptation_tools import (
+    PUMP,
+    ROWS_A_MESSAGE,
+    SERVICED,
+    Pumps,
+    adapt_words,
+    said,
+    send_message,
+    steps_of,
+    train_parent,
+    wait_for,
+)
+from tests.integration.kafka_tools import Broker, create_topics
 from tests.integration.processes import WorkerProcess, run_command
 from wheeltapper.demo_drift import live_rows
 from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, AdaptationStep, DriftEvent
 from wheeltapper.schemas.bundle import Bundle, open_bundle
-from wheeltapper.schemas.codec import CONTENT_TYPES, decode_message, encode_message, encode_sensor_block
 from wheeltapper.schemas.events import ScoreBlock
-from wheeltapper.schemas.sensor_block import SensorBlock
-from wheeltapper.training.datasets.simulated import CHANNELS, DAY, simulate
-from wheeltapper.training.detectors.registry import train_detector
-from wheeltapper.training.fitting.bundle_writer import write_bundle
+from wheeltapper.training.datasets.simulated import DAY
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
-PUMP = "pump-1"
-SERVICED, ROWS = 2 * DAY, 5 * DAY
+ROWS = 5 * DAY
 
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle of the pump before it was serviced."""
-    series = simulate(PUMP, train_rows=7 * DAY, test_rows=DAY)
-    fitted, scores = train_detector("pca", series)
-    place = tmp_path_factory.mktemp("bundles") / "pca"
-    write_bundle(fitted, series, place, scores=scores, false_alarms_per_day=0.25, seed=0, torchscript=False)
-    return open_bundle(place)
+    return train_parent(tmp_path_factory.mktemp("bundles") / "pca")
 
 
 def send_rows(broker: Broker, prefix: str) -> np.ndarray:
-    """Five days, the pump being serviced after two; 60 rows a message; their times."""
-    times, values = live_rows()
-    headers = [("content-type", CONTENT_TYPES["arrow"].encode())]
-    blocks = [SensorBlock(PUMP, times[at : at + 60], CHANNELS, values[at : at + 60]) for at in range(0, ROWS, 60)]
-    produce(broker, f"{prefix}sensors", [(PUMP.encode(), encode_sensor_block(one, "arrow"), headers) for one in blocks])
-    return times[:ROWS]
+    """Five days, the pump being serviced after two; their times."""
+    pump = Pumps(broker, prefix)
+    pump.send(ROWS)
+    return pump.times[:ROWS]
 
 
 def send_drift(broker: Broker, prefix: str, times: np.ndarray, bundle: str) -> None:
     event = DriftEvent(
         drift_id="drift-1", machine=PUMP, rule="pca", bundle=bundle, event="started", time=int(times[-1]),
         since=int(times[SERVICED]), tests=("inputs",), score_before=0.1, score_after=0.5, topic=f"{prefix}sensors",
-        partition=0, first_offset=SERVICED // 60, last_offset=ROWS // 60 - 1,
+        partition=0, first_offset=SERVICED // ROWS_A_MESSAGE, last_offset=ROWS // ROWS_A_MESSAGE - 1,
     )  # fmt: skip
-    produce(broker, f"{prefix}drift", [(PUMP.encode(), encode_message(event), ())])
+    send_message(broker, prefix, PUMP, event)
 
 
 def events(broker: Broker, prefix: str) -> list[AdaptationEvent]:
-    return [decode_message(AdaptationEvent, one.value) for one in consume_all(broker, f"{prefix}adaptations")]
+    return said(broker, prefix, AdaptationEvent)
 
 
 def models(broker: Broker, prefix: str) -> list[ActiveModel]:
-    return [decode_message(ActiveModel, one.value) for one in consume_all(broker, f"{prefix}models")]
-
-
-def words(broker: Broker, prefix: str, parent: Bundle, out: Path, *more: str) -> list[str]:
-    return [
-        "adapt-worker", "--brokers", broker.address, "--prefix", prefix, "--group", f"{prefix}group",
-        "--bundle", f"pump-*={parent.location}", "--out", str(out), *more,
-    ]  # fmt: skip
-
-
-def wait_for(what: str, worker: WorkerProcess, seen: object, timeout_s: float = 200.0) -> None:
-    """Until `seen()` is true."""
-    until = time.monotonic() + timeout_s
-    while not seen():  # type: ignore[operator]
-        assert worker.process.poll() is None, f"ended before: {what}\n{worker.log()[-3000:]}"
-        assert time.monotonic() < until, f"not in {timeout_s:g} s: {what}\n{worker.log()[-3000:]}"
-        time.sleep(0.3)
-
-
-def steps_of(broker: Broker, prefix: str) -> list[str]:
-    return [str(event.event) for event in events(broker, prefix)]
+    return said(broker, prefix, ActiveModel)
 
 
 @pytest.mark.one_broker
@@ -91,10 +71,10 @@ def test_a_killed_adapt_worker_leaves_nothing_half_and_its_successor_goes_on(
     create_topics(broker, topics_prefix, partitions=1)
     times = send_rows(broker, topics_prefix)
     send_drift(broker, topics_prefix, times, parent.manifest.bundle_id)
-    command = [sys.executable, "-m", "wheeltapper", *words(broker, topics_prefix, parent, tmp_path / "out")]
+    command = [sys.executable, "-m", "wheeltapper", *adapt_words(broker, topics_prefix, parent, tmp_path / "out")]
     # when the adapt-worker is killed in the middle of the job
     worker = WorkerProcess(command, tmp_path / "first.log")
-    wait_for("a job", worker, lambda: "job starts" in worker.log())
+    wait_for("a job", [worker], lambda: "job starts" in worker.log())
     worker.kill()
     # then nothing is in service, and no bundle is where workers look
     assert models(broker, topics_prefix) == []
@@ -102,7 +82,7 @@ def test_a_killed_adapt_worker_leaves_nothing_half_and_its_successor_goes_on(
     # when another is started
     worker = WorkerProcess(command, tmp_path / "second.log")
     try:
-        wait_for("a child in shadow", worker, lambda: "shadow" in steps_of(broker, topics_prefix))
+        wait_for("a child in shadow", [worker], lambda: "shadow" in steps_of(broker, topics_prefix))
         # and the child is quiet beside its parent for six hours of event time
         (shadow,) = models(broker, topics_prefix)
         minutes = range(0, 361, 5)
@@ -112,8 +92,8 @@ def test_a_killed_adapt_worker_leaves_nothing_half_and_its_successor_goes_on(
             raw=tuple(0.1 for _ in minutes), score=tuple(0.1 for _ in minutes),
             threshold=tuple(1.0 for _ in minutes), quality=tuple(1.0 for _ in minutes),
         )  # fmt: skip
-        produce(broker, f"{topics_prefix}scores", [(PUMP.encode(), encode_message(quiet), ())])
-        wait_for("take-over", worker, lambda: "activated" in steps_of(broker, topics_prefix))
+        send_message(broker, topics_prefix, PUMP, quiet)
+        wait_for("take-over", [worker], lambda: "activated" in steps_of(broker, topics_prefix))
     finally:
         worker.kill()
     # then each step was said once, and the child that is named is whole
@@ -132,7 +112,7 @@ def test_a_killed_adapt_worker_leaves_nothing_half_and_its_successor_goes_on(
     assert len(as_json.stdout.splitlines()) == 5
     assert Path(accepted.report).is_file()
     # when a third reads everything again, then it does nothing twice
-    done = run_command(*words(broker, topics_prefix, parent, tmp_path / "out", "--once"))
+    done = run_command(*adapt_words(broker, topics_prefix, parent, tmp_path / "out", "--once"))
     assert done.returncode == 0, done.stderr
     assert len(steps_of(broker, topics_prefix)) == 5
 
@@ -144,10 +124,10 @@ def test_a_bundle_that_has_vanished_is_a_failure_with_its_reason(
     # given a drift of a bundle that the topic models names at a place where nothing is any more
     create_topics(broker, topics_prefix, partitions=1)
     gone = ActiveModel(route="pump-*", rule="pca", bundle="gone", uri=str(tmp_path / "gone"), sha256="a" * 64)
-    produce(broker, f"{topics_prefix}models", [(gone.key.encode(), encode_message(gone), ())])
+    send_message(broker, topics_prefix, gone.key, gone)
     send_drift(broker, topics_prefix, live_rows()[0][:ROWS], "gone")
     # when the adapt-worker works
-    done = run_command(*words(broker, topics_prefix, parent, tmp_path / "out", "--once"))
+    done = run_command(*adapt_words(broker, topics_prefix, parent, tmp_path / "out", "--once"))
     # then the reason is on the topic, and nothing else has happened
     assert done.returncode == 0, done.stderr
     last = events(broker, topics_prefix)[-1]

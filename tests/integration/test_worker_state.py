@@ -55,6 +55,21 @@ def test_the_newest_record_of_every_key_counts_and_tombstones_end_one(
     assert found[0] | found[1] == {b"a": snapshot(3), PROGRESS: progress_record(4, 0).value}
 
 
+@pytest.mark.one_broker
+def test_the_end_of_input_is_the_one_that_a_fetch_reports(
+    settings: Settings, broker: Broker, topics_prefix: str
+) -> None:
+    # given records that came in batches, and a partition without any
+    topic = f"{topics_prefix}sensors"
+    for _ in range(3):
+        produce(broker, topic, [(b"a", b"row", ()) for _ in range(7)])
+    ends = StateReader(settings).input_ends(topic, {0, 1})
+    # then the end lies behind the last of them
+    assert sorted(ends.values()) == [0, 21]
+    # and nothing is asked where nothing is wanted
+    assert StateReader(settings).input_ends("no-such-topic", set()) == {}
+
+
 def test_a_restore_ends_when_told_to_and_at_its_limit_also_while_records_come(
     settings: Settings, broker: Broker, topics_prefix: str
 ) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from wheeltapper.cli import build_parser
 from wheeltapper.stream.settings import Settings, load_settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 WORKER_TOML = CHECKOUT / "deploy" / "worker.toml"
+UNITS = ("wheeltapper-worker.service", "wheeltapper-adapt-worker.service")
 
 
 @pytest.fixture
@@ -60,6 +67,90 @@ def test_an_image_gets_the_core_and_one_onnxruntime(target: str, runtime: str) -
     lines = done.stdout.split("\n")[:-1]
     assert [line for line in lines if line.startswith("onnxruntime")] == [runtime]
     assert [line for line in lines if line != runtime] == [line for line in core if not line.startswith("onnxruntime")]
+
+
+def test_the_image_that_adapts_gets_what_training_needs_too() -> None:
+    # given the extras that an adaptation needs
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for name in ("fit", "training", "calendar") for line in project["optional-dependencies"][name]]
+    # when its requirements are made
+    script = CHECKOUT / "deploy" / "worker_requirements.py"
+    done = subprocess.run([sys.executable, script, "adapt"], capture_output=True, text=True, check=True)
+    # then it has them beside the core, and none by way of the project's own name
+    lines = done.stdout.splitlines()
+    assert {line for line in extras if not line.startswith("wheeltapper[")} <= set(lines)
+    assert "onnxruntime" in lines
+    assert [line for line in lines if line.startswith("wheeltapper")] == []
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    """The services of compose.yaml."""
+    with (CHECKOUT / "deploy" / "compose.yaml").open(encoding="utf-8") as file:
+        services: dict[str, Any] = yaml.safe_load(file)["services"]
+    return services
+
+
+def arguments_of(words: Sequence[str]) -> Any:
+    """A command line as the program reads it, Compose's variables being what they are by default; a refusal fails the test."""
+    return build_parser(words[0]).parse_args([re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", word) for word in words])
+
+
+def test_every_container_runs_a_command_that_there_is_in_an_image_that_there_is(services: dict[str, Any]) -> None:
+    # given the build targets of the Dockerfile
+    dockerfile = (CHECKOUT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^FROM \S+ AS (\S+)$", dockerfile, flags=re.MULTILINE))
+    ours = {name: service for name, service in services.items() if "build" in service}
+    assert {"topics", "worker", "worker-cuda", "adapt-worker", "replay"} == set(ours)
+    for service in ours.values():
+        # then each service is built from one, and its command is taken
+        assert service["build"]["target"] in targets
+        assert service["image"] == f"wheeltapper:{service['build']['target']}"
+        arguments_of(service["command"])
+
+
+def test_workers_find_children_where_the_adapt_worker_puts_them(services: dict[str, Any]) -> None:
+    # given what the adaptation worker is told
+    adapt, worker = services["adapt-worker"], services["worker"]
+    command = arguments_of(adapt["command"])
+    # then its folder is a volume that it may write and every worker may read, under the same path
+    assert f"adapted:{command.out}" in adapt["volumes"]
+    for name in ("worker", "worker-cuda"):
+        assert f"adapted:{command.out}:ro" in services[name]["volumes"]
+    # and it knows the bundles, the broker and the settings of the workers
+    assert command.bundle == arguments_of(worker["command"]).bundle
+    assert command.config == arguments_of(worker["command"]).config
+    assert set(adapt["volumes"]) >= {volume for volume in worker["volumes"] if not volume.startswith("adapted:")}
+    key = "WHEELTAPPER_KAFKA__BROKERS"
+    assert adapt["environment"][key] == worker["environment"][key]
+    # and it is not started unless it is asked for
+    assert adapt["profiles"] == ["adapt"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_unit_starts_a_command_that_there_is(unit: str, tmp_path: Path) -> None:
+    # given a unit
+    text = (CHECKOUT / "deploy" / "systemd" / unit).read_text(encoding="utf-8")
+    (command,) = re.findall(r"^ExecStart=(.+)$", text, flags=re.MULTILINE)
+    program, *words = shlex.split(command)
+    # then the program takes its words, and a mistake in them is not tried again and again
+    assert arguments_of(words).command == unit.removeprefix("wheeltapper-").removesuffix(".service")
+    assert "RestartPreventExitStatus=2" in text
+    # and systemd has nothing to say against it, the program being there
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("needs systemd-analyze to check the unit itself")
+    there = tmp_path / unit
+    there.write_text(text.replace(program, sys.executable), encoding="utf-8")
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(there)], capture_output=True, text=True)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if unit in line]) == (0, []), done.stderr
+
+
+def test_both_units_have_the_same_settings_and_bundles() -> None:
+    worker, adapt = (
+        arguments_of(shlex.split(re.search(r"^ExecStart=\S+ (.+)$", text, flags=re.MULTILINE)[1]))  # type: ignore[index]
+        for text in ((CHECKOUT / "deploy" / "systemd" / unit).read_text(encoding="utf-8") for unit in UNITS)
+    )
+    assert (worker.config, worker.bundle) == (adapt.config, adapt.bundle)
 
 
 def test_every_pin_is_exact_and_without_a_local_version() -> None:

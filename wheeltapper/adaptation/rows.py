@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
+from wheeltapper.adaptation.labels import windows_of_verdicts
 from wheeltapper.follow.follower import Follower, TopicRecord
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.topics import SENSORS
@@ -15,8 +16,10 @@ from wheeltapper.stream.kinds.sensors.decoding import Decoder
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.routes import open_rule
 from wheeltapper.stream.settings import Settings
+from wheeltapper.training.adaptation.service.alerts import KnownAlert
 from wheeltapper.training.adaptation.service.life import RowSource
 from wheeltapper.training.adaptation.service.presumed_normal import Span, outside
+from wheeltapper.training.fitting.labels import LabelledWindows
 
 # Decoded at a time: what is kept between is bounded by `adaptation.max_rows`.
 MESSAGES_AT_A_TIME = 5_000
@@ -105,6 +108,11 @@ class RowCollector:
         return int(fresh.sum())
 
     @property
+    def oldest(self) -> int | None:
+        """Event time (us) of the oldest row."""
+        return int(self._times[0]) if len(self._times) else None
+
+    @property
     def newest(self) -> int | None:
         """Event time (us) of the newest row."""
         return int(self._times[-1]) if len(self._times) else None
@@ -112,6 +120,12 @@ class RowCollector:
     def usable(self, spans: Iterable[Span]) -> int:
         """How many rows lie in none of these spans."""
         return int(outside(self._times, [*spans]).sum())
+
+    def labelled(self, alerts: Iterable[KnownAlert]) -> LabelledWindows | None:
+        """Windows of the machine's alerts of which an operator said what they were; None where there are none."""
+        return windows_of_verdicts(
+            alerts, self._times, self._values, window=self.bundle.manifest.window, interval_s=self.interval_s
+        )
 
     def rows(self, spans: Iterable[Span]) -> tuple[np.ndarray, np.ndarray]:
         """([n] int64 event times (us), [n, C] float32 values, raw units, NaN where a sensor gave nothing) outside the spans."""

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from wheeltapper.adaptation.labels import Judged, read_judged
+from wheeltapper.adaptation.labels import Judged, read_judged, together
+from wheeltapper.adaptation.maintenance import maintenance_spans
 from wheeltapper.adaptation.rows import RowCollector
 from wheeltapper.adaptation.seat import Seat
 from wheeltapper.control_messages import send
@@ -26,6 +27,7 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import AlertEvent, ScoreBlock
 from wheeltapper.schemas.message import Message
 from wheeltapper.schemas.topics import SCORES
+from wheeltapper.stream.maintenance import maintenance_sources
 from wheeltapper.stream.settings import Settings
 from wheeltapper.training.adaptation.service.job import Job, Store, run_job
 from wheeltapper.training.adaptation.service.life import (
@@ -69,6 +71,9 @@ class AdaptWorker:
             given: bundles that the workers were started with.
             store: where jobs and child bundles go.
             stop: asked often; once it is true, `run` ends.
+
+        Raises:
+            InputError: the maintenance calendar cannot be read.
         """
         self._settings = settings
         self._store = store
@@ -78,6 +83,7 @@ class AdaptWorker:
         )
         self._collectors: dict[str, RowCollector] = {}
         self._judged: dict[str, Judged] = {}
+        self._maintenance = maintenance_sources(settings.maintenance)
         self._collected = 0.0
         self._read: dict[tuple[str, int], int] = {}
         self._scores: Follower | None = None
@@ -202,9 +208,9 @@ class AdaptWorker:
             self._scores = Follower(self._settings, SCORES, since_ms=since_ms, tell=lambda text: log.warning(text))
             self._scores_records = self._scores.follow()
         came = 0
-        for _, block in self._messages(ScoreBlock, _drained(self._scores_records)):
+        for record, block in self._messages(ScoreBlock, _drained(self._scores_records)):
             came += any(life.covers(block.machine) for life in lives.values())
-            self._do(self._service.scores(block, now))
+            self._do(self._service.scores(block, now, record.published_ms * 1000))
         return came
 
     def _close_scores(self) -> None:
@@ -249,11 +255,11 @@ class AdaptWorker:
                 self._collectors[life.adaptation_id] = collector
                 self._judged[life.adaptation_id] = read_judged(self._settings, life.machine, bundle)
             collector.read()
+            usable = collector.usable(self._excluded(life))
         except InputError as error:
             self._do(self._service.failed(life.adaptation_id, str(error), _now_us()))
             return
         life.seen_at = max(life.seen_at, collector.newest or 0)
-        usable = collector.usable(self._excluded(life))
         self._do(self._service.rows(life.adaptation_id, usable, collector.interval_s, _now_us()))
 
     def _do(self, actions: Sequence[Action], pool: JobPool | None = None) -> None:
@@ -286,20 +292,35 @@ class AdaptWorker:
             accepted=life.accepted_us is not None,
             tries=life.tries,
         )
-        times, values = collector.rows(self._excluded(life))
-        log.info("job starts", adaptation=life.adaptation_id, machine=life.machine, rows=len(times))
-        judged = self._judged[life.adaptation_id]
         try:
-            prepared = self._store.prepare(job, times, values, judged.windows)
+            # Once more: rows may have been waited for for days, and operators have answered meanwhile.
+            judged = self._judged[life.adaptation_id] = read_judged(self._settings, life.machine, collector.bundle)
+            labelled = together(judged.windows, collector.labelled(self._service.alerts.of(life.machine)))
+            times, values = collector.rows(self._excluded(life))
+            log.info(
+                "job starts",
+                adaptation=life.adaptation_id,
+                machine=life.machine,
+                rows=len(times),
+                labelled_windows=0 if labelled is None else len(labelled),
+            )
+            prepared = self._store.prepare(job, times, values, labelled)
         except InputError as error:
             self._do(self._service.failed(life.adaptation_id, str(error), _now_us()))
             return
         pool.start(life.adaptation_id, prepared)
 
     def _excluded(self, life: Life) -> list[Span]:
-        """Spans whose rows must not be learned from."""
-        window_us = self._collectors[life.adaptation_id].window_us
-        return [*self._service.excluded(life, window_us), *self._judged[life.adaptation_id].anomalous]
+        """Spans whose rows must not be learned from.
+
+        Raises:
+            InputError: an event of the maintenance calendar cannot be read.
+        """
+        collector = self._collectors[life.adaptation_id]
+        spans = [*self._service.excluded(life, collector.window_us), *self._judged[life.adaptation_id].anomalous]
+        if collector.oldest is not None and collector.newest is not None:
+            spans += maintenance_spans(self._maintenance, life.machine, collector.oldest, collector.newest)
+        return spans
 
 
 def _drained(records: Iterator[TopicRecord | None]) -> Iterator[TopicRecord]:

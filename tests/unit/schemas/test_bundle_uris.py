@@ -1,11 +1,11 @@
-"""Bundles by URI: file:// and s3://, against moto's server in an environment of its own."""
+"""Bundles by URI, there and back: file:// and s3://, against moto's server."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,22 +21,16 @@ from wheeltapper.stream.routes import split_route
 RECIPE = Recipe()
 
 
-def moto_server() -> str | None:
-    """moto's server: its AWS libraries want another python-dateutil than ours, so it has an environment of its own."""
-    return os.environ.get("WHEELTAPPER_TEST_MOTO") or shutil.which("moto_server")
-
-
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """Address of an S3 server with the bucket 'models'."""
-    program = moto_server()
-    if program is None:
-        pytest.skip("needs moto_server: WHEELTAPPER_TEST_MOTO names it (CONTRIBUTING.md)")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        [program, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         deadline = time.monotonic() + 60
@@ -107,6 +101,31 @@ def test_a_zip_is_taken_too(s3: str, tmp_path: Path) -> None:
     bundle = open_bundle(write_bundle(tmp_path, RECIPE))
     upload(s3, Path(shutil.make_archive(str(tmp_path / "press"), "zip", bundle.location)), "press.zip")
     assert open_bundle(uri(s3, "press.zip"), cache=tmp_path / "cache").files == bundle.files
+
+
+def test_what_is_uploaded_is_what_is_fetched(s3: str, tmp_path: Path) -> None:
+    # given a bundle with a folder in it, and a report
+    bundle = open_bundle(write_bundle(tmp_path, RECIPE))
+    report = tmp_path / "report.html"
+    report.write_text("<p>why</p>")
+    # when both are uploaded, the bundle a second time over what a killed run may have left
+    remote.upload(bundle.location / "golden.npz", uri(s3, "adapted/child/golden.npz"))
+    remote.upload(bundle.location, uri(s3, "adapted/child"))
+    remote.upload(report, uri(s3, "adapted/1.html"))
+    # then a worker opens the same bundle, and the report is there
+    fetched = open_bundle(uri(s3, "adapted/child"), sha256=bundle.manifest_sha256, cache=tmp_path / "cache")
+    assert (fetched.files, fetched.manifest_sha256) == (bundle.files, bundle.manifest_sha256)
+    with filesystem(int(s3.rpartition(":")[2])).open_input_stream("models/adapted/1.html") as stream:
+        assert stream.read() == b"<p>why</p>"
+
+
+def test_an_upload_that_cannot_be_says_where_to(s3: str, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text("x")
+    with pytest.raises(InputError, match=r"s3://no-such-bucket/.*cannot be written.*AWS_"):
+        remote.upload(file, uri(s3, "x.html").replace("models", "no-such-bucket"))
+    with pytest.raises(InputError, match="expected a path of this machine or s3://BUCKET/PATH"):
+        remote.upload(file, "http://somewhere/x.html")
 
 
 def test_what_is_no_bundle_is_refused_with_its_uri(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
@@ -104,6 +105,23 @@ def test_a_rule_is_replaced_between_two_rows(open_routes: OpenRoutes, deployment
     windows = np.stack([block.values[row - 5 : row + 1] for row in range(13, 20)])
     found = [scores[0].score for _, scores in sorted(scores_of(outputs).items())]
     assert found == pytest.approx(NEW.calibrated(windows), rel=1e-5)
+
+
+def test_what_takes_long_of_a_switch_is_done_while_its_bundle_is_prepared(
+    open_routes: OpenRoutes, deployment_of: Callable[..., Deployment]
+) -> None:
+    # given a machine that is scored, and a bundle whose reference of drift is read when its judges are made
+    pipeline = Pipeline(open_routes(OLD), Settings())
+    feed_rows(pipeline, rows(5))
+    for mode in ("shadow", "active"):
+        # when it is prepared, as another thread does, then that is said
+        with capture_logs() as prepared:
+            pipeline.prepare(deployment_of(NEW, mode=mode))
+        assert bool(prepared) == (mode == "active")  # nobody looks for drift in a shadow
+        # and the switch itself has nothing left to do
+        with capture_logs() as switched:
+            pipeline.command(deployment_of(NEW, mode=mode), now=0.0)
+        assert switched == []
 
 
 def test_an_open_alert_goes_on_where_the_rule_is_replaced(

@@ -32,7 +32,10 @@ from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import Settings, StateSettings, ThresholdSettings, WindowSettings
-from wheeltapper.stream.state import progress_record, snapshot_offset
+from wheeltapper.stream.state import snapshot_offset
+
+# Messages that a worker reserves beyond those that it handles.
+RESERVED = 4
 
 
 @dataclass
@@ -62,6 +65,7 @@ class Worker:
         if broker.committed is not None:
             self.partition.position = broker.committed
             self.partition.restore(dict(broker.state))
+            self.partition.handled_before = min(self.partition.reserved, len(broker.messages))
         self.now = 0.0
         self._pending: list[Output] = []
 
@@ -70,6 +74,9 @@ class Worker:
         self.now += 1.0
         position = self.partition.position
         batch = batch_of(self.broker.messages[position : position + count], first=position)
+        if not self.transactional and batch.offsets and batch.offsets[-1] >= self.partition.reserved:
+            self.partition.reserved = batch.offsets[-1] + 1 + RESERVED
+            self.broker.keep(self.partition.progress_record())
         self._publish(self.pipeline.handle([batch], self.now))
 
     def commit(self, *, wait_s: float, everything: bool, killed_after: str) -> None:
@@ -86,8 +93,8 @@ class Worker:
         if killed_after == "snapshots":
             return
         if position > self.partition.progress_written:
-            self.broker.keep(progress_record(position, 0))
             self.partition.progress_written = position
+            self.broker.keep(self.partition.progress_record())
         if killed_after == "progress":
             return
         self.broker.committed = committable

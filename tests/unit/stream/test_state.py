@@ -49,6 +49,7 @@ from wheeltapper.stream.state import (
     machine_snapshot,
     progress_record,
     read_progress,
+    read_reserved,
     read_snapshot,
     snapshot_offset,
 )
@@ -273,6 +274,10 @@ def test_progress_is_read_back_or_counts_as_none() -> None:
     assert (record.key, record.partition, read_progress(record.value or b"")) == (PROGRESS, 3, 12_345)
     for value in (b"", b"{", b"[]", b"null", b'{"published": null}', b'{"published": "x"}', b'{"else": 1}'):
         assert read_progress(value) == 0
+        assert read_reserved(value) == 0
+    # and so is how far output may be out, which older records do not say
+    assert read_reserved(progress_record(5, 0, 9).value or b"") == 9
+    assert read_reserved(b'{"published": 5}') == 0
 
 
 # -- what a partition makes of them -----------------------------------------------------------------------------------

@@ -104,6 +104,7 @@ class AfterGate:
             return []
         if block.bundle == life.child.bundle:
             life.new.setdefault(block.machine, Tally()).take(block)
+            life.machines.add(block.machine)
         elif block.bundle == life.parent.bundle and life.new:
             # The two are compared over the same time.
             started = life.new[block.machine].first if block.machine in life.new else None

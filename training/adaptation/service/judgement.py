@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from wheeltapper.schemas.adaptation import is_in_share
 from wheeltapper.training.adaptation.service.alerts import AlertBook, KnownAlert
 from wheeltapper.training.adaptation.service.life import Life, Phase
 from wheeltapper.training.adaptation.service.rules import AdaptationRules
@@ -87,6 +88,8 @@ def _service(life: Life, alerts: AlertBook, rules: AdaptationRules, asked_per_da
     canary = life.phase is Phase.CANARY
     length_s = rules.canary_s if canary else rules.watch_s
     assert life.child is not None
+    served = _served(life, rules)
+    machine_days = sum(life.new[machine].days for machine in served)
     opened = [
         alert
         for machine in {life.machine, *life.new}
@@ -95,14 +98,14 @@ def _service(life: Life, alerts: AlertBook, rules: AdaptationRules, asked_per_da
     ]
     doubtful = [alert for alert in opened if alert.verdict != "confirm"]
     rejected = [alert for alert in opened if alert.verdict == "reject"]
-    longest = max((tally.days for tally in life.new.values()), default=0.0)
-    days = max(length_s / _DAY_S * max(len(life.new), 1), life.machine_days())
+    longest = max((life.new[machine].days for machine in served), default=0.0)
+    days = max(length_s / _DAY_S * max(len(served), 1), machine_days)
     allowed = allowed_openings(asked_per_day, days, tolerance=rules.tolerance, confidence=rules.confidence)
     allowed_rejected = allowed_openings(asked_per_day, days, tolerance=1.0, confidence=rules.confidence)
     regression = ""
     if len(doubtful) > allowed:
         regression = (
-            f"it opened {len(doubtful)} alerts that nobody confirmed in {life.machine_days():.2f} machine days, at most {allowed} "
+            f"it opened {len(doubtful)} alerts that nobody confirmed in {machine_days:.2f} machine days, at most {allowed} "
             f"are in keeping with {asked_per_day:g} a day"
         )
     elif len(rejected) > allowed_rejected:
@@ -111,10 +114,19 @@ def _service(life: Life, alerts: AlertBook, rules: AdaptationRules, asked_per_da
             f"{asked_per_day:g} a day"
         )
     figures: dict[str, float | int] = {
-        "machine_days": round(life.machine_days(), 4),
+        "machine_days": round(machine_days, 4),
         "alerts": len(opened),
         "confirmed": len(opened) - len(doubtful),
         "rejected": len(rejected),
         "allowed_alerts": allowed,
     }
     return Finding(regression, longest * _DAY_S >= length_s, figures)
+
+
+def _served(life: Life, rules: AdaptationRules) -> list[str]:
+    """Machines that the child serves: beside a canary it stays in shadow on the others, where it opens no alerts.
+
+    A route so small that no machine is in the share is judged by all of them.
+    """
+    chosen = {machine for machine in life.machines if is_in_share(life.rule, machine, rules.canary_share)}
+    return [machine for machine in life.new if life.phase is not Phase.CANARY or not chosen or machine in chosen]

@@ -108,6 +108,7 @@ class Life:
         child: its outcome once it passed the gate.
         phase_at: when the phase began, by the clock (us).
         old, new: scores of parent and child, by machine, since the phase began.
+        machines: that the child has scored in any phase.
     """
 
     adaptation_id: str
@@ -130,6 +131,7 @@ class Life:
     phase_at: int = 0
     old: dict[str, Tally] = field(default_factory=dict)
     new: dict[str, Tally] = field(default_factory=dict)
+    machines: set[str] = field(default_factory=set)
 
     def covers(self, machine: str) -> bool:
         """True where the child is to serve this machine."""
@@ -139,6 +141,15 @@ class Life:
     def is_for_many(self) -> bool:
         """True where the child is for a pattern of machines."""
         return self.route != self.machine
+
+    def is_of_same_place(self, other: Life) -> bool:
+        """True where both children would be for the same machine and rule, or for the same pattern of machines."""
+        same = self.machine == other.machine or (other.is_for_many and self.route == other.route)
+        return self.rule == other.rule and same
+
+    def serves(self, bundle: str) -> bool:
+        """True where the bundle is the child."""
+        return self.child is not None and self.child.bundle == bundle
 
     def enter(self, phase: Phase, now_us: int) -> None:
         """Begin a phase; what was counted before does not count for it."""

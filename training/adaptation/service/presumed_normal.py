@@ -16,8 +16,8 @@ Span = tuple[int, int | None]
 def spans_under_alerts(alerts: Iterable[KnownAlert], *, accepted_us: int | None, margin_us: int) -> list[Span]:
     """What must not be learned, from the alerts of a machine, of any of its rules.
 
-    An alert that ended with the operator's *accept* excludes nothing, and where the machine's change was accepted, neither do
-    those that were published before. One that an operator confirmed always does.
+    An alert that ended with the operator's *accept* excludes nothing, nor does one that was rejected and has ended; where the
+    machine's change was accepted, neither do those that were published before. One that an operator confirmed always does.
 
     Args:
         accepted_us: when the change was accepted, by the clock; None: it was not.
@@ -25,8 +25,10 @@ def spans_under_alerts(alerts: Iterable[KnownAlert], *, accepted_us: int | None,
     """
     spans: list[Span] = []
     for alert in alerts:
-        accepted = alert.reason is ClearReason.ACCEPTED or (
-            accepted_us is not None and alert.published_us <= accepted_us
+        accepted = (
+            alert.reason is ClearReason.ACCEPTED
+            or (accepted_us is not None and alert.published_us <= accepted_us)
+            or (alert.verdict == "reject" and not alert.is_open)
         )
         if not accepted or alert.verdict == "confirm":
             spans.append((alert.opened_at - margin_us, alert.ended_at))

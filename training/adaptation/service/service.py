@@ -205,16 +205,14 @@ class AdaptationService:
             yield machine, rule, alert_of, drift_of
 
     def _begin(self, life: Life, found: Serving | None, reason: str, now_us: int) -> list[Action]:
-        under_way = next(
-            (one for one in self.lives.values() if (one.machine, one.rule) == (life.machine, life.rule)), None
-        )
+        under_way = next((one for one in self.lives.values() if one.is_of_same_place(life)), None)
         actions: list[Action] = [*self._announcer.say(life, Step.REQUESTED, now_us, reason=reason, who=life.who or WHO)]
         if under_way is not None:
-            if under_way.phase is Phase.WATCHED:
+            if under_way.phase is Phase.WATCHED and under_way.serves(life.parent.bundle):
                 # What it was watched for has come: it has to be adapted anew.
                 self._forget(under_way)
             else:
-                text = f"adaptation {under_way.adaptation_id} of the same machine and rule is under way ({under_way.phase})"
+                text = f"adaptation {under_way.adaptation_id} of {under_way.route} and the same rule is under way ({under_way.phase})"
                 return [*actions, *self._end(life, Step.REJECTED, text, now_us)]
         self.lives[life.adaptation_id] = life
         if found is None:
@@ -331,11 +329,16 @@ class AdaptationService:
                 actions += self._forgotten_if_ended(life, self._after.look(life, now_us))
         return actions
 
-    def scores(self, block: ScoreBlock, now_us: int) -> list[Action]:
-        """Scores of a machine."""
+    def scores(self, block: ScoreBlock, now_us: int, published_us: int | None = None) -> list[Action]:
+        """Scores of a machine.
+
+        Args:
+            published_us: by the clock: what came out before a phase began does not count for it; None: it counts.
+        """
         actions: list[Action] = []
         for life in list(self.lives.values()):
-            if life.rule == block.rule and life.covers(block.machine):
+            is_late = published_us is not None and published_us // 1000 < life.phase_at // 1000
+            if life.rule == block.rule and life.covers(block.machine) and not is_late:
                 actions += self._forgotten_if_ended(life, self._after.scores(life, block, now_us))
         return actions
 

@@ -28,7 +28,7 @@ from tests.unit.training.adaptation.lives import (
     in_shadow,
     stage,
 )
-from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent
+from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, is_in_share
 from wheeltapper.training.adaptation.service.tally import Tally, allowed_openings
 
 NOW = START + DAY
@@ -115,10 +115,40 @@ def test_a_child_for_a_route_serves_a_share_first() -> None:
     assert known.modes == ["shadow", "canary"]
     assert (known.models[-1].route, known.models[-1].share) == ("pump-*", 0.2)
     # when a day of the canaries is over
-    known.scores(block(NEW, NOW + DAY, 24, machine="pump-3"))
+    known.scores(block(NEW, NOW + DAY, 24))
     # then it serves all
     assert (known.modes[-1], known.models[-1].route) == ("active", "pump-*")
     assert known.steps[-3:] == ["shadow", "canary", "activated"]
+
+
+def test_what_a_child_scored_in_shadow_does_not_count_for_it_as_canary() -> None:
+    # given a child that has come through its shadow, of which more scores were out by then than had been read
+    known = in_shadow(whole_route=True, canary_s=3 * 3600.0)
+    known.scores(block(NEW, NOW, 6))
+    assert known.modes[-1] == "canary"
+    late = known.now - 2_000_000
+    # when those are read, then it is a canary all the same
+    known.service.scores(block(NEW, NOW + 7 * HOUR, 20), known.now, late)
+    assert known.modes[-1] == "canary"
+    # and what it scores by then counts
+    known.scores(block(NEW, NOW + 28 * HOUR, 3))
+    assert known.modes[-1] == "active"
+
+
+def test_a_canary_is_judged_by_the_machines_that_it_serves() -> None:
+    # given a canary on some of many machines; on the others it is still in shadow
+    known = in_shadow(whole_route=True, canary_s=86_400.0, canary_share=0.3)
+    known.scores(block(NEW, NOW, 6))
+    machines = [f"pump-{number}" for number in range(2, 30)]
+    served = [name for name in machines if is_in_share("pca", name, 0.3)]
+    assert 3 < len(served) < 20
+    for name in set(machines) - set(served):
+        known.scores(block(NEW, NOW + 7 * HOUR, 25, machine=name))
+    # then the time of the others does not count, nor do they allow it alerts
+    assert known.modes[-1] == "canary"
+    known.scores(block(NEW, NOW + 7 * HOUR, 1, machine=served[0]))
+    opened_by_child(known, 3)
+    assert known.modes[-1] == "back"
 
 
 def test_a_child_without_a_shadow_serves_at_once() -> None:

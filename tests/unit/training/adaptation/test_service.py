@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.adaptation.lives import (
+    DAY,
     GIVEN,
     HOUR,
     MINUTE,
@@ -15,6 +16,7 @@ from tests.unit.training.adaptation.lives import (
     START,
     Stage,
     alert,
+    block,
     command,
     drift,
     in_shadow,
@@ -110,6 +112,22 @@ def test_an_alert_that_opens_while_rows_are_collected_makes_it_wait() -> None:
     other.alert(alert("opened", START + 4 * HOUR, rule="range-bands"))
     (life,) = other.service.collecting
     assert not outside(np.array([START + 5 * HOUR]), other.service.excluded(life, 0)).any()
+
+
+@pytest.mark.parametrize("verdict", ["confirm", "reject"])
+def test_rows_of_an_alert_that_was_rejected_are_learned_once_it_has_ended(verdict: str) -> None:
+    # given an alert that an operator judged while it was open
+    known = stage()
+    known.alert(alert("opened", START + HOUR))
+    known.drift(drift(alert_open=True))
+    known.command(command(verdict, known.now))
+    # then it is waited for: it may be a fault that lasts all the same
+    assert known.service.collecting == []
+    # when it has ended, then its rows are as good as others where it was false
+    known.alert(alert("cleared", START + 4 * HOUR, opened_at=START + HOUR))
+    (life,) = known.service.collecting
+    kept = outside(np.array([START + 90 * MINUTE]), known.service.excluded(life, 0))
+    assert kept.tolist() == [verdict == "reject"]
 
 
 @pytest.mark.parametrize("verdict", ["", "confirm"])
@@ -286,3 +304,31 @@ def test_a_restart_between_the_deployment_and_the_decision_makes_the_same_of_it(
     # then only what was missing is said
     assert again.modes == []
     assert again.steps == ["accepted", "shadow"]
+
+
+def test_a_child_for_many_machines_is_made_once_however_many_of_them_drift() -> None:
+    # given machines of one route that drift together
+    known = stage(whole_route=True, shadow_s=3600.0, canary_s=0.0)
+    known.drift(drift())
+    known.drift(drift("pump-2"))
+    # then the second is told that a child for both is being made
+    assert known.steps == ["requested", "requested", "rejected"]
+    assert "of pump-* and the same rule is under way" in known.events[-1].reason
+    # when the child serves, and a third drift of the old bundle comes late: then it goes on being watched
+    known.rows(600)
+    known.finish()
+    known.scores(block(NEW, START + DAY, 1))
+    assert known.modes == ["shadow", "active"]
+    known.drift(drift("pump-3"))
+    assert (known.steps[-1], known.jobs) == ("rejected", ["pump-1"])
+    # and one of the child itself is adapted anew
+    known.drift(drift("pump-4", bundle=NEW))
+    known.rows(600)
+    assert known.jobs == ["pump-1", "pump-4"]
+
+
+def test_machines_with_a_child_each_are_adapted_side_by_side() -> None:
+    known = stage()
+    known.drift(drift())
+    known.drift(drift("pump-2"))
+    assert known.steps == ["requested", "requested"]
