@@ -105,6 +105,7 @@ class Life:
         who: who accepted or asked.
         holds: requests and commands that must be read again until there is an outcome.
         tries: jobs that the gate rejected so far.
+        not_before: event time (us) that the machine must have reached before the next try.
         child: its outcome once it passed the gate.
         phase_at: when the phase began, by the clock (us).
         old, new: scores of parent and child, by machine, since the phase began.
@@ -126,6 +127,7 @@ class Life:
     phase: Phase = Phase.WAITING
     holds: list[InputPosition] = field(default_factory=list)
     tries: int = 0
+    not_before: int = 0
     child: JobOutcome | None = None
     phase_at: int = 0
     old: dict[str, Tally] = field(default_factory=dict)
