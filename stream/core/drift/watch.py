@@ -248,7 +248,8 @@ class DriftWatch:
             accepted = memory.accepted_at is not None and ends - memory.accepted_at < ACCEPTED_US
             if accepted or ends - memory.agree_since < self._dwell_us:
                 return []
-            return self._start(judged, position, memory, told, ends)
+            channels = self._tellable(judged, position, memory)
+            return [] if channels is None else self._start(judged, position, memory, told, channels, ends)
         if drift.settled is None:
             if ends - drift.told_at >= SETTLES_US:
                 drift.settled = Settled(memory.inputs.copy(), memory.shift, memory.discrepancy, size(told))
@@ -260,10 +261,12 @@ class DriftWatch:
         memory.moved_since = begins if memory.moved_since is None else memory.moved_since
         if ends - memory.moved_since < self._dwell_us:
             return []
-        run = memory.run
+        run, channels = memory.run, self._tellable(judged, position, memory)
+        if channels is None:
+            return []
         emissions = self._end(judged, position, memory)
         memory.run = run
-        return [*emissions, *self._start(judged, position, memory, told, ends)]
+        return [*emissions, *self._start(judged, position, memory, told, channels, ends)]
 
     def _disagree(self, judged: Judged, position: int, memory: DriftMemory, begins: int) -> list[Emission]:
         """End a drift once the families have not agreed for the dwell."""
@@ -274,21 +277,35 @@ class DriftWatch:
         ends = begins + self._block_us
         return self._end(judged, position, memory) if ends - memory.apart_since >= self._dwell_us else []
 
+    def _tellable(self, judged: Judged, position: int, memory: DriftMemory) -> tuple[MovedChannel, ...] | None:
+        """The channels that moved; None where that is no drift to tell of."""
+        assert memory.run is not None
+        channels = self._moved(memory, memory.run)
+        if not channels and self.reference.inputs is not None:
+            # Scores wander by themselves; there is nothing to look at, and nothing to adapt to.
+            self._pass_over("no channel")
+            return None
+        if len(channels) == 1 and self._width > 2 and is_alert_open(judged, position):
+            # One channel and an alarm: that is an anomaly until somebody says otherwise.
+            self._pass_over("anomaly")
+            return None
+        return channels
+
     def _start(
-        self, judged: Judged, position: int, memory: DriftMemory, told: Mapping[str, float], ends: int
+        self,
+        judged: Judged,
+        position: int,
+        memory: DriftMemory,
+        told: Mapping[str, float],
+        channels: tuple[MovedChannel, ...],
+        ends: int,
     ) -> list[Emission]:
         run = memory.run
         assert run is not None
-        channels = self._moved(memory, run)
-        alert_open = is_alert_open(judged, position)
-        if alert_open and len(channels) == 1 and self._width > 2:
-            # One channel and an alarm: that is an anomaly until somebody says otherwise.
-            self._pass_over("anomaly")
-            return []
         count(self._counters.drifts, "started")
         memory.open = OpenDrift(self._bundle, run.since, run.first_offset, told_at=ends)
         tests = tuple(name for name, value in told.items() if value >= 1.0)
-        finding = self._finding("started", memory.open, tests, channels, run, alert_open)
+        finding = self._finding("started", memory.open, tests, channels, run, is_alert_open(judged, position))
         return self._emissions(judged, position, finding)
 
     def _end(self, judged: Judged, position: int, memory: DriftMemory) -> list[Emission]:

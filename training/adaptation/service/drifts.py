@@ -10,6 +10,7 @@ from wheeltapper.schemas.adaptation import DriftEvent
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.training.adaptation.service.alerts import AlertBook, KnownAlert
 from wheeltapper.training.adaptation.service.life import RowSource
+from wheeltapper.training.adaptation.service.readiness import beginning_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class DriftBook:
         self._open.pop((machine, rule), None)
 
     def accepted_by(self, command: AlarmCommand, alerts: AlertBook) -> Iterator[AcceptedChange]:
-        """The changes that an *accept* calls normal, each from its beginning: of the drift or of the alert, whichever is earlier.
+        """The changes that an *accept* calls normal, each from its beginning, see `beginning_of`.
 
         A worker ends a drift with the *accept*, and that may be read first: a drift that ended after the command was given
         is still meant.
@@ -64,10 +65,10 @@ class DriftBook:
         stood = {(machine, alert.rule): alert for machine, alert in alerts.accepted_by(command)}
         for place, alert in stood.items():
             drift = drifts.get(place)
-            if drift is None or alert.opened_at < drift.since:
-                yield _of_alert(place, alert)
-            else:
+            if drift is not None and drift.since == beginning_of(alert_us=alert.opened_at, drift_us=drift.since):
                 yield _of_drift(drift)
+            else:
+                yield _of_alert(place, alert)
         for place, drift in meant.items():
             if place not in stood:
                 yield _of_drift(drift)

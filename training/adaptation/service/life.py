@@ -25,7 +25,7 @@ class Phase(StrEnum):
     """Where an adaptation stands."""
 
     WAITING = "waiting"
-    """An alert is open: it may be a fault that lasts."""
+    """An alert is open, or a few channels alone moved far: it may be a fault that lasts."""
     COLLECTING = "collecting"
     """There are too few rows yet that may be learned from."""
     QUEUED = "queued"
@@ -101,6 +101,7 @@ class Life:
         seen_at: event time (us) of the newest row that is known of.
         asked_at: event time (us) of the newest row by the request.
         alert_open: the drift said that an alert was open at `asked_at`.
+        local: a few channels alone moved far: it may be a fault that lasts.
         accepted_us: when an operator accepted the change, by the clock; None: nobody has.
         who: who accepted or asked.
         holds: requests and commands that must be read again until there is an outcome.
@@ -122,6 +123,7 @@ class Life:
     asked_at: int = 0
     source: RowSource = RowSource()
     alert_open: bool = False
+    local: bool = False
     accepted_us: int | None = None
     who: str = ""
     phase: Phase = Phase.WAITING

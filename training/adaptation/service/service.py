@@ -28,7 +28,7 @@ from wheeltapper.training.adaptation.service.life import (
     adaptation_id,
 )
 from wheeltapper.training.adaptation.service.presumed_normal import Span, spans_under_alerts
-from wheeltapper.training.adaptation.service.readiness import next_try_at, rows_needed
+from wheeltapper.training.adaptation.service.readiness import may_be_fault, next_try_at, rows_needed
 from wheeltapper.training.adaptation.service.rules import AdaptationRules
 from wheeltapper.training.adaptation.service.serving import Serving, ServingBook
 
@@ -124,6 +124,7 @@ class AdaptationService:
             asked_at=event.time,
             source=RowSource(event.topic, event.partition, event.first_offset),
             alert_open=event.alert_open,
+            local=may_be_fault([channel.effect for channel in event.channels]),
             holds=[position],
         )
         moved = ", ".join(channel.channel for channel in event.channels[:5])
@@ -207,12 +208,14 @@ class AdaptationService:
         """From waiting for the end of an alert to collecting rows, and back where an alert opens meanwhile."""
         if life.phase not in (Phase.WAITING, Phase.COLLECTING):
             return []
-        if self._is_under_alert(life):
+        doubt = ""
+        if life.local and life.accepted_us is None:
+            doubt = "a few channels alone moved far: it may be a fault that lasts; it goes on when"
+        elif self._is_under_alert(life):
+            doubt = "an alert is open: it may be a fault that lasts; it goes on when the alert has ended or"
+        if doubt:
             life.phase = Phase.WAITING
-            reason = (
-                "an alert is open: it may be a fault that lasts; it goes on when the alert has ended or an operator accepts it "
-                f"('wheeltapper alarm accept {life.machine}')"
-            )
+            reason = f"{doubt} an operator accepts it ('wheeltapper alarm accept {life.machine}')"
             return [*self._announcer.say(life, Step.WAITING, now_us, reason=reason)]
         life.phase = Phase.COLLECTING
         return []

@@ -1,7 +1,7 @@
 """The whole ladder as a strategy: the drift judge asks, the operator may accept, the ladder climbs, the gate decides.
 
 It does what the adaptation service does (`wheeltapper.training.adaptation.service`), in event time and without Kafka: one adaptation at
-a time; none while an alert is open that nobody has accepted; rows since the change alone, and enough of them; a child takes over
+a time; none while an alert is open that nobody has accepted, nor where a few channels alone moved far; rows since the change alone, and enough of them; a child takes over
 when its time in shadow is over. Not part of it are the judgement in shadow and the rollback afterwards: what the gate lets
 through is measured as it is.
 """
@@ -26,7 +26,7 @@ from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY
 from wheeltapper.training.adaptation.gate import GatePolicy
 from wheeltapper.training.adaptation.ladder import LadderOptions, climb
 from wheeltapper.training.adaptation.recent import RecentRows
-from wheeltapper.training.adaptation.service.readiness import next_try_at, rows_needed
+from wheeltapper.training.adaptation.service.readiness import may_be_fault, next_try_at, rows_needed
 from wheeltapper.training.fitting.calibration import contiguous_runs
 from wheeltapper.training.lab.shifts.course import Adaptation, Course, Drift
 
@@ -39,11 +39,13 @@ class _Request:
 
     Attributes:
         since: event time (us) of the change. accepted: a person called it the new normal.
+        local: a few channels alone moved far: nothing is learnt until a person accepts it.
         tries: how often the gate refused. not_before: event time (us) from which it is tried.
     """
 
     since: int
     accepted: bool
+    local: bool = False
     tries: int = 0
     not_before: int = 0
 
@@ -79,7 +81,8 @@ class WholeLadder:
         def report(judged: Judged, position: int, finding: DriftFinding) -> list[Drift]:
             row = int(judged.due.offsets[position])
             channels = tuple(names[moved.index] for moved in finding.channels)
-            return [Drift(row, finding.event, finding.since, finding.tests, channels, finding.alert_open)]
+            effects = tuple(moved.effect for moved in finding.channels)
+            return [Drift(row, finding.event, finding.since, finding.tests, channels, finding.alert_open, effects)]
 
         return (DriftWatch(rule, DriftPolicy(), report, Counters()),)
 
@@ -94,7 +97,7 @@ class WholeLadder:
         request = self._request
         if request is None or course.time < request.not_before:
             return
-        if course.stream.open_since is not None and not request.accepted:
+        if not request.accepted and (request.local or course.stream.open_since is not None):
             return
         normal = course.presumed_normal(request.since, accepted=request.accepted)
         found = np.flatnonzero(normal)[-self.most_rows :]
@@ -119,7 +122,7 @@ class WholeLadder:
     def _hear(self, course: Course) -> None:
         for drift in course.drifts[self._heard :]:
             if drift.event == "started" and self._request is None:
-                self._request = _Request(drift.since, accepted=False)
+                self._request = _Request(drift.since, accepted=False, local=may_be_fault(drift.effects))
             elif drift.event == "ended" and self._request is not None and not self._request.accepted:
                 self._request = None
         self._heard = len(course.drifts)

@@ -19,6 +19,7 @@ from wheeltapper.stream.core.policies import AlarmRules
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.training.adaptation.service.alerts import KnownAlert
 from wheeltapper.training.adaptation.service.presumed_normal import outside, spans_under_alerts
+from wheeltapper.training.adaptation.service.readiness import beginning_of
 from wheeltapper.training.judging.stream_run import Alarm, MachineStream, StreamRun
 from wheeltapper.training.lab.shifts.scenarios import Scenario
 
@@ -31,7 +32,7 @@ class Drift:
 
     Attributes:
         row: with which it was said; since: event time (us) of the change, as estimated.
-        channels: names that moved, the largest effect first.
+        channels: names that moved, the largest effect first; effects: of them, in standard deviations of normal rows.
     """
 
     row: int
@@ -40,6 +41,7 @@ class Drift:
     tests: tuple[str, ...]
     channels: tuple[str, ...]
     alert_open: bool
+    effects: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,6 @@ def _accept(course: Course) -> None:
         return
     stood_since = max(since, int(course.scenario.times[change.row]))
     if course.time - stood_since >= change.accept_after_s * 1e6:
-        under_way = [drift.since for drift in course.drifts[-1:] if drift.event == "started"]
-        course.accepted = (course.row_at(min([stood_since, *under_way])), course.rows)
+        drift = next((drift.since for drift in course.drifts[-1:] if drift.event == "started"), None)
+        course.accepted = (course.row_at(beginning_of(alert_us=stood_since, drift_us=drift)), course.rows)
         course.stream.command("accept", course.time)

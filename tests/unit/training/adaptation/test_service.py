@@ -21,6 +21,7 @@ from tests.unit.training.adaptation.lives import (
     in_shadow,
     stage,
 )
+from wheeltapper.schemas.adaptation import DriftChannel
 from wheeltapper.schemas.events import ClearReason
 from wheeltapper.training.adaptation.service.life import InputPosition, JobOutcome, adaptation_id
 from wheeltapper.training.adaptation.service.presumed_normal import outside
@@ -137,6 +138,44 @@ def test_what_is_accepted_is_learned_unless_it_was_confirmed_to_be_a_fault(verdi
     assert outside(times, known.service.excluded(life, 0)).tolist() == [False, not verdict, True, False]
 
 
+def moved(*effects: float) -> tuple[DriftChannel, ...]:
+    return tuple(
+        DriftChannel(channel=f"c{index}", statistic="mean", before=0.0, after=effect, effect=effect)
+        for index, effect in enumerate(effects)
+    )
+
+
+@pytest.mark.parametrize(
+    ("effects", "waits"),
+    [
+        ((7.3, -7.0, 4.9, 0.7), True),  # a step of three channels
+        ((3.7,), True),
+        ((4.8, 4.1, -4.0, 3.9, 2.5), False),  # many moved far
+        ((1.3, 1.2), False),  # a few moved a little
+        ((), False),
+    ],
+)
+def test_a_few_channels_far_out_wait_for_an_operator_without_an_alert_too(
+    effects: tuple[float, ...], waits: bool
+) -> None:
+    # given a drift without an alert
+    known = stage()
+    known.drift(drift(channels=moved(*effects)))
+    known.rows(600)
+    # then it waits where a few channels alone stand far out, also when an alert has come and gone
+    assert known.jobs == ([] if waits else ["pump-1"])
+    if waits:
+        assert "a few channels alone moved far" in known.events[-1].reason
+        known.alert(alert("opened", START + 4 * HOUR))
+        known.alert(alert("cleared", START + 5 * HOUR, opened_at=START + 4 * HOUR))
+        known.rows(600)
+        assert known.jobs == []
+        # and goes on with the accept
+        known.command(command("accept", known.now))
+        known.rows(600)
+        assert known.jobs == ["pump-1"]
+
+
 def test_an_accept_ends_the_drift_and_not_its_adaptation() -> None:
     # given a drift under an alert
     known = stage()
@@ -192,7 +231,19 @@ def test_an_accept_means_the_change_from_its_beginning() -> None:
     known.alert(alert("opened", START - HOUR))
     # when it is accepted, then the rows since the alert are meant
     known.command(command("accept", known.now))
-    assert [life.since for life in known.service.lives.values()][-1] == START - HOUR
+    assert [life.since for life in known.service.lives.values()] == [START - HOUR]
+
+
+def test_a_drift_that_has_been_open_for_long_is_not_what_an_alert_of_today_is_about() -> None:
+    # given a drift whose adaptation was rejected, and an alert two days later
+    known = stage()
+    known.drift(drift(since=START))
+    known.rows(600)
+    known.finish(JobOutcome("rejected", "no gain"))
+    known.alert(alert("opened", START + 2 * DAY))
+    # when it is accepted, then the rows since the alert are meant
+    known.command(command("accept", known.now))
+    assert [life.since for life in known.service.lives.values()] == [START + 2 * DAY]
 
 
 def test_rows_in_maintenance_are_not_learned() -> None:
