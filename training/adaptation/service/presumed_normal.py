@@ -19,7 +19,7 @@ Span = tuple[int, int | None]
 def spans_under_alerts(alerts: Iterable[KnownAlert], *, accepted: bool, margin_us: int) -> list[Span]:
     """What must not be learned, from the alerts of a machine, of any of its rules.
 
-    An alert that ended with the operator's *accept* excludes nothing. Where the change was accepted, no alert does, neither one
+    An alert that ended with the operator's *accept* excludes nothing, nor does one that was rejected and has ended. Where the change was accepted, no alert does, neither one
     before nor one after: until another bundle serves, alarms of the old one say nothing of the new normal. An alert that an
     operator confirmed always excludes its rows.
 
@@ -29,7 +29,8 @@ def spans_under_alerts(alerts: Iterable[KnownAlert], *, accepted: bool, margin_u
     """
     spans: list[Span] = []
     for alert in alerts:
-        normal = accepted or alert.reason is ClearReason.ACCEPTED
+        rejected = alert.verdict == "reject" and not alert.is_open
+        normal = accepted or rejected or alert.reason is ClearReason.ACCEPTED
         if not normal or alert.verdict == "confirm":
             spans.append((alert.opened_at - margin_us, alert.ended_at))
     return spans
