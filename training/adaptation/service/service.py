@@ -293,7 +293,7 @@ class AdaptationService:
             life.tries += 1
             life.not_before = next_try_at(life.seen_at)
             life.phase = Phase.COLLECTING
-            reason = f"try {life.tries} was rejected, another follows with a further day of rows: {outcome.reason}"
+            reason = f"try {life.tries} was rejected, another follows a day later: {outcome.reason}"
             return [*self._announcer.say(life, Step.WAITING, now_us, reason=reason, evidence=outcome.evidence)]
         step = Step.REJECTED if outcome.status == "rejected" else Step.FAILED
         life.child = replace(outcome, uri="", bundle="", sha256="")
