@@ -187,12 +187,14 @@ class AdaptationSettings(Section):
         ge=50,
         description="rows since the change, under no alert, before a bundle is adapted: at least so many",
     )
-    min_recent_s: float = Field(default=86_400.0, ge=0, description="and so many seconds of them")
+    min_recent_s: float = Field(
+        default=86_400.0, ge=0, description="and so many seconds of them, but never more than half of max_rows"
+    )
     tries: int = Field(
         default=3,
         ge=1,
         le=30,
-        description="where the gate rejects every step, it is tried again with a further day of rows, so often in all",
+        description="where the gate rejects every step, it is tried again a day of event time later, so often in all",
     )
     max_rows: int = Field(default=20_000, ge=100, description="the newest so many rows are used, and kept in memory")
     budget_s: float = Field(default=480.0, gt=0, description="what training may take, over all steps of the ladder")

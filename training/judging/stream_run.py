@@ -158,8 +158,8 @@ class MachineStream:
     def _runtime(self, bundle: Bundle) -> RuleRuntime:
         manifest = bundle.manifest
         rule = RuleSpec(manifest.detector, bundle, bundle.open_graph(), self._windows.stride or manifest.stride)
-        self._alert_judge = AlertJudge(rule, self._alarms, self._recorder, self._counters)
-        return RuleRuntime(rule, [self._alert_judge, *self._judges(rule), self._recorder])
+        alerts = AlertJudge(rule, self._alarms, self._recorder, self._counters)
+        return RuleRuntime(rule, [alerts, *self._judges(rule), self._recorder])
 
     @property
     def open_since(self) -> int | None:
@@ -176,7 +176,7 @@ class MachineStream:
 
     def command(self, action: OperatorAction, time: int) -> None:
         """What an operator said of the rule, between two pieces; `time` is the event time (us) from which it holds."""
-        for _ in self._alert_judge.command(self.memory, action, time):
+        for _ in self.runtime.command(self.memory, action, time):
             self._recorder.end(time)
 
     def feed(self, values: np.ndarray, times: np.ndarray) -> list[Emission]:

@@ -33,17 +33,24 @@ class EmbeddingNormal:
 
     def discrepancy(self, embeddings: np.ndarray) -> float:
         """Unbiased squared MMD of [n, D] embeddings, n of at least 2, against the calibration's."""
-        points = embeddings.astype(np.float64) / self.scale
-        n = len(points)
-        squares = np.einsum("nd,nd->n", points, points)
-        across = self._kernel(squares[:, None] + self.squares - 2 * points @ self.anchors.T)
-        own = self._kernel(squares[:, None] + squares - 2 * points @ points.T)
-        among = (own.sum() - np.trace(own)) / (n * (n - 1))
-        return float(among - 2 * across.mean() + self.within)
-
-    def _kernel(self, distances: np.ndarray) -> np.ndarray:
-        kernel: np.ndarray = np.exp(-self.inverse * np.maximum(distances, 0.0))
-        return kernel
+        points = embeddings / self.scale
+        n, m = len(points), len(self.anchors)
+        squares = np.add.reduce(points * points, axis=1)
+        # Both kernels in one array: [n, m] across, [n, n] among the block's own.
+        kernel = np.empty((n, m + n))
+        np.matmul(points, self.anchors.T, out=kernel[:, :m])
+        np.matmul(points, points.T, out=kernel[:, m:])
+        kernel *= -2.0
+        kernel += squares[:, None]
+        kernel[:, :m] += self.squares
+        kernel[:, m:] += squares
+        np.maximum(kernel, 0.0, out=kernel)
+        kernel *= -self.inverse
+        np.exp(kernel, out=kernel)
+        sums = np.add.reduce(kernel, axis=0)
+        # A point's kernel with itself is 1, but for rounding.
+        among = (float(np.add.reduce(sums[m:])) - n) / (n * (n - 1))
+        return among - 2.0 * float(np.add.reduce(sums[:m])) / (n * m) + self.within
 
 
 def thinned(embeddings: np.ndarray) -> np.ndarray:

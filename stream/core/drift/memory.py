@@ -49,6 +49,7 @@ class Run:
         since: event time (us) at which its first block begins; first_offset: of that block's first window.
         blocks: how many; sums: [S, C] of their summaries, counts: [C] of blocks with a summary of the channel.
         score: sum of their median calibrated scores.
+        size: how far from normal the machine was at most while the smoothed tests followed it, see `evidence.size`.
     """
 
     since: int
@@ -57,6 +58,22 @@ class Run:
     counts: np.ndarray
     blocks: int = 0
     score: float = 0.0
+    size: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The state in which a machine has settled under an open drift.
+
+    Attributes:
+        inputs: [S, C] smoothed summary. shift: of the scores, discrepancy: of the embeddings, smoothed.
+        size: how far it is from normal, see `evidence.size`.
+    """
+
+    inputs: np.ndarray
+    shift: float
+    discrepancy: float
+    size: float
 
 
 @dataclass(slots=True)
@@ -66,13 +83,17 @@ class OpenDrift:
     Attributes:
         bundle: id of the bundle that found it.
         since, first_offset: as it was told.
-        superseded: another bundle serves: it ends with the next window.
+        superseded: another bundle serves, or an operator has accepted it: it ends with the next window.
+        told_at: event time (us) at which the block ended with which it was told.
+        settled: where the machine was when the smoothed tests had followed; None: they have not yet.
     """
 
     bundle: str
     since: int
     first_offset: int
     superseded: bool = False
+    told_at: int = 0
+    settled: Settled | None = None
 
 
 @dataclass(slots=True)
@@ -82,10 +103,12 @@ class DriftMemory:
     Attributes:
         bundle, block_us: what it was made for: another bundle or length of block starts anew.
         inputs: [S, C] smoothed summary. discrepancy: smoothed, of the embeddings.
-        sums: Page-Hinkley's, upwards and downwards.
+        sums: Page-Hinkley's, upwards and downwards. shift: smoothed, of the scores.
         values: standardised scores of blocks, as far back as ADWIN may need them; adwin: made of them when it is needed.
         shifted: ADWIN has found a change away from normal that has not come back.
         agree_since, apart_since: event time (us) since which the families agree, or no longer do; None: they do not, or do.
+        moved_since: since which they agree that the machine has left the state in which an open drift has settled.
+        accepted_at: event time (us) at which an operator accepted what the machine does; None: never.
     """
 
     bundle: str
@@ -94,10 +117,13 @@ class DriftMemory:
     inputs: np.ndarray
     discrepancy: float
     sums: tuple[float, float] = (0.0, 0.0)
+    shift: float = 0.0
     values: list[float] = field(default_factory=list)
     shifted: bool = False
     agree_since: int | None = None
     apart_since: int | None = None
+    moved_since: int | None = None
+    accepted_at: int | None = None
     run: Run | None = None
     open: OpenDrift | None = None
     adwin: Any = None
@@ -146,10 +172,13 @@ class DriftSlot:
             "inputs": _text(memory.inputs, "<f8"),
             "discrepancy": memory.discrepancy,
             "sums": list(memory.sums),
+            "shift": memory.shift,
             "values": _text(np.array(memory.values), "<f8"),
             "shifted": memory.shifted,
             "agree_since": memory.agree_since,
             "apart_since": memory.apart_since,
+            "moved_since": memory.moved_since,
+            "accepted_at": memory.accepted_at,
             "run": run
             and {
                 "since": run.since,
@@ -158,8 +187,23 @@ class DriftSlot:
                 "counts": _text(run.counts, "<f8"),
                 "blocks": run.blocks,
                 "score": run.score,
+                "size": run.size,
             },
-            "open": told and [told.bundle, told.since, told.first_offset, told.superseded],
+            "open": told
+            and {
+                "bundle": told.bundle,
+                "since": told.since,
+                "first_offset": told.first_offset,
+                "superseded": told.superseded,
+                "told_at": told.told_at,
+                "settled": told.settled
+                and [
+                    _text(told.settled.inputs, "<f8"),
+                    told.settled.shift,
+                    told.settled.discrepancy,
+                    told.settled.size,
+                ],
+            },
         }
 
     def load(self, saved: Any) -> DriftMemory:
@@ -187,10 +231,13 @@ class DriftSlot:
             inputs=_array(saved["inputs"], "<f8").reshape(shape),
             discrepancy=float(saved["discrepancy"]),
             sums=(float(saved["sums"][0]), float(saved["sums"][1])),
+            shift=float(saved["shift"]),
             values=_array(saved["values"], "<f8").tolist(),
             shifted=bool(saved["shifted"]),
             agree_since=_micros(saved["agree_since"]),
             apart_since=_micros(saved["apart_since"]),
+            moved_since=_micros(saved["moved_since"]),
+            accepted_at=_micros(saved["accepted_at"]),
             run=run
             and Run(
                 int(run["since"]),
@@ -199,8 +246,17 @@ class DriftSlot:
                 _array(run["counts"], "<f8"),
                 int(run["blocks"]),
                 float(run["score"]),
+                float(run["size"]),
             ),
-            open=told and OpenDrift(str(told[0]), int(told[1]), int(told[2]), bool(told[3])),
+            open=told
+            and OpenDrift(
+                str(told["bundle"]),
+                int(told["since"]),
+                int(told["first_offset"]),
+                bool(told["superseded"]),
+                int(told["told_at"]),
+                _settled(told["settled"], shape),
+            ),
         )
 
 
@@ -223,6 +279,10 @@ def _text(values: np.ndarray, dtype: str) -> str:
 def _array(text: str, dtype: str) -> np.ndarray:
     # Copied: what comes from bytes cannot be written to.
     return np.frombuffer(base64.b64decode(text, validate=True), dtype=dtype).copy()
+
+
+def _settled(saved: Any, shape: tuple[int, int]) -> Settled | None:
+    return saved and Settled(_array(saved[0], "<f8").reshape(shape), *(float(number) for number in saved[1:]))
 
 
 def _micros(value: Any) -> int | None:

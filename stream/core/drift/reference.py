@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,13 @@ from wheeltapper.stream.core.drift.embeddings import EmbeddingNormal, embedding_
 from wheeltapper.stream.core.drift.inputs import InputNormal, input_normal
 from wheeltapper.stream.core.drift.levels import LEAST_BLOCKS, level, out_of_sample
 from wheeltapper.stream.core.drift.policy import DriftRules
-from wheeltapper.stream.core.drift.scores import ScoreNormal, adwin_delta, page_hinkley_course, score_normal
+from wheeltapper.stream.core.drift.scores import (
+    ScoreNormal,
+    adwin_delta,
+    page_hinkley_course,
+    score_normal,
+    shift_course,
+)
 from wheeltapper.stream.core.rule import RuleSpec
 
 if TYPE_CHECKING:
@@ -32,6 +39,10 @@ HALF_LIFE_S = 43_200.0
 """Of what is smoothed: shorter than a day's swing would be told as drift, longer would be told late."""
 LEAST_SUM = 5.0
 """Page-Hinkley's level is at least so high, in standard deviations of normal blocks times blocks."""
+LEAST_SHIFT = 1.5
+"""The level of the smoothed shift of the scores is at least so high, in standard deviations of normal blocks."""
+FAMILIES = 3
+"""Scores, inputs and embedding."""
 LONGEST_BLOCKS = 3.0
 """Half-lives over which a smoothed statistic remembers."""
 
@@ -59,7 +70,7 @@ class DriftReference:
         block_us: length of a block.
         decay: share of the newest block in what is smoothed.
         inputs, scores, embedding: what is normal; None where the bundle holds too little to say.
-        inputs_level, channel_level, score_level: of their statistics; embedding_center and embedding_level: of the smoothed discrepancy.
+        inputs_level, channel_level, score_level, shift_level: of their statistics; embedding_center and embedding_level: of the smoothed discrepancy.
         score_before: median calibrated score of the calibration windows.
         warnings: what to know of these tests.
     """
@@ -71,6 +82,7 @@ class DriftReference:
     channel_level: float = 1.0
     scores: ScoreNormal | None = None
     score_level: float = 1.0
+    shift_level: float = 1.0
     embedding: EmbeddingNormal | None = None
     embedding_center: float = 0.0
     embedding_level: float = 1.0
@@ -91,12 +103,10 @@ def drift_reference(rule: RuleSpec, policy: DriftRules) -> DriftReference:
     half_life = max(1.0, HALF_LIFE_S * 1e6 / block_us)
     decay = 1.0 - 0.5 ** (1.0 / half_life)
     memory = max(1, round(LONGEST_BLOCKS * half_life))
-    # Families that must agree may each speak more often than the drifts that are asked for.
-    monthly = policy.false_drifts_per_month ** (1.0 / max(1, policy.agreement))
-    patience = DAYS_PER_MONTH * 86_400e6 / block_us / monthly
+    patience = memory / _share_of_stretches(policy, block_us, memory)
     calibration = rule.calibration_scores
     inputs, inputs_level, channel_level = _inputs(blocks.summaries, decay, patience, memory)
-    scores, score_level = _scores(blocks.scores, patience, memory)
+    scores, score_level, shift_level = _scores(blocks.scores, decay, patience, memory)
     embedding, embedding_center, embedding_level = _embedding(blocks.embeddings, decay, patience, memory)
     return DriftReference(
         block_us=block_us,
@@ -106,12 +116,24 @@ def drift_reference(rule: RuleSpec, policy: DriftRules) -> DriftReference:
         channel_level=channel_level,
         scores=scores,
         score_level=score_level,
+        shift_level=shift_level,
         embedding=embedding,
         embedding_center=embedding_center,
         embedding_level=embedding_level,
         score_before=float(np.median(calibration)) if len(calibration) else 0.0,
         warnings=blocks.warnings + _doubts(blocks, memory),
     )
+
+
+def _share_of_stretches(policy: DriftRules, block_us: int, memory: int) -> float:
+    """In which share of the stretches that a test remembers each family may speak.
+
+    Any families that must agree meet by chance where each speaks in the same stretch: in the product of their shares.
+    """
+    stretches = DAYS_PER_MONTH * 86_400e6 / block_us / memory
+    agreement = min(max(1, policy.agreement), FAMILIES)
+    share = policy.false_drifts_per_month / stretches / math.comb(FAMILIES, agreement)
+    return float(min(0.5, share ** (1.0 / agreement)))
 
 
 def normal_blocks(rule: RuleSpec, block_us: int) -> NormalBlocks:
@@ -171,18 +193,22 @@ def _inputs(
     return input_normal(summaries, decay), levels[0], levels[1]
 
 
-def _scores(values: np.ndarray, patience: float, memory: int) -> tuple[ScoreNormal | None, float]:
+def _scores(values: np.ndarray, decay: float, patience: float, memory: int) -> tuple[ScoreNormal | None, float, float]:
     if len(values) < LEAST_BLOCKS:
-        return None, 1.0
+        return None, 1.0, 1.0
 
     def course(fit: np.ndarray, judged: np.ndarray) -> np.ndarray:
         normal = score_normal(values[fit])
         return page_hinkley_course(np.array([normal.standardise(value) for value in values[judged].tolist()]))
 
+    def shifts(fit: np.ndarray, judged: np.ndarray) -> np.ndarray:
+        return shift_course(values[judged], score_normal(values[fit]), decay)
+
     found = max(LEAST_SUM, level(out_of_sample(len(values), course), patience, memory))
+    shift = max(LEAST_SHIFT, level(out_of_sample(len(values), shifts), patience, memory))
     first = score_normal(values)
     standardised = np.array([first.standardise(value) for value in values.tolist()])
-    return score_normal(values, adwin_delta(standardised, len(values) / patience)), found
+    return score_normal(values, adwin_delta(standardised, len(values) / patience)), found, shift
 
 
 def _embedding(

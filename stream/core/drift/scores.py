@@ -1,7 +1,8 @@
-"""Scores: ADWIN (Bifet and Gavalda, SDM 2007) and Page-Hinkley (Page, Biometrika 1954) on the blocks' mean log scores.
+"""Scores: ADWIN (Bifet and Gavalda, SDM 2007), Page-Hinkley (Page, Biometrika 1954) and a smoothed shift of the blocks' mean log scores.
 
-Both see the same stream, in standard deviations of normal blocks. Page-Hinkley takes its mean from the normal blocks, so it
-speaks as long as the change lasts. ADWIN is river's; river's own class would bring pandas and scikit-learn into the worker's memory
+All see the same stream, in standard deviations of normal blocks. Page-Hinkley takes its mean from the normal blocks, so it
+speaks as long as the change lasts. The shift is an exponentially weighted mean (Roberts, Technometrics 1959): unlike the sums, it says
+how large the change is. ADWIN is river's; river's own class would bring pandas and scikit-learn into the worker's memory
 (2.6 s, 150 MB), so its compiled core is taken by itself (1 ms, 1 MB), when the first block ends.
 """
 
@@ -14,6 +15,8 @@ import numpy as np
 
 CLIP = 6.0
 """In standard deviations: no single block pulls harder."""
+WIDE_CLIP = 12.0
+"""The same for the smoothed shift: how far out the scores stand is what it measures."""
 SLACK = 0.5
 """Page-Hinkley's delta: changes of the mean by less are none."""
 MOST_SUM = 2.0
@@ -46,6 +49,10 @@ class ScoreNormal:
         """One block's mean log score in standard deviations of normal blocks, clipped."""
         return min(CLIP, max(-CLIP, (value - self.center) / self.width))
 
+    def standardise_widely(self, value: float) -> float:
+        """The same, clipped at `WIDE_CLIP`."""
+        return min(WIDE_CLIP, max(-WIDE_CLIP, (value - self.center) / self.width))
+
 
 def score_normal(values: np.ndarray, delta: float = ADWIN_DELTAS[2]) -> ScoreNormal:
     """Fit on normal blocks' mean log scores [b] in time order."""
@@ -66,6 +73,15 @@ def page_hinkley_course(values: np.ndarray) -> np.ndarray:
     for index, value in enumerate(values.tolist()):
         sums = page_hinkley(sums, value, np.inf)
         found[index] = max(sums)
+    return found
+
+
+def shift_course(values: np.ndarray, normal: ScoreNormal, decay: float) -> np.ndarray:
+    """[b]: the size of the smoothed shift after each block, from the blocks' mean log scores [b]."""
+    smoothed, found = 0.0, np.empty(len(values))
+    for index, value in enumerate(values.tolist()):
+        smoothed += decay * (normal.standardise_widely(value) - smoothed)
+        found[index] = abs(smoothed)
     return found
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,98 +16,41 @@ from wheeltapper.stream.core.drift.blocks import (
     MEAN,
     SPREAD,
     STATISTICS,
-    log_scores,
     row_step,
     summarise,
 )
-from wheeltapper.stream.core.drift.embeddings import thinned
+from wheeltapper.stream.core.drift.evidence import agree, are_near, learn, moved_on, size
+from wheeltapper.stream.core.drift.finding import DriftFinding, DriftReport, MovedChannel
 from wheeltapper.stream.core.drift.memory import (
     DriftMemory,
     DriftSlot,
     OpenDrift,
     Run,
+    Settled,
     keep_embeddings,
     new_filling,
 )
 from wheeltapper.stream.core.drift.policy import DriftRules
 from wheeltapper.stream.core.drift.reference import DriftReference, drift_reference
-from wheeltapper.stream.core.drift.scores import (
-    ADWIN_LEAST_MOVE,
-    ADWIN_MOST,
-    MOST_SUM,
-    adwin_mean,
-    new_adwin,
-    page_hinkley,
-)
-from wheeltapper.stream.core.judging import Emission, Judged, Slot
+from wheeltapper.stream.core.judging import Emission, Judged, RuleMemory, Slot
 from wheeltapper.stream.core.rule import RuleSpec
 
-DRIFT = "drift"
-FAMILY_OF = {
-    "adwin": "scores",
-    "page-hinkley": "scores",
-    "inputs": "inputs",
-    "channel": "inputs",
-    "embedding": "embedding",
-}
-"""Test -> family of evidence."""
+if TYPE_CHECKING:
+    from wheeltapper.schemas.commands import AlarmAction
+    from wheeltapper.stream.core.alert_life import AlertState
 
-NEAR = 0.7
-"""Of their levels: a run of blocks that look different goes on while as many families as must agree are above."""
+DRIFT = "drift"
 MOVED_ERRORS = 3.0
 MOVED_SIGMA = 0.2
 """A channel has moved when a statistic is so many standard errors and so many standard deviations of its rows away."""
+SETTLES_US = 36 * 3_600_000_000
+"""After so long under an open drift what is smoothed has followed the machine."""
+MOVED_ON = 1.5
+"""A run that was long so far from normal, and is so many times as far now, is of two states: it begins anew."""
+ACCEPTED_US = 3 * 86_400_000_000
+"""So long after an operator's accept no drift is told: an adaptation is under way."""
 FEWEST_WINDOWS, MOST_WINDOWS = 0.5, 1.5
 """Of the windows that a block should have: outside of that the rate has changed, or rows are missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class MovedChannel:
-    """A channel that moved.
-
-    Attributes:
-        index: of the channel. statistic: the one that moved most; before, after: its value, raw units.
-        effect: of the move, in standard deviations of the channel's normal rows.
-    """
-
-    index: int
-    statistic: str
-    before: float
-    after: float
-    effect: float
-
-
-@dataclass(frozen=True, slots=True)
-class DriftFinding:
-    """A drift that starts or ends.
-
-    Attributes:
-        bundle: id of the bundle that found it. since: event time (us) of the change, as estimated.
-        tests: that agree. channels: that moved, the largest effect first.
-        score_before, score_after: median calibrated scores.
-        first_offset: input offset of the first window since the change. alert_open: the rule has an alert open.
-    """
-
-    event: Literal["started", "ended"]
-    bundle: str
-    since: int
-    tests: tuple[str, ...]
-    channels: tuple[MovedChannel, ...]
-    score_before: float
-    score_after: float
-    first_offset: int
-    alert_open: bool
-
-
-class DriftReport(Protocol):
-    """Turns a finding into outputs."""
-
-    def __call__(self, judged: Judged, position: int, finding: DriftFinding) -> Iterable[Any]:
-        """
-        Args:
-            position: of the window with which it was noticed, among the judged ones.
-        """
-        ...
 
 
 class DriftWatch:
@@ -154,6 +96,19 @@ class DriftWatch:
             self._bundle, self._block_us, new_filling(self._width), normal, discrepancy=reference.embedding_center
         )
 
+    def command(self, memory: RuleMemory, action: AlarmAction, time: int) -> list[AlertState]:
+        """What an operator said, see `Commanded`: what is accepted as the new normal is no drift.
+
+        An open drift ends with the next window, and none starts for `ACCEPTED_US`, which is the time that an adaptation has:
+        another bundle begins anew; without one the drift is told again.
+        """
+        known: DriftMemory = memory.slots[DRIFT]
+        if action == "accept":
+            known.accepted_at, known.agree_since = time, None
+            if known.open is not None:
+                known.open.superseded = True
+        return []
+
     def see(self, judged: Judged) -> Sequence[Emission]:
         """See `Judge.see`."""
         memory: DriftMemory = judged.memory.slots[DRIFT]
@@ -173,7 +128,7 @@ class DriftWatch:
                 if filling.number is not None:
                     emissions += self._close(judged, start, memory)
                     if number < filling.number:  # the clock was set back
-                        memory.run = memory.agree_since = memory.apart_since = None
+                        memory.run = memory.agree_since = memory.apart_since = memory.moved_since = None
                 filling.begin(number, int(judged.due.offsets[start]))
             self._fill(memory, judged, start, stop)
         return emissions
@@ -219,11 +174,20 @@ class DriftWatch:
             return self._pass_over("silent")
         count(self._counters.drift_blocks, "judged")
         begins = filling.number * self._block_us
-        statistics = self._learn(memory, summary, silent, scores)
-        tests = tuple(name for name, value in statistics.items() if value >= 1.0)
-        self._follow_run(memory, begins, statistics, summary, silent, sorted(scores.tolist())[len(scores) // 2])
-        agree = len({FAMILY_OF[name] for name in tests}) >= self._agreement
-        return self._decide(judged, position, memory, tests, begins, agree)
+        statistics = learn(self.reference, memory, summary, silent, scores)
+        settled = None if memory.open is None else memory.open.settled
+        # Under an open drift that has settled, what is looked for is a change of that state.
+        told = statistics if settled is None else moved_on(self.reference, memory, statistics, settled)
+        complete = silent is None
+        agrees = agree(statistics, self._agreement, complete=complete)
+        moves = agrees if settled is None else agree(told, self._agreement, complete=complete)
+        if self._is_in_run(memory, begins, told, moves):
+            self._add_to_run(memory, begins, summary, silent, sorted(scores.tolist())[len(scores) // 2])
+        else:
+            memory.run = None
+        if agrees:
+            return self._agree(judged, position, memory, begins, told, moves)
+        return self._disagree(judged, position, memory, begins)
 
     def _pass_over(self, why: str) -> list[Emission]:
         """A block that gives no evidence, for or against."""
@@ -244,60 +208,22 @@ class DriftWatch:
                 return stuck | missing
         return missing if some else None
 
-    def _learn(
-        self, memory: DriftMemory, summary: np.ndarray, silent: np.ndarray | None, scores: np.ndarray
-    ) -> dict[str, float]:
-        """Move every test on by a block: test -> statistic, 1.0 where it speaks."""
-        reference, found = self.reference, {}
-        if reference.scores is not None:
-            value = reference.scores.standardise(float(log_scores(scores).mean()))
-            most = MOST_SUM * reference.score_level
-            memory.sums = page_hinkley(memory.sums, value, most)
-            found["adwin"] = float(self._adwin(memory, value))
-            found["page-hinkley"] = max(memory.sums) / reference.score_level
-        if reference.inputs is not None:
-            usable = summary if silent is None else np.nan_to_num(summary)
-            memory.inputs = reference.inputs.step(memory.inputs, usable, silent)
-            machine, channel = reference.inputs.statistics(memory.inputs)
-            found["inputs"] = machine / reference.inputs_level
-            found["channel"] = channel / reference.channel_level
-        embeddings = memory.filling.embeddings
-        if reference.embedding is not None and embeddings is not None:
-            away = reference.embedding.discrepancy(thinned(embeddings[: memory.filling.kept]))
-            memory.discrepancy += reference.decay * (away - memory.discrepancy)
-            span = reference.embedding_level - reference.embedding_center
-            found["embedding"] = (memory.discrepancy - reference.embedding_center) / span
-        return found
+    def _is_in_run(self, memory: DriftMemory, begins: int, told: Mapping[str, float], moves: bool) -> bool:
+        """Whether a block belongs to the run of blocks that look different: a drift begins where its run does."""
+        if memory.open is not None and memory.open.settled is None:
+            return True
+        run = memory.run
+        if run is not None:
+            now = size(told)
+            if begins - run.since < SETTLES_US:
+                run.size = max(run.size, now)
+            elif now >= MOVED_ON * run.size:
+                memory.run = None  # what was a little different has changed: the drift begins here
+        return moves or are_near(told, self._agreement)
 
-    def _adwin(self, memory: DriftMemory, value: float) -> bool:
-        normal = self.reference.scores
-        assert normal is not None
-        if memory.adwin is None:
-            memory.adwin = new_adwin(normal, np.array(memory.values))
-        changed = memory.adwin.update(value)
-        memory.values.append(value)
-        away = abs(adwin_mean(memory.adwin)) >= ADWIN_LEAST_MOVE
-        memory.shifted = away and (memory.shifted or bool(changed))
-        if len(memory.values) > ADWIN_MOST:
-            # What ADWIN holds must follow from what a snapshot holds.
-            memory.values = memory.values[-ADWIN_MOST // 2 :]
-            memory.adwin = None
-        return memory.shifted
-
-    def _follow_run(
-        self,
-        memory: DriftMemory,
-        begins: int,
-        statistics: Mapping[str, float],
-        summary: np.ndarray,
-        silent: np.ndarray | None,
-        score: float,
+    def _add_to_run(
+        self, memory: DriftMemory, begins: int, summary: np.ndarray, silent: np.ndarray | None, score: float
     ) -> None:
-        """The run of blocks that look different, from the first that does on: where a drift would begin."""
-        near = {FAMILY_OF[name] for name, value in statistics.items() if value >= NEAR}
-        if memory.open is None and len(near) < self._agreement:
-            memory.run = None
-            return
         run = memory.run
         if run is None:
             shape = summary.shape
@@ -307,48 +233,86 @@ class DriftWatch:
         run.blocks += 1
         run.score += score
 
-    def _decide(
+    def _agree(
+        self, judged: Judged, position: int, memory: DriftMemory, begins: int, told: Mapping[str, float], moves: bool
+    ) -> list[Emission]:
+        """Start a drift once the families have agreed for the dwell, or, where one is open, that the machine has left its state.
+
+        Args:
+            told: statistics by which a drift would be told now. moves: they agree.
+        """
+        ends, drift = begins + self._block_us, memory.open
+        memory.apart_since = None
+        memory.agree_since = begins if memory.agree_since is None else memory.agree_since
+        if drift is None:
+            accepted = memory.accepted_at is not None and ends - memory.accepted_at < ACCEPTED_US
+            if accepted or ends - memory.agree_since < self._dwell_us:
+                return []
+            channels = self._tellable(judged, position, memory)
+            return [] if channels is None else self._start(judged, position, memory, told, channels, ends)
+        if drift.settled is None:
+            if ends - drift.told_at >= SETTLES_US:
+                drift.settled = Settled(memory.inputs.copy(), memory.shift, memory.discrepancy, size(told))
+                memory.run = None
+            return []
+        if not moves:
+            memory.moved_since = None
+            return []
+        memory.moved_since = begins if memory.moved_since is None else memory.moved_since
+        if ends - memory.moved_since < self._dwell_us:
+            return []
+        run, channels = memory.run, self._tellable(judged, position, memory)
+        if channels is None:
+            return []
+        emissions = self._end(judged, position, memory)
+        memory.run = run
+        return [*emissions, *self._start(judged, position, memory, told, channels, ends)]
+
+    def _disagree(self, judged: Judged, position: int, memory: DriftMemory, begins: int) -> list[Emission]:
+        """End a drift once the families have not agreed for the dwell."""
+        memory.agree_since = memory.moved_since = None
+        if memory.open is None:
+            return []
+        memory.apart_since = begins if memory.apart_since is None else memory.apart_since
+        ends = begins + self._block_us
+        return self._end(judged, position, memory) if ends - memory.apart_since >= self._dwell_us else []
+
+    def _tellable(self, judged: Judged, position: int, memory: DriftMemory) -> tuple[MovedChannel, ...] | None:
+        """The channels that moved; None where that is no drift to tell of."""
+        assert memory.run is not None
+        channels = self._moved(memory, memory.run)
+        if not channels and self.reference.inputs is not None:
+            # Scores wander by themselves; there is nothing to look at, and nothing to adapt to.
+            self._pass_over("no channel")
+            return None
+        if len(channels) == 1 and self._width > 2 and is_alert_open(judged, position):
+            # One channel and an alarm: that is an anomaly until somebody says otherwise.
+            self._pass_over("anomaly")
+            return None
+        return channels
+
+    def _start(
         self,
         judged: Judged,
         position: int,
         memory: DriftMemory,
-        tests: tuple[str, ...],
-        begins: int,
-        agree: bool,
+        told: Mapping[str, float],
+        channels: tuple[MovedChannel, ...],
+        ends: int,
     ) -> list[Emission]:
-        """Start or end a drift once the families have agreed, or no longer do, for the dwell."""
-        ends = begins + self._block_us
-        if agree:
-            memory.apart_since = None
-            memory.agree_since = begins if memory.agree_since is None else memory.agree_since
-            if memory.open is not None or ends - memory.agree_since < self._dwell_us:
-                return []
-            return self._start(judged, position, memory, tests)
-        memory.agree_since = None
-        if memory.open is None:
-            return []
-        memory.apart_since = begins if memory.apart_since is None else memory.apart_since
-        return self._end(judged, position, memory) if ends - memory.apart_since >= self._dwell_us else []
-
-    def _start(self, judged: Judged, position: int, memory: DriftMemory, tests: tuple[str, ...]) -> list[Emission]:
         run = memory.run
         assert run is not None
-        channels = self._moved(memory, run)
-        alert_open = is_alert_open(judged, position)
-        if alert_open and len(channels) == 1 and self._width > 2:
-            # One channel and an alarm: that is an anomaly until somebody says otherwise.
-            self._pass_over("anomaly")
-            return []
         count(self._counters.drifts, "started")
-        memory.open = OpenDrift(self._bundle, run.since, run.first_offset)
-        finding = self._finding("started", memory.open, tests, channels, run, alert_open)
+        memory.open = OpenDrift(self._bundle, run.since, run.first_offset, told_at=ends)
+        tests = tuple(name for name, value in told.items() if value >= 1.0)
+        finding = self._finding("started", memory.open, tests, channels, run, is_alert_open(judged, position))
         return self._emissions(judged, position, finding)
 
     def _end(self, judged: Judged, position: int, memory: DriftMemory) -> list[Emission]:
         told, run = memory.open, memory.run
         assert told is not None
         count(self._counters.drifts, "ended")
-        memory.open = memory.run = memory.apart_since = None
+        memory.open = memory.run = memory.agree_since = memory.apart_since = memory.moved_since = None
         finding = self._finding("ended", told, (), (), run, is_alert_open(judged, position))
         return self._emissions(judged, position, finding)
 

@@ -25,7 +25,7 @@ class Phase(StrEnum):
     """Where an adaptation stands."""
 
     WAITING = "waiting"
-    """An alert is open: it may be a fault that lasts."""
+    """An alert is open, or a few channels alone moved far: it may be a fault that lasts."""
     COLLECTING = "collecting"
     """There are too few rows yet that may be learned from."""
     QUEUED = "queued"
@@ -101,10 +101,12 @@ class Life:
         seen_at: event time (us) of the newest row that is known of.
         asked_at: event time (us) of the newest row by the request.
         alert_open: the drift said that an alert was open at `asked_at`.
+        local: a few channels alone moved far: it may be a fault that lasts.
         accepted_us: when an operator accepted the change, by the clock; None: nobody has.
         who: who accepted or asked.
         holds: requests and commands that must be read again until there is an outcome.
         tries: jobs that the gate rejected so far.
+        not_before: event time (us) that the machine must have reached before the next try.
         child: its outcome once it passed the gate.
         phase_at: when the phase began, by the clock (us).
         old, new: scores of parent and child, by machine, since the phase began.
@@ -122,11 +124,13 @@ class Life:
     asked_at: int = 0
     source: RowSource = RowSource()
     alert_open: bool = False
+    local: bool = False
     accepted_us: int | None = None
     who: str = ""
     phase: Phase = Phase.WAITING
     holds: list[InputPosition] = field(default_factory=list)
     tries: int = 0
+    not_before: int = 0
     child: JobOutcome | None = None
     phase_at: int = 0
     old: dict[str, Tally] = field(default_factory=dict)

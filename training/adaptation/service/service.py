@@ -5,7 +5,7 @@ It knows no Kafka, no files and no clock: `now_us` is the clock (microseconds), 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -13,8 +13,9 @@ from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, Adaptat
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import AlertEvent, ScoreBlock
 from wheeltapper.training.adaptation.service.after_gate import AfterGate
-from wheeltapper.training.adaptation.service.alerts import AlertBook, KnownAlert
+from wheeltapper.training.adaptation.service.alerts import AlertBook
 from wheeltapper.training.adaptation.service.announcer import WHO, Announcer
+from wheeltapper.training.adaptation.service.drifts import DriftBook
 from wheeltapper.training.adaptation.service.life import (
     BEFORE_THE_OUTCOME,
     Action,
@@ -27,13 +28,11 @@ from wheeltapper.training.adaptation.service.life import (
     adaptation_id,
 )
 from wheeltapper.training.adaptation.service.presumed_normal import Span, spans_under_alerts
+from wheeltapper.training.adaptation.service.readiness import may_be_fault, next_try_at, rows_needed
 from wheeltapper.training.adaptation.service.rules import AdaptationRules
 from wheeltapper.training.adaptation.service.serving import Serving, ServingBook
 
 Step = AdaptationStep
-
-
-DAY_S = 86_400.0
 
 
 class AdaptationService:
@@ -56,8 +55,7 @@ class AdaptationService:
         self.lives: dict[str, Life] = {}
         self._announcer = Announcer(self.serving)
         self._after = AfterGate(rules, self.alerts, self._announcer, false_alarms_per_day)
-        self._drifts: dict[tuple[str, str], DriftEvent] = {}
-        """(machine, rule) -> the drift that no adaptation has answered yet."""
+        self._drifts = DriftBook()
         self._maintenance: list[tuple[str, Span]] = []
 
     # -- what is on the topics when it starts --------------------------------------------------------------------------
@@ -90,13 +88,12 @@ class AdaptationService:
         elif command.action == "maintenance" and command.start is not None and command.until is not None:
             self._maintenance.append((command.machine, (command.start, command.until - 1)))
 
-    def note_drift(self, event: DriftEvent) -> None:
+    def note_drift(self, event: DriftEvent, now_us: int = 0) -> None:
         """Remember which machines have drifted, and no adaptation has answered it: an *accept* may ask for one."""
         decided = self._announcer.decided.get(adaptation_id(event.drift_id))
-        if event.event == "ended" or (decided is not None and decided.event is Step.ACCEPTED):
-            self._drifts.pop((event.machine, event.rule), None)
-        else:
-            self._drifts[event.machine, event.rule] = event
+        self._drifts.take(event, now_us)
+        if decided is not None and decided.event is Step.ACCEPTED:
+            self._drifts.answered(event.machine, event.rule)
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
@@ -104,12 +101,13 @@ class AdaptationService:
         """A machine drifted, or has come back."""
         place = (event.machine, event.rule)
         life = self._before_outcome(*place)
+        self.note_drift(event, now_us)
         if event.event == "ended":
-            self.note_drift(event)
-            if life is None or life.phase is Phase.RUNNING or not life.drift_id:
+            # With an accept the drift ends, and its adaptation begins.
+            accepted = life is not None and life.accepted_us is not None
+            if life is None or life.phase is Phase.RUNNING or not life.drift_id or accepted:
                 return []
             return self._end(life, Step.REJECTED, "the drift has ended: the machine is as it was", now_us)
-        self.note_drift(event)
         ident = adaptation_id(event.drift_id)
         if ident in self.lives or ident in self._announcer.decided:
             return []
@@ -126,6 +124,7 @@ class AdaptationService:
             asked_at=event.time,
             source=RowSource(event.topic, event.partition, event.first_offset),
             alert_open=event.alert_open,
+            local=may_be_fault([channel.effect for channel in event.channels]),
             holds=[position],
         )
         moved = ", ".join(channel.channel for channel in event.channels[:5])
@@ -147,10 +146,10 @@ class AdaptationService:
         for life in list(self.lives.values()):
             if life.phase in BEFORE_THE_OUTCOME and self._is_meant(life, command):
                 met = True
-                if life.phase is not Phase.RUNNING:
-                    life.accepted_us, life.who = command.at, command.who
-                    life.holds.append(position)
-                    actions += self._advance(life, now_us)
+                # Of a job that runs the next try has it.
+                life.accepted_us, life.who = command.at, command.who
+                life.holds.append(position)
+                actions += self._advance(life, now_us)
         if not met:
             actions += self._asked_by(command, position, now_us)
         return actions
@@ -158,28 +157,20 @@ class AdaptationService:
     def _asked_by(self, command: AlarmCommand, position: InputPosition, now_us: int) -> list[Action]:
         """Adaptations that an *accept* asks for by itself: of what drifts, or has stood in an alert until then."""
         actions: list[Action] = []
-        for machine, rule, alert, drift in self._accepted_places(command):
-            ident = adaptation_id(f"{command.command_id}/{machine}/{rule}")
+        for change in self._drifts.accepted_by(command, self.alerts):
+            ident = adaptation_id(f"{command.command_id}/{change.machine}/{change.rule}")
             if ident in self.lives or ident in self._announcer.decided:
                 continue
-            bundle = drift.bundle if drift else alert.bundle if alert else ""
-            found = self.serving.find(machine, rule, bundle)
-            if drift is not None:
-                source = RowSource(drift.topic, drift.partition, drift.first_offset)
-                since, seen = drift.since, drift.time
-            else:
-                assert alert is not None
-                source = RowSource(published_us=alert.published_us)
-                since, seen = alert.opened_at, alert.opened_at
+            found = self.serving.find(change.machine, change.rule, change.bundle)
             life = Life(
                 adaptation_id=ident,
-                machine=machine,
-                rule=rule,
-                route=self._route(machine, found),
-                parent=found or Serving(machine, rule, bundle, "", ""),
-                since=since,
-                seen_at=seen,
-                source=source,
+                machine=change.machine,
+                rule=change.rule,
+                route=self._route(change.machine, found),
+                parent=found or Serving(change.machine, change.rule, change.bundle, "", ""),
+                since=change.since,
+                seen_at=change.seen_at,
+                source=change.source,
                 accepted_us=command.at,
                 who=command.who,
                 holds=[position],
@@ -189,20 +180,6 @@ class AdaptationService:
             )
             actions += self._begin(life, found, reason, now_us)
         return actions
-
-    def _accepted_places(
-        self, command: AlarmCommand
-    ) -> Iterator[tuple[str, str, KnownAlert | None, DriftEvent | None]]:
-        """(machine, rule, alert, drift) that an *accept* is about."""
-        places: dict[tuple[str, str], tuple[KnownAlert | None, DriftEvent | None]] = {}
-        for (machine, rule), drift in self._drifts.items():
-            if fnmatchcase(machine, command.machine) and command.rule in ("", rule):
-                places[machine, rule] = (None, drift)
-        for machine, alert in self.alerts.accepted_by(command):
-            known = places.get((machine, alert.rule), (None, None))
-            places[machine, alert.rule] = (alert, known[1])
-        for (machine, rule), (alert_of, drift_of) in places.items():
-            yield machine, rule, alert_of, drift_of
 
     def _begin(self, life: Life, found: Serving | None, reason: str, now_us: int) -> list[Action]:
         under_way = next((one for one in self.lives.values() if one.is_of_same_place(life)), None)
@@ -229,12 +206,14 @@ class AdaptationService:
         """From waiting for the end of an alert to collecting rows, and back where an alert opens meanwhile."""
         if life.phase not in (Phase.WAITING, Phase.COLLECTING):
             return []
-        if self._is_under_alert(life):
+        doubt = ""
+        if life.local and life.accepted_us is None:
+            doubt = "a few channels alone moved far: it may be a fault that lasts; it goes on when"
+        elif self._is_under_alert(life):
+            doubt = "an alert is open: it may be a fault that lasts; it goes on when the alert has ended or"
+        if doubt:
             life.phase = Phase.WAITING
-            reason = (
-                "an alert is open: it may be a fault that lasts; it goes on when the alert has ended or an operator accepts it "
-                f"('wheeltapper alarm accept {life.machine}')"
-            )
+            reason = f"{doubt} an operator accepts it ('wheeltapper alarm accept {life.machine}')"
             return [*self._announcer.say(life, Step.WAITING, now_us, reason=reason)]
         life.phase = Phase.COLLECTING
         return []
@@ -263,7 +242,9 @@ class AdaptationService:
         Args:
             margin_us: length of the parent's window.
         """
-        accepted = spans_under_alerts(self.alerts.of(life.machine), accepted_us=life.accepted_us, margin_us=margin_us)
+        accepted = spans_under_alerts(
+            self.alerts.of(life.machine), accepted=life.accepted_us is not None, margin_us=margin_us
+        )
         maintenance = [span for pattern, span in self._maintenance if fnmatchcase(life.machine, pattern)]
         return [*accepted, *maintenance, (-(2**63), life.since - 1)]
 
@@ -272,8 +253,12 @@ class AdaptationService:
         life = self.lives.get(ident)
         if life is None or life.phase is not Phase.COLLECTING:
             return []
-        needed = max(self._rules.min_recent_rows, round(self._rules.min_recent_s / interval_s))
-        needed += life.tries * max(1, round(DAY_S / interval_s))
+        if life.seen_at < life.not_before:
+            return []
+        rules = self._rules
+        needed = rows_needed(
+            interval_s, least_rows=rules.min_recent_rows, least_s=rules.min_recent_s, most_rows=rules.max_rows
+        )
         if usable < needed:
             reason = f"{needed:,} rows since the change are needed that lie under no alert; more are waited for"
             return [*self._announcer.say(life, Step.WAITING, now_us, reason=reason)]
@@ -299,13 +284,14 @@ class AdaptationService:
         if life is None or life.phase is not Phase.RUNNING:
             return []
         if outcome.status == "accepted":
-            self._drifts.pop((life.machine, life.rule), None)
+            self._drifts.answered(life.machine, life.rule)
             return self._forgotten_if_ended(life, self._after.accepted(life, outcome, now_us))
         if outcome.status == "rejected" and life.tries + 1 < self._rules.tries:
             # A change that is still under way passes later: the machine's rows were of two normals.
             life.tries += 1
+            life.not_before = next_try_at(life.seen_at)
             life.phase = Phase.COLLECTING
-            reason = f"try {life.tries} was rejected, another follows with a further day of rows: {outcome.reason}"
+            reason = f"try {life.tries} was rejected, another follows a day later: {outcome.reason}"
             return [*self._announcer.say(life, Step.WAITING, now_us, reason=reason, evidence=outcome.evidence)]
         step = Step.REJECTED if outcome.status == "rejected" else Step.FAILED
         life.child = replace(outcome, uri="", bundle="", sha256="")

@@ -1,14 +1,13 @@
 """The whole ladder as a strategy: the drift judge asks, the operator may accept, the ladder climbs, the gate decides.
 
 It does what the adaptation service does (`wheeltapper.training.adaptation.service`), in event time and without Kafka: one adaptation at
-a time; none while an alert is open that nobody has accepted; rows since the change alone, and enough of them; a child takes over
+a time; none while an alert is open that nobody has accepted, nor where a few channels alone moved far; rows since the change alone, and enough of them; a child takes over
 when its time in shadow is over. Not part of it are the judgement in shadow and the rollback afterwards: what the gate lets
 through is measured as it is.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +16,9 @@ import numpy as np
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.core.drift.finding import DriftFinding
 from wheeltapper.stream.core.drift.policy import DriftPolicy
-from wheeltapper.stream.core.drift.watch import DriftFinding, DriftWatch
+from wheeltapper.stream.core.drift.watch import DriftWatch
 from wheeltapper.stream.core.judging import Judge, Judged
 from wheeltapper.stream.core.policies import AlarmPolicy, AlarmRules
 from wheeltapper.stream.core.rule import RuleSpec
@@ -26,6 +26,7 @@ from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY
 from wheeltapper.training.adaptation.gate import GatePolicy
 from wheeltapper.training.adaptation.ladder import LadderOptions, climb
 from wheeltapper.training.adaptation.recent import RecentRows
+from wheeltapper.training.adaptation.service.readiness import may_be_fault, next_try_at, rows_needed
 from wheeltapper.training.fitting.calibration import contiguous_runs
 from wheeltapper.training.lab.shifts.course import Adaptation, Course, Drift
 
@@ -34,11 +35,19 @@ LADDER = "ladder"
 
 @dataclass
 class _Request:
-    """An adaptation that is asked for; `since` is the event time (us) of the change, `tries` how often the gate refused."""
+    """An adaptation that is asked for.
+
+    Attributes:
+        since: event time (us) of the change. accepted: a person called it the new normal.
+        local: a few channels alone moved far: nothing is learnt until a person accepts it.
+        tries: how often the gate refused. not_before: event time (us) from which it is tried.
+    """
 
     since: int
     accepted: bool
+    local: bool = False
     tries: int = 0
+    not_before: int = 0
 
 
 @dataclass
@@ -49,7 +58,7 @@ class WholeLadder:
         least_rows, least_s: rows since the change before the ladder is climbed; the gate's own need comes on top.
         most_rows: the newest so many are used.
         shadow_s: event time between the gate and the take-over.
-        tries: where the gate refuses, the ladder is climbed again with a further day of rows, so often in all.
+        tries: where the gate refuses, the ladder is climbed again a day later, so often in all.
     """
 
     name: str = LADDER
@@ -72,7 +81,8 @@ class WholeLadder:
         def report(judged: Judged, position: int, finding: DriftFinding) -> list[Drift]:
             row = int(judged.due.offsets[position])
             channels = tuple(names[moved.index] for moved in finding.channels)
-            return [Drift(row, finding.event, finding.since, finding.tests, channels, finding.alert_open)]
+            effects = tuple(moved.effect for moved in finding.channels)
+            return [Drift(row, finding.event, finding.since, finding.tests, channels, finding.alert_open, effects)]
 
         return (DriftWatch(rule, DriftPolicy(), report, Counters()),)
 
@@ -84,22 +94,25 @@ class WholeLadder:
             self._child = None
             course.take_over(replace(adaptation, row=course.rows))
         self._hear(course)
-        if self._request is None or (course.stream.open_since is not None and not self._request.accepted):
+        request = self._request
+        if request is None or course.time < request.not_before:
             return
-        found = np.flatnonzero(course.presumed_normal(self._request.since))[-self.most_rows :]
-        rows = RecentRows(course.scenario.rows[found], course.scenario.times[found], accepted=self._request.accepted)
-        if self.is_enough(rows, course, self._request.tries):
-            self._request.tries += 1
+        if not request.accepted and (request.local or course.stream.open_since is not None):
+            return
+        normal = course.presumed_normal(request.since, accepted=request.accepted)
+        found = np.flatnonzero(normal)[-self.most_rows :]
+        rows = RecentRows(course.scenario.rows[found], course.scenario.times[found], accepted=request.accepted)
+        if self.is_enough(rows, course):
+            request.tries += 1
+            request.not_before = next_try_at(course.time)
             self._climb(course, rows)
-            if self._child is not None or self._request.tries == self.tries:
+            if self._child is not None or request.tries == self.tries:
                 self._request = None
 
-    def is_enough(self, recent: RecentRows, course: Course, tries: int = 0) -> bool:
+    def is_enough(self, recent: RecentRows, course: Course) -> bool:
         """Whether there are as many rows as is asked for, and as many held-out windows as the gate needs."""
         manifest, interval_s = course.stream.bundle.manifest, course.scenario.series.sampling_interval_s
-        least = max(self.least_rows, math.ceil(self.least_s / interval_s)) + tries * math.ceil(
-            SECONDS_PER_DAY / interval_s
-        )
+        least = rows_needed(interval_s, least_rows=self.least_rows, least_s=self.least_s, most_rows=self.most_rows)
         if len(recent) < least:
             return False
         runs = contiguous_runs(recent.split()[1].times, interval_s)
@@ -109,7 +122,7 @@ class WholeLadder:
     def _hear(self, course: Course) -> None:
         for drift in course.drifts[self._heard :]:
             if drift.event == "started" and self._request is None:
-                self._request = _Request(drift.since, accepted=False)
+                self._request = _Request(drift.since, accepted=False, local=may_be_fault(drift.effects))
             elif drift.event == "ended" and self._request is not None and not self._request.accepted:
                 self._request = None
         self._heard = len(course.drifts)

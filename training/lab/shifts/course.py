@@ -13,10 +13,14 @@ from typing import Protocol
 import numpy as np
 
 from wheeltapper.schemas.bundle import Bundle
+from wheeltapper.schemas.events import ClearReason
 from wheeltapper.stream.core.judging import Judge
 from wheeltapper.stream.core.policies import AlarmRules
 from wheeltapper.stream.core.rule import RuleSpec
-from wheeltapper.training.judging.stream_run import MachineStream, StreamRun
+from wheeltapper.training.adaptation.service.alerts import KnownAlert
+from wheeltapper.training.adaptation.service.presumed_normal import outside, spans_under_alerts
+from wheeltapper.training.adaptation.service.readiness import beginning_of
+from wheeltapper.training.judging.stream_run import Alarm, MachineStream, StreamRun
 from wheeltapper.training.lab.shifts.scenarios import Scenario
 
 LOOK_EVERY_S = 3600.0
@@ -28,7 +32,7 @@ class Drift:
 
     Attributes:
         row: with which it was said; since: event time (us) of the change, as estimated.
-        channels: names that moved, the largest effect first.
+        channels: names that moved, the largest effect first; effects: of them, in standard deviations of normal rows.
     """
 
     row: int
@@ -37,6 +41,7 @@ class Drift:
     tests: tuple[str, ...]
     channels: tuple[str, ...]
     alert_open: bool
+    effects: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,8 @@ class Course:
         seed: of trainings.
         rows: of the stream that have been seen.
         drifts, adaptations: in order.
-        accepted: rows [start, stop) that the operator called normal, from the change as far as it is known; None until then.
+        accepted: when the operator called what the machine does normal: the row of the change, as far as it is known, and the
+            row from which the command holds; None until then.
     """
 
     scenario: Scenario
@@ -90,29 +96,35 @@ class Course:
         """The first row at or after an event time (us)."""
         return int(np.searchsorted(self.scenario.times, time))
 
-    def presumed_normal(self, since: int) -> np.ndarray:
-        """[rows] bool: rows from an event time (us) on that may be learnt from: under no alert, or accepted by the operator.
+    def presumed_normal(self, since: int, *, accepted: bool) -> np.ndarray:
+        """[rows] bool: rows from an event time (us) on that may be learnt from, by the adaptation service's own rule.
 
-        An alert's rows begin with the window that opened it.
+        Args:
+            accepted: the operator has accepted the change that is adapted to.
         """
-        normal = self.scenario.times[: self.rows] >= since
-        window = self.stream.bundle.manifest.window
-        for alarm in self.stream.result().alarms:
-            start = max(alarm.rows.start - window, 0)
-            normal[start : self.rows if alarm.cleared_at is None else alarm.rows.stop] = False
-        if self.accepted is not None:
-            normal[self.accepted[0] : self._accepted_until()] = True
-        return normal
+        times, manifest = self.scenario.times[: self.rows], self.stream.bundle.manifest
+        margin_us = round(manifest.window * manifest.sampling_interval_s * 1e6)
+        alerts = [self._known(alarm) for alarm in self.stream.result().alarms]
+        spans = spans_under_alerts(alerts, accepted=accepted, margin_us=margin_us)
+        return outside(times, [*spans, (-(2**63), since - 1)])
 
-    def _accepted_until(self) -> int:
-        """Until a bundle knows the accepted state, alarms of the old one say nothing of it."""
-        taken = [one.row for one in self.adaptations if one.bundle is not None and one.row > self.accepted_at]
-        return taken[0] if taken else self.rows
+    def _known(self, alarm: Alarm) -> KnownAlert:
+        """An alarm as the adaptation service knows alerts."""
+        ended_by_accept = alarm.cleared_at is not None and alarm.cleared_at == self.accepted_time
+        return KnownAlert(
+            alert_id=str(alarm.opened_at),
+            rule=self.parent.manifest.detector,
+            bundle="",
+            opened_at=alarm.opened_at,
+            published_us=alarm.opened_at,
+            ended_at=alarm.cleared_at,
+            reason=ClearReason.ACCEPTED if ended_by_accept else None,
+        )
 
     @property
-    def accepted_at(self) -> int:
-        """The row at which the operator accepted; the stream's end where it was not yet."""
-        return len(self.scenario.rows) if self.accepted is None else self.accepted[1]
+    def accepted_time(self) -> int | None:
+        """Event time (us) from which the operator's *accept* holds."""
+        return None if self.accepted is None else int(self.scenario.times[self.accepted[1] - 1])
 
     def take_over(self, adaptation: Adaptation) -> None:
         """Note an adaptation, and go on under its bundle where it has one."""
@@ -202,6 +214,6 @@ def _accept(course: Course) -> None:
         return
     stood_since = max(since, int(course.scenario.times[change.row]))
     if course.time - stood_since >= change.accept_after_s * 1e6:
-        under_way = [drift.since for drift in course.drifts[-1:] if drift.event == "started"]
-        course.accepted = (course.row_at(min([stood_since, *under_way])), course.rows)
+        drift = next((drift.since for drift in course.drifts[-1:] if drift.event == "started"), None)
+        course.accepted = (course.row_at(beginning_of(alert_us=stood_since, drift_us=drift)), course.rows)
         course.stream.command("accept", course.time)

@@ -62,7 +62,8 @@ class Measured:
         before, after: the two halves.
         false_drifts: drifts said to have started where the machine had not changed; on_fault: of a lasting fault.
         unchanged_days: how long the machine was unchanged.
-        drift_found: whether a drift was said after the change of a machine that drifts; delay_h: hours from the change.
+        drift_found: whether a drift was said, or the operator accepted, after the change of a machine that drifts; delay_h:
+            hours from the change to whichever came first. An accept is a confirmed change: it ends the drift judge's search.
         alarm_delay_h: hours from the change to the first alarm that opened after it, or was open.
         accepted: whether the operator accepted.
         fault_shows: the unadapted score shows the lasting fault at the end, and would be low without it.
@@ -101,10 +102,11 @@ def measure(scenario: Scenario, outcome: Outcome) -> Measured:
     early = [drift for drift in started if change is None or drift.row <= change.row]
     late = [drift for drift in started if change is not None and drift.row > change.row]
     drifts = change is not None and not fault
+    known_at = [drift.row for drift in late] + ([] if outcome.accepted_at is None else [outcome.accepted_at])
     aurocs = [exam_auroc(scenario, bundle) for _, bundle in outcome.bundles]
     shows = _fault_shows(scenario, outcome.bundles[0][1]) if fault else None
-    known = scenario.times[min(row, len(scenario.times) - 1)] - scenario.times[0] if change else None
-    length = scenario.times[-1] - scenario.times[0] if known is None else known
+    end = scenario.times[min(row, len(scenario.times) - 1)] if change else scenario.times[-1]
+    length = end - scenario.times[0]
     in_force = sum(start <= scenario.exam.start for start, _ in outcome.bundles) - 1
     return Measured(
         before=_half(scenario, outcome, 0, row),
@@ -112,8 +114,8 @@ def measure(scenario: Scenario, outcome: Outcome) -> Measured:
         false_drifts=len(early),
         drifts_on_fault=len(late) if fault else 0,
         unchanged_days=float(length) / (SECONDS_PER_DAY * 1e6),
-        drift_found=bool(late) if drifts else None,
-        drift_delay_h=_hours(scenario, row, late[0].row) if drifts and late else None,
+        drift_found=bool(known_at) if drifts else None,
+        drift_delay_h=_hours(scenario, row, min(known_at)) if drifts and known_at else None,
         alarm_delay_h=_alarm_delay(scenario, outcome.run.alarms, row) if change is not None else None,
         accepted=outcome.accepted_at is not None,
         fault_shows=shows,

@@ -44,8 +44,8 @@ _MEANING = (
     f"kept: share of runs with at most {WITHIN:g} x the asked rate.",
     "told: faults with an alarm that opened in them or at most 30 rows before; met: faults during which an alarm was open.",
     "on: share of rows without a fault, after the change, that have an alarm open.",
-    "drift: runs in which the change was noticed as drift, and the median hours until then; false drifts: a month of an unchanged "
-    "machine.",
+    "drift: runs in which the change was said as drift or accepted by the operator, and the median hours until then; false drifts: a "
+    "month of an unchanged machine.",
     "learnt away: lasting faults that the unadapted score still shows at the end, without an open alarm.",
     f"worse: bundles taken into service whose AUROC is below that of the bundle before them by more than {WORSE_BY:g}.",
     f"recovered: share of the AUROC gap between unadapted and target-trained, over runs with a gap above {LEAST_GAP:g}.",

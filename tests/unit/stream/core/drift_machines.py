@@ -33,17 +33,32 @@ START = 20_000 * DAY
 DAYS = 20
 
 
-def normal_rows(days: float, seed: int) -> np.ndarray:
-    """[n, 6] float32, one a minute: a day's swing and noise."""
+def normal_rows(days: float, seed: int, wander: float = 0.0) -> np.ndarray:
+    """[n, 6] float32, one a minute: a day's swing and noise.
+
+    Args:
+        wander: standard deviation of each channel's slow wandering, which forgets itself in a day and a half.
+    """
     rng = np.random.default_rng(seed)
     time = np.arange(round(days * 1440))[:, None]
     swing = 0.1 * np.sin(2 * np.pi * (time / 1440 + np.arange(6) / 6))
-    return (0.5 + swing + rng.normal(0, 0.2, (len(time), 6))).astype(np.float32)
+    rows = 0.5 + swing + rng.normal(0, 0.2, (len(time), 6))
+    return (rows + _wandering(rng, len(time), wander) if wander else rows).astype(np.float32)
 
 
-def write_drift_bundle(folder: Path, *, blocks: bool = True) -> Path:
+def _wandering(rng: np.random.Generator, count: int, size: float) -> np.ndarray:
+    kept = np.exp(-1 / 36)
+    hourly = [rng.normal(0, size, 6)]
+    for _ in range(count // 60 + 1):
+        hourly.append(kept * hourly[-1] + np.sqrt(1 - kept**2) * rng.normal(0, size, 6))
+    knots = np.stack(hourly)
+    at = np.arange(count) / 60
+    return np.stack([np.interp(at, np.arange(len(knots)), knots[:, channel]) for channel in range(6)], axis=1)
+
+
+def write_drift_bundle(folder: Path, *, blocks: bool = True, wander: float = 0.0) -> Path:
     """A bundle that knows `DAYS` days of its machine's normal; without `blocks` as old ones were."""
-    rows = normal_rows(DAYS, seed=1)
+    rows = normal_rows(DAYS, seed=1, wander=wander)
     times = START - DAYS * DAY + MINUTE * np.arange(len(rows))
     windows = np.lib.stride_tricks.sliding_window_view(rows, RECIPE.window, axis=0).transpose(0, 2, 1)
     raw = RECIPE.contribution(windows).sum(axis=1)

@@ -22,6 +22,7 @@ from tests.unit.training.adaptation.lives import (
     in_shadow,
     stage,
 )
+from wheeltapper.schemas.adaptation import DriftChannel
 from wheeltapper.schemas.events import ClearReason
 from wheeltapper.training.adaptation.service.life import InputPosition, JobOutcome, adaptation_id
 from wheeltapper.training.adaptation.service.presumed_normal import outside
@@ -64,8 +65,11 @@ def test_by_which_time_there_must_be_rows_as_well() -> None:
     known.drift(drift())
     (life,) = known.service.collecting
     # when there are many rows of too short a time, then it waits on
-    assert known.service.rows(life.adaptation_id, 20_000, 1.0, START)
+    assert known.service.rows(life.adaptation_id, 9_000, 1.0, START)
     assert known.service.collecting == [life]
+    # when half of the rows that are kept may be learned from, then that is enough: more might never come
+    known.service.rows(life.adaptation_id, 10_000, 1.0, START)
+    assert known.service.collecting == []
 
 
 def test_a_drift_under_an_alert_waits_for_the_operator() -> None:
@@ -142,10 +146,121 @@ def test_what_is_accepted_is_learned_unless_it_was_confirmed_to_be_a_fault(verdi
     known.command(command("accept", known.now))
     known.alert(alert("cleared", START + 2 * HOUR, opened_at=START + HOUR, reason=ClearReason.ACCEPTED))
     known.alert(alert("opened", START + 4 * HOUR, ident="alert-2"))
-    # then the rows of the first count as normal, unless it is known as true, those of the second do not
+    # then the rows of both count as normal, unless the first is known as true, and those before the change do not
     (life,) = known.service.collecting
-    times = np.array([START + 90 * MINUTE, START + 3 * HOUR, START + 5 * HOUR])
-    assert outside(times, known.service.excluded(life, 0)).tolist() == [not verdict, True, False]
+    times = np.array([START - MINUTE, START + 90 * MINUTE, START + 3 * HOUR, START + 5 * HOUR])
+    assert outside(times, known.service.excluded(life, 0)).tolist() == [False, not verdict, True, True]
+    # when the second is confirmed, then its rows do not either
+    known.command(command("confirm", known.now, alert_id="alert-2"))
+    assert outside(times, known.service.excluded(life, 0)).tolist() == [False, not verdict, True, False]
+
+
+def moved(*effects: float) -> tuple[DriftChannel, ...]:
+    return tuple(
+        DriftChannel(channel=f"c{index}", statistic="mean", before=0.0, after=effect, effect=effect)
+        for index, effect in enumerate(effects)
+    )
+
+
+@pytest.mark.parametrize(
+    ("effects", "waits"),
+    [
+        ((7.3, -7.0, 4.9, 0.7), True),  # a step of three channels
+        ((3.7,), True),
+        ((4.8, 4.1, -4.0, 3.9, 2.5), False),  # many moved far
+        ((1.3, 1.2), False),  # a few moved a little
+        ((), False),
+    ],
+)
+def test_a_few_channels_far_out_wait_for_an_operator_without_an_alert_too(
+    effects: tuple[float, ...], waits: bool
+) -> None:
+    # given a drift without an alert
+    known = stage()
+    known.drift(drift(channels=moved(*effects)))
+    known.rows(600)
+    # then it waits where a few channels alone stand far out, also when an alert has come and gone
+    assert known.jobs == ([] if waits else ["pump-1"])
+    if waits:
+        assert "a few channels alone moved far" in known.events[-1].reason
+        known.alert(alert("opened", START + 4 * HOUR))
+        known.alert(alert("cleared", START + 5 * HOUR, opened_at=START + 4 * HOUR))
+        known.rows(600)
+        assert known.jobs == []
+        # and goes on with the accept
+        known.command(command("accept", known.now))
+        known.rows(600)
+        assert known.jobs == ["pump-1"]
+
+
+def test_an_accept_ends_the_drift_and_not_its_adaptation() -> None:
+    # given a drift under an alert
+    known = stage()
+    known.alert(alert("opened", START + HOUR))
+    known.drift(drift(alert_open=True))
+    # when it is accepted, which ends both
+    known.command(command("accept", known.now))
+    known.alert(alert("cleared", START + 2 * HOUR, opened_at=START + HOUR, reason=ClearReason.ACCEPTED))
+    known.drift(drift(event="ended"))
+    # then its adaptation goes on
+    known.rows(600)
+    assert known.jobs == ["pump-1"]
+
+
+def test_an_accept_that_is_read_after_the_end_of_its_drift_still_means_it() -> None:
+    # given a drift without an alert, which an accept has ended in the worker
+    known = stage()
+    known.drift(drift())
+    accept = command("accept", known.now)
+    known.drift(drift(event="ended"))
+    assert known.steps[-1] == "rejected"
+    # when the accept is read, then an adaptation begins, by the drift's rows
+    known.command(accept)
+    (life,) = known.service.collecting
+    assert (life.since, life.source.first_offset, life.accepted_us) == (START, 10, accept.at)
+    # and an accept long after the end means nothing
+    other = stage()
+    other.drift(drift())
+    other.drift(drift(event="ended"))
+    assert other.command(command("accept", other.now + HOUR)) == []
+
+
+def test_an_accept_while_a_job_runs_holds_for_the_next_try() -> None:
+    # given a job that runs for a drift that nobody has accepted
+    known = stage(tries=2)
+    known.drift(drift())
+    known.rows(600)
+    # when the operator accepts, and the gate rejects
+    known.command(command("accept", known.now))
+    known.finish(JobOutcome("rejected", "still moving"))
+    # then an alert does not hold the next try back
+    known.alert(alert("opened", START + 4 * HOUR))
+    (life,) = known.service.collecting
+    assert life.accepted_us is not None
+
+
+def test_an_accept_means_the_change_from_its_beginning() -> None:
+    # given a drift whose job failed, and an alert that has stood for longer
+    known = stage()
+    known.drift(drift(since=START))
+    known.rows(600)
+    known.finish(JobOutcome("failed", "killed"))
+    known.alert(alert("opened", START - HOUR))
+    # when it is accepted, then the rows since the alert are meant
+    known.command(command("accept", known.now))
+    assert [life.since for life in known.service.lives.values()] == [START - HOUR]
+
+
+def test_a_drift_that_has_been_open_for_long_is_not_what_an_alert_of_today_is_about() -> None:
+    # given a drift whose adaptation was rejected, and an alert two days later
+    known = stage()
+    known.drift(drift(since=START))
+    known.rows(600)
+    known.finish(JobOutcome("rejected", "no gain"))
+    known.alert(alert("opened", START + 2 * DAY))
+    # when it is accepted, then the rows since the alert are meant
+    known.command(command("accept", known.now))
+    assert [life.since for life in known.service.lives.values()] == [START + 2 * DAY]
 
 
 def test_rows_in_maintenance_are_not_learned() -> None:
@@ -195,15 +310,18 @@ def test_a_rejected_adaptation_is_tried_again_with_a_further_day_of_rows() -> No
     known.drift(drift())
     known.rows(600)
     known.finish(JobOutcome("rejected", "input-scaling: still moving"))
-    # then it is said why, nothing is decided, and the same rows are not enough any more
+    # then it is said why, nothing is decided, and rows of the same day are not enough any more, however many
     assert (known.steps[-1], known.service.held() != set()) == ("waiting", True)
     assert "try 1 was rejected" in known.events[-1].reason
-    known.rows(600)
+    known.rows(9_000)
     assert known.jobs == ["pump-1"]
-    # when a day of rows has come on top, the gate is asked again, and the last rejection is the outcome
-    known.rows(600 + 1440)
+    # when a day has passed, the gate is asked again, and the last rejection is the outcome
+    (life,) = known.service.collecting
+    life.seen_at += DAY
+    known.rows(600)
     known.finish(JobOutcome("rejected", "still moving"))
-    known.rows(600 + 2 * 1440)
+    life.seen_at += DAY
+    known.rows(600)
     known.finish(JobOutcome("rejected", "still moving, too"))
     assert known.jobs == 3 * ["pump-1"]
     assert (known.steps[-1], known.events[-1].reason, known.service.lives) == ("rejected", "still moving, too", {})

@@ -10,10 +10,10 @@ import pytest
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.training.datasets.simulated import DAY, simulate
 from wheeltapper.training.judging.metrics.alarms import AlarmRows
-from wheeltapper.training.judging.stream_run import Alarm, StreamRun, run_as_stream
+from wheeltapper.training.judging.stream_run import Alarm, MachineStream, StreamRun, run_as_stream
 from wheeltapper.training.lab.shifts.bundles import fit_bundle
 from wheeltapper.training.lab.shifts.climbing import WholeLadder
-from wheeltapper.training.lab.shifts.course import Drift, Outcome, run_course
+from wheeltapper.training.lab.shifts.course import Course, Drift, Outcome, run_course
 from wheeltapper.training.lab.shifts.measures import WORSE_BY, exam_auroc, measure, recovered_share
 from wheeltapper.training.lab.shifts.scenarios import Scenario, make_scenario
 from wheeltapper.training.lab.shifts.strategies import FixedLevel, OperatingLayer, RefitAlways
@@ -101,6 +101,58 @@ def test_a_drift_before_the_change_is_false_and_one_after_it_is_found(parent: Bu
     assert (found.false_drifts, found.drift_found) == (1, True)
     assert found.drift_delay_h == pytest.approx(2.0)
     assert found.unchanged_days == pytest.approx(3, abs=0.01)
+
+
+def test_an_accept_confirms_the_change_as_a_drift_does(parent: Bundle) -> None:
+    # given a change that was accepted after an hour, and of which a drift was said later
+    scenario = make_scenario("sensor-offset", SERIES)
+    row = scenario.change_row
+    base = outcome_with(scenario, parent, [])
+    drifts = (Drift(row + 120, "started", 0, (), (), False),)
+    # then it is known from the accept on
+    found = measure(scenario, Outcome(base.run, base.bundles, drifts, (), row + 60))
+    assert (found.drift_found, found.drift_delay_h) == (True, pytest.approx(1.0))
+
+
+def test_after_an_accept_alarms_of_the_old_bundle_hide_no_rows(parent: Bundle, tmp_path: Path) -> None:
+    # given a machine whose sensors were replaced, and an accept in the middle of the alarm about that
+    scenario = make_scenario("sensor-replaced", SERIES)
+    stream = MachineStream(parent)
+    course = Course(scenario, parent, stream, tmp_path)
+    at, more = scenario.change_row + 6 * 60, scenario.change_row + DAY
+    stream.feed(scenario.rows[:at], scenario.times[:at])
+    course.rows = at
+    assert stream.open_since is not None
+    since = int(scenario.times[scenario.change_row])
+    assert not course.presumed_normal(since, accepted=False)[-60:].any()
+    course.accepted = (scenario.change_row, at)
+    stream.command("accept", course.time)
+    stream.feed(scenario.rows[at:more], scenario.times[at:more])
+    course.rows = more
+    # then every row since the change is normal for the adaptation that was accepted
+    normal = course.presumed_normal(since, accepted=True)
+    assert normal[scenario.change_row :].all()
+    assert not normal[: scenario.change_row].any()
+    # and for another one those under the alarm that was accepted are
+    assert course.presumed_normal(since, accepted=False)[scenario.change_row + 60 : at - 60].all()
+
+
+@pytest.mark.parametrize(("effects", "local"), [((7.0, 6.5, 5.0, 0.4), True), ((3.0, 2.9, 2.8, 2.7, 1.5), False)])
+def test_the_ladder_asks_a_person_about_a_few_channels_far_out(
+    parent: Bundle, tmp_path: Path, effects: tuple[float, ...], local: bool
+) -> None:
+    # given a drift without an alarm, with rows enough since
+    scenario = make_scenario("none", SERIES)
+    stream = MachineStream(parent)
+    stream.feed(scenario.rows[: 3 * DAY], scenario.times[: 3 * DAY])
+    course = Course(scenario, parent, stream, tmp_path, rows=3 * DAY)
+    if stream.open_since is not None:
+        stream.command("accept", course.time)
+    since = int(scenario.times[DAY])
+    course.drifts.append(Drift(2 * DAY, "started", since, ("shift", "inputs"), (), False, effects))
+    # when the strategy looks, then it climbs the ladder unless the change is local
+    WholeLadder().look(course)
+    assert any(tmp_path.iterdir()) is not local
 
 
 def test_a_bundle_that_ranks_worse_is_counted(parent: Bundle, tmp_path: Path) -> None:
