@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.fitting.alignment import aligner_for
 from wheeltapper.training.fitting.device import resolve_device
 from wheeltapper.training.fitting.progress import Report, epochs_progress
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
@@ -76,7 +77,8 @@ class TrainingHistory:
 
     Attributes:
         training, validation: mean watched value of each epoch.
-        best_epoch: counted from 1; the network has the weights of that epoch.
+        best_epoch: counted from 1; the network has the weights of that epoch; 0 where it was fine-tuned and kept those that it
+            started from.
         stopped_early: True where patience ran out.
         resumed_at: (epoch, step), both from 0, of the checkpoint it went on from; None for a fresh run.
         seconds: of this process, without what a resumed run had done before.
@@ -101,8 +103,8 @@ def fingerprint(options: TrainerOptions, **identity: Any) -> str:
     Args:
         identity: what else the run depends on, JSON types: the network's settings, the data's hash.
     """
-    settings = asdict(options)
-    for name in ("epochs", "checkpoint_folder", "checkpoint_every_s", "progress", "device", "budget_s"):
+    settings = asdict(replace(options, warm_start=None))
+    for name in ("epochs", "checkpoint_folder", "checkpoint_every_s", "progress", "device", "budget_s", "warm_start"):
         settings.pop(name)
     text = json.dumps({"format": CHECKPOINT_FORMAT, "trainer": settings, **identity}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -117,17 +119,24 @@ def train_network(
     *,
     run: str = "",
     title: str = "training",
+    part: str = "network",
 ) -> TrainingHistory:
     """Train `network` in place and leave the weights of its best epoch in it, on the CPU and in evaluation mode.
+
+    With `options.warm_start` it goes on from a bundle's weights, which stay where no epoch is better, and writes no checkpoints.
 
     Args:
         run: the run's `fingerprint`; a checkpoint of the same run is continued, others are left alone. The file is
             removed when the run is complete.
         title: what the progress bar calls it.
+        part: what `options.warm_start` calls the network.
 
     Raises:
-        InputError: the loss is not finite.
+        InputError: the loss is not finite, or the weights to go on from are of another network.
     """
+    if options.warm_start is not None:
+        options.warm_start.load(part, network)
+        options = replace(options, checkpoint_folder=None)
     state = _Run(network, objective, training, validation, options, run)
     state.resume()
     started = time.monotonic()
@@ -139,6 +148,7 @@ def train_network(
             steps_per_epoch=state.steps_per_epoch,
             done=state.steps_done,
             notice=state.resume_notice(title),
+            budget_s=options.budget_s,
         ) as report:
             while not state.finished:
                 state.train_epoch(report)
@@ -163,7 +173,9 @@ class _Run:
         self.device = resolve_device(options.device)
         self.network = network.to(self.device)
         self.objective, self.training, self.validation, self.options = objective, training, validation, options
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
+        self.aligner = aligner_for(network, training, options.warm_start, self.device)
+        aligned = () if self.aligner is None else self.aligner.parameters()
+        self.optimizer = torch.optim.Adam([*network.parameters(), *aligned], lr=options.learning_rate)
         self.history = TrainingHistory()
         self.epoch = 0
         self.step = 0
@@ -173,6 +185,8 @@ class _Run:
         self.order = torch.Generator().manual_seed(options.seed)
         self.order_at_epoch_start = self.order.get_state()
         torch.manual_seed(options.seed)
+        if options.warm_start is not None:
+            self.best_value = self._validate()
         self.started = time.monotonic()
         folder = options.checkpoint_folder
         self.file = folder / f"checkpoint-{run or 'run'}.pt" if folder is not None else None
@@ -235,6 +249,8 @@ class _Run:
 
     def _train_step(self, rows: Tensor) -> float:
         loss, watched = self.objective(self.network, rows)
+        if self.aligner is not None:
+            loss = loss + self.aligner(loss, self.steps_done / (self.options.epochs * self.steps_per_epoch))
         if not torch.isfinite(loss):
             raise InputError(
                 f"the loss became {float(loss.detach())} in epoch {self.epoch + 1}, step {self.step + 1}; expected a finite "

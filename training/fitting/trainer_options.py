@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from wheeltapper.models.settings import DetectorSettings
+from wheeltapper.training.fitting.warm_start import WarmStart
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class TrainerOptions(DetectorSettings):
         device: 'cpu', 'cuda' (an error where it does not work) or 'auto'.
         checkpoint_folder: where checkpoints go; None writes none.
         progress: show a progress bar (one line an epoch where the output is no terminal).
+        warm_start: weights that training goes on from; None starts anew.
     """
 
     epochs: Annotated[int, Field(ge=1, description="at most so many passes; `--epochs` overrides it")] = 4
@@ -52,3 +54,4 @@ class TrainerOptions(DetectorSettings):
     device: str = "auto"
     checkpoint_folder: Path | None = None
     progress: bool = True
+    warm_start: WarmStart | None = None

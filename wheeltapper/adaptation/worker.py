@@ -285,6 +285,7 @@ class AdaptWorker:
             budget_s=self._settings.adaptation.budget_s,
             accepted=life.accepted_us is not None,
             tries=life.tries,
+            alignment=self._settings.adaptation.alignment,
         )
         times, values = collector.rows(self._excluded(life))
         log.info("job starts", adaptation=life.adaptation_id, machine=life.machine, rows=len(times))

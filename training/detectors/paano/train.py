@@ -116,6 +116,7 @@ def fit_paano(
             *prepared.constant_warnings(),
         ),
         history=history,
+        networks={"network": network},
     )
     return detector, scores
 

@@ -97,6 +97,7 @@ def train_vae(series: SensorSeries, config: RlVaeConfig, trainer: TrainerOptions
         trainer,
         run=fingerprint(trainer, detector="rl-vae", config=shape, clip=config.network_clip, data=prepared.sha256),
         title=f"rl-vae {series.entity}",
+        part="vae",
     )
     return TrainedVae(vae.eval(), prepared, trainer, history)
 
@@ -121,7 +122,7 @@ def train_agent(
     held_out = bank_of_runs(prepared.rows, _spread(prepared.held_out_ends, STANDARD_WINDOWS), config.window)
     errors = look(vae, held_out).error
     normal = normal_windows(prepared)
-    agent = Agent(vae, config, normal, pool, errors, seed)
+    agent = Agent(vae, config, normal, pool, errors, seed, trained.trainer.warm_start)
     with working(f"rl-vae {prepared.series.entity}: learning from labels", show=trained.trainer.progress):
         q_network = agent.train(budget_s=budget_s)
     trust = channel_trust(vae, pool, held_out) if config.trust == "labels" else None
@@ -136,6 +137,7 @@ def train_agent(
         parameters=_parameters(trained, config, pool, agent.history, standards, evidence),
         warnings=(*prepared.constant_warnings(), *warnings),
         history=trained.history,
+        networks={"vae": vae, "q_network": q_network},
     )
 
 

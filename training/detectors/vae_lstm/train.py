@@ -121,6 +121,7 @@ def fit_vae_lstm(series: SensorSeries, config: VaeLstmConfig, trainer: TrainerOp
         # After that many rows the VAE alone can score.
         warm_up=config.l_win,
         exporter=export_onnx_traced,
+        networks={"vae": vae, "lstm": predictor},
     )
 
 
