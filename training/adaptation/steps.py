@@ -41,6 +41,10 @@ FULL_TRAINING = "full_training"
 
 LEAST_LEARNING_WINDOWS = 100
 
+# Networks learn from the first part of the recent rows; the last part decides when to stop, and the alarm level. A share of all rows,
+# as in training, could hold out every recent row where the reference is long.
+HELD_OUT_OF_RECENT = 0.5
+
 
 class StepSkippedError(Exception):
     """The step cannot make a child here; the text says why."""
@@ -216,6 +220,7 @@ def _trained(
 ) -> tuple[Bundle, str]:
     parent = ground.parent
     manifest = parent.manifest
+    series = _stood_on(ground, mapped=True)
     options = TrainOptions(
         seed=ground.seed,
         stride=manifest.stride,
@@ -224,9 +229,9 @@ def _trained(
         progress=ground.progress,
         settings=settings,
         budget_s=ground.budget_s if step == FINE_TUNE else None,
+        held_out_share=HELD_OUT_OF_RECENT * len(ground.learn) / len(series.train),
         warm_start=warm_start,
     )
-    series = _stood_on(ground, mapped=True)
     try:
         fitted, scores = train_detector(manifest.detector, series, options)
         if fitted.window != manifest.window:

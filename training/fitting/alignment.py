@@ -35,7 +35,7 @@ class Embeds(Protocol):
 class Windows(Protocol):
     """What `wheeltapper.training.fitting.trainer.WindowSource` is."""
 
-    ends: Tensor
+    last_rows: Tensor
 
     def take(self, index: Tensor) -> Tensor: ...
 
@@ -91,7 +91,7 @@ def aligner_for(
     """
     if warm_start is None or warm_start.alignment == "none" or not isinstance(network, Embeds):
         return None
-    recent = windows.ends >= warm_start.source_rows
+    recent = windows.last_rows >= warm_start.source_rows
     source, target = torch.nonzero(~recent)[:, 0], torch.nonzero(recent)[:, 0]
     if min(len(source), len(target)) < LEAST_WINDOWS:
         return None

@@ -153,6 +153,7 @@ class DetectorSpec(Generic[Settings]):
             progress=options.progress,
             checkpoint_folder=options.checkpoint_folder,
             budget_s=options.budget_s if options.budget_s is not None else trainer.budget_s,
+            held_out_share=options.held_out_share,
             warm_start=options.warm_start,
         )
 

@@ -26,6 +26,7 @@ from wheeltapper.training.fitting.alignment import aligner_for
 from wheeltapper.training.fitting.device import resolve_device
 from wheeltapper.training.fitting.progress import Report, epochs_progress
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
+from wheeltapper.training.fitting.warm_start import WarmStart
 
 CHECKPOINT_FORMAT = 1
 
@@ -48,11 +49,15 @@ class WindowSource:
         rows: [n, C] float32, as the network takes them.
         ends: [m] int64, index of each window's last row; `ends >= window - 1`.
         window: T.
+        last_rows: [m] int64, which row of the series each window ends with, where `rows` are sorted otherwise; None: `ends`.
     """
 
-    def __init__(self, rows: np.ndarray | Tensor, ends: np.ndarray, window: int) -> None:
+    def __init__(
+        self, rows: np.ndarray | Tensor, ends: np.ndarray, window: int, last_rows: np.ndarray | None = None
+    ) -> None:
         self.rows = torch.as_tensor(rows, dtype=torch.float32)
         self.ends = torch.as_tensor(ends, dtype=torch.int64)
+        self.last_rows = self.ends if last_rows is None else torch.as_tensor(last_rows, dtype=torch.int64)
         self.window = window
         self._offsets = torch.arange(1 - window, 1)
 
@@ -173,6 +178,7 @@ class _Run:
         self.device = resolve_device(options.device)
         self.network = network.to(self.device)
         self.objective, self.training, self.validation, self.options = objective, training, validation, options
+        self.recent = _recent(training, options.warm_start)
         self.aligner = aligner_for(network, training, options.warm_start, self.device)
         aligned = () if self.aligner is None else self.aligner.parameters()
         self.optimizer = torch.optim.Adam([*network.parameters(), *aligned], lr=options.learning_rate)
@@ -192,9 +198,13 @@ class _Run:
         self.file = folder / f"checkpoint-{run or 'run'}.pt" if folder is not None else None
 
     @property
-    def steps_per_epoch(self) -> int:
+    def windows_per_epoch(self) -> int:
         windows = min(len(self.training), self.options.windows_per_epoch or len(self.training))
-        return math.ceil(windows / self.options.batch_size)
+        return windows if self.recent is None else min(windows, 2 * int(self.recent.sum()))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.windows_per_epoch / self.options.batch_size)
 
     @property
     def steps_done(self) -> int:
@@ -243,8 +253,14 @@ class _Run:
         self._close_epoch()
 
     def _choose_windows(self) -> Tensor:
-        count = min(len(self.training), self.options.windows_per_epoch or len(self.training))
-        chosen = torch.randperm(len(self.training), generator=self.order)[:count]
+        count = self.windows_per_epoch
+        chosen = torch.randperm(len(self.training), generator=self.order)
+        if self.recent is not None:
+            # Half of them recent: what has changed is to be learnt, and there is far more of the reference.
+            recent, reference = chosen[self.recent[chosen]], chosen[~self.recent[chosen]]
+            chosen = torch.cat([recent[: count // 2], reference, recent[count // 2 :]])[:count]
+            chosen = chosen[torch.randperm(count, generator=self.order)]
+        chosen = chosen[:count]
         return chosen if self.options.shuffle else chosen.sort().values
 
     def _train_step(self, rows: Tensor) -> float:
@@ -348,6 +364,14 @@ class _Run:
         torch.set_rng_state(saved["random"].cpu())
         if self.device.type == "cuda" and saved["random_cuda"] is not None:
             torch.cuda.set_rng_state(saved["random_cuda"].cpu(), self.device)
+
+
+def _recent(windows: WindowSource, warm_start: WarmStart | None) -> Tensor | None:
+    """[m] bool: the windows that are recent; None where all or none are."""
+    if warm_start is None:
+        return None
+    recent = windows.last_rows >= warm_start.source_rows
+    return recent if bool(recent.any()) and not bool(recent.all()) else None
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:

@@ -67,7 +67,13 @@ def fit_alora(series: SensorSeries, config: AloraConfig, trainer: TrainerOptions
     Raises:
         InputError: as `train_alora`.
     """
-    prepared = prepare(series, window=config.window, clip=config.input_clip, scale=config.scale)
+    prepared = prepare(
+        series,
+        window=config.window,
+        validation_share=trainer.held_out_share,
+        clip=config.input_clip,
+        scale=config.scale,
+    )
     torch.manual_seed(trainer.seed)
     pairs = _pairs(series, config, trainer)
     network = AloraNetwork(config, prepared.channels, pairs)

@@ -60,7 +60,7 @@ def train_domain_adaptation(
             the target that 'target-supervised' needs and nobody gave, or a loss that is not finite.
     """
     config = chosen_settings(options)
-    prepared = prepare(series, window=config.window, scale=config.scale)
+    prepared = prepare(series, window=config.window, validation_share=options.held_out_share, scale=config.scale)
     names = config.source_names
     problem = (
         _from_machines(prepared, config, options, names)

@@ -182,8 +182,8 @@ def code_sequences(
     place[order] = rows
     by_phase = codes[order]
     return (
-        WindowSource(by_phase, place[prepared.train_ends], config.l_seq),
-        WindowSource(by_phase, place[prepared.held_out_ends], config.l_seq),
+        WindowSource(by_phase, place[prepared.train_ends], config.l_seq, prepared.train_ends),
+        WindowSource(by_phase, place[prepared.held_out_ends], config.l_seq, prepared.held_out_ends),
     )
 
 

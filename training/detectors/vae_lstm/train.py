@@ -82,7 +82,7 @@ def fit_vae_lstm(series: SensorSeries, config: VaeLstmConfig, trainer: TrainerOp
     prepared = prepare(
         series,
         window=config.window,
-        validation_share=config.validation_share,
+        validation_share=config.validation_share if trainer.held_out_share is None else trainer.held_out_share,
         clip=config.input_clip,
         scale=config.scale,
     )

@@ -142,3 +142,23 @@ def test_there_is_no_alignment_without_two_sides_or_an_embedding(weights: Mappin
     assert aligner_for(Autoencoder(), windows, WarmStart(weights, KNOWN, "none"), device) is None
     assert aligner_for(nn.Linear(2, 2), windows, WarmStart(weights, KNOWN, "coral"), device) is None
     assert aligner_for(Autoencoder(), windows, None, device) is None
+
+
+def test_half_of_an_epoch_is_recent(weights: Mapping[str, np.ndarray]) -> None:
+    # Given many windows of the reference and few recent ones
+    ends = np.concatenate([np.arange(WINDOW - 1, KNOWN), np.arange(KNOWN + WINDOW - 1, KNOWN + WINDOW + 39)])
+    windows = WindowSource(np.arange(800, dtype=np.float32)[:, None].repeat(CHANNELS, 1), ends, WINDOW)
+    seen: list[float] = []
+
+    def noting(network: nn.Module, rows: Tensor) -> tuple[Tensor, Tensor]:
+        if network.training:
+            seen.extend(rows[:, -1, 0].tolist())
+        return objective(network, rows / 800)
+
+    # When a network goes on from its weights for an epoch
+    options = replace(OPTIONS, epochs=1, warm_start=WarmStart(weights, KNOWN))
+    train_network(Autoencoder(), noting, windows, windows, options)
+    # Then it sees as many of either, every recent one once
+    recent = [row for row in seen if row >= KNOWN]
+    assert len(seen) == 80
+    assert len(recent) == len(set(recent)) == 40
