@@ -11,10 +11,10 @@ import pytest
 from tests.conformance.trained import CHANNELS, ROWS, is_network, trained
 from tests.helpers.machines import make_series, normal_rows
 from wheeltapper.schemas.bundle import Bundle
-from wheeltapper.schemas.bundle.store import WEIGHTS
+from wheeltapper.schemas.bundle.store import TORCHSCRIPT, WEIGHTS
 from wheeltapper.training.adaptation.recent import RecentRows
 from wheeltapper.training.adaptation.rescaling import estimate_map
-from wheeltapper.training.adaptation.steps import FULL_TRAINING, Ground, _settings, fine_tune
+from wheeltapper.training.adaptation.steps import FULL_TRAINING, Ground, _settings, fine_tune, input_scaling
 from wheeltapper.training.detectors.registry import DETECTORS
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 
@@ -67,6 +67,24 @@ def test_a_network_goes_on_from_its_bundles_weights(name: str, tmp_path: Path) -
 
 def matrices(weights: dict[str, np.ndarray]) -> list[str]:
     return [name for name, value in weights.items() if value.ndim >= 2 and name.endswith("weight") and value.any()]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", [name for name in DETECTORS if is_network(name)])
+def test_a_rescaled_network_keeps_its_weights_and_a_twin(name: str, tmp_path: Path) -> None:
+    # Given a bundle with a TorchScript twin, and the machine with another gain on three channels
+    known = trained(name)
+    parent = write_bundle(known.fitted, known.series, tmp_path / "parent", scores=known.scores)
+    rows = normal_rows(ROWS + 800, CHANNELS, seed=CHANNELS)[ROWS:]
+    rows[:, :3] = 1.4 * rows[:, :3] + 2 * rows[:, :3].std(axis=0)
+    # When its inputs are scaled to the new regime, then the child has a twin, which was checked, and the same weights
+    child, _ = input_scaling(ground(parent, rows), tmp_path / "child")
+    assert TORCHSCRIPT in child.files
+    assert not [text for text in child.manifest.warnings if "TorchScript" in text]
+    before, after = parent.weights(), child.weights()
+    assert before is not None
+    assert after is not None
+    assert all(np.array_equal(before[key], after[key]) for key in before.keys() | after.keys())
 
 
 @pytest.mark.nightly
