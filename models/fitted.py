@@ -62,6 +62,15 @@ class FittedDetector(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsWeights(Protocol):
+    """A fitted detector whose training can go on later; its bundle keeps what that needs."""
+
+    def weights(self) -> Mapping[str, np.ndarray]:
+        """Every parameter and buffer of what was trained, by `<part>/<name>`; none where there is nothing to keep."""
+        ...
+
+
 class WindowScorer(Protocol):
     """What scores windows: an ONNX graph (`wheeltapper.schemas.bundle.graph.Graph`), or a torch module in its place."""
 

@@ -23,6 +23,20 @@ def script_bytes(module: torch.nn.Module) -> bytes:
     return _without_origin(raw.getvalue())
 
 
+def traced_bytes(module: torch.nn.Module, example: torch.Tensor) -> bytes:
+    """Trace a module, e.g. one that calls others that were compiled before, and return its archive.
+
+    Args:
+        example: an input; its first axis may have any length later.
+    """
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch calls TorchScript legacy at every use, and tells of everything that a trace holds fast.
+        warnings.simplefilter("ignore")
+        raw = BytesIO()
+        torch.jit.save(torch.jit.trace(module.eval(), (example,), check_trace=False), raw)
+    return _without_origin(raw.getvalue())
+
+
 def _without_origin(archive: bytes) -> bytes:
     """The same archive without what tells where and when it was made: paths in debug tables, a serialization id."""
     stripped = BytesIO()

@@ -119,3 +119,8 @@ class AloraNetwork(nn.Module):
             attention.append(weights.mean(dim=1))
         encoded = self.norm(features)
         return AloraOutput(self.decoder(encoded), attention, encoded)
+
+    def embed(self, rows: Tensor) -> Tensor:
+        """[B, T, C] -> [B, d]: what the encoder makes of the last row."""
+        output: AloraOutput = self(rows)
+        return output.encoded[:, -1]

@@ -41,7 +41,7 @@ def mmd_loss(source: Tensor, target: Tensor) -> Tensor:
     """
     distances = squared_distances(joint := torch.cat([source, target]), joint)
     n, m = len(source), len(target)
-    off_diagonal = ~torch.eye(n + m, dtype=torch.bool)
+    off_diagonal = ~torch.eye(n + m, dtype=torch.bool, device=distances.device)
     median = distances.detach()[off_diagonal].median().clamp(min=1e-12)
     kernel = torch.stack([torch.exp(-distances / (factor * median)) for factor in BANDWIDTHS]).sum(0)
     kernel = kernel * off_diagonal
@@ -61,6 +61,24 @@ def coral_loss(source: Tensor, target: Tensor) -> Tensor:
     return covariance + means
 
 
+def alignment_loss(
+    method: str, source: Tensor, target: Tensor, strength: float, discriminator: nn.Module | None = None
+) -> Tensor:
+    """What pulls [n, D] and [m, D] together, by 'dann', 'mmd' or 'coral'; 0 where either has fewer than two.
+
+    Args:
+        strength: of the pull on the features.
+        discriminator: of DANN.
+    """
+    if min(len(source), len(target)) < 2:
+        return target.sum() * 0
+    if method == "dann":
+        assert discriminator is not None
+        return dann_loss(discriminator, source, target, strength)
+    distance = mmd_loss if method == "mmd" else coral_loss
+    return strength * distance(source, target)
+
+
 def dann_loss(discriminator: nn.Module, source: Tensor, target: Tensor, strength: float) -> Tensor:
     """Cross entropy of telling source (0) from target (1), each half of the weight.
 
@@ -71,4 +89,4 @@ def dann_loss(discriminator: nn.Module, source: Tensor, target: Tensor, strength
     logits = discriminator(reversed_features)[:, 0]
     loss = nn.functional.binary_cross_entropy_with_logits
     n = len(source)
-    return (loss(logits[:n], torch.zeros(n)) + loss(logits[n:], torch.ones(len(target)))) / 2
+    return (loss(logits[:n], torch.zeros_like(logits[:n])) + loss(logits[n:], torch.ones_like(logits[n:]))) / 2

@@ -139,15 +139,19 @@ class Decoder(nn.Module):
         return self.leave(steps).transpose(1, 2)
 
 
-def head(config: DomainAdaptationConfig) -> nn.Sequential:
-    """[B, D] -> [B, 1] logit; the classifier and the discriminator."""
-    middle, small = max(config.latent // 2, 1), max(config.latent // 4, 1)
+def head(latent: int, dropout: float) -> nn.Sequential:
+    """[B, D] -> [B, 1] logit; a classifier or a discriminator.
+
+    Args:
+        latent: D.
+    """
+    middle, small = max(latent // 2, 1), max(latent // 4, 1)
     return nn.Sequential(
         nn.ReLU(),
-        nn.Dropout(config.dropout),
-        nn.Linear(config.latent, middle),
+        nn.Dropout(dropout),
+        nn.Linear(latent, middle),
         nn.ReLU(),
-        nn.Dropout(config.dropout),
+        nn.Dropout(dropout),
         nn.Linear(middle, small),
         nn.ReLU(),
         nn.Linear(small, 1),
@@ -160,9 +164,9 @@ class DomainNetwork(nn.Module):
     def __init__(self, inputs: int, config: DomainAdaptationConfig) -> None:
         super().__init__()
         self.encoder = Encoder(inputs, config)
-        self.classifier = head(config)
+        self.classifier = head(config.latent, config.dropout)
         self.decoder = Decoder(inputs, config)
-        self.discriminator = head(config) if config.method == "dann" else None
+        self.discriminator = head(config.latent, config.dropout) if config.method == "dann" else None
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, W, F] scaled rows -> features [B, D], logit [B], reconstruction [B, W, F]."""

@@ -47,6 +47,11 @@ class PaanoNetwork(nn.Module):
         """[N, T, C] z-scores -> h [N, D]."""
         return torch.mean(self.blocks(encoder_input(rows, self.normalise)), dim=2)
 
+    def embed(self, rows: Tensor) -> Tensor:
+        """[N, n, C] z-scores, n >= T -> h of the last T rows, [N, D]."""
+        embedding: Tensor = self(rows[:, -self.window :])
+        return embedding
+
 
 def encoder_input(rows: Tensor, normalise: str) -> Tensor:
     """[N, T, C] z-scores -> [N, C or 2 C, T]: what the first convolution sees."""

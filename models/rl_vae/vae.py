@@ -38,8 +38,17 @@ class Vae(nn.Module):
         self.log_variance = nn.Linear(width, config.latent)
         self.decoder = nn.Sequential(nn.Linear(config.latent, width), nn.ReLU(), nn.Linear(width, size))
 
+    def embed(self, rows: Tensor) -> Tensor:
+        """[N, W, C] z-scores -> mu [N, L]."""
+        mu: Tensor = self.mu(self._hidden(rows))
+        return mu
+
+    def _hidden(self, rows: Tensor) -> Tensor:
+        hidden: Tensor = self.encoder(torch.clamp(rows, -self.clip, self.clip).flatten(1))
+        return hidden
+
     def forward(self, rows: Tensor) -> VaeOutput:
-        hidden = self.encoder(torch.clamp(rows, -self.clip, self.clip).flatten(1))
+        hidden = self._hidden(rows)
         mu = self.mu(hidden)
         log_variance = torch.clamp(self.log_variance(hidden), -LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
         latent = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu) if self.training else mu

@@ -69,6 +69,11 @@ class VariationalAutoencoder(nn.Module):
         code = mu + sigma * torch.randn_like(sigma) if self.training else mu
         return self.decoder(code), mu, sigma
 
+    def embed(self, rows: Tensor) -> Tensor:
+        """[B, l_win, C] to mu, [B, code]."""
+        mu: Tensor = self.encoder(rows)[0]
+        return mu
+
 
 class Encoder(nn.Module):
     """[B, l_win, C] to mu and sigma, [B, code] each."""

@@ -27,6 +27,7 @@ TORCHSCRIPT = "model.ts"
 GOLDEN = "golden.npz"
 CALIBRATION = "calibration.parquet"
 REFERENCE = "reference.parquet"
+WEIGHTS = "weights.npz"
 REQUIRED = (MODEL, GOLDEN, CALIBRATION, REFERENCE)
 
 # Golden outputs were computed by the ONNX graph itself on another machine: other CPU kernels may differ that much.
@@ -69,6 +70,13 @@ class Bundle:
         """[k] int64: event time (us) of the last row of each reference window."""
         table = pq.read_table(pa.BufferReader(self.files[REFERENCE]), columns=["time"])
         return np.asarray(table["time"].to_numpy(), dtype=np.int64)
+
+    def weights(self) -> dict[str, np.ndarray] | None:
+        """What a network's training ended with, by `<part>/<name>`; None where the bundle keeps none."""
+        if WEIGHTS not in self.files:
+            return None
+        with np.load(BytesIO(self.files[WEIGHTS]), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
 
     def open_graph(self, *, device: str = "auto", threads: int = 1) -> Graph:
         """The graph, checked against the manifest and the golden windows.

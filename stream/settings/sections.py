@@ -198,6 +198,10 @@ class AdaptationSettings(Section):
     )
     max_rows: int = Field(default=20_000, ge=100, description="the newest so many rows are used, and kept in memory")
     budget_s: float = Field(default=480.0, gt=0, description="what training may take, over all steps of the ladder")
+    alignment: Literal["none", "coral", "mmd", "dann"] = Field(
+        default="none",
+        description="what pulls a network's embeddings of the reference and of recent windows together while it is fine-tuned",
+    )
     job_timeout_s: float = Field(default=1_200.0, gt=0, description="a job that takes longer is killed, and has failed")
     job_memory_mb: int = Field(default=8_192, ge=256, description="address space of a job; one that needs more fails")
     jobs: int = Field(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import numpy as np
 from wheeltapper.models.fitted import FittedDetector
 from wheeltapper.schemas.bundle import Bundle, Graph
 from wheeltapper.schemas.bundle.manifest import Calibration
-from wheeltapper.schemas.bundle.store import MODEL
+from wheeltapper.schemas.bundle.store import MODEL, TORCHSCRIPT
 from wheeltapper.stream.core.calibration import calibrate
 from wheeltapper.training.adaptation.recent import RecentRows, WindowSource
+from wheeltapper.training.adaptation.rescaling import ChannelMap
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.fitting.bundle_writer import BundleNotes, write_bundle
 from wheeltapper.training.fitting.calibration import CalibrationScores, alarm_level
+from wheeltapper.training.fitting.export_check import ExportError
 
-NO_TWIN = "it has no TorchScript twin: the parent's graph was adapted as ONNX"
+NO_TWIN = "it has no TorchScript twin as its parent has"
 
 # Recent scores that lie further above the parent's contradict its level.
 MOST_LIFT = 1.5
@@ -27,7 +30,7 @@ MOST_LIFT = 1.5
 
 @dataclass(frozen=True)
 class AdaptedGraph:
-    """A graph that was adapted without a fit: a `wheeltapper.models.fitted.FittedDetector`."""
+    """A graph that was adapted without a fit: a `wheeltapper.models.fitted.FittedDetector` that keeps its parent's weights."""
 
     model: bytes
     detector: str
@@ -37,25 +40,39 @@ class AdaptedGraph:
     warm_up: int | None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    twin: bytes | None = None
+    kept_weights: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def onnx_bytes(self) -> bytes:
         return self.model
 
     def torchscript_bytes(self) -> bytes | None:
-        return None
+        return self.twin
+
+    def weights(self) -> Mapping[str, np.ndarray]:
+        return self.kept_weights
+
+    def without_twin(self, reason: str) -> AdaptedGraph:
+        """The same, with a warning of why it has none."""
+        return replace(self, twin=None, warnings=(*self.warnings, f"{NO_TWIN}: {reason}"))
 
 
 def adapted(
-    parent: Bundle, model: bytes, parameters: Mapping[str, Any], warnings: tuple[str, ...] = ()
+    parent: Bundle,
+    model: bytes,
+    parameters: Mapping[str, Any],
+    warnings: tuple[str, ...] = (),
+    channel_map: ChannelMap | None = None,
 ) -> AdaptedGraph:
     """The parent with another graph.
 
     Args:
         parameters: what the step found, beside the parent's own.
+        channel_map: that `model` has in front of the parent's graph; its TorchScript twin gets the same.
     """
     manifest = parent.manifest
-    told = tuple(text for text in manifest.warnings if text != NO_TWIN)
-    return AdaptedGraph(
+    told = tuple(text for text in manifest.warnings if not text.startswith("it has no TorchScript twin"))
+    child = AdaptedGraph(
         model,
         manifest.detector,
         manifest.detector_version,
@@ -63,8 +80,19 @@ def adapted(
         manifest.lag,
         manifest.warm_up,
         {**manifest.parameters, **parameters},
-        (*told, *warnings, NO_TWIN),
+        (*told, *warnings),
+        kept_weights=parent.weights() or {},
     )
+    twin = parent.files.get(TORCHSCRIPT)
+    if twin is None:
+        return child
+    if find_spec("torch") is None:
+        return child.without_twin("torch, which checks it, is not installed where it was adapted")
+    if channel_map is not None:
+        from wheeltapper.training.adaptation.rescaled_twin import rescaled_twin
+
+        twin = rescaled_twin(twin, channel_map, manifest.window, [output.name for output in manifest.outputs])
+    return replace(child, twin=twin)
 
 
 def without_adaptation(model: bytes) -> bytes:
@@ -144,6 +172,7 @@ def write_child(
     false_alarms_per_day: float,
     seed: int = 0,
     calibration: Calibration | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write a child.
 
@@ -151,21 +180,33 @@ def write_child(
         series: rows that it stands on: reference windows and golden vectors come from its train part.
         scores: of windows that decide the alarm level.
         calibration: the alarm level, where it is known already.
+        parameters: for the manifest, beside the detector's own.
 
     Raises:
         InputError: its graph breaks the contract, or `out` cannot be written.
+        ExportError: a trained network and its graph disagree.
     """
-    notes = BundleNotes(parameters={"adapted_by": step}, parent=parent.manifest.bundle_id)
-    return write_bundle(
-        fitted,
-        series,
-        out,
-        scores=scores,
-        false_alarms_per_day=false_alarms_per_day,
-        seed=seed,
-        notes=notes,
-        calibration=calibration,
-    )
+    notes = BundleNotes(parameters={**(parameters or {}), "adapted_by": step}, parent=parent.manifest.bundle_id)
+
+    def written(detector: FittedDetector) -> Bundle:
+        return write_bundle(
+            detector,
+            series,
+            out,
+            scores=scores,
+            false_alarms_per_day=false_alarms_per_day,
+            seed=seed,
+            notes=notes,
+            calibration=calibration,
+        )
+
+    try:
+        return written(fitted)
+    except ExportError as error:
+        # The stream runs the graph; a twin that has come apart on these windows is no reason to adapt nothing.
+        if not isinstance(fitted, AdaptedGraph) or fitted.twin is None:
+            raise
+        return written(fitted.without_twin(str(error)))
 
 
 def level_of(parent: Bundle, recent: CalibrationScores, false_alarms_per_day: float) -> Calibration:

@@ -2,8 +2,8 @@
 
 1. operating-level: the same graph with an alarm level of the recent scores.
 2. input-scaling: a map of the channels that moved in front of the graph (AdaNorm).
-3. refit: the detector is trained anew, on recent rows and on the reference rows moved into the new regime; for networks
-   (`fine-tune`) within a time budget.
+3. refit: the detector is trained anew, on recent rows and on the reference rows moved into the new regime; a network
+   (`fine-tune`) goes on from its weights instead, within a time budget.
 
 What is learnt from are rows that are presumed normal; the last part of them is held out for the gate.
 """
@@ -27,8 +27,10 @@ from wheeltapper.training.adaptation.report import write_report
 from wheeltapper.training.adaptation.rescaling import estimate_map
 from wheeltapper.training.adaptation.steps import STEPS, Ground, StepSkippedError, steps_for
 from wheeltapper.training.fitting.labels import LabelledWindows
+from wheeltapper.training.fitting.warm_start import AlignmentMethod
 
 DEFAULT_BUDGET_S = 540.0
+DEFAULT_ALIGNMENT: AlignmentMethod = "none"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class LadderOptions:
         labelled: windows that operators judged, of the parent's window and channels.
         report: where the HTML report is written; None writes none.
         progress: show a progress bar of a network's training.
+        alignment: of reference and recent windows, where a network is fine-tuned.
         told: called with a sentence at each stage.
     """
 
@@ -56,6 +59,7 @@ class LadderOptions:
     threads: int = 1
     device: str = "cpu"
     progress: bool = False
+    alignment: AlignmentMethod = DEFAULT_ALIGNMENT
     told: Callable[[str], None] | None = None
 
 
@@ -97,6 +101,7 @@ def climb(parent: Bundle, recent: RecentRows, options: LadderOptions) -> LadderR
         device=options.device,
         budget_s=options.budget_s,
         progress=options.progress,
+        alignment=options.alignment,
     )
     place = options.out.with_name(f"{options.out.name}-tried")
     attempts: list[Attempt] = []

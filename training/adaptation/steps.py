@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -27,11 +29,21 @@ from wheeltapper.training.adaptation.rescaling import ChannelMap, rescaled_graph
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.registry import DETECTORS, train_detector
 from wheeltapper.training.fitting.calibration import CalibrationScores
+from wheeltapper.training.fitting.export_check import ExportError
 from wheeltapper.training.fitting.options import TrainOptions
+from wheeltapper.training.fitting.spec import DetectorSpec
+from wheeltapper.training.fitting.warm_start import AlignmentMethod, OtherWeightsError, WarmStart
 
 OPERATING_LEVEL, INPUT_SCALING, REFIT, FINE_TUNE = "operating-level", "input-scaling", "refit", "fine-tune"
 
+FULL_TRAINING = "full_training"
+"""Parameter of a fine-tuned bundle: the settings that training it anew would take, where fine-tuning takes others."""
+
 LEAST_LEARNING_WINDOWS = 100
+
+# Networks learn from the first part of the recent rows; the last part decides when to stop, and the alarm level. A share of all rows,
+# as in training, could hold out every recent row where the reference is long.
+HELD_OUT_OF_RECENT = 0.5
 
 
 class StepSkippedError(Exception):
@@ -46,6 +58,7 @@ class Ground:
         learn: recent rows that may be learnt from; none of them judges.
         channel_map: how channels moved, from the reference to `learn`.
         false_alarms_per_day: that the child's alarm level is chosen for.
+        alignment: of reference and recent windows, where a network is fine-tuned.
     """
 
     parent: Bundle
@@ -57,6 +70,7 @@ class Ground:
     device: str
     budget_s: float
     progress: bool
+    alignment: AlignmentMethod = "none"
 
 
 Step = Callable[[Ground, Path], tuple[Bundle, str]]
@@ -123,7 +137,9 @@ def input_scaling(ground: Ground, out: Path) -> tuple[Bundle, str]:
     }
     child = write_child(
         parent,
-        adapted(parent, model, parameters, (f"channels are rescaled to a new regime: {first_names(names)}",)),
+        adapted(
+            parent, model, parameters, (f"channels are rescaled to a new regime: {first_names(names)}",), channel_map
+        ),
         _stood_on(ground, mapped=True),
         scores,
         out,
@@ -137,12 +153,28 @@ def input_scaling(ground: Ground, out: Path) -> tuple[Bundle, str]:
 
 def refit(ground: Ground, out: Path) -> tuple[Bundle, str]:
     """The detector trained anew, as its parent was, on the reference in the new regime and on recent rows."""
-    return _trained(ground, out, REFIT, budget_s=None)
+    return _trained(ground, out, REFIT, _settings(ground.parent), "trained anew")
 
 
 def fine_tune(ground: Ground, out: Path) -> tuple[Bundle, str]:
-    """A network trained on the reference in the new regime and on recent rows, within the time budget."""
-    return _trained(ground, out, FINE_TUNE, budget_s=ground.budget_s)
+    """A network that goes on from its parent's weights, on the reference in the new regime and on recent rows, within the budget.
+
+    A parent without weights, as older bundles are, is trained anew; the child says so.
+    """
+    parent = ground.parent
+    whole = _settings(parent)
+    weights = parent.weights()
+    reason = "its parent keeps no weights to go on from"
+    if weights is not None:
+        settings = _gentler(DETECTORS[parent.manifest.detector], whole)
+        warm_start = WarmStart(weights, len(reference_run(parent)[1]), ground.alignment)
+        # What training anew would take is kept: else each generation would learn less than the one before.
+        kept = {FULL_TRAINING: {name: whole[name] for name in settings if settings[name] != whole[name]}}
+        try:
+            return _trained(ground, out, FINE_TUNE, settings, "fine-tuned", warm_start=warm_start, parameters=kept)
+        except OtherWeightsError as error:
+            reason = str(error)
+    return _trained(ground, out, FINE_TUNE, whole, "trained anew", warning=f"trained anew, not fine-tuned: {reason}")
 
 
 STEPS: Mapping[str, Step] = MappingProxyType(
@@ -151,16 +183,44 @@ STEPS: Mapping[str, Step] = MappingProxyType(
 """Name -> what makes the child."""
 
 
-def _trained(ground: Ground, out: Path, step: str, *, budget_s: float | None) -> tuple[Bundle, str]:
-    parent = ground.parent
+def _settings(parent: Bundle) -> dict[str, str]:
+    """What the parent was trained with, as `--set` takes it; of a fine-tuned one what training it anew would take."""
     manifest = parent.manifest
-    spec = DETECTORS[manifest.detector]
-    names = set(spec.setting_names) - {"preset"}
-    settings = {
+    names = set(DETECTORS[manifest.detector].setting_names) - {"preset"}
+    told = {**manifest.parameters, **manifest.parameters.get(FULL_TRAINING, {})}
+    return {
         key: "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-        for key, value in manifest.parameters.items()
+        for key, value in told.items()
         if key in names and not isinstance(value, (dict, list))
     }
+
+
+def _gentler(spec: DetectorSpec[Any], settings: Mapping[str, str]) -> dict[str, str]:
+    """Fewer epochs and a lower learning rate, as the detector says."""
+    changed = dict(settings)
+    for name, factor in spec.fine_tuning.items():
+        if name not in changed:
+            continue
+        value = float(changed[name])
+        whole = next(each for each in (*spec.own_settings, *spec.trainer_settings) if each.name == name).kind is int
+        changed[name] = str(max(1, math.ceil(factor * value))) if whole else str(factor * value)
+    return changed
+
+
+def _trained(
+    ground: Ground,
+    out: Path,
+    step: str,
+    settings: Mapping[str, str],
+    how: str,
+    *,
+    warm_start: WarmStart | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    warning: str = "",
+) -> tuple[Bundle, str]:
+    parent = ground.parent
+    manifest = parent.manifest
+    series = _stood_on(ground, mapped=True)
     options = TrainOptions(
         seed=ground.seed,
         stride=manifest.stride,
@@ -168,28 +228,32 @@ def _trained(ground: Ground, out: Path, step: str, *, budget_s: float | None) ->
         device=ground.device,
         progress=ground.progress,
         settings=settings,
-        budget_s=budget_s,
+        budget_s=ground.budget_s if step == FINE_TUNE else None,
+        held_out_share=HELD_OUT_OF_RECENT * len(ground.learn) / len(series.train),
+        warm_start=warm_start,
     )
-    series = _stood_on(ground, mapped=True)
-    fitted, scores = train_detector(manifest.detector, series, options)
-    if fitted.window != manifest.window:
-        raise StepSkippedError(
-            f"trained anew it looks at {fitted.window} rows, its parent at {manifest.window}: the stream would have to warm up"
+    try:
+        fitted, scores = train_detector(manifest.detector, series, options)
+        if fitted.window != manifest.window:
+            raise StepSkippedError(
+                f"trained anew it looks at {fitted.window} rows, its parent at {manifest.window}: the stream would have to warm up"
+            )
+        child = write_child(
+            parent,
+            fitted,
+            series,
+            replace(scores, warnings=(*scores.warnings, warning)) if warning else scores,
+            out,
+            step=step,
+            false_alarms_per_day=ground.false_alarms_per_day,
+            seed=ground.seed,
+            parameters=parameters,
         )
-    child = write_child(
-        parent,
-        fitted,
-        series,
-        scores,
-        out,
-        step=step,
-        false_alarms_per_day=ground.false_alarms_per_day,
-        seed=ground.seed,
-    )
-    return (
-        child,
-        f"trained anew on {len(ground.learn)} recent rows and {len(series.train) - len(ground.learn)} of the reference",
-    )
+    except ExportError as error:
+        raise StepSkippedError(str(error)) from error
+    rows = f"{len(ground.learn)} recent rows and {len(series.train) - len(ground.learn)} of the reference"
+    aligned = "" if warm_start is None or warm_start.alignment == "none" else f", aligned by {warm_start.alignment}"
+    return child, f"{how} on {rows}{aligned}"
 
 
 def _stood_on(ground: Ground, *, mapped: bool) -> SensorSeries:

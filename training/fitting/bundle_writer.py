@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime as ort
 from pydantic import ValidationError
 
-from wheeltapper.models.fitted import FittedDetector
+from wheeltapper.models.fitted import FittedDetector, KeepsWeights
 from wheeltapper.models.onnx_builder import add_metadata
 from wheeltapper.schemas.bundle import (
     Bundle,
@@ -33,7 +33,16 @@ from wheeltapper.schemas.bundle import (
     write_bundle_folder,
 )
 from wheeltapper.schemas.bundle.normal_blocks import DRIFT
-from wheeltapper.schemas.bundle.store import CALIBRATION, GOLDEN, MANIFEST, MODEL, REFERENCE, TORCHSCRIPT, sha256_of
+from wheeltapper.schemas.bundle.store import (
+    CALIBRATION,
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    REFERENCE,
+    TORCHSCRIPT,
+    WEIGHTS,
+    sha256_of,
+)
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.fitting.bundle_parts import (
@@ -148,6 +157,8 @@ def write_bundle(
     }
     if checked.twin is not None:
         files[TORCHSCRIPT] = checked.twin
+    if isinstance(fitted, KeepsWeights) and (weights := fitted.weights()):
+        files[WEIGHTS] = npz_bytes(weights)
     if notes.metrics:
         files[METRICS] = (json.dumps(dict(notes.metrics), indent=2, sort_keys=True) + "\n").encode()
     manifest = _manifest(fitted, series, scores, calibration, training_data, checked, digest, notes)

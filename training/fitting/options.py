@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.fitting.warm_start import WarmStart
 
 if TYPE_CHECKING:
     from wheeltapper.training.fitting.labels import LabelledWindows
@@ -45,6 +46,8 @@ class TrainOptions:
         held_out_by: what scores a network's held-out windows: 'graph', the ONNX graph that the stream will run, or 'torch', the
             network itself, which saves the export where no bundle is to be written.
         extra_data: what else there is to learn from.
+        held_out_share: last part of the train part that a network does not see; None is the detector's own.
+        warm_start: weights of a bundle that a network's training goes on from; no checkpoints are written then.
     """
 
     seed: int = 0
@@ -59,6 +62,8 @@ class TrainOptions:
     budget_s: float | None = None
     held_out_by: Literal["graph", "torch"] = "graph"
     extra_data: ExtraData = ExtraData()
+    held_out_share: float | None = None
+    warm_start: WarmStart | None = None
 
     def __post_init__(self) -> None:
         """

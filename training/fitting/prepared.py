@@ -77,7 +77,7 @@ def prepare(
     series: SensorSeries,
     *,
     window: int,
-    validation_share: float = VALIDATION_SHARE,
+    validation_share: float | None = None,
     clip: float = INPUT_CLIP,
     scale: Scale = "train",
     minimum_windows: int = MINIMUM_WINDOWS,
@@ -86,9 +86,13 @@ def prepare(
 
     Mean and standard deviation are those of the whole train part.
 
+    Args:
+        validation_share: None is `VALIDATION_SHARE`.
+
     Raises:
         InputError: too few rows on either side of the split, an infinite value, or no channel that moves.
     """
+    validation_share = VALIDATION_SHARE if validation_share is None else validation_share
     if not 0 < validation_share < 1:
         raise InputError(f"validation_share is {validation_share}, expected between 0 and 1")
     split = int(len(series.train) * (1 - validation_share))

@@ -55,6 +55,7 @@ class DetectorSpec(Generic[Settings]):
         presets: by name, the default first; a detector without any has one that nobody can name: ''.
         battery: options with which the conformance battery trains it in a second or two.
         has_epochs: False for detectors that are fitted in one pass.
+        fine_tuning: setting -> factor on the parent's value where training goes on from a bundle's weights; networks only.
         extra: the pip extra that it needs.
         seeded: False where the seed changes nothing, so that one run says all.
         learns_from_labels: True where `TrainOptions.extra_data.labelled` makes a difference.
@@ -74,6 +75,7 @@ class DetectorSpec(Generic[Settings]):
     presets: Mapping[str, Preset[Settings]]
     battery: TrainOptions
     has_epochs: bool = False
+    fine_tuning: Mapping[str, float] = field(default_factory=lambda: {"epochs": 0.5, "learning_rate": 0.3})
     extra: str = "fit"
     seeded: bool = True
     learns_from_labels: bool = False
@@ -151,6 +153,8 @@ class DetectorSpec(Generic[Settings]):
             progress=options.progress,
             checkpoint_folder=options.checkpoint_folder,
             budget_s=options.budget_s if options.budget_s is not None else trainer.budget_s,
+            held_out_share=options.held_out_share,
+            warm_start=options.warm_start,
         )
 
     def load_train(self) -> Train:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from wheeltapper.training.fitting.prepared import PreparedSeries
 from wheeltapper.training.fitting.progress import working
 from wheeltapper.training.fitting.trainer import TrainingHistory, WindowSource
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
+from wheeltapper.training.fitting.warm_start import weights_of
 
 # Held-out windows beyond that many are not scored: pieces spread over the held-out part stand for the whole.
 HELD_OUT_LIMIT = 20_000
@@ -39,6 +40,7 @@ class TorchDetector:
         history: of its training, where the shared trainer did it.
         parity: largest relative difference between the ONNX graph and torch, by output; None until exported.
         exporter: how the graph becomes ONNX.
+        networks: by part, what was trained, heads that only training needs included: what fine-tuning goes on from.
         warm_up: rows of a machine after which it can score, where that is before the window is full.
     """
 
@@ -56,6 +58,7 @@ class TorchDetector:
         lag: int = 0,
         warm_up: int | None = None,
         exporter: Exporter = export_onnx,
+        networks: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self.detector = detector
         self.version = version
@@ -69,6 +72,7 @@ class TorchDetector:
         self.parameters = parameters
         self.warnings = warnings
         self.history = history
+        self.networks = dict(networks or {})
         self.parity: dict[str, float] | None = None
         self._onnx: bytes | None = None
 
@@ -85,6 +89,10 @@ class TorchDetector:
     def torchscript_bytes(self) -> bytes | None:
         """Its twin; `wheeltapper.training.fitting.export_check.check_twin` proves it when the bundle is written."""
         return export_torchscript(self.graph, self.window, self.prepared.channels)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """What training ended with, by part and name."""
+        return weights_of(self.networks)
 
 
 class TorchScorer:

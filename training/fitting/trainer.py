@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,9 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.fitting.alignment import aligner_for
 from wheeltapper.training.fitting.device import resolve_device
 from wheeltapper.training.fitting.progress import Report, epochs_progress
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
+from wheeltapper.training.fitting.warm_start import WarmStart
 
 CHECKPOINT_FORMAT = 1
 
@@ -47,11 +49,15 @@ class WindowSource:
         rows: [n, C] float32, as the network takes them.
         ends: [m] int64, index of each window's last row; `ends >= window - 1`.
         window: T.
+        last_rows: [m] int64, which row of the series each window ends with, where `rows` are sorted otherwise; None: `ends`.
     """
 
-    def __init__(self, rows: np.ndarray | Tensor, ends: np.ndarray, window: int) -> None:
+    def __init__(
+        self, rows: np.ndarray | Tensor, ends: np.ndarray, window: int, last_rows: np.ndarray | None = None
+    ) -> None:
         self.rows = torch.as_tensor(rows, dtype=torch.float32)
         self.ends = torch.as_tensor(ends, dtype=torch.int64)
+        self.last_rows = self.ends if last_rows is None else torch.as_tensor(last_rows, dtype=torch.int64)
         self.window = window
         self._offsets = torch.arange(1 - window, 1)
 
@@ -76,7 +82,8 @@ class TrainingHistory:
 
     Attributes:
         training, validation: mean watched value of each epoch.
-        best_epoch: counted from 1; the network has the weights of that epoch.
+        best_epoch: counted from 1; the network has the weights of that epoch; 0 where it was fine-tuned and kept those that it
+            started from.
         stopped_early: True where patience ran out.
         resumed_at: (epoch, step), both from 0, of the checkpoint it went on from; None for a fresh run.
         seconds: of this process, without what a resumed run had done before.
@@ -101,8 +108,8 @@ def fingerprint(options: TrainerOptions, **identity: Any) -> str:
     Args:
         identity: what else the run depends on, JSON types: the network's settings, the data's hash.
     """
-    settings = asdict(options)
-    for name in ("epochs", "checkpoint_folder", "checkpoint_every_s", "progress", "device", "budget_s"):
+    settings = asdict(replace(options, warm_start=None))
+    for name in ("epochs", "checkpoint_folder", "checkpoint_every_s", "progress", "device", "budget_s", "warm_start"):
         settings.pop(name)
     text = json.dumps({"format": CHECKPOINT_FORMAT, "trainer": settings, **identity}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -117,17 +124,24 @@ def train_network(
     *,
     run: str = "",
     title: str = "training",
+    part: str = "network",
 ) -> TrainingHistory:
     """Train `network` in place and leave the weights of its best epoch in it, on the CPU and in evaluation mode.
+
+    With `options.warm_start` it goes on from a bundle's weights, which stay where no epoch is better, and writes no checkpoints.
 
     Args:
         run: the run's `fingerprint`; a checkpoint of the same run is continued, others are left alone. The file is
             removed when the run is complete.
         title: what the progress bar calls it.
+        part: what `options.warm_start` calls the network.
 
     Raises:
-        InputError: the loss is not finite.
+        InputError: the loss is not finite, or the weights to go on from are of another network.
     """
+    if options.warm_start is not None:
+        options.warm_start.load(part, network)
+        options = replace(options, checkpoint_folder=None)
     state = _Run(network, objective, training, validation, options, run)
     state.resume()
     started = time.monotonic()
@@ -139,6 +153,7 @@ def train_network(
             steps_per_epoch=state.steps_per_epoch,
             done=state.steps_done,
             notice=state.resume_notice(title),
+            budget_s=options.budget_s,
         ) as report:
             while not state.finished:
                 state.train_epoch(report)
@@ -163,7 +178,10 @@ class _Run:
         self.device = resolve_device(options.device)
         self.network = network.to(self.device)
         self.objective, self.training, self.validation, self.options = objective, training, validation, options
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
+        self.recent = _recent(training, options.warm_start)
+        self.aligner = aligner_for(network, training, options.warm_start, self.device)
+        aligned = () if self.aligner is None else self.aligner.parameters()
+        self.optimizer = torch.optim.Adam([*network.parameters(), *aligned], lr=options.learning_rate)
         self.history = TrainingHistory()
         self.epoch = 0
         self.step = 0
@@ -173,14 +191,20 @@ class _Run:
         self.order = torch.Generator().manual_seed(options.seed)
         self.order_at_epoch_start = self.order.get_state()
         torch.manual_seed(options.seed)
+        if options.warm_start is not None:
+            self.best_value = self._validate()
         self.started = time.monotonic()
         folder = options.checkpoint_folder
         self.file = folder / f"checkpoint-{run or 'run'}.pt" if folder is not None else None
 
     @property
-    def steps_per_epoch(self) -> int:
+    def windows_per_epoch(self) -> int:
         windows = min(len(self.training), self.options.windows_per_epoch or len(self.training))
-        return math.ceil(windows / self.options.batch_size)
+        return windows if self.recent is None else min(windows, 2 * int(self.recent.sum()))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.windows_per_epoch / self.options.batch_size)
 
     @property
     def steps_done(self) -> int:
@@ -229,12 +253,20 @@ class _Run:
         self._close_epoch()
 
     def _choose_windows(self) -> Tensor:
-        count = min(len(self.training), self.options.windows_per_epoch or len(self.training))
-        chosen = torch.randperm(len(self.training), generator=self.order)[:count]
+        count = self.windows_per_epoch
+        chosen = torch.randperm(len(self.training), generator=self.order)
+        if self.recent is not None:
+            # Half of them recent: what has changed is to be learnt, and there is far more of the reference.
+            recent, reference = chosen[self.recent[chosen]], chosen[~self.recent[chosen]]
+            chosen = torch.cat([recent[: count // 2], reference, recent[count // 2 :]])[:count]
+            chosen = chosen[torch.randperm(count, generator=self.order)]
+        chosen = chosen[:count]
         return chosen if self.options.shuffle else chosen.sort().values
 
     def _train_step(self, rows: Tensor) -> float:
         loss, watched = self.objective(self.network, rows)
+        if self.aligner is not None:
+            loss = loss + self.aligner(loss, self.steps_done / (self.options.epochs * self.steps_per_epoch))
         if not torch.isfinite(loss):
             raise InputError(
                 f"the loss became {float(loss.detach())} in epoch {self.epoch + 1}, step {self.step + 1}; expected a finite "
@@ -332,6 +364,14 @@ class _Run:
         torch.set_rng_state(saved["random"].cpu())
         if self.device.type == "cuda" and saved["random_cuda"] is not None:
             torch.cuda.set_rng_state(saved["random_cuda"].cpu(), self.device)
+
+
+def _recent(windows: WindowSource, warm_start: WarmStart | None) -> Tensor | None:
+    """[m] bool: the windows that are recent; None where all or none are."""
+    if warm_start is None:
+        return None
+    recent = windows.last_rows >= warm_start.source_rows
+    return recent if bool(recent.any()) and not bool(recent.all()) else None
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:

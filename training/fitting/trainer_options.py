@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from wheeltapper.models.settings import DetectorSettings
+from wheeltapper.training.fitting.warm_start import WarmStart
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class TrainerOptions(DetectorSettings):
         device: 'cpu', 'cuda' (an error where it does not work) or 'auto'.
         checkpoint_folder: where checkpoints go; None writes none.
         progress: show a progress bar (one line an epoch where the output is no terminal).
+        held_out_share: last part of the train part that is held out; None is the detector's own.
+        warm_start: weights that training goes on from; None starts anew.
     """
 
     epochs: Annotated[int, Field(ge=1, description="at most so many passes; `--epochs` overrides it")] = 4
@@ -52,3 +55,5 @@ class TrainerOptions(DetectorSettings):
     device: str = "auto"
     checkpoint_folder: Path | None = None
     progress: bool = True
+    held_out_share: float | None = None
+    warm_start: WarmStart | None = None

@@ -291,6 +291,7 @@ class AdaptWorker:
             budget_s=self._settings.adaptation.budget_s,
             accepted=life.accepted_us is not None,
             tries=life.tries,
+            alignment=self._settings.adaptation.alignment,
         )
         try:
             # Once more: rows may have been waited for for days, and operators have answered meanwhile.

@@ -34,6 +34,7 @@ class Job:
         parent_uri, parent_sha256: the bundle to adapt.
         accepted: an operator said that what the machine does now is the new normal.
         tries: jobs of the same adaptation that the gate rejected before.
+        alignment: of reference and recent windows, where a network is fine-tuned.
         folder: the job's own. out: where children and reports go.
     """
 
@@ -46,6 +47,7 @@ class Job:
     budget_s: float
     accepted: bool = False
     tries: int = 0
+    alignment: str = "none"
     folder: str = ""
     out: str = ""
 
@@ -130,6 +132,7 @@ def _climb(job: Job, folder: Path) -> JobOutcome:
     from wheeltapper.training.adaptation.ladder import LadderOptions, climb
     from wheeltapper.training.adaptation.recent import RecentRows
     from wheeltapper.training.fitting.labels import LabelledWindows
+    from wheeltapper.training.fitting.warm_start import alignment_named
 
     parent = open_bundle(job.parent_uri)
     if job.parent_sha256 and parent.manifest_sha256 != job.parent_sha256:
@@ -150,6 +153,8 @@ def _climb(job: Job, folder: Path) -> JobOutcome:
         policy=GatePolicy(false_alarms_per_day=job.false_alarms_per_day),
         labelled=labelled,
         report=folder / REPORT,
+        progress=True,
+        alignment=alignment_named(job.alignment),
         told=lambda text: print(f"{job.machine} {job.rule} [{job.adaptation_id[:8]}]: {text}", flush=True),
     )
     result = climb(parent, recent, options)

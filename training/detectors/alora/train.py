@@ -67,9 +67,15 @@ def fit_alora(series: SensorSeries, config: AloraConfig, trainer: TrainerOptions
     Raises:
         InputError: as `train_alora`.
     """
-    prepared = prepare(series, window=config.window, clip=config.input_clip, scale=config.scale)
+    prepared = prepare(
+        series,
+        window=config.window,
+        validation_share=trainer.held_out_share,
+        clip=config.input_clip,
+        scale=config.scale,
+    )
     torch.manual_seed(trainer.seed)
-    pairs = choose_pairs(series.train, config.width, cover_channels=config.cover_channels)
+    pairs = _pairs(series, config, trainer)
     network = AloraNetwork(config, prepared.channels, pairs)
     held_out = WindowSource(prepared.rows, prepared.held_out_ends, config.window)
     history = train_network(
@@ -91,7 +97,15 @@ def fit_alora(series: SensorSeries, config: AloraConfig, trainer: TrainerOptions
         parameters=_parameters(config, trainer, prepared, len(pairs), threshold, history),
         warnings=_warnings(prepared, pairs),
         history=history,
+        networks={"network": network},
     )
+
+
+def _pairs(series: SensorSeries, config: AloraConfig, trainer: TrainerOptions) -> np.ndarray:
+    """Those of the weights that training goes on from, else the best by correlation."""
+    if trainer.warm_start is None:
+        return choose_pairs(series.train, config.width, cover_channels=config.cover_channels)
+    return trainer.warm_start.array("network", "embedding.select").argmax(axis=1).T
 
 
 class AloraObjective:

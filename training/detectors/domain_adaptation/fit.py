@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from wheeltapper.models.domain_adaptation.config import ALIGNING, DomainAdaptationConfig, Method
-from wheeltapper.models.domain_adaptation.losses import coral_loss, dann_loss, mmd_loss, positive_weight, schedule
+from wheeltapper.models.domain_adaptation.losses import alignment_loss, mmd_loss, positive_weight, schedule
 from wheeltapper.models.domain_adaptation.network import SOURCE, TARGET, DomainNetwork
 from wheeltapper.models.standardised import INPUT_CLIP
 from wheeltapper.schemas.errors import InputError
@@ -35,6 +35,7 @@ from wheeltapper.training.detectors.domain_adaptation.domains import (
 )
 from wheeltapper.training.detectors.domain_adaptation.inputs import check_inputs, fit_scalers, scaled_rows
 from wheeltapper.training.fitting.progress import epochs_progress
+from wheeltapper.training.fitting.warm_start import WarmStart
 from wheeltapper.training.judging.metrics.ranking import auc_pr
 
 CHECKPOINTS = 10
@@ -62,6 +63,7 @@ def train_adapted(
     seed: int = 0,
     budget_s: float | None = None,
     progress: bool = False,
+    warm_start: WarmStart | None = None,
 ) -> AdaptedModel:
     """Train by one method.
 
@@ -76,6 +78,7 @@ def train_adapted(
         seed: of weights, batches, dropout and augmentation.
         budget_s: training ends once it has taken that long.
         progress: show a bar.
+        warm_start: weights to go on from, part 'network'.
 
     Raises:
         InputError: no windows, labels where there must be none or none where there must be some, or a loss that is
@@ -83,7 +86,10 @@ def train_adapted(
     """
     config = replace(options or DomainAdaptationConfig(), method=method)
     check_inputs(sources, target_unlabelled, config, target_labels)
-    return _Training(sources, target_unlabelled, config, target_labels, scalers, seed, budget_s, progress).run()
+    training = _Training(sources, target_unlabelled, config, target_labels, scalers, seed, budget_s, progress)
+    if warm_start is not None:
+        warm_start.load("network", training.network)
+    return training.run()
 
 
 class _Training:
@@ -139,7 +145,7 @@ class _Training:
         step, cut, total = 0, False, 0.0
         self.network.train()
         with epochs_progress(
-            self.title, show=self.progress, epochs=1, steps_per_epoch=config.iterations, done=0, notice=""
+            self.title, show=self.progress, epochs=1, steps_per_epoch=config.iterations, budget_s=self.budget_s
         ) as report:
             while step < config.iterations and not cut:
                 total += self._step(step)
@@ -217,15 +223,8 @@ class _Training:
         return loss + self._alignment(features[:n][normal], config.domain_weight * strength)
 
     def _alignment(self, target: Tensor, strength: float) -> Tensor:
-        """The domain loss of the batch's normal source features and `target` [m, D]; 0 where either is too few."""
-        source = self.source_features
-        if min(len(source), len(target)) < 2:
-            return target.sum() * 0
-        if self.config.method == "dann":
-            assert self.network.discriminator is not None
-            return dann_loss(self.network.discriminator, source, target, strength)
-        distance = mmd_loss if self.config.method == "mmd" else coral_loss
-        return strength * distance(source, target)
+        """The domain loss of the batch's normal source features and `target` [m, D]."""
+        return alignment_loss(self.config.method, self.source_features, target, strength, self.network.discriminator)
 
     def _presume(self) -> None:
         """Choose, by the score, the target's windows that are taken for normal."""

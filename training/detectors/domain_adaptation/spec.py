@@ -47,6 +47,7 @@ SPEC = DetectorSpec(
         settings={"iterations": "60", "channels": "8", "hidden": "8", "latent": "16", "batch_size": "32"},
     ),
     has_epochs=True,
+    fine_tuning={"iterations": 0.5, "learning_rate": 0.3},
     extra="training",
     learns_from_labels=True,
     rank=90,

@@ -22,9 +22,10 @@ from wheeltapper.training.detectors.domain_adaptation.windows import window_labe
 from wheeltapper.training.fitting.calibration import CalibrationScores, bounded_sample, contiguous_runs
 from wheeltapper.training.fitting.disturbances import disturbed_pool
 from wheeltapper.training.fitting.options import TrainOptions
-from wheeltapper.training.fitting.prepared import PreparedSeries, prepare, scaling, window_ends
+from wheeltapper.training.fitting.prepared import MINIMUM_WINDOWS, PreparedSeries, prepare, scaling, window_ends
 from wheeltapper.training.fitting.torch_detector import TorchDetector, held_out_scores
 from wheeltapper.training.fitting.training_rows import channel_medians
+from wheeltapper.training.fitting.warm_start import WarmStart
 
 # Windows of each domain that are kept at most: with 38 channels of 64 rows, 40 MB.
 TRAIN_WINDOWS = 4000
@@ -59,10 +60,12 @@ def train_domain_adaptation(
             the target that 'target-supervised' needs and nobody gave, or a loss that is not finite.
     """
     config = chosen_settings(options)
-    prepared = prepare(series, window=config.window, scale=config.scale)
+    prepared = prepare(series, window=config.window, validation_share=options.held_out_share, scale=config.scale)
     names = config.source_names
     problem = (
-        _from_machines(prepared, config, options, names) if names else _from_its_past(prepared, config, options.seed)
+        _from_machines(prepared, config, options, names)
+        if names
+        else _from_its_past(prepared, config, options.seed, options.warm_start)
     )
     problem = _with_labelled(problem, config, options)
     model = train_adapted(
@@ -75,6 +78,7 @@ def train_domain_adaptation(
         seed=options.seed,
         budget_s=options.budget_s,
         progress=options.progress,
+        warm_start=options.warm_start,
     )
     detector = DomainAdaptationDetector(
         SPEC.name,
@@ -83,6 +87,7 @@ def train_domain_adaptation(
         OUTPUTS,
         parameters=_parameters(model, problem, names, options.seed),
         warnings=(*prepared.constant_warnings(), *problem.warnings),
+        networks={"network": model.network},
     )
     return detector, held_out_scores(detector, options)
 
@@ -100,10 +105,18 @@ def chosen_settings(options: TrainOptions) -> DomainAdaptationSettings:
     return settings
 
 
-def _from_its_past(prepared: PreparedSeries, config: DomainAdaptationConfig, seed: int) -> _Problem:
-    """Source: the first half of the train windows, every other one disturbed; target: the second half."""
+def _from_its_past(
+    prepared: PreparedSeries, config: DomainAdaptationConfig, seed: int, warm_start: WarmStart | None = None
+) -> _Problem:
+    """Source: the first half of the train windows, every other one disturbed; target: the second half.
+
+    Where a bundle is fine-tuned, the source is what its weights know, and the target what is recent.
+    """
     random = np.random.default_rng(seed)
     half = len(prepared.train_ends) // 2
+    if warm_start is not None:
+        known = int(np.searchsorted(prepared.train_ends, warm_start.source_rows))
+        half = known if min(known, len(prepared.train_ends) - known) >= MINIMUM_WINDOWS else half
     first = prepared.train_ends[:half]
     # No row in both domains.
     second = prepared.train_ends[half:][prepared.train_ends[half:] >= first[-1] + config.window]

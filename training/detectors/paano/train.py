@@ -79,7 +79,13 @@ def fit_paano(
     Raises:
         InputError: as `train_paano`.
     """
-    prepared = prepare(series, window=config.window, clip=config.input_clip, scale=config.scale)
+    prepared = prepare(
+        series,
+        window=config.window,
+        validation_share=trainer.held_out_share,
+        clip=config.input_clip,
+        scale=config.scale,
+    )
     torch.manual_seed(trainer.seed)
     network = PaanoNetwork(config, prepared.channels)
     training, validation = _samples(prepared, span(config))
@@ -116,6 +122,7 @@ def fit_paano(
             *prepared.constant_warnings(),
         ),
         history=history,
+        networks={"network": network},
     )
     return detector, scores
 

@@ -29,6 +29,7 @@ from wheeltapper.training.detectors.rl_vae.rewards import (
 )
 from wheeltapper.training.detectors.rl_vae.windows import NOTHING_FOLLOWS, WindowBank, joined
 from wheeltapper.training.fitting.labels import ANOMALOUS, NORMAL
+from wheeltapper.training.fitting.warm_start import WarmStart
 
 GRADIENT_CLIP = 5.0
 # Strong, because labels are few.
@@ -105,10 +106,18 @@ class Agent:
         normal: windows of the train part: known to be normal, for nothing.
         pool: where labels are.
         errors: of the VAE on normal windows that it was not trained on.
+        warm_start: weights that the Q-network goes on from, part 'q_network'; what labels have taught is kept that way.
     """
 
     def __init__(
-        self, vae: Vae, config: RlVaeConfig, normal: WindowBank, pool: LabelPool, errors: np.ndarray, seed: int
+        self,
+        vae: Vae,
+        config: RlVaeConfig,
+        normal: WindowBank,
+        pool: LabelPool,
+        errors: np.ndarray,
+        seed: int,
+        warm_start: WarmStart | None = None,
     ) -> None:
         self.vae, self.config, self.pool, self.seed = vae, config, pool, seed
         self.bank = joined([normal, pool.bank])
@@ -116,6 +125,8 @@ class Agent:
         self.random = np.random.default_rng(seed)
         torch.manual_seed(seed)
         self.q_network = QNetwork(config, state_features(self.bank.rows.shape[1]))
+        if warm_start is not None:
+            warm_start.load("q_network", self.q_network)
         # A real pool is later than the train part: what has become usual there is to look usual.
         sample = spread_indices(len(self.bank) if pool.mostly_normal else self.first, STATE_WINDOWS)
         self.q_network.standardise(states_of(vae, self.bank.take(sample), None))

@@ -33,6 +33,7 @@ SPEC = DetectorSpec(
         settings={"hidden": "32", "q_hidden": "8", "episodes": "3", "walkers": "64", "pool_limit": "400"},
     ),
     has_epochs=True,
+    fine_tuning={"epochs": 0.5, "learning_rate": 0.3, "episodes": 0.5, "q_learning_rate": 0.3},
     extra="training",
     learns_from_labels=True,
     exceptions={

@@ -29,7 +29,7 @@ from wheeltapper.training.detectors.rl_vae.windows import WindowBank, bank_of_ru
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.prepared import PreparedSeries, prepare
-from wheeltapper.training.fitting.progress import working
+from wheeltapper.training.fitting.progress import epochs_progress
 from wheeltapper.training.fitting.torch_detector import (
     TorchDetector,
     held_out_scores,
@@ -85,7 +85,13 @@ def train_vae(series: SensorSeries, config: RlVaeConfig, trainer: TrainerOptions
     Raises:
         InputError: as `train_rl_vae`.
     """
-    prepared = prepare(series, window=config.window, clip=config.input_clip, scale=config.scale)
+    prepared = prepare(
+        series,
+        window=config.window,
+        validation_share=trainer.held_out_share,
+        clip=config.input_clip,
+        scale=config.scale,
+    )
     torch.manual_seed(trainer.seed)
     vae = Vae(config, prepared.channels)
     shape = {name: value for name, value in asdict(config).items() if name in ("window", "latent", "hidden", "scale")}
@@ -97,6 +103,7 @@ def train_vae(series: SensorSeries, config: RlVaeConfig, trainer: TrainerOptions
         trainer,
         run=fingerprint(trainer, detector="rl-vae", config=shape, clip=config.network_clip, data=prepared.sha256),
         title=f"rl-vae {series.entity}",
+        part="vae",
     )
     return TrainedVae(vae.eval(), prepared, trainer, history)
 
@@ -121,9 +128,15 @@ def train_agent(
     held_out = bank_of_runs(prepared.rows, _spread(prepared.held_out_ends, STANDARD_WINDOWS), config.window)
     errors = look(vae, held_out).error
     normal = normal_windows(prepared)
-    agent = Agent(vae, config, normal, pool, errors, seed)
-    with working(f"rl-vae {prepared.series.entity}: learning from labels", show=trained.trainer.progress):
-        q_network = agent.train(budget_s=budget_s)
+    agent = Agent(vae, config, normal, pool, errors, seed, trained.trainer.warm_start)
+    with epochs_progress(
+        f"rl-vae {prepared.series.entity}: learning from labels",
+        show=trained.trainer.progress,
+        epochs=1,
+        steps_per_epoch=config.episodes,
+        budget_s=budget_s,
+    ) as report:
+        q_network = agent.train(budget_s=budget_s, report=lambda episode: report(episode, agent.history.loss[-1]))
     trust = channel_trust(vae, pool, held_out) if config.trust == "labels" else None
     evidence = cross_check(vae, pool, normal, held_out, config.advantage_clip, trust)
     weight = evidence.weight if config.beta is None else 1 / config.beta
@@ -136,6 +149,7 @@ def train_agent(
         parameters=_parameters(trained, config, pool, agent.history, standards, evidence),
         warnings=(*prepared.constant_warnings(), *warnings),
         history=trained.history,
+        networks={"vae": vae, "q_network": q_network},
     )
 
 

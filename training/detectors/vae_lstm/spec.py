@@ -54,6 +54,7 @@ SPEC = DetectorSpec(
         },
     ),
     has_epochs=True,
+    fine_tuning={"epochs": 0.5, "learning_rate": 0.3, "lstm_epochs": 0.5, "lstm_learning_rate": 0.3},
     extra="training",
     rank=70,
 )

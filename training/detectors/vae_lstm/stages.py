@@ -116,6 +116,7 @@ def train_vae(
                 trainer,
                 run=fingerprint(trainer, **identity),
                 title=f"vae-lstm {prepared.series.entity}: VAE",
+                part="vae",
             )
         kept.save(vae, history)
     return history, kept
@@ -141,6 +142,7 @@ def train_predictor(
         trainer,
         run=fingerprint(trainer, stage="lstm", codes=digest, l_win=config.l_win, l_seq=config.l_seq),
         title=f"vae-lstm {prepared.series.entity}: LSTM",
+        part="lstm",
     )
 
 
@@ -180,8 +182,8 @@ def code_sequences(
     place[order] = rows
     by_phase = codes[order]
     return (
-        WindowSource(by_phase, place[prepared.train_ends], config.l_seq),
-        WindowSource(by_phase, place[prepared.held_out_ends], config.l_seq),
+        WindowSource(by_phase, place[prepared.train_ends], config.l_seq, prepared.train_ends),
+        WindowSource(by_phase, place[prepared.held_out_ends], config.l_seq, prepared.held_out_ends),
     )
 
 

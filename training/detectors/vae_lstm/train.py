@@ -82,7 +82,7 @@ def fit_vae_lstm(series: SensorSeries, config: VaeLstmConfig, trainer: TrainerOp
     prepared = prepare(
         series,
         window=config.window,
-        validation_share=config.validation_share,
+        validation_share=config.validation_share if trainer.held_out_share is None else trainer.held_out_share,
         clip=config.input_clip,
         scale=config.scale,
     )
@@ -121,6 +121,7 @@ def fit_vae_lstm(series: SensorSeries, config: VaeLstmConfig, trainer: TrainerOp
         # After that many rows the VAE alone can score.
         warm_up=config.l_win,
         exporter=export_onnx_traced,
+        networks={"vae": vae, "lstm": predictor},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -304,3 +305,14 @@ def test_a_budget_ends_training_inside_an_epoch_and_the_history_says_so(
     assert len(history.validation) == len(history.training) >= 1
     # and a run that needs less than its budget is not cut
     assert not train_network(Autoencoder(), _objective, *sources, replace(OPTIONS, budget_s=600.0)).cut
+
+
+def test_a_line_of_progress_says_how_far_and_how_long(
+    sources: tuple[WindowSource, WindowSource], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_network(Autoencoder(), _objective, *sources, replace(OPTIONS, progress=True, budget_s=600.0), title="pump-1")
+    lines = capsys.readouterr().err.splitlines()
+    shares = [re.search(r", (\d+)%, at most (\d+) s left, loss ", line) for line in lines]
+    assert all(shares), lines
+    assert [int(share[1]) for share in shares if share] == [33, 67, 100]
+    assert int(shares[-1][2]) == 0  # type: ignore[index]
