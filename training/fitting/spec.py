@@ -9,7 +9,7 @@ import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar, cast
+from typing import Generic, Literal, TypeVar, cast
 
 from wheeltapper.models.fitted import FittedDetector
 from wheeltapper.models.settings import DetectorSettings, Setting, settings_of
@@ -62,6 +62,7 @@ class DetectorSpec(Generic[Settings]):
         published: setting -> what its authors use, for the tables of the docs.
         exceptions: promise of the conformance battery -> why this detector cannot keep it.
         rank: place in lists; the default detector has the least.
+        kind: of input: 'sensors' takes a `SensorSeries`, 'audio' a `SoundSeries`.
     """
 
     name: str
@@ -81,6 +82,7 @@ class DetectorSpec(Generic[Settings]):
     published: Mapping[str, str] = field(default_factory=dict)
     exceptions: Mapping[str, str] = field(default_factory=dict)
     rank: int = 1000
+    kind: Literal["sensors", "audio"] = "sensors"
 
     @property
     def folder(self) -> str:
