@@ -1,4 +1,4 @@
-"""`wheeltapper replay`: send a recorded series as live rows to the sensors topic."""
+"""`wheeltapper replay`: send a recorded series as live rows to the sensors topic, or recordings to the audio topic."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.schemas.topics import SENSORS
 from wheeltapper.sending import TopicSender, existing_topic, progress_bar, signals_ask, unsent
+from wheeltapper.sound.replay import add_sound_arguments, replay_files
 from wheeltapper.training.datasets.registry import DATASETS, entity_help
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ EPILOG = """
 examples:
   wheeltapper replay smd --data ServerMachineDataset --entity machine-1-1 --speed 0
   wheeltapper replay simulated --entity pump-1 --speed 600 --start now --encoding arrow --rows-per-message 16
+  wheeltapper replay wav recordings/fan-1 --machine fan-1 --speed 0
 """
+
+WAV = "wav"
 
 
 class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -37,7 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.epilog = EPILOG
     parser.formatter_class = _Formatter
-    parser.add_argument("dataset", choices=DATASETS, help="kind of data set")
+    parser.add_argument(
+        "dataset",
+        choices=tuple(dict.fromkeys((*DATASETS, WAV))),
+        help=f"kind of data set; {WAV}: sound files, to the audio topic",
+    )
+    parser.add_argument(
+        "path", nargs="?", type=Path, metavar="DIR|FILE", help=f"{WAV}: a sound file, or a folder of them in one rate"
+    )
     parser.add_argument(
         "--data",
         type=Path,
@@ -49,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_kafka_arguments(parser)
     add_prefix_argument(parser)
-    parser.add_argument("--topic", help="topic to send to (default: the sensors topic of the settings)")
+    parser.add_argument("--topic", help="topic to send to (default: the sensors, or audio, topic of the settings)")
     parser.add_argument(
         "--machine", metavar="ID", help="machine id, also the key of every message (default: the entity)"
     )
@@ -60,7 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="times real time, by the rows' own times: 1 = real time, 60 = an hour a minute, 0 = as fast as possible",
     )
-    parser.add_argument("--encoding", choices=tuple(CONTENT_TYPES), default="json", help="encoding of the messages")
+    parser.add_argument(
+        "--encoding", choices=tuple(CONTENT_TYPES), help="encoding of the messages (default: json; avro for sound)"
+    )
     parser.add_argument(
         "--rows-per-message",
         type=int,
@@ -68,7 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="rows in one message; a message is sent when its last row is due",
     )
-    parser.add_argument("--limit", type=int, metavar="ROWS", help="send only the first ROWS rows (default: all)")
+    parser.add_argument(
+        "--limit", type=int, metavar="ROWS", help="send only the first ROWS rows, or samples (default: all)"
+    )
     parser.add_argument("--part", choices=("test", "train"), default="test", help="which part of the series to send")
     parser.add_argument(
         "--start",
@@ -76,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="event time of the part's first row: 'now', or ISO 8601 (default: the data's own times, or the made-up clock "
         "of one row a minute)",
     )
+    add_sound_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -84,6 +100,11 @@ def run(arguments: argparse.Namespace) -> int:
     from wheeltapper.training.datasets.registry import load_series
 
     _check(arguments)
+    if arguments.dataset == WAV:
+        return replay_files(arguments, settings_from(arguments))
+    if arguments.path is not None:
+        raise InputError(f"{arguments.path}: a path follows '{WAV}' alone; give --data DIR for {arguments.dataset}")
+    arguments.encoding = arguments.encoding or "json"
     series = load_series(arguments.dataset, arguments.data, arguments.entity)
     block = _part(series, arguments)
     settings = settings_from(arguments)
