@@ -77,7 +77,7 @@ def soundfile() -> ModuleType:
         import soundfile as library
     except (ImportError, OSError) as error:  # OSError: libsndfile itself is missing
         raise InputError(f"sound files need soundfile ({error}): pip install 'wheeltapper[audio]'") from error
-    return library  # type: ignore[no-any-return]
+    return library
 
 
 def describe(path: Path) -> SoundFile:

@@ -185,7 +185,7 @@ def sounddevice() -> ModuleType:
             f"a live device needs sounddevice and PortAudio ({error}): pip install 'wheeltapper[record]', and on Debian apt install "
             "libportaudio2; --stdin needs neither"
         ) from error
-    return library  # type: ignore[no-any-return]
+    return library
 
 
 def _check(arguments: argparse.Namespace) -> None:

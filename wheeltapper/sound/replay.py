@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wheeltapper.schemas.codec import CONTENT_TYPES
+from wheeltapper.schemas.codec import CONTENT_TYPES, Encoding
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import AUDIO
 from wheeltapper.sending import TopicSender, existing_topic, progress_bar, signals_ask, unsent
@@ -47,7 +47,7 @@ def replay_files(arguments: argparse.Namespace, settings: Any) -> int:
     place = arguments.path or arguments.data
     if place is None:
         raise InputError("replay wav needs a file or folder: wheeltapper replay wav DIR|FILE")
-    encoding = arguments.encoding or "avro"
+    encoding: Encoding = arguments.encoding or "avro"
     if encoding == "json":
         raise InputError("--encoding json: samples travel in avro or arrow; choose one of them")
     files = find_files(place)
