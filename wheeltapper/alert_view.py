@@ -65,7 +65,9 @@ def render_patch(patch: Patch, time: int) -> Text:
     text = Text(f"{number(patch.low_hz)}-{number(patch.high_hz)} Hz", style="magenta")
     if patch.channel:
         text.append(f" {printable(patch.channel)}", style="magenta")
-    text.append(f" {number((time - patch.start) / 1e6)} to {number((time - patch.end) / 1e6)} s before", style="bold")
+    # A window ends one sample behind its last one.
+    first, last = (max(0.0, round((time - moment) / 1e6, 1)) for moment in (patch.start, patch.end))
+    text.append(f" {number(first)} to {number(last)} s before", style="bold")
     text.append(f" ({patch.share:.0%})".replace("%", " %"), style="dim")
     return text
 

@@ -21,6 +21,7 @@ from wheeltapper.schemas.errors import InputError
 COMMANDS = {
     "demo": "run a broker, training, a worker and live alerts on this machine, with a summary and a plot",
     "demo-drift": "service a simulated machine in mid-stream: drift, adaptation, shadow, take-over, a fault found afterwards",
+    "demo-sound": "a fan with a microphone: faults of known moment and frequency, alerts that name both, and their clip",
     "broker": "run the embedded Kafka-compatible broker in the foreground",
     "topics": "create or list the topics",
     "datasets": "list which data sets are found, broken or missing, and where they are offered",
@@ -54,6 +55,7 @@ EXTRAS = {
     "clip": "training",
     "demo": "training,broker",
     "demo-drift": "training,broker",
+    "demo-sound": "training,broker",
     "broker": "broker",
 }
 

@@ -12,6 +12,7 @@ from wheeltapper.schemas.audio_chunk import AudioChunk, AudioEncoding
 from wheeltapper.schemas.codec import Encoding, encode_audio_chunk
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.sending import TopicSender
+from wheeltapper.training.datasets.sound.files import value_of
 
 MICROS = 1_000_000
 
@@ -108,10 +109,5 @@ def parse_attributes(texts: Iterable[str]) -> dict[str, float | str]:
             raise InputError(f"--attribute {text}: expected NAME=VALUE, e.g. --attribute speed=1500")
         if name in found:
             raise InputError(f"--attribute {name} is given twice; give it once")
-        try:
-            number = float(value)
-        except ValueError:
-            found[name] = value
-            continue
-        found[name] = number if np.isfinite(number) else value
+        found[name] = value_of(value)
     return found

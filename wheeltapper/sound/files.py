@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import first_names
+from wheeltapper.training.datasets.places import natural_order
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".aiff", ".aif", ".w64", ".rf64")
 _LEAST_RATE, _MOST_RATE = 100, 1_000_000
@@ -112,7 +112,7 @@ def find_files(place: Path) -> list[SoundFile]:
     paths = [place] if place.is_file() else [path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise InputError(f"{place}: holds no sound file; expected files that end in {', '.join(SUFFIXES)}")
-    files = [describe(path) for path in sorted(paths, key=_natural)]
+    files = [describe(path) for path in sorted(paths, key=lambda path: natural_order(str(path)))]
     _check_alike(files)
     return files
 
@@ -126,8 +126,3 @@ def _check_alike(files: Sequence[SoundFile]) -> None:
             f"channels): {first_names([f'{file.path.name} ({file.sample_rate} Hz, {file.channels} channels)' for file in others])}; "
             "one microphone has one rate: replay them apart, or convert them"
         )
-
-
-def _natural(path: Path) -> list[tuple[int, int | str]]:
-    parts = re.split(r"(\d+)", str(path).lower())
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]

@@ -13,21 +13,22 @@ from wheeltapper.schemas.events import Patch
 PATCHES_DRAWN = 8
 _FRAME, _HOP = 1024, 256
 # Below the loudest part by so much, a picture shows black.
-_RANGE_DB = 80.0
+RANGE_DB = 80.0
 
 
-def levels_db(samples: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def levels_db(samples: np.ndarray, sample_rate: int, hop: int = _HOP) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     Args:
         samples: [n] float32.
+        hop: samples between frames.
 
     Returns:
         levels [frequencies, frames] in dB, frequencies [F] in Hz, and times [T] in seconds of the frames' middles.
     """
     frame = min(_FRAME, len(samples))
-    frames = np.lib.stride_tricks.sliding_window_view(samples, frame)[::_HOP]
+    frames = np.lib.stride_tricks.sliding_window_view(samples, frame)[::hop]
     power = np.abs(np.fft.rfft(frames * np.hanning(frame), axis=1)) ** 2
-    times = (np.arange(len(frames)) * _HOP + frame / 2) / sample_rate
+    times = (np.arange(len(frames)) * hop + frame / 2) / sample_rate
     return 10 * np.log10(power.T + 1e-10), np.fft.rfftfreq(frame, 1 / sample_rate), times
 
 
@@ -59,7 +60,7 @@ def draw(
         levels, frequencies, times = levels_db(samples[:, index], sample_rate)
         top = float(levels.max())
         image = axis.pcolormesh(
-            times, frequencies / 1000, levels, vmin=top - _RANGE_DB, vmax=top, cmap="magma", rasterized=True
+            times, frequencies / 1000, levels, vmin=top - RANGE_DB, vmax=top, cmap="magma", rasterized=True
         )
         figure.colorbar(image, ax=axis, label="level (dB)")
         for patch in strongest:
