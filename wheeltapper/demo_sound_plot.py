@@ -50,7 +50,8 @@ def plot(
     for alert in alerts:
         first, last = spans.get(alert.alert_id, ((alert.opened_at - start) / 1e6, 0.0))
         spans[alert.alert_id] = (first, max(last, (alert.time - start) / 1e6, first + 1))
-        for patch in alert.patches[:3]:
+        # What ends an alert is ordinary: its blame says nothing.
+        for patch in () if alert.event == "cleared" else alert.patches[:3]:
             frame((patch.start - start) / 1e6, patch.low_hz, (patch.end - start) / 1e6, patch.high_hz, _BLAMED, 1.0)
     axis.set_ylabel("frequency (kHz)")
     axis.plot([], [], color=_FAULT, lw=2, label="fault put in")

@@ -73,12 +73,14 @@ def draw(
                 left + width / 2,
                 low + height,
                 f"{patch.share:.0%}".replace("%", " %"),
-                color="#35d0ff",
+                color="white",
                 ha="center",
-                va="bottom",
+                va="top",
                 fontsize=8,
+                bbox={"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.5},
             )
         axis.set_ylabel(f"{name + ': ' if name else ''}frequency (kHz)")
+        axis.set_xlim(0, len(samples) / sample_rate)
         axis.set_ylim(0, sample_rate / 2000)
     axes[-1].set_xlabel(f"seconds since {iso_from_micros(start)}")
     figure.suptitle(title, fontsize=10)
