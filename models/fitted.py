@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from wheeltapper.schemas.bundle.graph import GraphOutput
+from wheeltapper.schemas.bundle.manifest import AttributeSpec
 
 
 @runtime_checkable
@@ -68,6 +69,74 @@ class KeepsWeights(Protocol):
 
     def weights(self) -> Mapping[str, np.ndarray]:
         """Every parameter and buffer of what was trained, by `<part>/<name>`; none where there is nothing to keep."""
+        ...
+
+
+@runtime_checkable
+class FittedSound(Protocol):
+    """A fitted detector of sound or vibration, ready to be bundled; not changed once it is fitted.
+
+    Its graph takes `window` [N, C * S] float32, the channels' samples one after another, and, where `attributes` is not empty,
+    `attributes` [N, A] float32 as `wheeltapper.schemas.bundle.attributes.attribute_row` makes them. It gives `score` [N],
+    `contribution` [N, F, T] (0 or more) and `embedding` [N, D], finite for every finite window, silence and clipping too.
+    """
+
+    @property
+    def detector(self) -> str:
+        """Its name, e.g. 'band-profile'."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Raised when the same training data would give other scores."""
+        ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz, of the samples that the graph takes."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """S, samples of one channel."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """C: 1 of a microphone."""
+        ...
+
+    @property
+    def bands(self) -> tuple[tuple[int, float, float], ...]:
+        """F rows of the contribution: (channel index, low Hz, high Hz), channel after channel, each from low to high."""
+        ...
+
+    @property
+    def time_columns(self) -> int:
+        """T columns of the contribution: equal parts of the window, the oldest first."""
+        ...
+
+    @property
+    def attributes(self) -> tuple[AttributeSpec, ...]:
+        """What of the operating point the graph takes; empty: it has no such input."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Settings worth reading in the manifest (JSON types)."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Blind spots found while fitting, one sentence each."""
+        ...
+
+    def onnx_bytes(self) -> bytes:
+        """The graph under the contract of `wheeltapper.schemas.bundle.graph`, opset >= 17."""
+        ...
+
+    def torchscript_bytes(self) -> bytes | None:
+        """The same graph as TorchScript: forward(window[, attributes]) -> dict or tuple in contract order; None without torch."""
         ...
 
 

@@ -25,6 +25,30 @@ class ChannelShare(Message):
     expected: float | None = Field(default=None, description="what the detector expected, raw units, if it says so")
 
 
+class Patch(Message):
+    """A part of a clip in time and frequency, and its part in the score."""
+
+    start: Micros = Field(description="microseconds UTC")
+    end: Micros = Field(description="microseconds UTC")
+    low_hz: float = Field(ge=0)
+    high_hz: float = Field(gt=0)
+    channel: str = Field(default="", description="axis of an accelerometer; empty of a microphone")
+    share: float = Field(ge=0, le=1, description="part of the clip's contributions, 0..1")
+
+
+class ClipPointer(Message):
+    """Where the sound of an alert lies on Kafka."""
+
+    topic: str
+    partition: int = Field(ge=0, le=2**31 - 1)
+    first_offset: int = Field(ge=0, le=2**63 - 1, description="of the first message with samples of the clip")
+    last_offset: int = Field(ge=0, le=2**63 - 1, description="of the last one")
+    start: Micros = Field(description="event time of the clip's first sample, microseconds UTC")
+    end: Micros = Field(description="event time behind its last sample, microseconds UTC")
+    machine: str = Field(min_length=1, description="as the chunks have it")
+    microphone: str = Field(default="", description="as the chunks have it")
+
+
 class ClearReason(StrEnum):
     """Why an alert ended."""
 
@@ -72,6 +96,9 @@ class AlertEvent(Message):
     level_reason: str = Field(
         default="", description="why the raise level stands where it does, for a person; empty where nothing moved it"
     )
+    patches: tuple[Patch, ...] = Field(
+        default=(), description="of sound: the moments and frequencies to blame, strongest first; empty of rows"
+    )
 
 
 class Localization(Message):
@@ -84,6 +111,8 @@ class Localization(Message):
     detector: str
     bundle: str
     channels: tuple[ChannelShare, ...] = Field(description="ranked, strongest first")
+    patches: tuple[Patch, ...] = Field(default=(), description="of sound: ranked, strongest first; empty of rows")
+    clip: ClipPointer | None = Field(default=None, description="of sound: where it lies on Kafka; null of rows")
 
 
 class ScoreBlock(Message):
@@ -172,6 +201,7 @@ class DeadLetterReason(StrEnum):
     NO_MACHINE = "no-machine"
     BAD_TIME = "bad-time"
     WRONG_WIDTH = "wrong-width"
+    WRONG_RATE = "wrong-rate"
     UNKNOWN_CHANNEL = "unknown-channel"
     MISSING_CHANNEL = "missing-channel"
     NOT_A_NUMBER = "not-a-number"

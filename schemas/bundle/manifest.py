@@ -62,9 +62,9 @@ class BundleManifest(_Part, ABC):
     detector: str = Field(description="e.g. range-bands, pca, alora")
     detector_version: int = Field(default=1, ge=1)
     kind: str = Field(description="kind of input")
-    sampling_interval_s: float = Field(gt=0, description="seconds between rows")
-    window: int = Field(ge=1, description="rows")
-    stride: int = Field(default=1, ge=1, description="rows between scored windows")
+    sampling_interval_s: float = Field(gt=0, description="seconds between rows, or samples")
+    window: int = Field(ge=1, description="rows, or samples of a channel")
+    stride: int = Field(default=1, ge=1, description="rows, or samples, between scored windows")
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     calibration: Calibration
@@ -81,6 +81,21 @@ class BundleManifest(_Part, ABC):
     @abstractmethod
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one window as the graph takes it, without the batch axis."""
+
+    @property
+    def contribution_shape(self) -> tuple[int, ...] | None:
+        """Shape of one window's contribution, where the manifest says it; the graph's contract says that of rows."""
+        return None
+
+    @property
+    def attribute_width(self) -> int:
+        """Columns of the graph's input `attributes`; 0 where it has none."""
+        return 0
+
+    @property
+    def row_width(self) -> int:
+        """Values of what is measured at a time: C of rows, channels of sound."""
+        return self.sample_shape[-1]
 
 
 class SensorManifest(BundleManifest):
@@ -121,10 +136,79 @@ class SensorManifest(BundleManifest):
         return self.window, len(self.channels)
 
 
+class FrequencyBand(_Part):
+    """One row of a time-frequency contribution."""
+
+    channel: str = Field(description="which channel it belongs to, by name; empty where there is one")
+    low_hz: float = Field(ge=0)
+    high_hz: float = Field(gt=0)
+
+
+class AttributeSpec(_Part):
+    """One attribute of the operating point that the graph takes."""
+
+    name: str = Field(min_length=1, description="as messages carry it in `attributes`")
+    categories: tuple[str, ...] = Field(
+        default=(), description="its known values, one column each (one-hot); empty: it is a number, one column"
+    )
+
+    @property
+    def width(self) -> int:
+        """Columns of the graph's input."""
+        return len(self.categories) or 1
+
+
+class AudioManifest(BundleManifest):
+    """A bundle that scores clips of sound or vibration: window and stride are samples, the sampling interval is 1 / rate."""
+
+    kind: Literal["audio"] = "audio"
+    sample_rate: int = Field(ge=1, description="samples a second that the graph takes; others are resampled")
+    channels: tuple[Channel, ...] = Field(
+        min_length=1, description="one of a microphone, several axes of an accelerometer; window: one after another"
+    )
+    bands: tuple[FrequencyBand, ...] = Field(min_length=1, description="rows of the contribution, from low to high")
+    time_columns: int = Field(ge=1, description="columns of the contribution: equal parts of the window, oldest first")
+    attributes: tuple[AttributeSpec, ...] = Field(
+        default=(), description="of the input `attributes`; empty: it has none"
+    )
+
+    @model_validator(mode="after")
+    def _rates_agree(self) -> Self:
+        if abs(self.sampling_interval_s * self.sample_rate - 1) > 1e-9:
+            raise ValueError(
+                f"sampling_interval_s {self.sampling_interval_s} must be 1 / sample_rate, and sample_rate is {self.sample_rate}"
+            )
+        return self
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        return tuple(channel.name for channel in self.channels)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """One axis: the first channel's samples, then the second's."""
+        return (len(self.channels) * self.window,)
+
+    @property
+    def contribution_shape(self) -> tuple[int, ...]:
+        """Bands x time columns."""
+        return len(self.bands), self.time_columns
+
+    @property
+    def attribute_width(self) -> int:
+        """Columns of the graph's input `attributes`; 0 where it has none."""
+        return sum(attribute.width for attribute in self.attributes)
+
+    @property
+    def row_width(self) -> int:
+        """Channels."""
+        return len(self.channels)
+
+
 Manifest: TypeAlias = SensorManifest
 """The union of all kinds' manifests: one more kind is one more member here and one more entry in `MANIFESTS`."""
 
-MANIFESTS: dict[str, type[BundleManifest]] = {"sensors": SensorManifest}
+MANIFESTS: dict[str, type[BundleManifest]] = {"sensors": SensorManifest, "audio": AudioManifest}
 """Kind of input -> its manifest."""
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import orjson
 
+from wheeltapper.schemas.audio_chunk import record_key
 from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, Localization
-from wheeltapper.schemas.topics import ALERTS, LOCALIZATIONS, SCORES
+from wheeltapper.schemas.topics import LOCALIZATIONS, SCORES
 from wheeltapper.stream.core.alert_life import AlertState, EventKind, alert_id, severity_of
 from wheeltapper.stream.core.judging import Judged
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.kinds.contract import Evidence
+from wheeltapper.stream.outgoing import JSON_HEADERS, alert_output, short
 from wheeltapper.stream.records import Output
-
-JSON_HEADERS = (("content-type", b"application/json"),)
 
 
 class AlertMessages:
@@ -22,7 +22,7 @@ class AlertMessages:
     def __init__(self, rule: RuleSpec, evidence: Evidence, top: int) -> None:
         """
         Args:
-            top: channels named in an alert; localizations name all.
+            top: channels, and patches of sound, named in an alert; localizations name all.
         """
         self._rule = rule
         self._evidence = evidence
@@ -36,7 +36,7 @@ class AlertMessages:
         assert state.opened_at is not None
         ident = alert_id(machine, self._rule.name, state.bundle, state.opened_at)
         time = int(judged.due.times[position])
-        shares = self.shares(judged, position)
+        shares, patches = self.shares(judged, position), self._evidence.patches(judged, position)
         alert = AlertEvent(
             alert_id=ident,
             machine=machine,
@@ -54,6 +54,7 @@ class AlertMessages:
             channels=shares[: self.top],
             reason=ClearReason.RECOVERED if event == "cleared" else None,
             level_reason=judged.level_reason,
+            patches=patches[: self.top],
         )
         opened = alert_output(alert)
         if event == "cleared":
@@ -66,9 +67,11 @@ class AlertMessages:
             detector=manifest.detector,
             bundle=manifest.bundle_id,
             channels=shares,
+            patches=patches,
+            clip=self._evidence.clip(judged, position),
         )
         value = localization.model_dump_json().encode()
-        return opened, Output(LOCALIZATIONS, machine.encode(), value, JSON_HEADERS)
+        return opened, Output(LOCALIZATIONS, record_key(machine), value, JSON_HEADERS)
 
     def scores(
         self,
@@ -95,7 +98,7 @@ class AlertMessages:
         if maintenance is not None:
             block["maintenance"] = maintenance
         value = orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)
-        return Output(SCORES, machine.encode(), value, JSON_HEADERS)
+        return Output(SCORES, record_key(machine), value, JSON_HEADERS)
 
     def shares(self, judged: Judged, position: int) -> tuple[ChannelShare, ...]:
         """Every channel's part in window `position`, strongest first."""
@@ -126,13 +129,3 @@ def ended_alert(
             reason=reason,
         )
     )
-
-
-def alert_output(alert: AlertEvent) -> Output:
-    """An AlertEvent as a message, keyed by its machine."""
-    return Output(ALERTS, alert.machine.encode(), alert.model_dump_json().encode(), JSON_HEADERS)
-
-
-def short(score: float) -> float:
-    """Six digits: what is behind them depends on how windows were batched, and nobody acts on it."""
-    return float(f"{score:.6g}")

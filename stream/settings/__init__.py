@@ -1,7 +1,9 @@
 """Settings of the worker: the sections, and where their values come from."""
 
+from wheeltapper.stream.settings.audio import AudioSettings
 from wheeltapper.stream.settings.clients import confluent_config
 from wheeltapper.stream.settings.connection import KafkaSettings, Section, TopicSettings
+from wheeltapper.stream.settings.joint import JointSettings
 from wheeltapper.stream.settings.load import ENVIRONMENT_PREFIX, load_settings
 from wheeltapper.stream.settings.sections import (
     AdaptationSettings,
@@ -22,9 +24,11 @@ from wheeltapper.stream.settings.sections import (
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "AdaptationSettings",
+    "AudioSettings",
     "ControlSettings",
     "DriftSettings",
     "InputSettings",
+    "JointSettings",
     "KafkaSettings",
     "LabelSettings",
     "MaintenanceSettings",

@@ -12,7 +12,9 @@ from pydantic import Field
 
 from wheeltapper.stream.core.drift.policy import DriftPolicy
 from wheeltapper.stream.core.policies import AlarmPolicy, ThresholdMethod, WindowPolicy
+from wheeltapper.stream.settings.audio import AudioSettings
 from wheeltapper.stream.settings.connection import KafkaSettings, Section, TopicSettings
+from wheeltapper.stream.settings.joint import JointSettings
 
 
 class InputSettings(Section):
@@ -327,6 +329,8 @@ class Settings(Section):
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     input: InputSettings = InputSettings()
+    audio: AudioSettings = AudioSettings()
+    joint: JointSettings = JointSettings()
     windows: WindowSettings = WindowSettings()
     threshold: ThresholdSettings = ThresholdSettings()
     scoring: ScoringSettings = ScoringSettings()

@@ -9,18 +9,17 @@ import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
-from wheeltapper.models.fitted import FittedDetector
 from wheeltapper.models.settings import DetectorSettings, Setting, settings_of
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
 
 Settings = TypeVar("Settings", bound=DetectorSettings)
-Train = Callable[[SensorSeries, TrainOptions], tuple[FittedDetector, CalibrationScores]]
+# By the spec's kind: a `SensorSeries` to a `FittedDetector`, or a `SoundSeries` to a `FittedSound`.
+Train = Callable[[Any, TrainOptions], tuple[Any, CalibrationScores]]
 
 # Names that a person may take for settings of a detector, and which every detector has as options.
 _OPTIONS = ("seed", "stride", "device", "threads")
@@ -63,6 +62,7 @@ class DetectorSpec(Generic[Settings]):
         published: setting -> what its authors use, for the tables of the docs.
         exceptions: promise of the conformance battery -> why this detector cannot keep it.
         rank: place in lists; the default detector has the least.
+        kind: of input: 'sensors' takes a `SensorSeries`, 'audio' a `SoundSeries`.
     """
 
     name: str
@@ -83,6 +83,7 @@ class DetectorSpec(Generic[Settings]):
     published: Mapping[str, str] = field(default_factory=dict)
     exceptions: Mapping[str, str] = field(default_factory=dict)
     rank: int = 1000
+    kind: Literal["sensors", "audio"] = "sensors"
 
     @property
     def folder(self) -> str:
