@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.stream.feeds import Message, letters_of, parsed, scores_of
+from tests.unit.stream.feeds import Message, assert_same_scores, events_of, letters_of, parsed, scores_of
 from tests.unit.stream.sounds import (
     AUDIO_TOPIC,
     BANDS,
@@ -29,12 +29,14 @@ from tests.unit.stream.sounds import (
     sound_message,
     write_sound_bundle,
 )
+from wheeltapper.offline import MESSAGES_PER_BATCH, run_chunks_offline
 from wheeltapper.schemas.audio_chunk import AudioChunk
 from wheeltapper.schemas.bundle import open_bundle
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.calendar import MaintenanceSpan
 from wheeltapper.stream.core.drift.reference import normal_blocks
+from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.kinds.audio.intake import MOST_MESSAGES
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
@@ -321,3 +323,46 @@ def test_patches_do_not_overlap_and_hold_no_more_than_all(bundle: Path) -> None:
             for other in patches[number + 1 :]:
                 apart_in_time = one["end"] <= other["start"] or other["end"] <= one["start"]
                 assert apart_in_time or one["high_hz"] <= other["low_hz"] or other["high_hz"] <= one["low_hz"]
+
+
+def test_a_new_bundle_takes_a_microphone_over_and_its_alert_goes_on(bundle: Path, tmp_path: Path) -> None:
+    # given an open alert, and another bundle for the machine
+    pipeline = pipeline_of(bundle)
+    chunks = chunks_of(hum(6, loud=(1, 5)), [800], microphone="left")
+    outputs = handle(pipeline, chunks[:30])
+    (opened,) = [event for event in parsed(outputs, "alerts") if event["event"] == "opened"]
+    other = write_sound_bundle(tmp_path, alarm_level=0.05)
+    # when it is deployed for the machine, not for its microphone
+    deployment = Deployment("energy", "active", machines="fan-1", kind="audio", bundle=str(other))
+    outputs = [*pipeline.command(deployment, now=0.0), *handle(pipeline, chunks[30:], first=30)]
+    # then it scores without a warm-up, and the alert goes on under its id
+    assert [event["alert_id"] for event in parsed(outputs, "alerts")] == [opened["alert_id"]]
+    scores = [score[0].score for score in scores_of(outputs).values()]
+    assert len(scores) == 12
+    assert max(scores) == pytest.approx(1.53 * 0.02 / 0.05, rel=0.01)
+    # and a bundle of other channels is refused
+    with pytest.raises(InputError, match="both serve machines"):
+        pipeline.command(
+            Deployment("energy", "active", kind="audio", bundle=str(write_sound_bundle(tmp_path, channels=("x", "y")))),
+            now=0.0,
+        )
+
+
+def test_a_recording_runs_offline_as_it_does_live(bundle: Path) -> None:
+    # given a recording of two microphones in more chunks than one batch holds
+    chunks = [
+        chunk
+        for pair in zip(
+            chunks_of(hum(8, loud=(2, 3)), [500], microphone="left"),
+            chunks_of(hum(8, loud=(5, 6)), [500], machine="fan-2"),
+            strict=True,
+        )
+        for chunk in pair
+    ]
+    assert len(chunks) > MESSAGES_PER_BATCH
+    # when it runs offline, then what comes out is what a worker gives
+    offline = list(run_chunks_offline(pipeline_of(bundle), chunks))
+    live = handle(pipeline_of(bundle), chunks)
+    assert_same_scores(offline, live)
+    assert events_of(offline) == events_of(live)
+    assert len(events_of(live)) == 2
