@@ -29,19 +29,23 @@ from tests.unit.stream.sounds import (
     sound_message,
     write_sound_bundle,
 )
+from wheeltapper.adaptation.rows import RowCollector
 from wheeltapper.offline import MESSAGES_PER_BATCH, run_chunks_offline
 from wheeltapper.schemas.audio_chunk import AudioChunk
 from wheeltapper.schemas.bundle import open_bundle
+from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.calendar import MaintenanceSpan
 from wheeltapper.stream.core.drift.reference import normal_blocks
+from wheeltapper.stream.core.scoring import BatchScorer
 from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.kinds.audio.intake import MOST_MESSAGES
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.routes import load_routes
 from wheeltapper.stream.settings import AudioSettings, LabelSettings, Settings, StateSettings, ThresholdSettings
+from wheeltapper.training.adaptation.service.life import RowSource
 
 STEADY = ThresholdSettings(method="fixed", raise_level=0.5, clear_duration_s=0.5)
 SETTINGS = Settings(threshold=STEADY)
@@ -366,3 +370,48 @@ def test_a_recording_runs_offline_as_it_does_live(bundle: Path) -> None:
     assert_same_scores(offline, live)
     assert events_of(offline) == events_of(live)
     assert len(events_of(live)) == 2
+
+
+def test_an_adaptation_of_sound_says_that_there_is_none(bundle: Path) -> None:
+    # given a drift of a microphone, when its sound is to be collected, then the adaptation ends with what to do instead
+    with pytest.raises(InputError, match="only bundles of rows are adapted: train one on recent recordings"):
+        RowCollector(SETTINGS, "fan-1", open_bundle(bundle), RowSource(AUDIO_TOPIC, 0, 0))
+
+
+@pytest.mark.parametrize("edge", ["first", "last"])
+def test_sound_at_the_ends_of_time_is_scored_like_any(bundle: Path, edge: str) -> None:
+    # given a tone in the first second of the year 1, and in the last of 9999
+    signal = hum(1, loud=(0, 1))
+    start = MIN_MICROS if edge == "first" else MAX_MICROS - 1_000_000
+    chunks = [
+        AudioChunk("fan-1", "", start + 100_000 * number, RATE, signal[800 * number :][:800]) for number in range(10)
+    ]
+    # when it is handled, then its alert is within what a message can say
+    outputs = handle(pipeline_of(bundle), chunks)
+    assert letters_of(outputs) == []
+    assert [event["event"] for event in parsed(outputs, "alerts")] == ["opened"]
+    assert parsed(outputs, "localizations")[0]["clip"]["start"] >= MIN_MICROS
+    assert parsed(outputs, "localizations")[0]["clip"]["end"] <= MAX_MICROS
+
+
+def test_attributes_follow_their_windows_through_any_number_of_batches(tmp_path: Path) -> None:
+    # given more windows than are run at a time, each under a speed of its own
+    (rule,) = load_routes([str(write_sound_bundle(tmp_path, attributes=(SPEED, PRODUCT)))], SETTINGS).rules
+    count = 2 * rule.graph.largest_batch + 3
+    windows = np.random.default_rng(1).normal(0, 0.1, (count, WINDOW)).astype(np.float32)
+    speeds = np.zeros((count, 3), dtype=np.float32)
+    speeds[:, 0] = np.arange(count)
+    speeds[7, 0] = np.nan
+    # when they are scored in pieces and at once
+    scorer = BatchScorer(rule)
+    for start in range(0, count, 5):
+        scorer.add(windows[start : start + 5], speeds[start : start + 5])
+    raw = scorer.finish().raw
+    # then each has its own speed in its score
+    wanted = band_energies(windows).mean(axis=(1, 2)) + np.nan_to_num(speeds[:, 0])
+    np.testing.assert_allclose(raw, wanted, rtol=1e-5)
+    np.testing.assert_allclose(rule.graph.run(windows, speeds).score, raw, rtol=1e-6)
+    # and none, or too few, are refused
+    for given in (None, speeds[:, :2], speeds[1:]):
+        with pytest.raises(ValueError, match="attributes are"):
+            rule.graph.run(windows, given)
