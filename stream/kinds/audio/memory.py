@@ -258,9 +258,10 @@ class ClipMemory:
         """The windows of a rule that the newest part completed; None where there are none."""
         window, stride = rule.manifest.window, rule.stride
         earliest = max(window, part.first + 1, self._pcm.start + window)
-        stops = np.arange(earliest + -(earliest - window) % stride, part.stop + 1, stride)
-        if not len(stops):
+        first = earliest + -(earliest - window) % stride
+        if first > part.stop:
             return None
+        stops = np.arange(first, part.stop + 1, stride)
         starts = stops - window
         samples = self._pcm.windows(starts, window)
         edges = list(zip(starts.tolist(), stops.tolist(), strict=True))

@@ -46,6 +46,7 @@ from wheeltapper.stream.records import Output
 from wheeltapper.stream.routes import load_routes
 from wheeltapper.stream.settings import AudioSettings, LabelSettings, Settings, StateSettings, ThresholdSettings
 from wheeltapper.training.adaptation.service.life import RowSource
+from wheeltapper.what_if.scores import scores_from_series
 
 STEADY = ThresholdSettings(method="fixed", raise_level=0.5, clear_duration_s=0.5)
 SETTINGS = Settings(threshold=STEADY)
@@ -376,6 +377,11 @@ def test_an_adaptation_of_sound_says_that_there_is_none(bundle: Path) -> None:
     # given a drift of a microphone, when its sound is to be collected, then the adaptation ends with what to do instead
     with pytest.raises(InputError, match="only bundles of rows are adapted: train one on recent recordings"):
         RowCollector(SETTINGS, "fan-1", open_bundle(bundle), RowSource(AUDIO_TOPIC, 0, 0))
+
+
+def test_what_if_over_a_data_set_is_of_rows(bundle: Path) -> None:
+    with pytest.raises(InputError, match="leave out --dataset"):
+        scores_from_series(open_bundle(bundle), None, SETTINGS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("edge", ["first", "last"])
