@@ -16,6 +16,7 @@ from tests.integration.worker_tools import (
     metrics,
     wait_until,
 )
+from tests.unit.stream.sounds import RATE, chunks_of, hum
 
 pytestmark = pytest.mark.broker
 
@@ -26,8 +27,12 @@ def rig(request: pytest.FixtureRequest, broker: Broker, topics_prefix: str, tmp_
 
 
 def test_microphones_give_scores_alerts_and_clips(rig: Rig) -> None:
-    # given five microphones at two rates and in three encodings, one of which dies, and a message that is none
+    # given five microphones at two rates and in three encodings, one of which dies, one whose minute comes in a message of
+    # 3.8 MB, and a message that is none
     chunks = hall(5, 8.0)
+    chunks += chunks_of(
+        hum(60, loud=(40, 41), rate=2 * RATE), [120 * RATE], rate=2 * RATE, machine="fan-9", encoding="float32"
+    )
     messages = messages_of(chunks)
     messages.insert(7, (b"fan-0", b"no sound", []))
     rig.produce(messages)
