@@ -89,6 +89,38 @@ def test_evaluate_tells_how_good_it_is(
     assert json.loads((tmp_path / "x" / "report.json").read_text())["detector"] == "spectral-bands"
 
 
+def test_evaluate_on_every_clip_of_recordings_that_the_bundle_has_never_seen(
+    bundle: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given other recordings, of which the loader would keep half of the normal ones for training
+    for part in ("normal", "abnormal"):
+        (tmp_path / "new" / part).mkdir(parents=True)
+        for number, path in enumerate(sorted((recordings / "test" / part).iterdir())):
+            (tmp_path / "new" / part / f"{number}.wav").write_bytes(path.read_bytes())
+    words = [
+        "evaluate",
+        str(bundle),
+        "--dataset",
+        "wav",
+        "--data",
+        str(tmp_path / "new"),
+        "--entity",
+        "new",
+        "--json",
+        "-",
+    ]
+    # when the bundle is judged on all of them: then every clip counts, and floors know what the bundle knows
+    assert main([*words, "--clips", "all"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["clips"], report["anomalous"], report["auc"]) == (8, 4, 1.0)
+    assert report["floors"]["loudness"]["auc"] == 1.0
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["clips"] == 6
+    # and its own train clips are refused
+    assert main(["evaluate", str(bundle), "--data", str(recordings), "--clips", "all"]) == 2
+    assert "its train clips are those that" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
