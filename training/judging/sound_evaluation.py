@@ -6,16 +6,20 @@ the bundle's calibration scores: held-out windows of normal train clips, by cros
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from wheeltapper.schemas.bundle import Bundle, BundleManifest, Graph
 from wheeltapper.schemas.bundle.manifest import AudioManifest
+from wheeltapper.schemas.bundle.store import REFERENCE
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.calibration import calibrate
 from wheeltapper.training.datasets.sound.series import Clip, SoundSeries, windows_of_clips
+from wheeltapper.training.fitting.fingerprint import clips_sha256
 from wheeltapper.training.fitting.sound_windows import attribute_rows, window_ends
 from wheeltapper.training.judging.metrics.sound import (
     PARTIAL_FPR,
@@ -129,6 +133,28 @@ def check_series(bundle: Bundle, series: SoundSeries) -> None:
             f"{series.dataset} {series.entity}: clips of {len(series.channels)} channel(s), {bundle.location} takes "
             f"{len(manifest.channels)} ({', '.join(manifest.channel_names)}); give clips of the same microphone or sensor"
         )
+
+
+def every_clip(bundle: Bundle, series: SoundSeries) -> SoundSeries:
+    """The series with all of its clips as the test part; floors are fitted on the reference clips of the bundle.
+
+    Raises:
+        InputError: the bundle was trained on the train part, or does not fit.
+    """
+    check_series(bundle, series)
+    if clips_sha256(series.train) == bundle.manifest.training_data.sha256:
+        raise InputError(
+            f"{series.dataset} {series.entity}: its train clips are those that {bundle.location} was trained on, and would be judged "
+            "too; leave out --clips all, or give recordings that it has never seen"
+        )
+    manifest = audio_manifest(bundle)
+    table = pq.read_table(pa.BufferReader(bundle.files[REFERENCE]), columns=["window"])
+    values = np.asarray(table["window"].combine_chunks().flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
+    known = [
+        Clip(f"reference {number}", window.T, series.entity, order=number, anomalous=False)
+        for number, window in enumerate(values.reshape(-1, len(manifest.channels), manifest.window))
+    ]
+    return replace(series, train=known, test=[*series.train, *series.test])
 
 
 def score_clips(bundle: Bundle, series: SoundSeries, *, graph: Graph | None = None, threads: int = 1) -> ClipScores:
