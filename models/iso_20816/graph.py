@@ -1,4 +1,4 @@
-"""The zones as an ONNX graph and, where torch is installed, as TorchScript."""
+"""The zones as an ONNX graph, written node by node without torch; opset 18."""
 
 from __future__ import annotations
 
@@ -7,18 +7,6 @@ import json
 from wheeltapper.models.iso_20816.fitted import FittedVelocityZones
 from wheeltapper.models.onnx_builder import GraphBuilder
 from wheeltapper.models.sound.frontend_graph import band_energies, signals
-
-
-class VelocityZones(FittedVelocityZones):
-    """The rule; a `wheeltapper.models.fitted.FittedSound`."""
-
-    def onnx_bytes(self) -> bytes:
-        return build_graph(self)
-
-    def build_torchscript(self) -> bytes:
-        from wheeltapper.models.iso_20816.torchscript import build_torchscript
-
-        return build_torchscript(self)
 
 
 def build_graph(fitted: FittedVelocityZones) -> bytes:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.helpers.sounds import make_sounds
-from wheeltapper.models.iso_20816.fitted import STANDARD_GRAVITY, velocity_bands
-from wheeltapper.models.iso_20816.graph import VelocityZones
+from wheeltapper.models.iso_20816.fit import VelocityZones, fit_velocity_zones
+from wheeltapper.models.iso_20816.fitted import STANDARD_GRAVITY
 from wheeltapper.models.iso_20816.settings import Unit, VelocityZoneSettings
 from wheeltapper.schemas.bundle.graph import Graph
 from wheeltapper.schemas.errors import InputError
@@ -24,8 +24,7 @@ RATE = SAMPLES = 8000
 
 def zones(unit: Unit = "g", channels: int = 1, **settings: object) -> VelocityZones:
     chosen = VelocityZoneSettings(unit=unit, **settings)  # type: ignore[arg-type]
-    frontend = velocity_bands(chosen, RATE, SAMPLES, ("",) * channels)
-    return VelocityZones(settings=chosen, frontend=frontend, window=SAMPLES, channels=channels)
+    return fit_velocity_zones(chosen, sample_rate=RATE, window=SAMPLES, units=("",) * channels)
 
 
 def sine(hz: float, amplitude: float) -> np.ndarray:
