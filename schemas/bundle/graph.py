@@ -2,9 +2,10 @@
 
 | name | direction | shape | meaning |
 |---|---|---|---|
-| `window` | in | [N, W, C] float32 of rows, [N, S] float32 of samples | raw engineering units; scaling is inside the graph |
+| `window` | in | [N, W, C] float32 of rows, [N, C * S] float32 of samples, channel after channel | raw engineering units; scaling is inside the graph |
+| `attributes` | in, optional, of samples alone | [N, A] float32 | the operating point, see `wheeltapper.schemas.bundle.attributes` |
 | `score` | out | [N] | raw anomaly score of the window's last step (less `lag`); larger is stranger |
-| `contribution` | out | [N, C] | where the score comes from; non-negative |
+| `contribution` | out | [N, C], of samples [N, F, T] | where the score comes from; non-negative |
 | `expected` | out, optional | [N, C] | what that step should have been, raw units |
 | `embedding` | out, optional | [N, D] | latent, for drift tests and adaptation |
 
@@ -50,6 +51,7 @@ class Graph:
 
     Attributes:
         window, channels: W and C.
+        attribute_width: columns of its input `attributes`; 0 where it has none.
         output_names: those of the contract that the graph has, in its order.
         device: 'cpu' or 'cuda': where it really runs.
     """
@@ -96,6 +98,7 @@ class Graph:
                 )
             self.device = "cpu"
         self.sample_shape = self._check_input()
+        self.attribute_width = self._check_attributes()
         self.output_names = self._check_outputs()
         self._fetches = list(self.output_names)
         self._at_once = 0 if self.device == "cuda" else self.largest_batch
@@ -106,7 +109,7 @@ class Graph:
             raise InputError(
                 f"{self.name}: inputs are {sorted(inputs)}, expected 'window' [N, W, C] float32; rename the graph's input"
             )
-        others = sorted(set(inputs) - {"window"})
+        others = sorted(set(inputs) - {"window", "attributes"})
         if others:
             raise InputError(
                 f"{self.name}: inputs {others} are not part of the contract; bake them into the graph as constants"
@@ -125,6 +128,27 @@ class Graph:
                 "example batch of 2)"
             )
         return tuple(int(size) for size in shape[1:])
+
+    def _check_attributes(self) -> int:
+        entry = next((entry for entry in self._session.get_inputs() if entry.name == "attributes"), None)
+        if entry is None:
+            return 0
+        shape = entry.shape
+        if len(self.sample_shape) != 1:
+            raise InputError(
+                f"{self.name}: input 'attributes' is for graphs of samples, 'window' [N, S]; bake it into the graph as a constant"
+            )
+        if (
+            entry.type != "tensor(float)"
+            or len(shape) != 2
+            or isinstance(shape[0], int)
+            or not isinstance(shape[1], int)
+        ):
+            raise InputError(
+                f"{self.name}: input 'attributes' is {entry.type} {shape}, expected tensor(float) [N, A] with a dynamic batch "
+                "axis and A static"
+            )
+        return int(shape[1])
 
     @property
     def window(self) -> int:
@@ -165,44 +189,74 @@ class Graph:
     def warm_up(self) -> None:
         """Run the batch sizes that count once, so that the first real batch is as fast as the others."""
         for size in self.batch_sizes if self.device == "cuda" else (1, self.largest_batch):
-            self.run(np.zeros((size, *self.sample_shape), dtype=np.float32))
+            self.run(
+                np.zeros((size, *self.sample_shape), dtype=np.float32),
+                np.zeros((size, self.attribute_width), dtype=np.float32),
+            )
 
-    def run(self, windows: np.ndarray) -> GraphOutput:
-        """Score [N, *sample_shape] float32 windows; N is any number, 0 too."""
+    def run(self, windows: np.ndarray, attributes: np.ndarray | None = None) -> GraphOutput:
+        """Score windows.
+
+        Args:
+            windows: [N, *sample_shape] float32; N is any number, 0 too.
+            attributes: [N, A] float32, of a graph that takes them; others leave them unread.
+
+        Raises:
+            InputError: the graph takes attributes and none are given, or so many that they are not the windows'.
+        """
+        if self.attribute_width and (attributes is None or attributes.shape != (len(windows), self.attribute_width)):
+            found = "none" if attributes is None else " x ".join(map(str, attributes.shape))
+            raise InputError(
+                f"{self.name}: attributes are {found}, expected {len(windows)} x {self.attribute_width}: one row a window"
+            )
         if 0 < len(windows) <= self._at_once:
-            return GraphOutput(**dict(zip(self.output_names, self._session_run(windows), strict=True)))
+            return GraphOutput(**dict(zip(self.output_names, self._session_run(windows, attributes), strict=True)))
         if self.device == "cuda":
             runs = split_padded(len(windows), self.batch_sizes)
         else:
             step = self.largest_batch
             runs = [(start, min(step, len(windows) - start), 0) for start in range(0, len(windows), step)]
-        parts = [self._run_batch(windows[start : start + length], size) for start, length, size in runs]
+        parts = [
+            self._run_batch(
+                windows[start : start + length],
+                None if attributes is None else attributes[start : start + length],
+                size,
+            )
+            for start, length, size in runs
+        ]
         if not parts:
             return self._empty()
         columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
         return GraphOutput(**dict(zip(self.output_names, columns, strict=True)))
 
-    def _run_batch(self, windows: np.ndarray, size: int) -> list[np.ndarray]:
+    def _run_batch(self, windows: np.ndarray, attributes: np.ndarray | None, size: int) -> list[np.ndarray]:
         """Outputs of [n, *sample_shape] windows, run as a batch of `size` where that is more."""
         n = len(windows)
         if size > n:
-            # Repeating a real window keeps padding free of NaN and of denormal slow paths.
-            padded = np.empty((size, *windows.shape[1:]), dtype=np.float32)
-            padded[:n] = windows
-            padded[n:] = windows[:1]
-            windows = padded
-        return [output[:n] for output in self._session_run(windows)]
+            windows = _padded(windows, size)
+            attributes = None if attributes is None else _padded(attributes, size)
+        return [output[:n] for output in self._session_run(windows, attributes)]
 
-    def _session_run(self, windows: np.ndarray) -> list[np.ndarray]:
-        outputs: list[np.ndarray] = self._session.run(
-            self._fetches, {"window": np.ascontiguousarray(windows, dtype=np.float32)}
-        )
+    def _session_run(self, windows: np.ndarray, attributes: np.ndarray | None) -> list[np.ndarray]:
+        feed = {"window": np.ascontiguousarray(windows, dtype=np.float32)}
+        if self.attribute_width:
+            feed["attributes"] = np.ascontiguousarray(attributes, dtype=np.float32)
+        outputs: list[np.ndarray] = self._session.run(self._fetches, feed)
         return outputs
 
     def _empty(self) -> GraphOutput:
         # The width of an embedding is not always in the graph's metadata: ask the graph.
-        outputs = self._run_batch(np.zeros((1, *self.sample_shape), dtype=np.float32), 1)
+        attributes = np.zeros((1, self.attribute_width), dtype=np.float32) if self.attribute_width else None
+        outputs = self._run_batch(np.zeros((1, *self.sample_shape), dtype=np.float32), attributes, 1)
         return GraphOutput(**dict(zip(self.output_names, (output[:0] for output in outputs), strict=True)))
+
+
+def _padded(values: np.ndarray, size: int) -> np.ndarray:
+    """[n, ..] to [size, ..]: repeating the first keeps padding free of NaN and of denormal slow paths."""
+    padded = np.empty((size, *values.shape[1:]), dtype=np.float32)
+    padded[: len(values)] = values
+    padded[len(values) :] = values[:1]
+    return padded
 
 
 def split_padded(count: int, sizes: Sequence[int]) -> list[tuple[int, int, int]]:

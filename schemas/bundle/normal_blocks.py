@@ -8,6 +8,8 @@ drift.parquet, one row a block of the train part, in time order; bundles written
 | `block_us` | int64 | length of the block; the same in every row |
 | `score` | float64 | mean log(calibrated score + 0.01) of its held-out windows; NaN where none lies in it |
 | `mean`, `spread`, `q10`, `q90` | list<float32> [C] | of each channel's rows, raw units; NaN where less than half was measured |
+
+Bundles of sound leave the last row out: single samples say nothing of a machine's normal, so drift is judged by scores and embeddings.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ def written_blocks(bundle: Bundle) -> WrittenBlocks | None:
         return None
     table = pq.read_table(pa.BufferReader(bundle.files[DRIFT]))
     width = bundle.manifest.sample_shape[-1]
-    columns = [_lists(table, name).reshape(-1, width) for name in SUMMARY_COLUMNS]
+    present = set(SUMMARY_COLUMNS) <= set(table.column_names)
+    columns = [_lists(table, name).reshape(-1, width) if present else np.zeros((0, width)) for name in SUMMARY_COLUMNS]
     scores = np.asarray(table["score"].to_numpy(), dtype=np.float64)
     block_us = int(table["block_us"][0].as_py()) if table.num_rows else 0
     return WrittenBlocks(block_us, np.stack(columns, axis=1).astype(np.float64), scores[np.isfinite(scores)])

@@ -50,7 +50,7 @@ class Bundle:
     files: dict[str, bytes]
 
     def golden(self) -> dict[str, np.ndarray]:
-        """`window` [n, W, C] float32 and the outputs it must give, by name."""
+        """`window` [n, W, C] float32, `attributes` where the graph takes them, and the outputs it must give, by name."""
         with np.load(BytesIO(self.files[GOLDEN]), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
@@ -87,7 +87,7 @@ class Bundle:
                 "write the bundle again"
             )
         golden = self.golden()
-        output = graph.run(golden["window"])
+        output = graph.run(golden["window"], golden.get("attributes"))
         for name in graph.output_names:
             if name not in golden:
                 continue

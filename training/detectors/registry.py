@@ -10,12 +10,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from typing import Any
+from typing import Any, overload
 
 import wheeltapper.training.detectors as folders
-from wheeltapper.models.fitted import FittedDetector
+from wheeltapper.models.fitted import FittedDetector, FittedSound
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.datasets.sound.series import SoundSeries
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.spec import DetectorSpec
@@ -43,15 +44,41 @@ def find_detectors() -> dict[str, DetectorSpec[Any]]:
 DETECTORS = find_detectors()
 
 
+def detectors_of(kind: str) -> dict[str, DetectorSpec[Any]]:
+    """Those of `DETECTORS` that take this kind of input: 'sensors' or 'audio'."""
+    return {name: spec for name, spec in DETECTORS.items() if spec.kind == kind}
+
+
+@overload
 def train_detector(
     name: str, series: SensorSeries, options: TrainOptions | None = None
-) -> tuple[FittedDetector, CalibrationScores]:
+) -> tuple[FittedDetector, CalibrationScores]: ...
+
+
+@overload
+def train_detector(
+    name: str, series: SoundSeries, options: TrainOptions | None = None
+) -> tuple[FittedSound, CalibrationScores]: ...
+
+
+def train_detector(
+    name: str, series: SensorSeries | SoundSeries, options: TrainOptions | None = None
+) -> tuple[FittedDetector | FittedSound, CalibrationScores]:
     """Train a detector on a series' train part.
 
     Raises:
-        InputError: no such detector or setting, a library that is not installed, or a train part that it cannot use.
+        InputError: no such detector or setting, one of another kind of input than the series, a library that is not installed, or
+            a train part that it cannot use.
     """
     spec = detector_entry(name)
+    kind = "audio" if isinstance(series, SoundSeries) else "sensors"
+    if spec.kind != kind:
+        takes = "sound" if spec.kind == "audio" else "rows of sensors"
+        holds = "sound" if kind == "audio" else "rows of sensors"
+        raise InputError(
+            f"{name} takes {takes}, {series.dataset} {series.entity} holds {holds}; choose one of "
+            f"{', '.join(detectors_of(kind)) or 'none'}"
+        )
     try:
         return spec.load_train()(series, options or TrainOptions())
     except ModuleNotFoundError as error:

@@ -1,7 +1,8 @@
 """Turns a fitted detector into a bundle: checked, calibrated, with golden vectors and a model card.
 
 The same detector, data and options give the same bundle id. The id is a hash of what decides the alarms (graph, scores
-it was calibrated on, windows, training rows), not of the time of writing, nor of whether torch was there for a twin.
+it was calibrated on, windows, training data), not of the time of writing, nor of whether torch was there for a twin.
+What a kind of input adds is made in `bundle_rows` and `bundle_sound`.
 """
 
 from __future__ import annotations
@@ -14,49 +15,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, overload
 
 import numpy as np
 import onnxruntime as ort
 from pydantic import ValidationError
 
-from wheeltapper.models.fitted import FittedDetector
+from wheeltapper.models.fitted import FittedDetector, FittedSound
 from wheeltapper.models.onnx_builder import add_metadata
-from wheeltapper.schemas.bundle import (
-    Bundle,
-    Calibration,
-    Channel,
-    Graph,
-    Manifest,
-    TensorSpec,
-    TrainingData,
-    write_bundle_folder,
-)
+from wheeltapper.schemas.bundle import Bundle, BundleManifest, Calibration, Manifest, TensorSpec, write_bundle_folder
 from wheeltapper.schemas.bundle.normal_blocks import DRIFT
 from wheeltapper.schemas.bundle.store import CALIBRATION, GOLDEN, MANIFEST, MODEL, REFERENCE, TORCHSCRIPT, sha256_of
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
-from wheeltapper.training.fitting.bundle_parts import (
-    calibration_sample,
-    digest_of,
-    npz_bytes,
-    parquet_bytes,
-    reference_windows,
-)
+from wheeltapper.training.datasets.sound.series import SoundSeries
+from wheeltapper.training.fitting.bundle_parts import BundleContent, digest_of, npz_bytes, parquet_bytes
+from wheeltapper.training.fitting.bundle_rows import rows_content
+from wheeltapper.training.fitting.bundle_sound import sound_content
 from wheeltapper.training.fitting.calibration import FALSE_ALARMS_PER_DAY, CalibrationScores, alarm_level
-from wheeltapper.training.fitting.drift_blocks import drift_blocks
-from wheeltapper.training.fitting.export_check import (
-    check_graph,
-    check_twin,
-    open_for_check,
-    outputs_by_name,
-    probe_windows,
-    warming_windows,
-)
-from wheeltapper.training.fitting.fingerprint import rows_sha256
 from wheeltapper.training.fitting.model_card import model_card
 
-MAX_GOLDEN_VALUES = 2_000_000
 MODEL_CARD = "report/model_card.md"
 METRICS = "report/metrics.json"
 
@@ -78,26 +56,39 @@ class BundleNotes:
     created_at: str | None = None
 
 
-@dataclass(frozen=True)
-class _Checked:
-    """A graph that keeps its contract.
-
-    Attributes:
-        model: the .onnx bytes.
-        windows: [n, W, C], golden vectors' inputs; outputs: what the graph gives for them, by name.
-        twin: TorchScript bytes that agree with the graph, or None.
-    """
-
-    model: bytes
-    graph: Graph
-    windows: np.ndarray
-    outputs: dict[str, np.ndarray]
-    twin: bytes | None
-
-
+@overload
 def write_bundle(
     fitted: FittedDetector,
     series: SensorSeries,
+    out: str | Path,
+    *,
+    scores: CalibrationScores,
+    false_alarms_per_day: float = ...,
+    seed: int = ...,
+    torchscript: bool = ...,
+    notes: BundleNotes | None = ...,
+    calibration: Calibration | None = ...,
+) -> Bundle: ...
+
+
+@overload
+def write_bundle(
+    fitted: FittedSound,
+    series: SoundSeries,
+    out: str | Path,
+    *,
+    scores: CalibrationScores,
+    false_alarms_per_day: float = ...,
+    seed: int = ...,
+    torchscript: bool = ...,
+    notes: BundleNotes | None = ...,
+    calibration: Calibration | None = ...,
+) -> Bundle: ...
+
+
+def write_bundle(
+    fitted: FittedDetector | FittedSound,
+    series: SensorSeries | SoundSeries,
     out: str | Path,
     *,
     scores: CalibrationScores,
@@ -110,7 +101,7 @@ def write_bundle(
     """Check, calibrate and write.
 
     Args:
-        fitted: under the contract of `wheeltapper.models.fitted`.
+        fitted: under the contract of `wheeltapper.models.fitted`; of sound where the series is.
         series: what it was fitted on; only the train part is used.
         out: folder, or path ending in .zip.
         scores: raw scores of held-out windows, as `train_detector` returns them; their stride is the bundle's.
@@ -128,29 +119,45 @@ def write_bundle(
     if scores.stride < 1:
         raise InputError(f"stride is {scores.stride}, expected at least 1 row")
     calibration = calibration or alarm_level(scores, false_alarms_per_day)
-    checked = _check(fitted, series, seed, torchscript)
-    training_data = TrainingData(
-        dataset=series.dataset, entity=series.entity, rows=len(series.train), sha256=rows_sha256(series.train)
-    )
-    essentials = _essentials(fitted, series, scores.stride, calibration, training_data)
-    model = add_metadata(checked.model, {f"wheeltapper.{key}": _text(value) for key, value in essentials.items()})
-    sample = calibration_sample(scores, series, fitted.lag, checked.graph)
-    reference = reference_windows(series, checked.graph)
-    digest = digest_of(model, essentials, [checked.windows, *sample.values(), *reference.values()])
+    if isinstance(series, SoundSeries) and isinstance(fitted, FittedSound):
+        content = sound_content(fitted, series, scores, calibration, seed=seed, torchscript=torchscript)
+    elif isinstance(series, SensorSeries) and isinstance(fitted, FittedDetector):
+        content = rows_content(fitted, series, scores, calibration, seed=seed, torchscript=torchscript)
+    else:
+        made_for = "sound" if isinstance(fitted, FittedSound) else "rows of sensors"
+        found = "sound" if isinstance(series, SoundSeries) else "rows of sensors"
+        raise InputError(
+            f"{fitted.detector} is a detector of {made_for}, {series.dataset} {series.entity} holds {found}; give data of its kind"
+        )
+    essentials = {
+        "detector": fitted.detector,
+        "detector_version": fitted.version,
+        "entity": series.entity,
+        "channels": list(series.channels),
+        "units": list(series.units),
+        "window": fitted.window,
+        "stride": scores.stride,
+        "calibration_center": calibration.center,
+        "alarm_level": calibration.alarm_level,
+        "false_alarms_per_day": calibration.false_alarms_per_day,
+        "training_data_sha256": content.training_data.sha256,
+        **content.essentials,
+    }
+    model = add_metadata(content.model, {f"wheeltapper.{key}": _text(value) for key, value in essentials.items()})
+    inputs = [content.golden[name] for name in content.input_names]
+    digest = digest_of(model, essentials, [*inputs, *content.calibration.values(), *content.reference.values()])
     files = {
         MODEL: model,
-        GOLDEN: npz_bytes({"window": checked.windows, **checked.outputs}),
-        CALIBRATION: parquet_bytes(sample),
-        REFERENCE: parquet_bytes(reference),
-        DRIFT: parquet_bytes(
-            drift_blocks(series.train, series.train_ts, series.sampling_interval_s, scores, calibration)
-        ),
+        GOLDEN: npz_bytes(content.golden),
+        CALIBRATION: parquet_bytes(content.calibration),
+        REFERENCE: parquet_bytes(content.reference),
+        DRIFT: parquet_bytes(content.drift),
     }
-    if checked.twin is not None:
-        files[TORCHSCRIPT] = checked.twin
+    if content.twin is not None:
+        files[TORCHSCRIPT] = content.twin
     if notes.metrics:
         files[METRICS] = (json.dumps(dict(notes.metrics), indent=2, sort_keys=True) + "\n").encode()
-    manifest = _manifest(fitted, series, scores, calibration, training_data, checked, digest, notes)
+    manifest = _manifest(fitted, series, scores, calibration, content, digest, notes)
     files[MODEL_CARD] = model_card(manifest, scores).encode()
     return write_bundle_folder(out, manifest.model_copy(update={"files": sha256_of(files)}), files)
 
@@ -167,63 +174,12 @@ def check_place(out: Path) -> None:
         raise InputError(f"{out}: is a file; --out takes a folder, or a path ending in .zip")
 
 
-def _check(fitted: FittedDetector, series: SensorSeries, seed: int, torchscript: bool) -> _Checked:
-    """Graph and twin against their contract, the data and each other.
-
-    Raises:
-        InputError: the graph breaks its contract, or does not fit the data.
-        ExportError: graph and twin disagree.
-    """
-    model = fitted.onnx_bytes()
-    graph = open_for_check(model, f"{fitted.detector}/{MODEL}")
-    if (graph.window, graph.channels) != (fitted.window, len(series.channels)):
-        raise InputError(
-            f"{graph.name}: takes windows of {graph.window} rows x {graph.channels} channels, {series.dataset} "
-            f"{series.entity} has {len(series.channels)} channels and the detector says {fitted.window} rows; give the "
-            "data that it was made for"
-        )
-    normal = 4 if 8 * graph.window * graph.channels <= MAX_GOLDEN_VALUES else 1
-    windows = probe_windows(series.train, graph.window, seed=seed, normal=normal)
-    if fitted.warm_up is not None:
-        windows = np.concatenate([windows, warming_windows(windows, fitted.warm_up)])
-    outputs = outputs_by_name(check_graph(graph, windows))
-    twin = fitted.torchscript_bytes() if torchscript else None
-    if twin is not None:
-        check_twin(twin, graph, windows)
-    return _Checked(model, graph, windows, outputs, twin)
-
-
-def _essentials(
-    fitted: FittedDetector, series: SensorSeries, stride: int, calibration: Calibration, training_data: TrainingData
-) -> dict[str, Any]:
-    """What a .onnx file that lost its folder should still say of itself."""
-    essentials = {
-        "detector": fitted.detector,
-        "detector_version": fitted.version,
-        "entity": series.entity,
-        "channels": list(series.channels),
-        "units": list(series.units),
-        "sampling_interval_s": series.sampling_interval_s,
-        "window": fitted.window,
-        "stride": stride,
-        "lag": fitted.lag,
-        "calibration_center": calibration.center,
-        "alarm_level": calibration.alarm_level,
-        "false_alarms_per_day": calibration.false_alarms_per_day,
-        "training_data_sha256": training_data.sha256,
-    }
-    if fitted.warm_up is not None:
-        essentials["warm_up"] = fitted.warm_up
-    return essentials
-
-
 def _manifest(
-    fitted: FittedDetector,
-    series: SensorSeries,
+    fitted: FittedDetector | FittedSound,
+    series: SensorSeries | SoundSeries,
     scores: CalibrationScores,
     calibration: Calibration,
-    training_data: TrainingData,
-    checked: _Checked,
+    content: BundleContent,
     digest: str,
     notes: BundleNotes,
 ) -> Manifest:
@@ -231,31 +187,32 @@ def _manifest(
     Raises:
         InputError: something that a manifest cannot say, e.g. a channel without a name.
     """
-    graph = checked.graph
-    outputs = ((name, checked.outputs[name].shape[1:]) for name in graph.output_names)
+
+    def tensors(names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
+        shapes = ((name, content.golden[name].shape[1:]) for name in names)
+        return tuple(TensorSpec(name=name, shape=("N", *shape), dtype="float32") for name, shape in shapes)
+
+    shared = {
+        "bundle_id": f"{fitted.detector}-{_slug(series.entity)}-{digest[:12]}",
+        "detector": fitted.detector,
+        "detector_version": fitted.version,
+        "window": fitted.window,
+        "stride": scores.stride,
+        "inputs": tensors(content.input_names),
+        "outputs": tensors(content.graph.output_names),
+        "calibration": calibration,
+        "parameters": {**fitted.parameters, **(notes.parameters or {})},
+        "training_data": content.training_data,
+        "metrics": dict(notes.metrics or {}),
+        "warnings": (*fitted.warnings, *scores.warnings, *content.warnings, *_doubts(calibration, scores)),
+        "parent": notes.parent,
+        "created_at": notes.created_at or datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": _versions(content.twin is not None),
+        "files": {},
+    }
     try:
-        return Manifest(
-            bundle_id=f"{fitted.detector}-{_slug(series.entity)}-{digest[:12]}",
-            detector=fitted.detector,
-            detector_version=fitted.version,
-            channels=tuple(Channel(name=n, unit=u) for n, u in zip(series.channels, series.units, strict=True)),
-            sampling_interval_s=series.sampling_interval_s,
-            window=fitted.window,
-            warm_up=fitted.warm_up,
-            stride=scores.stride,
-            lag=fitted.lag,
-            inputs=(TensorSpec(name="window", shape=("N", graph.window, graph.channels), dtype="float32"),),
-            outputs=tuple(TensorSpec(name=name, shape=("N", *shape), dtype="float32") for name, shape in outputs),
-            calibration=calibration,
-            parameters={**fitted.parameters, **(notes.parameters or {})},
-            training_data=training_data,
-            metrics=dict(notes.metrics or {}),
-            warnings=(*fitted.warnings, *scores.warnings, *_doubts(calibration, scores)),
-            parent=notes.parent,
-            created_at=notes.created_at or datetime.now(UTC).isoformat(timespec="seconds"),
-            versions=_versions(checked.twin is not None),
-            files={},
-        )
+        manifest: BundleManifest = content.manifest(**shared, **content.fields)
+        return cast(Manifest, manifest)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "channels"

@@ -43,7 +43,7 @@ def fit_and_cross_fit(
             f"{series.dataset} {series.entity}: {len(series.train)} train rows, {name} needs at least {least} (windows of "
             f"{least_rows // 2} rows, fitted on four fifths at a time); give it more history or a smaller --window"
         )
-    show = _Progress(options.progress)
+    show = ProgressLine(options.progress)
     scores = cross_fit_scores(
         series.train,
         series.train_ts,
@@ -59,7 +59,7 @@ def fit_and_cross_fit(
     return fitted, scores
 
 
-class _Progress:
+class ProgressLine:
     """One line on a terminal, rewritten; nothing where the output is none."""
 
     def __init__(self, wanted: bool) -> None:

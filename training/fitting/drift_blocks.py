@@ -61,6 +61,17 @@ def drift_blocks(
     }
 
 
+def score_blocks(scores: CalibrationScores, calibration: Calibration, block_us: int) -> dict[str, np.ndarray]:
+    """Columns of a drift.parquet that tells of scores alone: those of a bundle of sound."""
+    found = _score_means(scores, calibration, block_us)
+    numbers = np.array(sorted(found), dtype=np.int64)
+    return {
+        "time": numbers * block_us,
+        "block_us": np.full(len(numbers), block_us, dtype=np.int64),
+        "score": np.array([found[number] for number in numbers.tolist()], dtype=np.float64),
+    }
+
+
 def _score_means(scores: CalibrationScores, calibration: Calibration, block_us: int) -> dict[int, float]:
     order = np.argsort(scores.time, kind="stable")
     values = log_scores(calibrate(scores.score[order], calibration.center, calibration.alarm_level))

@@ -80,20 +80,28 @@ def warming_windows(windows: np.ndarray, warm_up: int) -> np.ndarray:
     return found
 
 
-def open_for_check(model: bytes, name: str = "model.onnx") -> Graph:
+def open_for_check(model: bytes, name: str = "model.onnx", *, largest: int | None = None) -> Graph:
     """The graph on the CPU, with batches of exactly 1, 2, 3 and the largest: the stream's padding would hide 2 and 3.
+
+    Args:
+        largest: batch that is tried; None: what the size of a window allows.
 
     Raises:
         InputError: not an ONNX file, or one that breaks the contract.
     """
     probe = Graph(model, name=name, device="cpu")
     values = probe.window * probe.channels
-    largest = max((size for size in BATCH_SIZES if size * values <= _LARGEST_BATCH_VALUES), default=BATCH_SIZES[1])
+    if largest is None:
+        largest = max((size for size in BATCH_SIZES if size * values <= _LARGEST_BATCH_VALUES), default=BATCH_SIZES[1])
     return Graph(model, name=name, device="cpu", batch_sizes=(*SMALL_BATCHES, largest))
 
 
-def check_graph(graph: Graph, windows: np.ndarray) -> GraphOutput:
-    """Run `windows` [n, W, C] and hold a graph of `open_for_check` to its contract.
+def check_graph(graph: Graph, windows: np.ndarray, attributes: np.ndarray | None = None) -> GraphOutput:
+    """Run windows and hold a graph of `open_for_check` to its contract.
+
+    Args:
+        windows: [n, W, C], or [n, C * S] of sound.
+        attributes: [n, A], of a graph that takes them.
 
     Returns:
         The outputs, computed one window at a time.
@@ -104,8 +112,14 @@ def check_graph(graph: Graph, windows: np.ndarray) -> GraphOutput:
     """
     sizes = graph.batch_sizes
     try:
-        alone = _joined([graph.run(windows[index : index + 1]) for index in range(len(windows))])
-        together = {size: graph.run(_repeated(windows, size)) for size in sizes}
+        each = (
+            (windows[i : i + 1], None if attributes is None else attributes[i : i + 1]) for i in range(len(windows))
+        )
+        alone = _joined([graph.run(window, row) for window, row in each])
+        together = {
+            size: graph.run(_repeated(windows, size), None if attributes is None else _repeated(attributes, size))
+            for size in sizes
+        }
     except Exception as error:  # onnxruntime raises a family of unrelated types
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
@@ -133,7 +147,9 @@ def check_graph(graph: Graph, windows: np.ndarray) -> GraphOutput:
     return alone
 
 
-def check_twin(torchscript: bytes, graph: Graph, windows: np.ndarray) -> dict[str, float]:
+def check_twin(
+    torchscript: bytes, graph: Graph, windows: np.ndarray, attributes: np.ndarray | None = None
+) -> dict[str, float]:
     """Compare the TorchScript twin with a graph of `open_for_check` at every batch size; needs torch.
 
     Returns:
@@ -151,14 +167,16 @@ def check_twin(torchscript: bytes, graph: Graph, windows: np.ndarray) -> dict[st
         warnings.simplefilter("ignore")
         module = torch.jit.load(BytesIO(torchscript), map_location="cpu")
     worst: dict[str, float] = {}
-    usual = outputs_by_name(graph.run(windows))
+    usual = outputs_by_name(graph.run(windows, attributes))
     for size in graph.batch_sizes:
         batch = _repeated(windows, size)
+        rows = None if attributes is None else _repeated(attributes, size)
+        given = [torch.from_numpy(values) for values in (batch, rows) if values is not None]
         with torch.no_grad():
-            outputs = module(torch.from_numpy(batch))
+            outputs = module(*given)
         named = outputs if isinstance(outputs, dict) else dict(zip(graph.output_names, outputs, strict=True))
         found = {name: value.numpy() for name, value in named.items()}
-        for name, difference in differences(graph.run(batch), found, usual).items():
+        for name, difference in differences(graph.run(batch, rows), found, usual).items():
             worst[name] = max(worst.get(name, 0.0), difference)
             if not difference <= RELATIVE_TOLERANCE:
                 raise ExportError(
@@ -214,7 +232,7 @@ def _typical_size(name: str, values: np.ndarray) -> np.ndarray:
         return np.maximum(by_channel, EXPECTED_FLOOR * by_channel.max(initial=0.0))
     if name == "embedding":
         return np.abs(values).max(initial=0.0, keepdims=True)
-    return np.sqrt(np.mean(np.square(values), axis=1, keepdims=True))
+    return np.sqrt(np.mean(np.square(values), axis=tuple(range(1, values.ndim)), keepdims=True))
 
 
 def outputs_by_name(output: GraphOutput) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wheeltapper.schemas.bundle.manifest import Manifest
+from wheeltapper.schemas.bundle.manifest import AudioManifest, BundleManifest, Channel, SensorManifest
 from wheeltapper.training.fitting.calibration import CalibrationScores
 
 _METHODS = {
@@ -13,19 +13,16 @@ _METHODS = {
 }
 
 
-def model_card(manifest: Manifest, scores: CalibrationScores) -> str:
+def model_card(manifest: BundleManifest, scores: CalibrationScores) -> str:
     """Markdown; says nothing that depends on the time of writing."""
-    calibration, data = manifest.calibration, manifest.training_data
+    calibration = manifest.calibration
     span = manifest.window * manifest.sampling_interval_s
     lines = [
         f"# {manifest.bundle_id}",
         "",
-        f"{manifest.detector}, version {manifest.detector_version}, fitted on {data.rows} rows of {data.dataset} "
-        f"{data.entity} ({len(manifest.channels)} channels, one row every {manifest.sampling_interval_s:g} s).",
+        f"{manifest.detector}, version {manifest.detector_version}, fitted on {_fitted_on(manifest)}.",
         "",
-        f"- Looks at windows of {manifest.window} rows ({span:g} s), scored every {manifest.stride} rows"
-        + (f"; the score belongs to the row {manifest.lag} before the window's last." if manifest.lag else "."),
-        *([] if manifest.warm_up is None else [f"- Scores a machine from its row {manifest.warm_up} on."]),
+        *_looks_at(manifest, span),
         f"- Alarm level {calibration.alarm_level:.6g} (raw score), median {calibration.center:.6g}: calibrated score 1.0 "
         "and 0.",
         f"- Chosen for {calibration.false_alarms_per_day:g} false alarms per machine and day from {calibration.windows} "
@@ -41,7 +38,7 @@ def model_card(manifest: Manifest, scores: CalibrationScores) -> str:
         "",
         "## Channels",
         "",
-        ", ".join(channel.name + (f" ({channel.unit})" if channel.unit else "") for channel in manifest.channels),
+        ", ".join(channel.name + (f" ({channel.unit})" if channel.unit else "") for channel in _channels(manifest)),
         "",
     ]
     if manifest.metrics:
@@ -52,3 +49,37 @@ def model_card(manifest: Manifest, scores: CalibrationScores) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def _channels(manifest: BundleManifest) -> tuple[Channel, ...]:
+    return manifest.channels if isinstance(manifest, (SensorManifest, AudioManifest)) else ()
+
+
+def _fitted_on(manifest: BundleManifest) -> str:
+    data, channels = manifest.training_data, len(_channels(manifest))
+    if isinstance(manifest, AudioManifest):
+        return (
+            f"{data.rows / manifest.sample_rate:.4g} s of {data.dataset} {data.entity} ({channels} channel(s) at "
+            f"{manifest.sample_rate} Hz)"
+        )
+    return (
+        f"{data.rows} rows of {data.dataset} {data.entity} ({channels} channels, one row every "
+        f"{manifest.sampling_interval_s:g} s)"
+    )
+
+
+def _looks_at(manifest: BundleManifest, span: float) -> list[str]:
+    if isinstance(manifest, AudioManifest):
+        known = ", ".join(spec.name for spec in manifest.attributes)
+        return [
+            f"- Looks at windows of {span:g} s, scored every {manifest.stride * manifest.sampling_interval_s:g} s.",
+            f"- Blames {len(manifest.bands)} bands of frequency in {manifest.time_columns} parts of a window.",
+            *([f"- Takes the operating point into account: {known}."] if known else []),
+        ]
+    lag = manifest.lag if isinstance(manifest, SensorManifest) else 0
+    warm_up = manifest.warm_up if isinstance(manifest, SensorManifest) else None
+    return [
+        f"- Looks at windows of {manifest.window} rows ({span:g} s), scored every {manifest.stride} rows"
+        + (f"; the score belongs to the row {lag} before the window's last." if lag else "."),
+        *([] if warm_up is None else [f"- Scores a machine from its row {warm_up} on."]),
+    ]

@@ -34,8 +34,9 @@ class TrainOptions:
     Attributes:
         seed: of everything random.
         epochs: at most that many, for trained networks; None is the detector's own default.
-        stride: rows between scored windows in the stream; held-out windows are scored as far apart.
-        window: W, rows; None is the detector's own default.
+        stride: rows between scored windows in the stream; held-out windows are scored as far apart. Of sound it counts samples,
+            and 1 is the detector's own default (see `wheeltapper.training.fitting.sound_windows`).
+        window: W, rows, or samples of sound; None is the detector's own default.
         device: 'cpu', 'cuda' or 'auto', for trained networks.
         threads: onnxruntime's, for scoring held-out windows.
         checkpoint_folder: where an interrupted training goes on from; None starts anew each time.

@@ -9,18 +9,17 @@ import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
-from wheeltapper.models.fitted import FittedDetector
 from wheeltapper.models.settings import DetectorSettings, Setting, settings_of
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
 
 Settings = TypeVar("Settings", bound=DetectorSettings)
-Train = Callable[[SensorSeries, TrainOptions], tuple[FittedDetector, CalibrationScores]]
+# By the spec's kind: a `SensorSeries` to a `FittedDetector`, or a `SoundSeries` to a `FittedSound`.
+Train = Callable[[Any, TrainOptions], tuple[Any, CalibrationScores]]
 
 # Names that a person may take for settings of a detector, and which every detector has as options.
 _OPTIONS = ("seed", "stride", "device", "threads")
