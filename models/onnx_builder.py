@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import onnx
@@ -12,24 +12,40 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 # 17 is the oldest opset with everything the detectors here need, so that old runtimes on edge boxes load it.
 OPSET = 17
+# Of graphs that take sound: Resize with antialiasing, and reductions whose axes are inputs.
+SOUND_OPSET = 18
 IR_VERSION = 8
 # Operators of classical machine learning, such as tree ensembles.
 ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
 
+Width: TypeAlias = int | tuple[int, ...] | None
+"""Of an output without its batch axis: None of [N], a number of [N, width], several of [N, *width]."""
+
 
 @dataclass
 class GraphBuilder:
-    """Collects nodes and constants, then closes them into a model with input `window` [N, W, C] float32.
+    """Collects nodes and constants, then closes them into a model with input `window` float32.
 
     Attributes:
-        window, channels: W and C.
+        window, channels: W and C; of sound the samples of a channel, and the channels.
+        sound: `window` is [N, C * W], a channel's samples after another's, instead of [N, W, C].
+        attributes: columns of the input `attributes` [N, A] float32; 0: it has none.
+        opset: of the standard operators.
     """
 
     window: int
     channels: int
+    sound: bool = False
+    attributes: int = 0
+    opset: int = OPSET
     _nodes: list[onnx.NodeProto] = field(default_factory=list)
     _constants: list[onnx.TensorProto] = field(default_factory=list)
     _names: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
+
+    @classmethod
+    def for_sound(cls, window: int, channels: int, attributes: int = 0) -> Self:
+        """A graph that takes `window` [N, channels * window], and `attributes` [N, attributes] where that is above 0."""
+        return cls(window, channels, sound=True, attributes=attributes, opset=SOUND_OPSET)
 
     def constant(self, values: object) -> str:
         """A float32 constant; equal ones share a name."""
@@ -53,7 +69,17 @@ class GraphBuilder:
         """At most one -1, for the batch axis."""
         return self.node("Reshape", tensor, self.integers(shape))
 
-    def embed(self, model: bytes, prefix: str, window: str) -> dict[str, tuple[str, int | None]]:
+    def mean(self, tensor: str, axes: tuple[int, ...], *, keepdims: bool = False) -> str:
+        """ReduceMean, whose axes are an attribute up to opset 17 and an input from 18 on."""
+        if self.opset >= 18:
+            return self.node("ReduceMean", tensor, self.integers(axes), keepdims=int(keepdims))
+        return self.node("ReduceMean", tensor, axes=list(axes), keepdims=int(keepdims))
+
+    def sum(self, tensor: str, axes: tuple[int, ...], *, keepdims: bool = False) -> str:
+        """ReduceSum."""
+        return self.node("ReduceSum", tensor, self.integers(axes), keepdims=int(keepdims))
+
+    def embed(self, model: bytes, prefix: str, window: str) -> dict[str, tuple[str, Width]]:
         """Take another model under the contract in as a part of this one.
 
         Args:
@@ -73,16 +99,16 @@ class GraphBuilder:
         return {
             output.name.removeprefix(prefix): (
                 output.name,
-                output.type.tensor_type.shape.dim[1].dim_value if len(output.type.tensor_type.shape.dim) > 1 else None,
+                _width([dim.dim_value for dim in output.type.tensor_type.shape.dim[1:]]),
             )
             for output in part.output
         }
 
-    def model_bytes(self, outputs: Mapping[str, tuple[str, int | None]], *, metadata: Mapping[str, str]) -> bytes:
+    def model_bytes(self, outputs: Mapping[str, tuple[str, Width]], *, metadata: Mapping[str, str]) -> bytes:
         """The finished model.
 
         Args:
-            outputs: contract name -> (tensor, width); width None for `score` [N], else [N, width].
+            outputs: contract name -> (tensor, width).
             metadata: goes into metadata_props.
         """
         for name, (tensor, _) in outputs.items():
@@ -90,20 +116,27 @@ class GraphBuilder:
         graph = helper.make_graph(
             self._nodes,
             "wheeltapper",
-            [helper.make_tensor_value_info("window", TensorProto.FLOAT, ["N", self.window, self.channels])],
+            self._inputs(),
             [
-                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"] if width is None else ["N", width])
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *_sizes(width)])
                 for name, (_, width) in outputs.items()
             ],
             self._constants,
         )
-        opsets = [helper.make_opsetid("", OPSET)]
+        opsets = [helper.make_opsetid("", self.opset)]
         if any(node.domain == ML_DOMAIN for node in self._nodes):
             opsets.append(helper.make_opsetid(ML_DOMAIN, ML_OPSET))
         model = helper.make_model(graph, opset_imports=opsets, producer_name="wheeltapper", ir_version=IR_VERSION)
         helper.set_model_props(model, dict(metadata))
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString(deterministic=True))
+
+    def _inputs(self) -> list[onnx.ValueInfoProto]:
+        shape = [self.channels * self.window] if self.sound else [self.window, self.channels]
+        found = [helper.make_tensor_value_info("window", TensorProto.FLOAT, ["N", *shape])]
+        if self.attributes:
+            found.append(helper.make_tensor_value_info("attributes", TensorProto.FLOAT, ["N", self.attributes]))
+        return found
 
     def _constant(self, values: np.ndarray) -> str:
         values = np.ascontiguousarray(values)
@@ -113,6 +146,18 @@ class GraphBuilder:
             self._constants.append(numpy_helper.from_array(values, name))
             self._names[key] = name
         return self._names[key]
+
+
+def _sizes(width: Width) -> tuple[int, ...]:
+    if width is None:
+        return ()
+    return width if isinstance(width, tuple) else (width,)
+
+
+def _width(sizes: list[int]) -> Width:
+    if not sizes:
+        return None
+    return sizes[0] if len(sizes) == 1 else tuple(sizes)
 
 
 def add_metadata(model: bytes, properties: Mapping[str, str]) -> bytes:

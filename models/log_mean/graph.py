@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from wheeltapper.models.log_mean.fitted import FittedLogMean
-from wheeltapper.models.onnx_builder import GraphBuilder
+from wheeltapper.models.onnx_builder import GraphBuilder, Width
 
 TINIEST_SUM = 1e-30
 """Below that a member's contributions name no channel."""
@@ -23,7 +23,7 @@ def build_graph(fitted: FittedLogMean) -> bytes:
     rows, width, offset = fitted.window, fitted.channels, fitted.settings.offset
     graph = GraphBuilder(rows, width)
     logs, contributions = [], []
-    others: dict[str, tuple[str, int | None]] = {}
+    others: dict[str, tuple[str, Width]] = {}
     for member in fitted.members:
         length = member.fitted.window
         window = "window" if length == rows else graph.slice("window", rows - length, rows, 1)
