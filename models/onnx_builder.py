@@ -61,6 +61,13 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
         return name
 
+    def nodes(self, outputs: int, operator: str, *inputs: str, **attributes: Any) -> tuple[str, ...]:
+        """Append one node with several outputs; returns their names."""
+        own = f"{operator.lower()}_{len(self._nodes)}"
+        names = tuple(f"{own}_{index}" for index in range(outputs))
+        self._nodes.append(helper.make_node(operator, list(inputs), list(names), name=own, **attributes))
+        return names
+
     def slice(self, tensor: str, start: int, stop: int, axis: int) -> str:
         """`tensor[start:stop]` along one axis."""
         return self.node("Slice", tensor, self.integers([start]), self.integers([stop]), self.integers([axis]))

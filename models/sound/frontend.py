@@ -2,7 +2,7 @@
 
     frames of n_fft samples, hop apart, times a periodic Hann window
     P = |DFT|^2                                      [frames, n_fft / 2 + 1]
-    E = P M'                                         [frames, bands], M: `mel.mel_matrix`
+    E = P M'                                         [frames, bands], M: triangles over mels, or over a logarithmic scale
     L = 10 log10(E + floor)                          dB
 
 `frontend_graph` and `frontend_torch` hold the same formulas for ONNX and torch, built on `SplitDft` below.
@@ -11,18 +11,24 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
-from wheeltapper.models.sound.mel import mel_matrix, mel_points
+from wheeltapper.models.sound.mel import log_matrix, log_points, mel_matrix, mel_points
 from wheeltapper.schemas.errors import InputError
+
+Scale = Literal["mel", "log"]
 
 # Frames whose spectra are in memory at a time: 4 MB of float64 for n_fft 1024.
 FRAMES_AT_ONCE = 512
 # 10 / ln 10.
 DB_PER_NEPER = 4.342944819032518
+# Samples are cut there inside graphs: their power is far from float32's end.
+LARGEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class FrontEnd:
         sample_rate: Hz.
         n_fft: samples of a frame.
         hop: samples from one frame's start to the next one's.
-        bands: mel bands.
+        bands: how many.
+        scale: 'mel', or 'log': bands that are a constant share of their frequency wide, as third octaves are; low_hz above 0.
         low_hz, high_hz: where the lowest band begins and the highest ends; None: half the sample rate.
         floor: added to the energies before the logarithm; what is far below it is silence.
         centered: n_fft / 2 zeros are put before and after the samples, so that frame i is centred on sample i * hop, as librosa
@@ -48,6 +55,7 @@ class FrontEnd:
     high_hz: float | None = None
     floor: float = 1e-8
     centered: bool = False
+    scale: Scale = "mel"
 
     def __post_init__(self) -> None:
         """
@@ -63,6 +71,8 @@ class FrontEnd:
                 f"the bands go from {self.low_hz} to {self.top_hz} Hz, expected 0 <= low < high <= {self.sample_rate / 2} Hz, "
                 f"half of the sample rate of {self.sample_rate} Hz"
             )
+        if self.scale == "log" and not self.low_hz > 0:
+            raise InputError(f"low_hz is {self.low_hz:g}, expected above 0 for bands on a logarithmic scale")
         if not self.floor > 0:
             raise InputError(f"floor is {self.floor}, expected above 0")
 
@@ -96,14 +106,15 @@ class FrontEnd:
         return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.n_fft) / self.n_fft))
 
     @cached_property
-    def mel(self) -> np.ndarray:
-        """[bands, bins] float64."""
-        return mel_matrix(self.sample_rate, self.n_fft, self.bands, self.low_hz, self.top_hz)
+    def weights(self) -> np.ndarray:
+        """[bands, bins] float64: of each bin's power in each band."""
+        matrix = mel_matrix if self.scale == "mel" else log_matrix
+        return matrix(self.sample_rate, self.n_fft, self.bands, self.low_hz, self.top_hz)
 
     @property
     def edges(self) -> tuple[tuple[float, float], ...]:
         """(low, high) Hz of each band, without overlap: neighbouring triangles have half their height there."""
-        points = mel_points(self.bands, self.low_hz, self.top_hz)
+        points = (mel_points if self.scale == "mel" else log_points)(self.bands, self.low_hz, self.top_hz)
         inner = (points[1:-2] + points[2:-1]) / 2
         edges = [self.low_hz, *inner.tolist(), self.top_hz]
         return tuple(itertools.pairwise(edges))
@@ -114,7 +125,7 @@ class FrontEnd:
         return np.minimum(centre * columns // samples, columns - 1)
 
     def energies(self, signals: np.ndarray) -> np.ndarray:
-        """Mel energies.
+        """Energies of the bands.
 
         Args:
             signals: [.., S] float.
@@ -123,18 +134,22 @@ class FrontEnd:
             [.., frames, bands] float64.
         """
         flat = np.asarray(signals).reshape(-1, signals.shape[-1])
-        count = self.frames(flat.shape[1])
-        if self.padding:
-            flat = np.pad(flat, ((0, 0), (self.padding, self.padding)))
-        found = np.empty((len(flat), count, self.bands))
-        weights = self.mel.T
+        found = np.empty((len(flat), self.frames(flat.shape[1]), self.bands))
         for row, samples in enumerate(flat):
-            framed = np.lib.stride_tricks.sliding_window_view(samples, self.n_fft)[:: self.hop]
-            for start in range(0, count, FRAMES_AT_ONCE):
-                part = slice(start, min(start + FRAMES_AT_ONCE, count))
-                spectrum = np.fft.rfft(framed[part] * self.window, axis=1)
-                found[row, part] = (spectrum.real**2 + spectrum.imag**2) @ weights
-        return found.reshape(*signals.shape[:-1], count, self.bands)
+            for part, power in self.spectra(samples):
+                found[row, part] = power @ self.weights.T
+        return found.reshape(*signals.shape[:-1], *found.shape[1:])
+
+    def spectra(self, samples: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """P of one signal [S], some frames at a time: which frames, and their [n, bins] float64."""
+        count = self.frames(len(samples))
+        if self.padding:
+            samples = np.pad(samples, self.padding)
+        framed = np.lib.stride_tricks.sliding_window_view(samples, self.n_fft)[:: self.hop]
+        for start in range(0, count, FRAMES_AT_ONCE):
+            part = slice(start, min(start + FRAMES_AT_ONCE, count))
+            spectrum = np.fft.rfft(framed[part] * self.window, axis=1)
+            yield part, spectrum.real**2 + spectrum.imag**2
 
     def levels(self, signals: np.ndarray) -> np.ndarray:
         """[.., S] float to L, [.., frames, bands] float64, dB."""

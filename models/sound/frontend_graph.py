@@ -2,43 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import gcd
 
 from wheeltapper.models.onnx_builder import GraphBuilder
-from wheeltapper.models.sound.frontend import DB_PER_NEPER, FrontEnd, SplitDft
+from wheeltapper.models.sound.frontend import DB_PER_NEPER, LARGEST, FrontEnd, SplitDft
 
 # Frames of one pass: their spectra fit a core's cache, and a batch of long windows needs no more memory than a few of these.
 FRAMES_AT_ONCE = 256
 
 
-def signals(graph: GraphBuilder) -> str:
-    """The input `window` as [N, C, S]."""
-    return graph.reshape("window", (-1, graph.channels, graph.window))
+def signals(graph: GraphBuilder, *, without_offset: bool = False) -> str:
+    """The input `window` as [N, C, S], cut to +-1e9 so that no finite sample overflows.
+
+    Args:
+        without_offset: take out each channel's mean, which is an accelerometer's gravity or a microphone's direct current.
+    """
+    samples = graph.reshape("window", (-1, graph.channels, graph.window))
+    samples = graph.node("Clip", samples, graph.constant(-LARGEST), graph.constant(LARGEST))
+    if without_offset:
+        samples = graph.node("Sub", samples, graph.mean(samples, (2,), keepdims=True))
+    return samples
 
 
-def mel_energies(graph: GraphBuilder, frontend: FrontEnd, samples: str, weights: str | None = None) -> str:
-    """Append samples to energies.
+@dataclass(frozen=True)
+class Bank:
+    """A filter bank inside the graph.
+
+    Attributes:
+        weights: tensor [columns, bands] of `SplitDft.weights`, or [N, columns, bands] where each window has its own.
+        bands: how many.
+        per_window: whether each has its own.
+    """
+
+    weights: str
+    bands: int
+    per_window: bool = False
+
+
+def band_energies(graph: GraphBuilder, frontend: FrontEnd, samples: str, banks: Sequence[Bank] = ()) -> list[str]:
+    """Append samples to energies of the front end's bands, and of other filter banks on the same spectra.
 
     Args:
         samples: tensor [N, C, S], as `signals` gives it; S and C of the builder.
-        weights: of another filter bank than the mel bands, a tensor [columns, bands]; see `SplitDft.weights`.
 
     Returns:
-        E, [N, C, frames, bands].
+        E of each, the front end's first, [N, C, frames, bands].
     """
     split = SplitDft.of(frontend.n_fft)
     count = frontend.frames(graph.window)
-    if weights is None:
-        weights = graph.constant(split.weights(frontend.mel))
+    banks = [Bank(graph.constant(split.weights(frontend.weights)), frontend.bands), *banks]
     rows = graph.reshape(samples, (-1, graph.window))
     if frontend.padding:
         rows = graph.node("Pad", rows, graph.integers([0, frontend.padding, 0, frontend.padding]))
-    parts = []
+    parts: list[list[str]] = [[] for _ in banks]
     for start in range(0, count, FRAMES_AT_ONCE):
         frames = min(FRAMES_AT_ONCE, count - start)
         power = spectra(graph, frontend, split, rows, start, frames)
-        parts.append(graph.reshape(graph.node("MatMul", power, weights), (-1, graph.channels, frames, frontend.bands)))
-    return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=2)
+        for bank, found in zip(banks, parts, strict=True):
+            if bank.per_window:
+                of_windows = graph.reshape(power, (-1, graph.channels * frames, len(split.bins)))
+                energies = graph.node("MatMul", of_windows, bank.weights)
+            else:
+                energies = graph.node("MatMul", power, bank.weights)
+            found.append(graph.reshape(energies, (-1, graph.channels, frames, bank.bands)))
+    return [found[0] if len(found) == 1 else graph.node("Concat", *found, axis=2) for found in parts]
 
 
 def spectra(graph: GraphBuilder, frontend: FrontEnd, split: SplitDft, rows: str, start: int, frames: int) -> str:
@@ -73,9 +102,9 @@ def decibels(graph: GraphBuilder, energies: str, floor: float) -> str:
     return graph.node("Mul", logarithm, graph.constant(DB_PER_NEPER))
 
 
-def mel_levels(graph: GraphBuilder, frontend: FrontEnd) -> str:
+def band_levels(graph: GraphBuilder, frontend: FrontEnd) -> str:
     """Append the whole front end: `window` to L, [N, C, frames, bands], dB."""
-    return decibels(graph, mel_energies(graph, frontend, signals(graph)), frontend.floor)
+    return decibels(graph, band_energies(graph, frontend, signals(graph))[0], frontend.floor)
 
 
 def _framed(graph: GraphBuilder, frontend: FrontEnd, rows: str, start: int, frames: int) -> str:

@@ -13,8 +13,8 @@ from wheeltapper.models.sound.frontend import DB_PER_NEPER, FrontEnd, SplitDft
 SIGNALS_AT_ONCE = 8
 
 
-class MelLevels(nn.Module):
-    """Samples to energies or levels of mel bands. Works under torch.jit.script and torch.onnx.export.
+class BandLevels(nn.Module):
+    """Samples to energies or levels of bands. Works under torch.jit.script and torch.onnx.export.
 
     Args:
         frontend: the constants.
@@ -38,7 +38,7 @@ class MelLevels(nn.Module):
             "first": split.first,
             "of_real": split.of_real,
             "of_imaginary": split.of_imaginary,
-            "weights": split.weights(frontend.mel),
+            "weights": split.weights(frontend.weights),
         }.items():
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32), persistent=False)
 

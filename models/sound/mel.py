@@ -1,6 +1,6 @@
-"""The mel scale of Slaney's Auditory Toolbox, and its triangular filters; equal to librosa's without it.
+"""Triangular filters over the mel scale of Slaney's Auditory Toolbox, equal to librosa's without it, and over a logarithmic one.
 
-Below 1 kHz the scale is linear, 200/3 Hz a mel; above, 27 mels are a factor of 6.4. Each filter is a triangle over three
+Below 1 kHz the mel scale is linear, 200/3 Hz a mel; above, 27 mels are a factor of 6.4. Each filter is a triangle over three
 neighbouring points, equally spaced in mels, and has the area 1 Hz ('slaney' normalisation).
 """
 
@@ -36,6 +36,24 @@ def mel_points(bands: int, low_hz: float, high_hz: float) -> np.ndarray:
 def mel_matrix(sample_rate: int, n_fft: int, bands: int, low_hz: float, high_hz: float) -> np.ndarray:
     """[bands, n_fft // 2 + 1] float64: the weight of each DFT bin's power in each band."""
     return triangles(mel_points(bands, low_hz, high_hz), np.fft.rfftfreq(n_fft, 1.0 / sample_rate))
+
+
+def log_points(bands: int, low_hz: float, high_hz: float) -> np.ndarray:
+    """[bands + 2] Hz: the same for triangles that are equally wide on a logarithmic scale."""
+    return np.geomspace(low_hz, high_hz, bands + 2)
+
+
+def log_matrix(sample_rate: int, n_fft: int, bands: int, low_hz: float, high_hz: float) -> np.ndarray:
+    """As `mel_matrix`, over `log_points`. No side of a triangle is narrower than the distance between two bins, so that low bands
+    take what lies nearest instead of nothing.
+    """
+    bin_hz = sample_rate / n_fft
+    points = log_points(bands, low_hz, high_hz)
+    places = np.fft.rfftfreq(n_fft, 1.0 / sample_rate)
+    left = np.maximum(points[1:-1] - points[:-2], bin_hz)[:, None]
+    right = np.maximum(points[2:] - points[1:-1], bin_hz)[:, None]
+    away = places[None, :] - points[1:-1, None]
+    return np.maximum(0.0, np.minimum(1 + away / left, 1 - away / right)) * 2.0 / (left + right)
 
 
 def triangles(points: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -2,41 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypedDict
 
+from wheeltapper.training.datasets.catalogue_sound import SOUND
+from wheeltapper.training.datasets.dataset_info import DatasetInfo
 
-@dataclass(frozen=True)
-class DatasetInfo:
-    """One data set.
-
-    Attributes:
-        name: as the command line has it; `title`: as people call it.
-        publisher, page: who offers it, and the public page where.
-        licence: one line about its terms; it is a note, not advice.
-        kind: of data: 'servers', 'cloud services', 'spacecraft telemetry', 'water plant', 'control system', 'process plant',
-            'machine', 'any'.
-        loader: module, or module:object, that has `entities` and `load`.
-        entity: what an entity is, for help texts and errors.
-        folders: names looked for, in this order, below a folder of data sets; empty where it needs none.
-        train: where the train part comes from, in a few words.
-        scaled_over_test: published values were scaled over train and test together, so they tell of the test part.
-        variant_of: another data set of which this is a part or a view, '' for none. Who runs over everything may leave
-            these out, so as not to count the same data twice.
-    """
-
-    name: str
-    title: str
-    publisher: str
-    page: str
-    licence: str
-    kind: str
-    loader: str
-    entity: str
-    folders: tuple[str, ...]
-    train: str
-    scaled_over_test: bool = False
-    variant_of: str = ""
+__all__ = ["CATALOGUE", "DatasetInfo"]
 
 
 class _Shared(TypedDict):
@@ -274,4 +245,4 @@ _ALL = (
         "two weeks of normal operation",
     ),
 )
-CATALOGUE: dict[str, DatasetInfo] = {info.name: info for info in _ALL}
+CATALOGUE: dict[str, DatasetInfo] = {info.name: info for info in (*_ALL, *SOUND)}

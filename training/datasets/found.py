@@ -12,11 +12,13 @@ from typing import Literal
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.registry import (
     DATA_VARIABLE,
-    DATASETS,
+    EVERY_DATASET,
     WITHOUT_FOLDER,
     dataset_folder,
+    holds_sound,
     list_entities,
     load_series,
+    load_sound,
 )
 
 State = Literal["found", "broken", "missing"]
@@ -27,12 +29,12 @@ class FoundDataset:
     """One data set in a folder of data sets.
 
     Attributes:
-        name: one of `DATASETS`.
+        name: one of `EVERY_DATASET`.
         folder: its own folder (what `load_series` takes as `data`); None where it is missing or needs none.
         entities: their names, what `load_series` takes; empty where it is missing or cannot be listed.
-        rows, test_rows: of the train and test parts of all readable entities, and of their test parts; None if not counted.
+        rows, test_rows: rows, or clips of sound, of the train and test parts of all readable entities, and of their test parts; None if not counted.
         channels: of the widest entity; None if not counted.
-        anomalous_rows: labelled rows of the test parts; None where not counted, or where nothing has labels.
+        anomalous_rows: labelled rows, or clips, of the test parts; None where not counted, or where nothing has labels.
         errors: what could not be read and why, one line each; the other entities are counted.
         warnings: what the loaders had to say, one line each.
     """
@@ -56,7 +58,7 @@ class FoundDataset:
 
 
 def found(root: Path | None = None, *, counted: bool = True) -> list[FoundDataset]:
-    """Every data set, in the order of `DATASETS`: found, broken or missing below `root`.
+    """Every data set, in the order of `EVERY_DATASET`: found, broken or missing below `root`.
 
     Args:
         root: the folder of data set folders; None takes $WHEELTAPPER_DATA, and without it only what ships is found.
@@ -76,7 +78,7 @@ def look(root: Path | None = None, *, counted: bool = True) -> Iterator[FoundDat
     if place is not None and not place.is_dir():
         said = "correct --data" if root is not None else f"correct {DATA_VARIABLE}"
         raise InputError(f"{place} is no folder; expected one that holds folders such as smd/ and nab/: {said}")
-    return (_look_at(name, place, counted) for name in DATASETS)
+    return (_look_at(name, place, counted) for name in EVERY_DATASET)
 
 
 def _look_at(name: str, root: Path | None, counted: bool) -> FoundDataset:
@@ -102,16 +104,16 @@ def _count(
     errors = []
     for entity in entities:
         try:
-            series = load_series(name, folder, entity)
+            seen = _counts(name, folder, entity)
         except (InputError, OSError) as error:
             errors.append(_line(error))
             continue
-        rows += len(series.train) + len(series.test)
-        test_rows += len(series.test)
-        channels = max(channels, len(series.channels))
-        if series.test_labels is not None:
+        rows += seen.train + seen.test
+        test_rows += seen.test
+        channels = max(channels, seen.channels)
+        if seen.anomalous is not None:
             labelled = True
-            anomalous += int(series.test_labels.sum())
+            anomalous += seen.anomalous
     return FoundDataset(
         name,
         folder,
@@ -122,6 +124,28 @@ def _count(
         anomalous_rows=anomalous if labelled else None,
         errors=tuple(errors),
         warnings=tuple(dict.fromkeys(str(warning.message) for warning in said)),
+    )
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Rows, or clips, of one entity; `anomalous` is None where nothing has labels."""
+
+    train: int
+    test: int
+    channels: int
+    anomalous: int | None
+
+
+def _counts(name: str, folder: Path | None, entity: str) -> _Counts:
+    if holds_sound(name):
+        sound = load_sound(name, folder, entity)
+        told = [clip.anomalous for clip in sound.test if clip.anomalous is not None]
+        return _Counts(len(sound.train), len(sound.test), len(sound.channels), sum(told) if told else None)
+    series = load_series(name, folder, entity)
+    labels = series.test_labels
+    return _Counts(
+        len(series.train), len(series.test), len(series.channels), None if labels is None else int(labels.sum())
     )
 
 

@@ -1,4 +1,4 @@
-"""Access to every data set: name, folder and entity in, `SensorSeries` out."""
+"""Access to every data set: name, folder and entity in, `SensorSeries` out, or `SoundSeries` where it holds sound."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from wheeltapper.schemas.text import first_names
 from wheeltapper.training.datasets.catalogue import CATALOGUE, DatasetInfo
 from wheeltapper.training.datasets.clock import start_at
 from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.datasets.sound.series import SoundSeries
 
 DATA_VARIABLE = "WHEELTAPPER_DATA"
 
-DATASETS = tuple(CATALOGUE)
+DATASETS = tuple(name for name, info in CATALOGUE.items() if info.holds == "rows")
+"""Those that hold rows of sensors."""
+SOUND_DATASETS = tuple(name for name, info in CATALOGUE.items() if info.holds == "sound")
+"""Those that hold clips of sound or vibration."""
+EVERY_DATASET = (*DATASETS, *SOUND_DATASETS)
 WITHOUT_FOLDER = frozenset(info.name for info in CATALOGUE.values() if not info.folders)
 
 
 class _Loader(Protocol):
     def entities(self, data: Path) -> tuple[str, ...]: ...
 
-    def load(self, data: Path, entity: str) -> SensorSeries: ...
+    def load(self, data: Path, entity: str) -> SensorSeries | SoundSeries: ...
 
 
 def load_series(
@@ -33,7 +38,7 @@ def load_series(
     """Read one entity of a data set.
 
     Args:
-        dataset: one of `DATASETS`.
+        dataset: one of `DATASETS`; those of sound are read by `load_sound`.
         data: the data set's own folder; None takes the one below $WHEELTAPPER_DATA, by any of its usual names
             (`DatasetInfo.folders`). Not used by 'simulated'.
         entity: which machine, test file or table; None where the data set has exactly one.
@@ -43,12 +48,39 @@ def load_series(
     Raises:
         InputError: no such data set, folder or entity, or a file that is not what the layout promises.
     """
+    series = _load(dataset, data, entity, "rows")
+    assert isinstance(series, SensorSeries)
+    return start_at(series, start)
+
+
+def load_sound(dataset: str, data: Path | None = None, entity: str | None = None) -> SoundSeries:
+    """Read one entity of a data set of sound; arguments and errors as `load_series`, and files need soundfile."""
+    series = _load(dataset, data, entity, "sound")
+    assert isinstance(series, SoundSeries)
+    return series
+
+
+def holds_sound(dataset: str) -> bool:
+    """Whether a data set holds clips of sound rather than rows.
+
+    Raises:
+        InputError: no such data set.
+    """
+    return dataset_info(dataset).holds == "sound"
+
+
+def _load(dataset: str, data: Path | None, entity: str | None, wanted: str) -> SensorSeries | SoundSeries:
+    info = dataset_info(dataset)
+    if info.holds != wanted:
+        have, want = ("sound", "rows of sensors") if info.holds == "sound" else ("rows of sensors", "sound")
+        others = DATASETS if wanted == "rows" else SOUND_DATASETS
+        raise InputError(f"data set '{dataset}' holds {have}, expected {want}; choose one of {', '.join(others)}")
     loader = _loader(dataset)
     folder = _folder(dataset, data)
     if entity is None and folder.is_file():
         entity = _stem(folder)
     known = loader.entities(folder)
-    return start_at(loader.load(folder, _choose(dataset, folder, entity, known)), start)
+    return loader.load(folder, _choose(dataset, folder, entity, known))
 
 
 def list_entities(dataset: str, data: Path | None = None) -> tuple[str, ...]:
@@ -72,9 +104,9 @@ def dataset_info(dataset: str) -> DatasetInfo:
         InputError: no such data set.
     """
     if dataset not in CATALOGUE:
-        near = difflib.get_close_matches(dataset.lower(), DATASETS, n=1)
+        near = difflib.get_close_matches(dataset.lower(), EVERY_DATASET, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise InputError(f"no data set '{dataset}'; expected one of {', '.join(DATASETS)}{hint}")
+        raise InputError(f"no data set '{dataset}'; expected one of {', '.join(EVERY_DATASET)}{hint}")
     return CATALOGUE[dataset]
 
 

@@ -80,7 +80,7 @@ def _row(dataset: FoundDataset) -> tuple[str, ...]:
         dataset.name,
         str(len(dataset.entities)),
         *("-" if count is None else str(count) for count in counts),
-        dataset_info(dataset.name).kind,
+        dataset_info(dataset.name).kind + (", clips" if dataset_info(dataset.name).holds == "sound" else ""),
         "" if dataset.folder is None else str(dataset.folder),
     )
 

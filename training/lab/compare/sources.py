@@ -96,7 +96,8 @@ def _everything(data: Path | None) -> tuple[list[Source], list[str]]:
     """Every data set once, and one line for each that is there but cannot be listed."""
     sources, notes = [], []
     for seen in found(data, counted=False):
-        if seen.name in _ONLY_BY_NAME or dataset_info(seen.name).variant_of:
+        info = dataset_info(seen.name)
+        if seen.name in _ONLY_BY_NAME or info.variant_of or info.holds != "rows":
             continue
         notes += [f"{seen.name} is left out: {error}" for error in seen.errors]
         if seen.entities:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from wheeltapper.models.onnx_builder import GraphBuilder
-from wheeltapper.models.sound.frontend import FrontEnd, SplitDft
-from wheeltapper.models.sound.frontend_graph import mel_levels
-from wheeltapper.models.sound.frontend_torch import MelLevels
+from wheeltapper.models.sound.frontend import FrontEnd, Scale, SplitDft
+from wheeltapper.models.sound.frontend_graph import band_levels
+from wheeltapper.models.sound.frontend_torch import BandLevels
 from wheeltapper.schemas.errors import InputError
 
 FRONT_ENDS = [
@@ -45,7 +45,7 @@ def levels_of_librosa(frontend: FrontEnd, signal: np.ndarray) -> np.ndarray:
 def session_of(frontend: FrontEnd, samples: int, channels: int) -> ort.InferenceSession:
     graph = GraphBuilder.for_sound(samples, channels)
     frames = frontend.frames(samples)
-    levels = graph.reshape(mel_levels(graph, frontend), (-1, channels * frames * frontend.bands))
+    levels = graph.reshape(band_levels(graph, frontend), (-1, channels * frames * frontend.bands))
     score = graph.mean(levels, (1,))
     model = graph.model_bytes(
         {"score": (score, None), "embedding": (levels, channels * frames * frontend.bands)}, metadata={}
@@ -66,7 +66,7 @@ def test_numpy_graph_and_torch_are_librosa(frontend: FrontEnd) -> None:
     # when all three front ends run
     numpy_levels = frontend.levels(signals)
     graph_levels = session_of(frontend, samples, channels).run(["embedding"], {"window": signals.reshape(2, -1)})[0]
-    module = MelLevels(frontend, samples)
+    module = BandLevels(frontend, samples)
     torch_levels = module(torch.from_numpy(signals.reshape(-1, samples))).numpy()
     # then each is librosa's
     np.testing.assert_allclose(numpy_levels, expected, rtol=0, atol=1e-9)
@@ -112,9 +112,10 @@ def test_a_tone_lies_in_its_band() -> None:
         assert energies.argmax() == band
 
 
-def test_edges_are_one_after_another() -> None:
+@pytest.mark.parametrize("scale", ["mel", "log"])
+def test_edges_are_one_after_another(scale: Scale) -> None:
     # given the front end's bands
-    frontend = FrontEnd(16000, low_hz=20.0)
+    frontend = FrontEnd(16000, low_hz=20.0, scale=scale)
     # then they cover the range without holes
     edges = np.array(frontend.edges)
     assert len(edges) == frontend.bands
@@ -122,6 +123,15 @@ def test_edges_are_one_after_another() -> None:
     assert edges[0, 0] == 20.0
     assert edges[-1, 1] == 8000.0
     assert (np.diff(edges, axis=1) > 0).all()
+
+
+def test_log_bands_have_energy_below_the_bins_distance() -> None:
+    # given log bands from 20 Hz on, where bins are 15.6 Hz apart
+    frontend = FrontEnd(16000, scale="log", low_hz=20.0)
+    # then no band is empty, and high ones are a constant share of their frequency wide
+    assert (frontend.weights.sum(axis=1) > 0).all()
+    low, high = np.array(frontend.edges).T
+    np.testing.assert_allclose((high / low)[1:-1], high[5] / low[5], rtol=1e-9)
 
 
 def test_columns_are_equal_parts_of_the_window() -> None:
@@ -155,6 +165,7 @@ def test_split_dft_is_the_dft(n_fft: int) -> None:
         ({"hop": 0}, "hop is 0"),
         ({"high_hz": 9000.0}, "half of the sample rate of 16000 Hz"),
         ({"floor": 0.0}, "floor is 0"),
+        ({"scale": "log"}, "low_hz is 0, expected above 0"),
     ],
 )
 def test_constants_that_do_not_fit_are_refused(constants: dict[str, float], says: str) -> None:
@@ -169,7 +180,7 @@ def test_a_window_shorter_than_a_frame_is_refused() -> None:
 
 def test_torchscript_and_eager_are_the_same() -> None:
     # given the module as TorchScript, saved and loaded
-    module = MelLevels(FrontEnd(16000), 16000)
+    module = BandLevels(FrontEnd(16000), 16000)
     raw = io.BytesIO()
     torch.jit.save(torch.jit.script(module), raw)
     raw.seek(0)
@@ -196,7 +207,7 @@ def test_numpy_needs_little_memory() -> None:
 @pytest.mark.parametrize("traced", [False, True])
 def test_torch_module_exports_with_a_dynamic_batch(traced: bool) -> None:
     # given the module, exported with a batch of two
-    module = MelLevels(FrontEnd(16000), 16000).eval()
+    module = BandLevels(FrontEnd(16000), 16000).eval()
     rng = np.random.default_rng(2)
     example = torch.from_numpy(rng.normal(0, 0.1, (2, 16000)).astype(np.float32))
     buffer = io.BytesIO()

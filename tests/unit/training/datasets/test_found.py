@@ -12,6 +12,7 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.found import found
 from wheeltapper.training.datasets.registry import (
     DATASETS,
+    EVERY_DATASET,
     WITHOUT_FOLDER,
     dataset_folder,
     dataset_info,
@@ -43,7 +44,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_every_data_set_is_found_broken_or_missing(root: Path) -> None:
     by_name = {dataset.name: dataset for dataset in found(root)}
-    assert tuple(by_name) == DATASETS
+    assert tuple(by_name) == EVERY_DATASET
     smd = by_name["smd"]
     assert (smd.state, smd.folder) == ("found", root / "ServerMachineDataset")
     assert smd.entities == ("machine-1-1", "machine-1-2")
@@ -67,9 +68,14 @@ def test_listing_alone_reads_no_data(root: Path) -> None:
 
 def test_without_a_root_the_variable_decides(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHEELTAPPER_DATA", str(root))
-    assert {dataset.name for dataset in found(counted=False) if dataset.entities} == {"smd", "asd", "simulated"}
+    assert {dataset.name for dataset in found(counted=False) if dataset.entities} == {
+        "smd",
+        "asd",
+        "simulated",
+        "simulated-sound",
+    }
     monkeypatch.delenv("WHEELTAPPER_DATA")
-    assert {dataset.name for dataset in found(counted=False) if dataset.entities} == {"simulated"}
+    assert {dataset.name for dataset in found(counted=False) if dataset.entities} == {"simulated", "simulated-sound"}
     with pytest.raises(InputError, match="is no folder; expected one that holds folders such as smd/"):
         found(root / "nowhere")
 
@@ -87,10 +93,10 @@ def test_a_folder_by_any_of_its_names_is_found_below_the_variable(root: Path, mo
 
 
 def test_every_data_set_says_who_offers_it_and_under_what_terms() -> None:
-    for name in DATASETS:
+    for name in EVERY_DATASET:
         info = dataset_info(name)
         assert all((info.title, info.publisher, info.page, info.licence, info.kind, info.entity, info.train)), name
-        assert info.page.startswith("https://") or name in {"csv", "simulated"}
+        assert info.page.startswith("https://") or name in {"csv", "simulated", "wav", "simulated-sound"}
         assert bool(info.folders) != (name in WITHOUT_FOLDER)
         assert info.variant_of in {"", *DATASETS}
         assert f"{name}: {info.entity}" in entity_help()
@@ -115,7 +121,7 @@ def test_the_command_prints_what_is_there_broken_and_missing(root: Path, capsys:
 def test_the_command_prints_json_with_what_is_known_of_each(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["datasets", "--data", str(root), "--json", "--quick"]) == 0
     entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
-    assert tuple(entries) == DATASETS
+    assert tuple(entries) == EVERY_DATASET
     assert entries["smd"]["state"] == "found"
     assert entries["smd"]["scaled_over_test"]
     assert entries["swat"]["page"] == "https://itrust.sutd.edu.sg/itrust-labs_datasets/"
