@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from wheeltapper.models.astra.backend import LEAST_VARIANCE, Domain, estimate_covariance
 from wheeltapper.models.astra.network import AstraNetwork
 from wheeltapper.models.astra.trunk import folded
-from wheeltapper.models.sound.frontend_torch import MelLevels
+from wheeltapper.models.sound.frontend import LARGEST
+from wheeltapper.models.sound.frontend_torch import BandLevels
 
 OUTPUTS = ("score", "contribution", "embedding")
 # Patches of a row that its statistics are taken of at most, evenly spaced.
@@ -75,7 +76,7 @@ class AstraGraph(nn.Module):
     patch_usual: Tensor
 
     def __init__(
-        self, network: AstraNetwork, levels: MelLevels, domains: Sequence[Domain], statistics: PatchStatistics
+        self, network: AstraNetwork, levels: BandLevels, domains: Sequence[Domain], statistics: PatchStatistics
     ) -> None:
         super().__init__()
         self.levels = levels
@@ -95,7 +96,7 @@ class AstraGraph(nn.Module):
         self.eval()
 
     def forward(self, window: Tensor, attributes: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        levels = self.levels(window.reshape(-1, self.samples))
+        levels = self.levels(torch.clamp(window, -LARGEST, LARGEST).reshape(-1, self.samples))
         patches = self.network.patches(self.network.picture(levels))
         columns = window.new_zeros((1, 0)) if attributes is None else attributes
         embedding, _, weights = self.network.embed(patches, columns)

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from wheeltapper.models.sound.frontend import FrontEnd
-from wheeltapper.models.sound.frontend_torch import MelLevels
+from wheeltapper.models.sound.frontend_torch import BandLevels
 from wheeltapper.schemas.bundle.manifest import AttributeSpec
 from wheeltapper.training.datasets.sound.series import Clip, SoundSeries
 from wheeltapper.training.fitting.export_torch import export_sound_onnx, export_sound_torchscript, prove_parity
+from wheeltapper.training.fitting.sound_cross_fit import blocks_of_time
 from wheeltapper.training.fitting.sound_windows import ClipWindows, attribute_rows, clip_starts
 
 # Windows that the graph is compared with torch on, and the largest batch of them.
@@ -46,7 +47,7 @@ class SoundWindows:
     clips: Sequence[Clip]
 
     @classmethod
-    def of(cls, clips: Sequence[Clip], starts: np.ndarray, mel: MelLevels, sample_rate: int, hop: int) -> SoundWindows:
+    def of(cls, clips: Sequence[Clip], starts: np.ndarray, mel: BandLevels, sample_rate: int, hop: int) -> SoundWindows:
         """Args: starts: [n] int64, event time (us) of each clip's first sample."""
         windows = ClipWindows.of(clips, starts, sample_rate, mel.samples, hop)
         with torch.no_grad():
@@ -78,6 +79,19 @@ class SoundWindows:
             np.concatenate([self.time, other.time]),
             [*self.clips, *other.clips],
         )
+
+
+def windows_in_blocks(
+    series: SoundSeries, mel: BandLevels, window: int, hop: int, folds: int
+) -> tuple[SoundWindows, np.ndarray]:
+    """The train part's windows, and [n] in which block of time each lies."""
+    starts = clip_starts(series.train, series.sample_rate, hop)
+    pieces = blocks_of_time(series.train, starts, series.sample_rate, window, folds)
+    blocks = [SoundWindows.of(clips, own, mel, series.sample_rate, hop) for clips, own in pieces]
+    windows = blocks[0]
+    for block in blocks[1:]:
+        windows = windows.joined(block)
+    return windows, np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
 
 
 def band_edges(frontend: FrontEnd, rows: int, channels: int) -> tuple[tuple[int, float, float], ...]:

@@ -21,7 +21,7 @@ from wheeltapper.models.astra.graph import AstraGraph, PatchStatistics
 from wheeltapper.models.astra.network import AstraNetwork, Attributes
 from wheeltapper.models.astra.objective import AstraObjective
 from wheeltapper.models.astra.picture import Picture
-from wheeltapper.models.sound.frontend_torch import MelLevels
+from wheeltapper.models.sound.frontend_torch import BandLevels
 from wheeltapper.schemas.bundle.manifest import AttributeSpec
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.sound.series import Clip, SoundSeries
@@ -29,7 +29,6 @@ from wheeltapper.training.detectors.astra.spec import SPEC
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.progress import working
-from wheeltapper.training.fitting.sound_cross_fit import blocks_of_time
 from wheeltapper.training.fitting.sound_windows import clip_starts, window_and_hop
 from wheeltapper.training.fitting.torch_detector import training_parameters
 from wheeltapper.training.fitting.torch_sound import (
@@ -39,6 +38,7 @@ from wheeltapper.training.fitting.torch_sound import (
     band_edges,
     front_end_of,
     probe_sounds,
+    windows_in_blocks,
 )
 from wheeltapper.training.fitting.trainer import ItemSource, TrainingHistory, fingerprint, train_network
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
@@ -93,15 +93,10 @@ def fit_astra(
         InputError: as `train_astra`.
     """
     frontend = front_end_of(series.sample_rate, config.mels, config.low_hz)
-    mel = MelLevels(frontend, window)
-    starts = clip_starts(series.train, series.sample_rate, hop)
-    pieces = blocks_of_time(series.train, starts, series.sample_rate, window, config.folds)
+    mel = BandLevels(frontend, window)
     with working(f"astra {series.entity}: spectrograms", show=trainer.progress):
-        blocks = [SoundWindows.of(clips, own, mel, series.sample_rate, hop) for clips, own in pieces]
-    windows = blocks[0]
-    for block in blocks[1:]:
-        windows = windows.joined(block)
-    if len(windows) < LEAST_WINDOWS or len(blocks) < 2:
+        windows, fold = windows_in_blocks(series, mel, window, hop, config.folds)
+    if len(windows) < LEAST_WINDOWS or not fold.max():
         raise InputError(
             f"{series.dataset} {series.entity}: {len(windows)} windows of {window / series.sample_rate:g} s in the train clips, "
             f"astra needs at least {LEAST_WINDOWS} and two clips; give more normal sound or a shorter --window-s"
@@ -112,7 +107,6 @@ def fit_astra(
         else None
     )
     job = _Job(series, config, trainer, mel, attribute_specs(series.train) if config.attributes != "none" else ())
-    fold = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
     fit = job.fit(windows, np.arange(len(windows)), extra, f"astra {series.entity}")
     with working(f"astra {series.entity}: back ends", show=trainer.progress):
         domains = fit_domains(fit.embedding, windows.domains, config, trainer.seed)
@@ -147,7 +141,7 @@ def fit_astra(
         score=scores,
         time=windows.time,
         interval_s=hop / series.sample_rate,
-        origin=f"{len(blocks)} blocks of time of the train clips, each scored by a {config.cross_fit} fitted on the others",
+        origin=f"{int(fold.max()) + 1} blocks of time of the train clips, each scored by a {config.cross_fit} fitted on the others",
         stride=hop,
     )
 
@@ -160,7 +154,7 @@ class _Job:
         series: SoundSeries,
         config: AstraConfig,
         trainer: TrainerOptions,
-        mel: MelLevels,
+        mel: BandLevels,
         specs: tuple[AttributeSpec, ...],
     ) -> None:
         self.series, self.config, self.trainer, self.mel, self.specs = series, config, trainer, mel, specs
