@@ -1,12 +1,17 @@
-"""AudioChunk: a stretch of sound or vibration of one machine, the value of the `audio` topic."""
+"""AudioChunk: a stretch of sound or vibration of one machine, the value of the `audio` topic; and what it is on the wire."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-if TYPE_CHECKING:
+from pydantic import BaseModel, ConfigDict, Field
+
+from wheeltapper.schemas.events import Micros
+from wheeltapper.schemas.limits import MAX_AUDIO_CHANNELS, MAX_SAMPLE_RATE
+
+if TYPE_CHECKING:  # the table of topics names this type, and is read where nothing else needs numpy
     import numpy as np
 
 AudioEncoding = Literal["int16", "float32", "flac"]
@@ -25,6 +30,11 @@ def split_source(name: str) -> tuple[str, str]:
     """Machine and microphone of `source_name`; ('fan-1', '') of 'fan-1'."""
     machine, _, microphone = name.partition(MICROPHONE_SEPARATOR)
     return machine, microphone
+
+
+def record_key(name: str) -> bytes:
+    """Key of records about a machine or one of its microphones: all of a machine lies in one partition."""
+    return split_source(name)[0].encode()
 
 
 # eq=False: a generated == would compare arrays and fail on their truth value.
@@ -68,3 +78,23 @@ class AudioChunk:
     def source(self) -> str:
         """See `source_name`."""
         return source_name(self.machine, self.microphone)
+
+
+class AudioChunkAvro(BaseModel):
+    """Consecutive samples of one microphone, or of the axes of one accelerometer. Value of the `audio` topic."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    machine: str = Field(description="the machine's id; empty: the message's key")
+    microphone: str = Field(default="", description="its name, where a machine has several")
+    start: Micros = Field(description="event time of the first sample, microseconds UTC")
+    sample_rate: Annotated[int, Field(ge=1, le=MAX_SAMPLE_RATE)] = Field(description="samples a second and channel")
+    channels: Annotated[int, Field(ge=1, le=MAX_AUDIO_CHANNELS)] = Field(default=1, description="of each sample time")
+    # No enum: an older reader would take samples of an encoding that it does not know for those of another.
+    encoding: str = Field(default="int16", description="of samples: int16, float32 or flac")
+    attributes: dict[str, float | str] = Field(
+        default={}, description="the operating point while it was recorded: speed, load, kind of product"
+    )
+    samples: bytes = Field(
+        description="int16, float32: PCM, little-endian, channels interleaved; flac: a whole FLAC file with the same rate and channels"
+    )

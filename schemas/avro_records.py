@@ -9,6 +9,7 @@ what an older reader makes of a symbol that it does not know) and `AvroType` (an
 | int | int where its limits fit into 32 bits, else long |
 | Literal of texts, StrEnum | enum |
 | T or None | union of null and T |
+| float or str, and other unions of the types of the first row | union of their types |
 | list[T], tuple[T, ...] | array |
 | dict[str, T] | map |
 | another pydantic model | record, in the message's own namespace: each full name is defined in one file |
@@ -122,6 +123,8 @@ class _Records:
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin in (Union, types.UnionType) and len(arguments) == 2 and arguments[1] is type(None):
             return ["null", self._type(place, arguments[0], [])]
+        if origin in (Union, types.UnionType) and all(argument in _PRIMITIVES for argument in arguments):
+            return [_PRIMITIVES[argument] for argument in arguments]
         if origin is list or (origin is tuple and arguments[1:] == (...,)):
             return {"type": "array", "items": self._type(place, arguments[0], [])}
         if origin is dict and arguments[0] is str:

@@ -40,9 +40,9 @@ class ClipPointer(Message):
     """Where the sound of an alert lies on Kafka."""
 
     topic: str
-    partition: int = Field(ge=0)
-    first_offset: int = Field(ge=0, description="of the first message with samples of the clip")
-    last_offset: int = Field(ge=0, description="of the last one")
+    partition: int = Field(ge=0, le=2**31 - 1)
+    first_offset: int = Field(ge=0, le=2**63 - 1, description="of the first message with samples of the clip")
+    last_offset: int = Field(ge=0, le=2**63 - 1, description="of the last one")
     start: Micros = Field(description="event time of the clip's first sample, microseconds UTC")
     end: Micros = Field(description="event time behind its last sample, microseconds UTC")
     machine: str = Field(min_length=1, description="as the chunks have it")
@@ -201,6 +201,7 @@ class DeadLetterReason(StrEnum):
     NO_MACHINE = "no-machine"
     BAD_TIME = "bad-time"
     WRONG_WIDTH = "wrong-width"
+    WRONG_RATE = "wrong-rate"
     UNKNOWN_CHANNEL = "unknown-channel"
     MISSING_CHANNEL = "missing-channel"
     NOT_A_NUMBER = "not-a-number"

@@ -43,7 +43,7 @@ def _wire_form(spec: TopicSpec, form: type[BaseModel] | None, parameter: str) ->
 
 
 JSON_SCHEMA_MODELS: dict[str, type[BaseModel]] = {
-    **{name: _wire_form(spec, spec.json_form, "json_form") for name, spec in MESSAGES.items()},
+    **{name: _wire_form(spec, spec.json_form, "json_form") for name, spec in MESSAGES.items() if "json" in spec.codecs},
     "manifest": Manifest,
 }
 

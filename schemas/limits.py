@@ -15,3 +15,9 @@ MAX_VALUES = 8_388_608
 """Most rows x channels of a block: 32 MiB of float32, also where a compressed message would hold more."""
 MAX_NAME_LENGTH = 1_024
 """Longest machine or channel name, in characters."""
+MAX_AUDIO_CHANNELS = 64
+"""Most channels of an AudioChunk."""
+MAX_SAMPLE_RATE = 10_000_000
+"""Most samples a second and channel of an AudioChunk."""
+MAX_ATTRIBUTES = 256
+"""Most attributes of an AudioChunk."""

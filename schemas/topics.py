@@ -20,6 +20,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, DriftEvent
+from wheeltapper.schemas.audio_chunk import AudioChunk, AudioChunkAvro
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import AlertEvent, Label, LabelRequest, Localization, ScoreBlock
 from wheeltapper.schemas.limits import MAX_MESSAGE_BYTES, MIB
@@ -34,6 +35,7 @@ EMBEDDED_CLUSTER_ID = "wheeltapper-embedded"
 DAY_MS = 24 * 60 * 60 * 1000
 
 SENSORS_MAX_BYTES = MAX_MESSAGE_BYTES
+AUDIO_MAX_BYTES = MAX_MESSAGE_BYTES
 # A state record holds one machine's window tail: 2,000 channels x 1,024 rows x 4 bytes is 8 MiB.
 STATE_MAX_BYTES = 32 * MIB
 # A dead letter is the whole original with headers around it; twice the largest original leaves room for both.
@@ -163,6 +165,23 @@ SENSORS = _entry(
         config={"retention.ms": _days(7), "max.message.bytes": str(SENSORS_MAX_BYTES)},
         json_form=SensorBlockJson,
         avro_form=SensorBlockAvro,
+    )
+)
+AUDIO = _entry(
+    TopicSpec(
+        "audio",
+        "a stretch of sound or vibration of one machine",
+        AudioChunk,
+        ("avro", "arrow"),
+        "delete",
+        (
+            reads(Program.WORKER, setting="audio.enabled", note="or your own topic"),
+            reads(Program.ADAPTATION),
+            writes(Program.SENDER),
+        ),
+        # A second of one microphone is 32 to 192 kB: sound is kept for a day, rows for a week.
+        config={"retention.ms": _days(1), "max.message.bytes": str(AUDIO_MAX_BYTES)},
+        avro_form=AudioChunkAvro,
     )
 )
 SCORES = _entry(

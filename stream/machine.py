@@ -26,6 +26,7 @@ class Machine:
     """State of one machine in one input partition.
 
     Attributes:
+        patterned: the machine that patterns are about; its name, unless its kind keeps several states of a machine.
         memory: what is kept of its input; the kind's own.
         rules: by place: the rule's name, or its shadow's.
         offset: input offset of the last message applied; -1 before the first.
@@ -42,6 +43,7 @@ class Machine:
         "memory",
         "name",
         "offset",
+        "patterned",
         "route",
         "rules",
         "silent_since",
@@ -49,6 +51,7 @@ class Machine:
 
     def __init__(self, name: str, route: Route, layout: Layout) -> None:
         self.name = name
+        self.patterned = route.kind.machine_of(name)
         self.route = route
         self.memory: Memory = route.kind.memory(layout)
         self.rules: dict[str, ServedRule] = {}

@@ -273,6 +273,7 @@ class PartitionState:
         outputs = _ends(machine, machine.rules, reason)
         if machine.silent_since is not None:
             outputs.append(end_of_silence(machine.name, machine.silent_since, machine.silent_since, reason))
+        outputs += machine.route.kind.ended(machine.name, machine.memory.dump()[0], reason)
         del self._machines[machine.name]
         self._heard.pop(machine.name, None)
         self._dirty.pop(machine.name, None)
@@ -300,6 +301,7 @@ class PartitionState:
         self._restore_control(records.get(CONTROL, b""))
         outputs: list[Output] = []
         unused: list[bytes] = []
+        kind = self._book.routes.kinds[self.kind]
         for key, value in records.items():
             if key in (PROGRESS, CONTROL):
                 continue
@@ -312,6 +314,7 @@ class PartitionState:
                 if route is None:
                     log.warning("no bundle serves this machine any more: its alerts end", machine=snapshot.machine)
                     outputs += ends_of_machine(snapshot)
+                    outputs += kind.ended(snapshot.machine, snapshot.memory, ClearReason.MACHINE_RETIRED)
                     unused.append(key)
                     continue
                 applied = self._applied(snapshot)
@@ -325,6 +328,7 @@ class PartitionState:
                 log.warning("rows of a snapshot cannot be used, the machine warms up again", key=key, error=str(error))
                 machine = Machine(snapshot.machine, route, wanted.layout)
                 machine.offset = snapshot.offset
+                outputs += kind.ended(snapshot.machine, snapshot.memory, ClearReason.SUPERSEDED)
             machine.applied = applied
             self._machines[machine.name] = machine
             age_s = 0.0 if wall_us is None or snapshot.heard_at is None else (wall_us - snapshot.heard_at) / 1e6

@@ -181,7 +181,17 @@ class Pipeline:
 
     def _take_in(self, partition: PartitionState, batch: PartitionBatch, now: float, outputs: list[Output]) -> None:
         """One partition's messages to windows that wait for their scores."""
-        decoded = self._intakes[batch.topic].decode(batch)
+        intake = self._intakes[batch.topic]
+        while (limit := intake.limit(batch)) is not None:
+            piece, batch = batch.split(limit)
+            self._take_piece(partition, intake, piece, now, outputs)
+            self._judge(outputs)  # lets go of the windows and their outputs
+        self._take_piece(partition, intake, batch, now, outputs)
+
+    def _take_piece(
+        self, partition: PartitionState, intake: Intake, batch: PartitionBatch, now: float, outputs: list[Output]
+    ) -> None:
+        decoded = intake.decode(batch)
         for emission in decoded.dead_letters:
             count(self.counters.dead_letters, (emission.output.headers[0][1] or b"").decode())
         outputs += partition.fresh(decoded.dead_letters)
@@ -208,8 +218,13 @@ class Pipeline:
                 runtime = served.runtime
                 due = machine.memory.due(part, runtime.rule, keep_rows=runtime.keeps_rows)
                 if due is not None:
-                    maintenance = None if calendar.is_empty else calendar.mask(machine.name, due.times)
+                    maintenance = (
+                        None if calendar.is_empty else calendar.mask(machine.name, due.times, machine.patterned)
+                    )
                     runtime.collect(machine.name, served.memory, due, partition, maintenance)
+            notices = machine.memory.notices(part)
+            if notices:
+                outputs += partition.fresh(notices)
         partition.touch(machine, first, last, len(block.offsets), now)
 
     def _judge(self, outputs: list[Output]) -> None:

@@ -149,10 +149,11 @@ class RuleBook:
     def rules_of(self, machine: str, route: Route, in_force: Sequence[InForce]) -> MachineRules:
         """What serves a machine of a route under the deployments in force, in the order in which they came."""
         kind = route.kind.name
+        patterned = route.kind.machine_of(machine)
         last = {
             entry.deployment.place: entry
             for entry in in_force
-            if entry.deployment.kind == kind and entry.deployment.covers(machine)
+            if entry.deployment.kind == kind and entry.deployment.covers(patterned)
         }
         mine = tuple(entry for entry in in_force if last.get(entry.deployment.place) is entry)
         key = (kind, route.pattern, mine)
@@ -254,7 +255,7 @@ class RuleBook:
             judges: list[Judge] = [AlertJudge(rule, settings.threshold, _say_nothing, Counters())]
         else:
             judges = [AlertJudge(rule, settings.threshold, messages.alert, self._counters)]
-            if settings.labels.enabled:
+            if settings.labels.enabled and rule.manifest.kind == "sensors":  # a question carries rows
                 judges.append(LabelRequests(rule, messages, settings.labels, self._counters))
             if settings.drift.enabled:
                 judges += self._drift_watch(rule)

@@ -3,9 +3,12 @@
 from wheeltapper.schemas.bundle.graph import Graph, GraphOutput
 from wheeltapper.schemas.bundle.manifest import (
     MANIFESTS,
+    AttributeSpec,
+    AudioManifest,
     BundleManifest,
     Calibration,
     Channel,
+    FrequencyBand,
     Manifest,
     SensorManifest,
     TensorSpec,
@@ -15,10 +18,13 @@ from wheeltapper.schemas.bundle.store import Bundle, open_bundle, write_bundle_f
 
 __all__ = [
     "MANIFESTS",
+    "AttributeSpec",
+    "AudioManifest",
     "Bundle",
     "BundleManifest",
     "Calibration",
     "Channel",
+    "FrequencyBand",
     "Graph",
     "GraphOutput",
     "Manifest",

@@ -2,10 +2,10 @@
 
 | name | direction | shape | meaning |
 |---|---|---|---|
-| `window` | in | [N, W, C] float32 of rows, [N, C * S] float32 of samples, channel after channel | raw engineering units; scaling is inside the graph |
-| `attributes` | in, optional, of samples alone | [N, A] float32 | the operating point, see `wheeltapper.schemas.bundle.attributes` |
+| `window` | in | [N, W, C] float32 of rows, [N, S] float32 of samples | raw engineering units; scaling is inside the graph |
+| `attributes` | in, optional | [N, A] float32 | the operating point; NaN is an unknown number, zeros an unknown category |
 | `score` | out | [N] | raw anomaly score of the window's last step (less `lag`); larger is stranger |
-| `contribution` | out | [N, C], of samples [N, F, T] | where the score comes from; non-negative |
+| `contribution` | out | [N, C] of rows, [N, F, T] of sound | where the score comes from; non-negative |
 | `expected` | out, optional | [N, C] | what that step should have been, raw units |
 | `embedding` | out, optional | [N, D] | latent, for drift tests and adaptation |
 
@@ -16,15 +16,17 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
 from wheeltapper.schemas.errors import InputError
 
+ATTRIBUTES = "attributes"
 REQUIRED_OUTPUTS = ("score", "contribution")
 OPTIONAL_OUTPUTS = ("expected", "embedding")
 
@@ -51,7 +53,7 @@ class Graph:
 
     Attributes:
         window, channels: W and C.
-        attribute_width: columns of its input `attributes`; 0 where it has none.
+        attribute_width: A, columns of the input `attributes`; 0 where it has none.
         output_names: those of the contract that the graph has, in its order.
         device: 'cpu' or 'cuda': where it really runs.
     """
@@ -97,19 +99,19 @@ class Graph:
                     f"{name}: device is 'cuda' but onnxruntime could not use it; install CUDA or set device to 'auto'"
                 )
             self.device = "cpu"
-        self.sample_shape = self._check_input()
-        self.attribute_width = self._check_attributes()
+        inputs = {entry.name: entry for entry in self._session.get_inputs()}
+        self.sample_shape = self._check_input(inputs)
+        self.attribute_width = self._check_attributes(inputs.get(ATTRIBUTES))
         self.output_names = self._check_outputs()
         self._fetches = list(self.output_names)
         self._at_once = 0 if self.device == "cuda" else self.largest_batch
 
-    def _check_input(self) -> tuple[int, ...]:
-        inputs = {entry.name: entry for entry in self._session.get_inputs()}
+    def _check_input(self, inputs: Mapping[str, Any]) -> tuple[int, ...]:
         if "window" not in inputs:
             raise InputError(
                 f"{self.name}: inputs are {sorted(inputs)}, expected 'window' [N, W, C] float32; rename the graph's input"
             )
-        others = sorted(set(inputs) - {"window", "attributes"})
+        others = sorted(set(inputs) - {"window", ATTRIBUTES})
         if others:
             raise InputError(
                 f"{self.name}: inputs {others} are not part of the contract; bake them into the graph as constants"
@@ -129,15 +131,10 @@ class Graph:
             )
         return tuple(int(size) for size in shape[1:])
 
-    def _check_attributes(self) -> int:
-        entry = next((entry for entry in self._session.get_inputs() if entry.name == "attributes"), None)
+    def _check_attributes(self, entry: Any) -> int:
         if entry is None:
             return 0
         shape = entry.shape
-        if len(self.sample_shape) != 1:
-            raise InputError(
-                f"{self.name}: input 'attributes' is for graphs of samples, 'window' [N, S]; bake it into the graph as a constant"
-            )
         if (
             entry.type != "tensor(float)"
             or len(shape) != 2
@@ -145,8 +142,8 @@ class Graph:
             or not isinstance(shape[1], int)
         ):
             raise InputError(
-                f"{self.name}: input 'attributes' is {entry.type} {shape}, expected tensor(float) [N, A] with a dynamic batch "
-                "axis and A static"
+                f"{self.name}: input '{ATTRIBUTES}' is {entry.type} {shape}, expected tensor(float) [N, A] with a dynamic batch "
+                "axis; export it with a dynamic first axis"
             )
         return int(shape[1])
 
@@ -189,25 +186,26 @@ class Graph:
     def warm_up(self) -> None:
         """Run the batch sizes that count once, so that the first real batch is as fast as the others."""
         for size in self.batch_sizes if self.device == "cuda" else (1, self.largest_batch):
-            self.run(
-                np.zeros((size, *self.sample_shape), dtype=np.float32),
-                np.zeros((size, self.attribute_width), dtype=np.float32),
-            )
+            self.run(np.zeros((size, *self.sample_shape), dtype=np.float32), self._unknown(size))
+
+    def _unknown(self, count: int) -> np.ndarray | None:
+        return np.zeros((count, self.attribute_width), dtype=np.float32) if self.attribute_width else None
 
     def run(self, windows: np.ndarray, attributes: np.ndarray | None = None) -> GraphOutput:
-        """Score windows.
+        """Score [N, *sample_shape] float32 windows; N is any number, 0 too.
 
         Args:
-            windows: [N, *sample_shape] float32; N is any number, 0 too.
-            attributes: [N, A] float32, of a graph that takes them; others leave them unread.
+            attributes: [N, A] float32, of a graph that takes them; others ignore them.
 
         Raises:
-            InputError: the graph takes attributes and none are given, or so many that they are not the windows'.
+            ValueError: the graph takes attributes, and none or others are given.
         """
-        if self.attribute_width and (attributes is None or attributes.shape != (len(windows), self.attribute_width)):
-            found = "none" if attributes is None else " x ".join(map(str, attributes.shape))
-            raise InputError(
-                f"{self.name}: attributes are {found}, expected {len(windows)} x {self.attribute_width}: one row a window"
+        if not self.attribute_width:
+            attributes = None
+        elif attributes is None or attributes.shape != (len(windows), self.attribute_width):
+            raise ValueError(
+                f"{self.name}: attributes are {None if attributes is None else attributes.shape}, expected "
+                f"{(len(windows), self.attribute_width)}"
             )
         if 0 < len(windows) <= self._at_once:
             return GraphOutput(**dict(zip(self.output_names, self._session_run(windows, attributes), strict=True)))
@@ -219,8 +217,8 @@ class Graph:
         parts = [
             self._run_batch(
                 windows[start : start + length],
-                None if attributes is None else attributes[start : start + length],
                 size,
+                None if attributes is None else attributes[start : start + length],
             )
             for start, length, size in runs
         ]
@@ -229,7 +227,7 @@ class Graph:
         columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
         return GraphOutput(**dict(zip(self.output_names, columns, strict=True)))
 
-    def _run_batch(self, windows: np.ndarray, attributes: np.ndarray | None, size: int) -> list[np.ndarray]:
+    def _run_batch(self, windows: np.ndarray, size: int, attributes: np.ndarray | None) -> list[np.ndarray]:
         """Outputs of [n, *sample_shape] windows, run as a batch of `size` where that is more."""
         n = len(windows)
         if size > n:
@@ -238,24 +236,23 @@ class Graph:
         return [output[:n] for output in self._session_run(windows, attributes)]
 
     def _session_run(self, windows: np.ndarray, attributes: np.ndarray | None) -> list[np.ndarray]:
-        feed = {"window": np.ascontiguousarray(windows, dtype=np.float32)}
-        if self.attribute_width:
-            feed["attributes"] = np.ascontiguousarray(attributes, dtype=np.float32)
-        outputs: list[np.ndarray] = self._session.run(self._fetches, feed)
+        feeds = {"window": np.ascontiguousarray(windows, dtype=np.float32)}
+        if attributes is not None:
+            feeds[ATTRIBUTES] = np.ascontiguousarray(attributes, dtype=np.float32)
+        outputs: list[np.ndarray] = self._session.run(self._fetches, feeds)
         return outputs
 
     def _empty(self) -> GraphOutput:
         # The width of an embedding is not always in the graph's metadata: ask the graph.
-        attributes = np.zeros((1, self.attribute_width), dtype=np.float32) if self.attribute_width else None
-        outputs = self._run_batch(np.zeros((1, *self.sample_shape), dtype=np.float32), attributes, 1)
+        outputs = self._run_batch(np.zeros((1, *self.sample_shape), dtype=np.float32), 1, self._unknown(1))
         return GraphOutput(**dict(zip(self.output_names, (output[:0] for output in outputs), strict=True)))
 
 
-def _padded(values: np.ndarray, size: int) -> np.ndarray:
-    """[n, ..] to [size, ..]: repeating the first keeps padding free of NaN and of denormal slow paths."""
-    padded = np.empty((size, *values.shape[1:]), dtype=np.float32)
-    padded[: len(values)] = values
-    padded[len(values) :] = values[:1]
+def _padded(rows: np.ndarray, size: int) -> np.ndarray:
+    """[n, ..] to [size, ..]: repeating a real window keeps padding free of NaN and of denormal slow paths."""
+    padded = np.empty((size, *rows.shape[1:]), dtype=np.float32)
+    padded[: len(rows)] = rows
+    padded[len(rows) :] = rows[:1]
     return padded
 
 

@@ -82,6 +82,21 @@ class BundleManifest(_Part, ABC):
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one window as the graph takes it, without the batch axis."""
 
+    @property
+    def contribution_shape(self) -> tuple[int, ...] | None:
+        """Shape of one window's contribution, where the manifest says it; the graph's contract says that of rows."""
+        return None
+
+    @property
+    def attribute_width(self) -> int:
+        """Columns of the graph's input `attributes`; 0 where it has none."""
+        return 0
+
+    @property
+    def row_width(self) -> int:
+        """Values of what is measured at a time: C of rows, channels of sound."""
+        return self.sample_shape[-1]
+
 
 class SensorManifest(BundleManifest):
     """A bundle that scores rows of sensors. See the blueprint of the graph contract in docs/bundle.md."""
@@ -175,9 +190,19 @@ class AudioManifest(BundleManifest):
         return (len(self.channels) * self.window,)
 
     @property
+    def contribution_shape(self) -> tuple[int, ...]:
+        """Bands x time columns."""
+        return len(self.bands), self.time_columns
+
+    @property
     def attribute_width(self) -> int:
         """Columns of the graph's input `attributes`; 0 where it has none."""
         return sum(attribute.width for attribute in self.attributes)
+
+    @property
+    def row_width(self) -> int:
+        """Channels."""
+        return len(self.channels)
 
 
 Manifest: TypeAlias = SensorManifest

@@ -50,7 +50,7 @@ class Bundle:
     files: dict[str, bytes]
 
     def golden(self) -> dict[str, np.ndarray]:
-        """`window` [n, W, C] float32, `attributes` where the graph takes them, and the outputs it must give, by name."""
+        """`window` [n, *sample_shape] float32, `attributes` [n, A] of a graph that takes them, and the outputs, by name."""
         with np.load(BytesIO(self.files[GOLDEN]), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
@@ -86,8 +86,22 @@ class Bundle:
                 f"{where}: {MODEL} takes windows of {found}, the manifest says {said} (rows x channels for sensors); "
                 "write the bundle again"
             )
+        if graph.attribute_width != manifest.attribute_width:
+            raise InputError(
+                f"{where}: {MODEL} takes {graph.attribute_width} columns of attributes, the manifest says "
+                f"{manifest.attribute_width}; write the bundle again"
+            )
         golden = self.golden()
+        if graph.attribute_width and "attributes" not in golden:
+            raise InputError(f"{where}: {GOLDEN} has no 'attributes', which {MODEL} takes; write the bundle again")
         output = graph.run(golden["window"], golden.get("attributes"))
+        shape = manifest.contribution_shape
+        if shape is not None and output.contribution.shape[1:] != shape:
+            found, said = (" x ".join(map(str, each)) for each in (output.contribution.shape[1:], shape))
+            raise InputError(
+                f"{where}: contributions of {MODEL} are {found}, the manifest says {said} (bands x time columns); write the "
+                "bundle again"
+            )
         for name in graph.output_names:
             if name not in golden:
                 continue

@@ -2,6 +2,7 @@
 
     block = decode_sensor_block(value, content_type)     any of the three, told apart by header or first bytes
     value = encode_sensor_block(block, "arrow")          send CONTENT_TYPES["arrow"] as the header `content-type`
+    chunk = decode_audio_chunk(value, content_type)      Avro or Arrow
     alert = decode_message(AlertEvent, value)            JSON or Avro
 
 Whatever the bytes are, a decoder returns a valid value or raises `wheeltapper.schemas.errors.DecodeError`, in bounded time and
@@ -10,12 +11,15 @@ memory. The limits are in `wheeltapper.schemas.limits`; docs/messages.md shows e
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import numpy as np
 from pydantic import BaseModel
 
-from wheeltapper.schemas.codec import arrow_codec, avro_codec, json_codec
+from wheeltapper.schemas.audio_chunk import AudioChunk
+from wheeltapper.schemas.codec import arrow_codec, audio_arrow, audio_avro, avro_codec, json_codec
+from wheeltapper.schemas.codec.audio_fields import check_writable
 from wheeltapper.schemas.codec.encoding import CONTENT_TYPES, Encoding, sniff_encoding
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason
@@ -30,14 +34,17 @@ __all__ = [
     "MAX_ROWS",
     "MAX_VALUES",
     "Encoding",
+    "decode_audio_chunk",
     "decode_message",
     "decode_sensor_block",
+    "encode_audio_chunk",
     "encode_message",
     "encode_sensor_block",
     "sniff_encoding",
 ]
 
 _BLOCK_CODECS = {"json": json_codec, "avro": avro_codec, "arrow": arrow_codec}
+_AUDIO_CODECS = {"avro": audio_avro, "arrow": audio_arrow}
 _MESSAGE_CODECS = {"json": json_codec, "avro": avro_codec}
 
 M = TypeVar("M", bound=BaseModel)
@@ -83,6 +90,46 @@ def encode_sensor_block(block: SensorBlock, encoding: Encoding) -> bytes:
             f"block of machine {block.machine!r} holds infinite values; write NaN where a value is missing"
         )
     return codec.encode_sensor_block(block)
+
+
+def decode_audio_chunk(
+    value: bytes | None,
+    content_type: str | bytes | None = None,
+    machine: str | None = None,
+    *,
+    longest_s: float = math.inf,
+) -> AudioChunk:
+    """Read the value of an `audio` message.
+
+    Args:
+        content_type, machine: as of `decode_sensor_block`.
+        longest_s: longer chunks are refused, before their samples are read.
+
+    Raises:
+        DecodeError: with the `DeadLetterReason` that fits.
+    """
+    encoding = sniff_encoding(value, content_type)
+    assert value is not None  # sniff_encoding refuses an empty value
+    codec = _AUDIO_CODECS.get(encoding)
+    if codec is None:
+        raise DecodeError(DeadLetterReason.NOT_DECODABLE, f"an AudioChunk in {encoding}, expected Avro or Arrow")
+    if len(value) > MAX_MESSAGE_BYTES:
+        raise DecodeError(DeadLetterReason.TOO_LARGE, f"{len(value)} bytes, at most {MAX_MESSAGE_BYTES} are read")
+    return codec.decode_audio_chunk(value, machine, longest_s)
+
+
+def encode_audio_chunk(chunk: AudioChunk, encoding: Encoding = "avro") -> bytes:
+    """Write a chunk; its samples as `chunk.encoding` says.
+
+    Raises:
+        ValueError: the chunk is not what `AudioChunk` promises, its samples do not fit into its encoding, or the encoding is
+            unknown.
+    """
+    codec = _AUDIO_CODECS.get(encoding)
+    if codec is None:
+        raise ValueError(f"encoding is {encoding!r}, expected one of {', '.join(_AUDIO_CODECS)}")
+    check_writable(chunk)
+    return codec.encode_audio_chunk(chunk)
 
 
 def decode_message(model_type: type[M], value: bytes | None, content_type: str | bytes | None = None) -> M:

@@ -27,8 +27,8 @@ from wheeltapper.schemas.sensor_block import SensorBlock
 TIME_COLUMN = "ts"
 MACHINE_KEY = b"machine"
 
-_FRAME = struct.Struct("<iI")  # continuation -1, bytes of the message's header
-_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+FRAME = struct.Struct("<iI")  # continuation -1, bytes of the message's header
+END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _COMPRESSED_LENGTH = struct.Struct("<q")
 
 # numpy dtype of each readable column type; booleans are bits, a null column has no buffers.
@@ -62,7 +62,7 @@ def decode_sensor_block(value: bytes, machine: str | None = None) -> SensorBlock
     Raises:
         DecodeError.
     """
-    schema_end = _frame_end(value, 0)
+    schema_end = frame_end(value, 0)
     prefix = value[:schema_end]
     is_usual = len(prefix) <= _MAX_CACHED_BYTES
     schema = _schema(prefix) if is_usual else _read_schema(prefix)
@@ -70,9 +70,9 @@ def decode_sensor_block(value: bytes, machine: str | None = None) -> SensorBlock
     parts = []
     rows = 0
     position = schema_end
-    while len(value) - position >= _FRAME.size and not value.startswith(_END_OF_STREAM, position):
-        header_end = _frame_end(value, position)
-        header = value[position + _FRAME.size : header_end]
+    while len(value) - position >= FRAME.size and not value.startswith(END_OF_STREAM, position):
+        header_end = frame_end(value, position)
+        header = value[position + FRAME.size : header_end]
         is_usual = len(header) <= _MAX_CACHED_BYTES
         layout = _layout(header, schema.kinds) if is_usual else read_layout(header, schema.kinds)
         body = memoryview(value)[header_end : header_end + layout.body_bytes]
@@ -92,12 +92,12 @@ def decode_sensor_block(value: bytes, machine: str | None = None) -> SensorBlock
     return SensorBlock(named, times, schema.channels, values)
 
 
-def _frame_end(value: bytes, position: int) -> int:
+def frame_end(value: bytes, position: int) -> int:
     """Where the header of the message at `position` ends; its body follows."""
-    if len(value) - position < _FRAME.size:
+    if len(value) - position < FRAME.size:
         raise checks.no_block(f"{len(value)} bytes, too short for an Arrow IPC stream")
-    continuation, header_bytes = _FRAME.unpack_from(value, position)
-    end = position + _FRAME.size + header_bytes
+    continuation, header_bytes = FRAME.unpack_from(value, position)
+    end = position + FRAME.size + header_bytes
     if continuation != -1 or not header_bytes or end > len(value):
         raise checks.no_block(f"no message of an Arrow IPC stream at byte {position}, or it is cut off")
     return int(end)
@@ -113,7 +113,7 @@ def _read_schema(prefix: bytes) -> _Schema:
         schema = pa.ipc.read_schema(pa.py_buffer(prefix))
         names, types = schema.names, schema.types
         machine = (schema.metadata or {}).get(MACHINE_KEY, b"").decode()
-        little_endian = is_little_endian(prefix[_FRAME.size :])
+        little_endian = is_little_endian(prefix[FRAME.size :])
     except Exception as error:  # Arrow's C++ errors come as a dozen Python types
         raise checks.no_block(f"no Arrow schema: {checks.shown(str(error))}") from None
     if not little_endian:
@@ -153,7 +153,7 @@ def _times(body: memoryview, layout: BatchLayout, schema: _Schema) -> np.ndarray
     column = layout.columns[schema.time_column]
     if column.nulls:
         raise DecodeError(DeadLetterReason.BAD_TIME, f"{column.nulls} of {layout.rows} times are null")
-    times = _column(body, layout, column).astype(np.int64)
+    times = column_values(body, layout, column).astype(np.int64)
     multiply, divide = schema.time_unit
     if multiply > 1:
         # Before multiplying, which would wrap around.
@@ -179,14 +179,14 @@ def _values(body: memoryview, layout: BatchLayout, schema: _Schema) -> np.ndarra
     for index, column in enumerate(columns):
         # What float32 cannot hold becomes infinite here, and is refused at the end.
         with np.errstate(over="ignore", invalid="ignore"):
-            values[:, index] = _column(body, layout, column)
+            values[:, index] = column_values(body, layout, column)
         if column.nulls and column.kind != "null":
             valid = _bits(_buffer(body, layout, column.validity, (layout.rows + 7) // 8), layout.rows)
             values[valid == 0, index] = np.nan
     return values
 
 
-def _column(body: memoryview, layout: BatchLayout, column: Column) -> np.ndarray:
+def column_values(body: memoryview, layout: BatchLayout, column: Column) -> np.ndarray:
     """[n] numbers, arbitrary where the column is null."""
     if column.kind == "null":
         return np.full(layout.rows, np.nan, dtype=np.float32)
@@ -248,4 +248,4 @@ def encode_sensor_block(block: SensorBlock) -> bytes:
     by_channel = np.ascontiguousarray(block.values.T, dtype=np.float32)
     times = pa.array(np.ascontiguousarray(block.ts, dtype=np.int64)).view(schema.field(0).type)
     batch = pa.RecordBatch.from_arrays([times, *map(pa.array, by_channel)], schema=schema)
-    return b"".join([schema_message, batch.serialize(), _END_OF_STREAM])
+    return b"".join([schema_message, batch.serialize(), END_OF_STREAM])

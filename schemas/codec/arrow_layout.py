@@ -7,6 +7,7 @@ numbers below are the order of the fields in those files.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -104,31 +105,34 @@ def is_little_endian(header: bytes) -> bool:
     return schema is not None and schema.number(0, _INT16) == 0
 
 
-def read_layout(header: bytes, kinds: tuple[str, ...]) -> BatchLayout:
+def read_layout(header: bytes, kinds: tuple[str, ...], check_rows: Callable[[int], None] | None = None) -> BatchLayout:
     """A record batch's layout.
 
     Args:
         header: the batch's message without its 8 bytes of framing.
         kinds: each column's numpy dtype, 'bits' or 'null'.
+        check_rows: refuses a number of rows, before memory is taken for them; None: as of a SensorBlock.
 
     Raises:
         DecodeError: another message than a record batch, one that disagrees with `kinds`, or buffers outside of the
             batch's body.
     """
     try:
-        return _read_layout(header, kinds)
+        return _read_layout(header, kinds, check_rows)
     except (struct.error, ValueError) as error:
         raise checks.no_block(f"a broken header of an Arrow message: {error}") from None
 
 
-def _read_layout(header: bytes, kinds: tuple[str, ...]) -> BatchLayout:
+def _read_layout(header: bytes, kinds: tuple[str, ...], check_rows: Callable[[int], None] | None) -> BatchLayout:
     message = _message(header)
     kind = message.number(1, _INT8)
     batch = message.table(2)
     if kind != 3 or batch is None:
         raise ValueError(f"a {_KINDS.get(kind, 'message of unknown kind')}, expected a {BATCH}")
     rows, body_bytes = batch.number(0, _INT64), message.number(3, _INT64)
-    if rows:
+    if rows and check_rows is not None:
+        check_rows(rows)
+    elif rows:
         checks.check_size(rows, len(kinds) - 1)
     nodes, buffers = batch.pairs(1), batch.pairs(2)
     if body_bytes < 0 or len(nodes) != len(kinds) or len(buffers) != 2 * sum(kind != "null" for kind in kinds):

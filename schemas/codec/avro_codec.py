@@ -87,15 +87,15 @@ def decode_sensor_block(value: bytes, machine: str | None = None) -> SensorBlock
     Raises:
         DecodeError.
     """
-    datum, writer = _datum(value, _SENSOR_BLOCK)
+    datum, writer = read_datum(value, _SENSOR_BLOCK)
     if writer is not writer_schema(_SENSOR_BLOCK):
-        _check_parsable(datum)
-        block = block_from_fields(_read_all(datum, writer), machine)
+        check_parsable(datum)
+        block = block_from_fields(read_all(datum, writer), machine)
         checks.check_finite(block.values, block.channels)
         return block
     # The head is parsed into Python objects, so it may only take as much of the message as those may.
     source = BytesIO(datum[:MAX_PARSED_BYTES])
-    head = _read(source, _head_schema())
+    head = read_part(source, _head_schema())
     checks.check_size(len(head["ts"]), len(head["channels"]))  # first, for zeros: they are no rows of no machine
     named = checks.checked_machine(head["machine"], machine)
     channels = checks.checked_channels(tuple(head["channels"]))
@@ -137,11 +137,12 @@ def _values(data: bytes, rows: int, channels: tuple[str, ...]) -> np.ndarray:
         head_bytes = len(layout.head)
         if (table[:, :head_bytes] == layout.head).all() and not table[:, -1].any():
             return table[:, head_bytes:-1].copy().view("<f4").astype(np.float32, copy=False)
-    _check_parsable(data)
-    return block_values(_read_all(data, _VALUES), rows, channels)
+    check_parsable(data)
+    return block_values(read_all(data, _VALUES), rows, channels)
 
 
-def _check_parsable(data: bytes) -> None:
+def check_parsable(data: bytes) -> None:
+    """At most MAX_PARSED_BYTES, of what becomes Python objects."""
     if len(data) > MAX_PARSED_BYTES:
         raise DecodeError(
             DeadLetterReason.TOO_LARGE,
@@ -149,7 +150,7 @@ def _check_parsable(data: bytes) -> None:
         )
 
 
-def _datum(value: bytes, name: str) -> tuple[bytes, Any]:
+def read_datum(value: bytes, name: str) -> tuple[bytes, Any]:
     """The message's datum and the schema that it was written with."""
     if value.startswith(CONTAINER_MAGIC):
         return _contained(value, name)
@@ -168,8 +169,8 @@ def _datum(value: bytes, name: str) -> tuple[bytes, Any]:
 def _contained(value: bytes, name: str) -> tuple[bytes, Any]:
     """The one record of an object container."""
     source = BytesIO(value)
-    header = _read(source, _CONTAINER_HEADER)
-    block = _read(source, _CONTAINER_BLOCK)
+    header = read_part(source, _CONTAINER_HEADER)
+    block = read_part(source, _CONTAINER_BLOCK)
     if block["sync"] != header["sync"] or block["count"] != 1 or source.read(1):
         raise checks.no_block("an Avro container that is cut off or holds more than one record, expected one")
     writer = writer_of(name, header["meta"].get("avro.schema", b""))
@@ -191,7 +192,12 @@ def _contained(value: bytes, name: str) -> tuple[bytes, Any]:
     return datum, writer
 
 
-def _read(source: BytesIO, writer: Any, reader: Any = None) -> Any:
+def read_part(source: BytesIO, writer: Any, reader: Any = None) -> Any:
+    """One value from where the source stands; `reader`: the schema to resolve it to.
+
+    Raises:
+        DecodeError.
+    """
     try:
         return schemaless_reader(source, writer, reader)
     except (
@@ -200,9 +206,14 @@ def _read(source: BytesIO, writer: Any, reader: Any = None) -> Any:
         raise checks.no_block(f"not Avro of this schema: {type(error).__name__} {checks.shown(str(error))}") from None
 
 
-def _read_all(data: bytes, writer: Any, reader: Any = None) -> Any:
+def read_all(data: bytes, writer: Any, reader: Any = None) -> Any:
+    """One value that takes all of the data.
+
+    Raises:
+        DecodeError.
+    """
     source = BytesIO(data)
-    found = _read(source, writer, reader)
+    found = read_part(source, writer, reader)
     if source.read(1):
         raise checks.no_block(f"{len(data) - source.tell() + 1} bytes after the Avro datum; another schema wrote it")
     return found
@@ -216,7 +227,7 @@ def encode_sensor_block(block: SensorBlock) -> bytes:
     head_bytes = len(layout.head)
     table[:, :head_bytes] = layout.head
     table[:, head_bytes:-1] = np.ascontiguousarray(block.values, dtype="<f4").view(np.uint8)
-    out = _start(_SENSOR_BLOCK)
+    out = start_datum(_SENSOR_BLOCK)
     head = {"machine": block.machine, "ts": block.ts.tolist(), "channels": block.channels}
     schemaless_writer(out, _head_schema(), head)
     out.write(_long(rows))
@@ -225,7 +236,8 @@ def encode_sensor_block(block: SensorBlock) -> bytes:
     return out.getvalue()
 
 
-def _start(name: str) -> BytesIO:
+def start_datum(name: str) -> BytesIO:
+    """A message in single-object encoding, as far as its datum."""
     out = BytesIO()
     out.write(SINGLE_OBJECT_MAGIC)
     out.write(schema_fingerprint(name))
@@ -239,10 +251,10 @@ def decode_message(model_type: type[M], value: bytes) -> M:
         DecodeError.
     """
     name = schema_name(model_type)
-    datum, writer = _datum(value, name)
-    _check_parsable(datum)
+    datum, writer = read_datum(value, name)
+    check_parsable(datum)
     try:
-        fields = _read_all(datum, writer, writer_schema(name))
+        fields = read_all(datum, writer, writer_schema(name))
         for field, spelled in spelled_symbols(name).items():
             fields[field] = spelled.value_of.get(fields[field], fields[field])
         return model_type.model_validate(fields)
@@ -253,7 +265,7 @@ def decode_message(model_type: type[M], value: bytes) -> M:
 def encode_message(message: BaseModel) -> bytes:
     """Write one of the models of `wheeltapper.schemas.events` in single-object encoding."""
     name = schema_name(type(message))
-    out = _start(name)
+    out = start_datum(name)
     fields = message.model_dump()
     for field, spelled in spelled_symbols(name).items():
         fields[field] = spelled.symbol_of.get(fields[field], fields[field])

@@ -17,7 +17,7 @@ from wheeltapper.stream.records import Output
 def tell(machine: Machine, command: AlarmCommand) -> list[Output] | None:
     """What an operator says, to the rules that are meant; ends of alerts that end by it, None where nobody was meant."""
     time = machine.memory.last_time
-    if time is None or not fnmatchcase(machine.name, command.machine):
+    if time is None or not any(fnmatchcase(name, command.machine) for name in (machine.name, machine.patterned)):
         return None
     meant = {
         place: served

@@ -44,11 +44,12 @@ class Calendar:
         """True where no machine can be in maintenance."""
         return not self._sources and not self._added
 
-    def mask(self, machine: str, times: np.ndarray) -> np.ndarray | None:
+    def mask(self, machine: str, times: np.ndarray, patterned: str = "") -> np.ndarray | None:
         """Which of a machine's windows lie in its maintenance.
 
         Args:
             times: [k] int64 event time (us), rising; k is at least 1.
+            patterned: another name by which it is meant too.
 
         Returns:
             [k] bool; None where none does.
@@ -61,7 +62,7 @@ class Calendar:
             spans += source(first, last)
         found: np.ndarray | None = None
         for span in spans:
-            if fnmatchcase(machine, span.machines):
+            if fnmatchcase(machine, span.machines) or fnmatchcase(patterned, span.machines):
                 inside = (times >= span.start) & (times < span.until)
                 found = inside if found is None else found | inside
         return found if found is not None and found.any() else None

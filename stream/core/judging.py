@@ -42,6 +42,8 @@ class DueWindows:
         quality: [k] float64 share of measured values.
         actual: [k, C] float32, the scored samples in raw units; NaN where a value was imputed.
         rows: the windows' own rows, where a judge asked for them.
+        attributes: [k, A] float32, the operating point, of a graph that takes it.
+        spans: [k, 2] int64, of sound: input offsets of the first and last message with samples of each window.
     """
 
     samples: np.ndarray
@@ -50,6 +52,8 @@ class DueWindows:
     quality: np.ndarray
     actual: np.ndarray
     rows: SpannedRows | None = None
+    attributes: np.ndarray | None = None
+    spans: np.ndarray | None = None
 
 
 @dataclass(slots=True)

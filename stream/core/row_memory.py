@@ -11,7 +11,7 @@ import numpy as np
 
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.imputation import filled
-from wheeltapper.stream.core.judging import DueWindows
+from wheeltapper.stream.core.judging import DueWindows, Emission
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.row_clock import RowClock
 from wheeltapper.stream.core.rule import RuleSpec
@@ -142,6 +142,10 @@ class RowMemory:
             actual=actual,
             rows=tail.spanned(new_rows, ends, manifest.window) if keep_rows else None,
         )
+
+    def notices(self, part: RowBlock) -> Sequence[Emission]:
+        """Nothing: what rows bring about is the judges' to say."""
+        return ()
 
     def fit(self, layout: RowLayout) -> None:
         """Go on under another layout of the same channels: rules came or went."""

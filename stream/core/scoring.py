@@ -57,6 +57,8 @@ class BatchScorer:
         self._rule = rule
         graph = rule.graph
         self._batch = np.zeros((graph.largest_batch, *graph.sample_shape), dtype=np.float32)
+        width = graph.attribute_width
+        self._attributes = np.zeros((graph.largest_batch, width), dtype=np.float32) if width else None
         self._filled = 0
         self._outputs: list[GraphOutput] = []
         self.seconds = 0.0
@@ -64,12 +66,19 @@ class BatchScorer:
         self.windows = 0
         """Scored so far."""
 
-    def add(self, windows: np.ndarray) -> None:
-        """Add [k, *sample shape] windows; they are copied at once, so the view may change afterwards."""
+    def add(self, windows: np.ndarray, attributes: np.ndarray | None = None) -> None:
+        """Add [k, *sample shape] windows; they are copied at once, so the view may change afterwards.
+
+        Args:
+            attributes: [k, A], of a graph that takes them.
+        """
         start = 0
         while start < len(windows):
             count = min(len(windows) - start, len(self._batch) - self._filled)
             self._batch[self._filled : self._filled + count] = windows[start : start + count]
+            if self._attributes is not None:
+                assert attributes is not None
+                self._attributes[self._filled : self._filled + count] = attributes[start : start + count]
             self._filled += count
             start += count
             if self._filled == len(self._batch):
@@ -85,7 +94,8 @@ class BatchScorer:
     def _run(self) -> None:
         count, self._filled = self._filled, 0
         started = time.perf_counter()
-        self._outputs.append(self._rule.graph.run(self._batch[:count]))
+        attributes = None if self._attributes is None else self._attributes[:count]
+        self._outputs.append(self._rule.graph.run(self._batch[:count], attributes))
         self.seconds += time.perf_counter() - started
         self.windows += count
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from wheeltapper.schemas.adaptation import DriftChannel, DriftEvent
+from wheeltapper.schemas.audio_chunk import record_key
 from wheeltapper.schemas.topics import DRIFT
 from wheeltapper.stream.core.drift import DriftFinding
 from wheeltapper.stream.core.judging import Judged
@@ -59,4 +60,4 @@ class DriftMessages:
             first_offset=finding.first_offset,
             last_offset=int(judged.due.offsets[position]),
         )
-        return (Output(DRIFT, judged.machine.encode(), event.model_dump_json().encode(), JSON_HEADERS),)
+        return (Output(DRIFT, record_key(judged.machine), event.model_dump_json().encode(), JSON_HEADERS),)

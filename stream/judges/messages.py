@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import orjson
 
+from wheeltapper.schemas.audio_chunk import record_key
 from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, Localization
 from wheeltapper.schemas.topics import ALERTS, LOCALIZATIONS, SCORES
 from wheeltapper.stream.core.alert_life import AlertState, EventKind, alert_id, severity_of
@@ -22,7 +23,7 @@ class AlertMessages:
     def __init__(self, rule: RuleSpec, evidence: Evidence, top: int) -> None:
         """
         Args:
-            top: channels named in an alert; localizations name all.
+            top: channels, and patches of sound, named in an alert; localizations name all.
         """
         self._rule = rule
         self._evidence = evidence
@@ -36,7 +37,7 @@ class AlertMessages:
         assert state.opened_at is not None
         ident = alert_id(machine, self._rule.name, state.bundle, state.opened_at)
         time = int(judged.due.times[position])
-        shares = self.shares(judged, position)
+        shares, patches = self.shares(judged, position), self._evidence.patches(judged, position)
         alert = AlertEvent(
             alert_id=ident,
             machine=machine,
@@ -54,6 +55,7 @@ class AlertMessages:
             channels=shares[: self.top],
             reason=ClearReason.RECOVERED if event == "cleared" else None,
             level_reason=judged.level_reason,
+            patches=patches[: self.top],
         )
         opened = alert_output(alert)
         if event == "cleared":
@@ -66,9 +68,11 @@ class AlertMessages:
             detector=manifest.detector,
             bundle=manifest.bundle_id,
             channels=shares,
+            patches=patches,
+            clip=self._evidence.clip(judged, position),
         )
         value = localization.model_dump_json().encode()
-        return opened, Output(LOCALIZATIONS, machine.encode(), value, JSON_HEADERS)
+        return opened, Output(LOCALIZATIONS, record_key(machine), value, JSON_HEADERS)
 
     def scores(
         self,
@@ -95,7 +99,7 @@ class AlertMessages:
         if maintenance is not None:
             block["maintenance"] = maintenance
         value = orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)
-        return Output(SCORES, machine.encode(), value, JSON_HEADERS)
+        return Output(SCORES, record_key(machine), value, JSON_HEADERS)
 
     def shares(self, judged: Judged, position: int) -> tuple[ChannelShare, ...]:
         """Every channel's part in window `position`, strongest first."""
@@ -129,8 +133,8 @@ def ended_alert(
 
 
 def alert_output(alert: AlertEvent) -> Output:
-    """An AlertEvent as a message, keyed by its machine."""
-    return Output(ALERTS, alert.machine.encode(), alert.model_dump_json().encode(), JSON_HEADERS)
+    """An AlertEvent as a message, keyed by its machine, without its microphone."""
+    return Output(ALERTS, record_key(alert.machine), alert.model_dump_json().encode(), JSON_HEADERS)
 
 
 def short(score: float) -> float:

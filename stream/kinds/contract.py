@@ -6,19 +6,19 @@ manifest in `schemas.bundle.manifest.MANIFESTS` and its topic in the table of to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import numpy as np
 
-from wheeltapper.schemas.events import ChannelShare
+from wheeltapper.schemas.events import ChannelShare, ClearReason, ClipPointer, Patch
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import DueWindows, Emission, Judged
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rule import RuleSpec
-from wheeltapper.stream.records import PartitionBatch
+from wheeltapper.stream.records import Output, PartitionBatch
 from wheeltapper.stream.settings import Settings
 
 
@@ -70,6 +70,13 @@ class Memory(Protocol):
         """The windows of a rule that the newest part completed; None where there are none."""
         ...
 
+    def notices(self, part: Any) -> Sequence[Emission]:
+        """What the newest part brought about beside windows, as an alert of the kind's own; asked once after each part.
+
+        It must follow from the input alone, its ids from what it is about: what is out already is dropped by the caller.
+        """
+        ...
+
     def fit(self, layout: Any) -> None:
         """Go on under another layout: rules came or went."""
         ...
@@ -88,10 +95,18 @@ class Memory(Protocol):
 
 
 class Evidence(Protocol):
-    """Tells what a score of one rule comes from."""
+    """Tells what a score of one rule comes from; all of window `position` of the judged ones."""
 
     def shares(self, judged: Judged, position: int) -> tuple[ChannelShare, ...]:
-        """Every channel's part in window `position` of the judged ones, strongest first."""
+        """Every channel's part, strongest first."""
+        ...
+
+    def patches(self, judged: Judged, position: int) -> tuple[Patch, ...]:
+        """Of sound, the moments and frequencies to blame, strongest first; else none."""
+        ...
+
+    def clip(self, judged: Judged, position: int) -> ClipPointer | None:
+        """Of sound, where it lies on Kafka; else None."""
         ...
 
 
@@ -123,6 +138,18 @@ class InputKind(Protocol):
 
     def evidence(self, rule: RuleSpec) -> Evidence: ...
 
+    def machine_of(self, name: str) -> str:
+        """The machine that patterns are about: `name` itself, unless a kind keeps several states of a machine."""
+        ...
+
+    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[Output]:
+        """The ends of what `notices` opened, where a machine is forgotten or served no more.
+
+        Args:
+            header: of its memory's `dump`, maybe of another version.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Route:
@@ -153,7 +180,9 @@ class Routes:
         try:
             return known[machine]
         except KeyError:
-            route = next((route for route in self.of_kind(kind) if fnmatchcase(machine, route.pattern)), None)
+            served = self.kinds.get(kind)
+            name = machine if served is None else served.machine_of(machine)
+            route = next((route for route in self.of_kind(kind) if fnmatchcase(name, route.pattern)), None)
             if len(known) > 1_000_000:  # made-up machine ids must not fill the memory
                 known.clear()
             known[machine] = route
@@ -194,3 +223,7 @@ class Intake(Protocol):
     """Reads messages. Keeps only caches between batches."""
 
     def decode(self, batch: PartitionBatch) -> Decoded: ...
+
+    def limit(self, batch: PartitionBatch) -> int | None:
+        """Offset up to which to decode a batch at a time, where all of it would take too much memory; None: all."""
+        ...

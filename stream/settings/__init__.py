@@ -1,5 +1,6 @@
 """Settings of the worker: the sections, and where their values come from."""
 
+from wheeltapper.stream.settings.audio import AudioSettings
 from wheeltapper.stream.settings.clients import confluent_config
 from wheeltapper.stream.settings.load import ENVIRONMENT_PREFIX, load_settings
 from wheeltapper.stream.settings.sections import (
@@ -24,6 +25,7 @@ from wheeltapper.stream.settings.sections import (
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "AdaptationSettings",
+    "AudioSettings",
     "ControlSettings",
     "DriftSettings",
     "InputSettings",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model
 from wheeltapper.schemas.topics import DEFAULT_PREFIX, TOPICS, topic_name, topic_setting
 from wheeltapper.stream.core.drift.policy import DriftPolicy
 from wheeltapper.stream.core.policies import AlarmPolicy, ThresholdMethod, WindowPolicy
+from wheeltapper.stream.settings.audio import AudioSettings
 
 
 class Section(BaseModel):
@@ -406,6 +407,7 @@ class Settings(Section):
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     input: InputSettings = InputSettings()
+    audio: AudioSettings = AudioSettings()
     windows: WindowSettings = WindowSettings()
     threshold: ThresholdSettings = ThresholdSettings()
     scoring: ScoringSettings = ScoringSettings()

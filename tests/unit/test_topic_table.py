@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from wheeltapper.kafka_admin import is_needed
-from wheeltapper.schemas.topics import SENSORS, TOPICS, Program
+from wheeltapper.schemas.topics import AUDIO, SENSORS, TOPICS, Program
 from wheeltapper.stream.settings import Settings, load_settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -238,19 +238,20 @@ def test_conditions_of_access_are_settings_that_are_on_or_off() -> None:
 
 
 def test_only_sensors_come_from_outside_and_a_worker_uses_all_but_labels() -> None:
-    assert [name for name, spec in TOPICS.items() if spec.is_input] == [SENSORS]
+    assert [name for name, spec in TOPICS.items() if spec.is_input] == [SENSORS, AUDIO]
     assert {name for name, spec in TOPICS.items() if not spec.access_of(Program.WORKER)} == {"labels"}
 
 
 def test_a_worker_needs_the_topics_of_what_is_enabled() -> None:
     # given a worker that scores and alerts alone, and one that does all it can
-    quiet = load_settings(scoring={"publish_scores": False}, control={"enabled": False}, drift={"enabled": False})
+    off = {"enabled": False}
+    quiet = load_settings(scoring={"publish_scores": False}, control=off, drift=off, audio=off)
     busy = load_settings(labels={"enabled": True})
     # when it is asked what they need
     needed = [{name for name, spec in TOPICS.items() if is_needed(spec, each)} for each in (quiet, busy)]
     # then the difference is these topics
     assert needed[0] == {"sensors", "alerts", "localizations", "dead-letters", "state"}
-    others = {"scores", "label-requests", "models", "alarm-commands", "adaptations", "drift"}
+    others = {"audio", "scores", "label-requests", "models", "alarm-commands", "adaptations", "drift"}
     assert needed[1] == needed[0] | others
 
 

@@ -51,7 +51,18 @@ def settings(specs: Specs) -> str:
     return "\n".join(_section(spec) for spec in specs.values())
 
 
-REGIONS: dict[str, Callable[[Specs], str]] = {"overview": overview, "detectors": detectors, "settings": settings}
+def of_kind(kind: str, table: Callable[[Specs], str]) -> Callable[[Specs], str]:
+    """A table of the detectors that take one kind of input."""
+    return lambda specs: table({name: spec for name, spec in specs.items() if spec.kind == kind})
+
+
+REGIONS: dict[str, Callable[[Specs], str]] = {
+    "overview": of_kind("sensors", overview),
+    "detectors": of_kind("sensors", detectors),
+    "settings": of_kind("sensors", settings),
+    "sound-detectors": of_kind("audio", detectors),
+    "sound-settings": of_kind("audio", settings),
+}
 
 
 def current(text: str, specs: Specs = DETECTORS) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wheeltapper.schemas.audio_chunk import split_source
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import ScoreBlock
@@ -91,7 +92,8 @@ def scores_from_topic(
         settings,
         ScoreBlock,
         since_ms=since_ms,
-        keep=lambda key: fnmatchcase(key.decode(errors="replace"), machines),
+        # Sound of 'fan-1::left' is keyed by 'fan-1'.
+        keep=lambda key: fnmatchcase(key.decode(errors="replace"), split_source(machines)[0]),
         on_problem=tell,
     )
     by_rule: dict[tuple[str, str], list[ScoreBlock]] = {}

@@ -130,7 +130,7 @@ class DriftWatch:
         """
         self.reference = drift_reference(rule, policy) if reference is None else reference
         self._bundle = rule.manifest.bundle_id
-        self._width = rule.manifest.sample_shape[-1]
+        self._width = rule.manifest.row_width
         self._report = report
         self._counters = counters
         self._block_us = self.reference.block_us

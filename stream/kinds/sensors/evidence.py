@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from wheeltapper.schemas.events import ChannelShare
+from wheeltapper.schemas.events import ChannelShare, ClipPointer, Patch
 from wheeltapper.stream.core.judging import Judged
 from wheeltapper.stream.core.rule import RuleSpec
 
@@ -38,6 +38,14 @@ class ChannelEvidence:
             )
             for column in np.argsort(-share, kind="stable").tolist()
         )
+
+    def patches(self, judged: Judged, position: int) -> tuple[Patch, ...]:
+        """None."""
+        return ()
+
+    def clip(self, judged: Judged, position: int) -> ClipPointer | None:
+        """None."""
+        return None
 
 
 def _finite(value: float) -> float | None:

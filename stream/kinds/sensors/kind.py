@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.events import ClearReason
 from wheeltapper.schemas.topics import SENSORS
 from wheeltapper.stream.core.row_memory import RowLayout, RowMemory, row_layout
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.kinds.sensors.decoding import Decoder
 from wheeltapper.stream.kinds.sensors.evidence import ChannelEvidence
+from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import Settings
 
 
@@ -47,3 +50,11 @@ class SensorKind:
     def evidence(self, rule: RuleSpec) -> ChannelEvidence:
         """Shares of channels."""
         return ChannelEvidence(rule)
+
+    def machine_of(self, name: str) -> str:
+        """The name itself."""
+        return name
+
+    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[Output]:
+        """Nothing: rows have no alerts but those of rules."""
+        return ()

@@ -16,8 +16,10 @@ from wheeltapper.schemas.codec import (
     MAX_PARSED_BYTES,
     MAX_ROWS,
     MAX_VALUES,
+    decode_audio_chunk,
     decode_message,
     decode_sensor_block,
+    encode_audio_chunk,
     encode_message,
     encode_sensor_block,
 )
@@ -25,12 +27,15 @@ from wheeltapper.schemas.codec.avro_schemas import SCHEMA_NAMES, schema_fingerpr
 from wheeltapper.schemas.codec.checks import MAX_NAME_LENGTH
 from wheeltapper.schemas.events import ClearReason, DeadLetterHeader, DeadLetterReason
 from wheeltapper.schemas.generate import json_schema
+from wheeltapper.schemas.limits import MAX_ATTRIBUTES, MAX_AUDIO_CHANNELS
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.schemas.topics import DEFAULT_PREFIX, TOPICS
 
 TEXT = (Path(__file__).parents[3] / "docs" / "messages.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"<!-- example: (\w+) -->\n```json\n(.*?)\n```", TEXT, re.DOTALL)
-TYPES = {message_type.__name__: message_type for message_type in SCHEMA_NAMES}
+TYPES = {
+    spec.model.__name__: spec.model for spec in TOPICS.values() if spec.model is not None and "json" in spec.codecs
+}
 
 
 def rows_of_table(heading: str) -> list[list[str]]:
@@ -62,6 +67,25 @@ def test_the_avro_bytes_are_those_of_the_example() -> None:
 
     assert f"takes {len(value)} bytes" in TEXT
     assert (b"\xc3\x01" + schema_fingerprint(SCHEMA_NAMES[SensorBlock])).hex(" ") in TEXT
+
+
+def test_the_bytes_of_a_chunk_of_sound_are_those_of_the_page() -> None:
+    # given the bytes as the page lists them, field by field
+    (listed,) = re.findall(r"<!-- bytes: AudioChunk -->\n```\n(.*?)\n```", TEXT, re.DOTALL)
+    value = bytes.fromhex("".join(line.split("    ")[0] for line in listed.splitlines()))
+    # when they are read
+    chunk = decode_audio_chunk(value)
+    # then they are the chunk of the text, and as the code writes it
+    assert (chunk.machine, chunk.microphone, chunk.start, chunk.sample_rate) == (
+        "pump-7",
+        "inlet",
+        1793866380000000,
+        16000,
+    )
+    assert chunk.samples.ravel().tolist() == [0, 0.25, -0.5, 0.5]
+    assert chunk.attributes == {"speed": 1480.0, "product": "oil"}
+    assert encode_audio_chunk(chunk, "avro") == value
+    assert f"take {len(value)} bytes" in TEXT
 
 
 def test_topics_are_those_that_are_made() -> None:
@@ -98,6 +122,9 @@ def test_limits_are_those_of_the_code() -> None:
         f"{MAX_CHANNELS:,} channels",
         f"{MAX_VALUES:,} values",
         f"{MAX_NAME_LENGTH:,} characters",
+        f"{MAX_AUDIO_CHANNELS} channels",
+        f"{MAX_VALUES:,} samples",
+        f"{MAX_ATTRIBUTES} attributes",
     ):
         assert limit in TEXT
 

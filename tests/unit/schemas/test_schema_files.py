@@ -19,9 +19,18 @@ import pytest
 from pydantic import BaseModel
 
 from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, AdaptationStep, DriftChannel, DriftEvent
+from wheeltapper.schemas.audio_chunk import AudioChunk
 from wheeltapper.schemas.bundle.manifest import Calibration, Channel, Manifest, TensorSpec, TrainingData
 from wheeltapper.schemas.clock import MAX_MICROS
-from wheeltapper.schemas.codec import Encoding, decode_message, decode_sensor_block, encode_message, encode_sensor_block
+from wheeltapper.schemas.codec import (
+    Encoding,
+    decode_audio_chunk,
+    decode_message,
+    decode_sensor_block,
+    encode_audio_chunk,
+    encode_message,
+    encode_sensor_block,
+)
 from wheeltapper.schemas.codec.avro_schemas import SCHEMA_NAMES, SCHEMAS_FOLDER
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.errors import DecodeError
@@ -38,7 +47,7 @@ from wheeltapper.schemas.generate import JSON_SCHEMA_FOLDER, JSON_SCHEMA_MODELS,
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.schemas.topics import TOPICS
 
-EVENT_TYPES = [message_type for message_type in SCHEMA_NAMES if message_type is not SensorBlock]
+EVENT_TYPES = [message_type for message_type in SCHEMA_NAMES if message_type not in (SensorBlock, AudioChunk)]
 MICROS = 1_793_862_000_500_000
 SHARES = (
     ChannelShare(channel="flow", unit="m3/h", share=0.75, actual=None, expected=12.5),
@@ -195,11 +204,14 @@ def test_the_encodings_of_the_table_are_those_that_are_written_and_read(topic: s
     model = TOPICS[topic].model
     assert model is not None
     block = SensorBlock("pump-7", np.array([MICROS]), ("flow",), np.array([[1.5]], dtype=np.float32))
+    chunk = AudioChunk("pump-7", "", MICROS, 16_000, np.zeros((1, 1), dtype=np.float32))
     works = []
     for encoding in get_args(Encoding):
         try:
             if model is SensorBlock:
                 decode_sensor_block(encode_sensor_block(block, encoding))
+            elif model is AudioChunk:
+                decode_audio_chunk(encode_audio_chunk(chunk, encoding))
             else:
                 decode_message(model, encode_message(EVENTS[model], encoding))
         except ValueError:  # of the writer: it knows no such encoding
@@ -328,6 +340,7 @@ def test_a_real_manifest_fits_its_schema() -> None:
 
 def test_no_file_is_left_over() -> None:
     assert {path.stem for path in JSON_SCHEMA_FOLDER.iterdir()} == set(JSON_SCHEMA_MODELS)
+    assert {SCHEMA_NAMES[AudioChunk]} == set(SCHEMA_NAMES.values()) - set(JSON_SCHEMA_MODELS)
     assert {path.stem for path in (SCHEMAS_FOLDER / "avro").iterdir()} == set(SCHEMA_NAMES.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +24,7 @@ from wheeltapper.schemas.bundle import (
 )
 from wheeltapper.schemas.bundle.store import sha256_of
 from wheeltapper.schemas.errors import DecodeError
-from wheeltapper.schemas.events import ChannelShare, DeadLetterReason
+from wheeltapper.schemas.events import ChannelShare, ClearReason, ClipPointer, DeadLetterReason, Patch
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import DueWindows, Emission, Judged
 from wheeltapper.stream.core.policies import WindowRules
@@ -32,7 +32,7 @@ from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.stream.dead_letters import dead_letter
 from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Routes
-from wheeltapper.stream.records import PartitionBatch
+from wheeltapper.stream.records import Output, PartitionBatch
 from wheeltapper.stream.settings import Settings
 
 WINDOW, HOP, INTERVAL_US = 8, 3, 1_000
@@ -68,6 +68,9 @@ class ScalarIntake:
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
+
+    def limit(self, batch: PartitionBatch) -> int | None:
+        return None
 
     def decode(self, batch: PartitionBatch) -> Decoded:
         decoded = Decoded()
@@ -117,6 +120,9 @@ class ScalarMemory:
         samples = windows_of(self._tail, window)[len(self._before) + new - window + 1]
         return DueWindows(samples, part.times[new], part.offsets[new], np.ones(len(new)), part.values[new, None])
 
+    def notices(self, part: ScalarBlock) -> Sequence[Emission]:
+        return ()
+
     def fit(self, layout: ScalarLayout) -> None:
         self._layout = layout
 
@@ -134,6 +140,12 @@ class ScalarEvidence:
         actual = float(judged.due.actual[position, 0])
         return (ChannelShare(channel="signal", share=1.0, actual=actual),)
 
+    def patches(self, judged: Judged, position: int) -> tuple[Patch, ...]:
+        return ()
+
+    def clip(self, judged: Judged, position: int) -> ClipPointer | None:
+        return None
+
 
 class ScalarKind:
     name = "scalars"
@@ -150,6 +162,12 @@ class ScalarKind:
 
     def evidence(self, rule: RuleSpec) -> ScalarEvidence:
         return ScalarEvidence()
+
+    def machine_of(self, name: str) -> str:
+        return name
+
+    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[Output]:
+        return ()
 
 
 def write_scalar_bundle(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Motor vibration (Analog Devices, SpectraQuest rig) as clips of three axes at 20 kHz; speed and load are attributes.
+"""Motor vibration (Analog Devices, SpectraQuest rig) as clips of three axes at 20 kHz; `speed` (rpm) and `load` (lb) are attributes.
 
 Files and names: `wheeltapper.training.datasets.cbm_motor`. One recording of a second each of every state, at four speeds and two loads. Entities:
 
@@ -68,7 +68,7 @@ def _clips(found: Iterable[Recording], start: float, stop: float) -> list[Clip]:
                 group=f"{condition}_{recording.state}",
                 order=order,
                 anomalous=recording.faulty,
-                attributes={"rpm": float(recording.speed_rpm), "load_lb": float(recording.load_lb)},
+                attributes={"speed": float(recording.speed_rpm), "load": float(recording.load_lb)},
             )
         )
     return clips

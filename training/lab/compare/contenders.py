@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.detectors.auto import AUTO
-from wheeltapper.training.detectors.registry import DETECTORS, detector_entry
+from wheeltapper.training.detectors.registry import detector_entry, detectors_of
 from wheeltapper.training.fitting.options import parse_assignments
 
 ALL = "all"
@@ -41,16 +41,18 @@ class Contender:
         return detector_entry(self.detector).seeded
 
 
-def parse_contenders(texts: Sequence[str]) -> tuple[tuple[Contender, ...], bool]:
+def parse_contenders(texts: Sequence[str], kind: str = "sensors") -> tuple[tuple[Contender, ...], bool]:
     """`--detectors` as contenders in the given order, and whether 'auto' is one of the rows.
 
     Args:
         texts: names with or without settings ('alora:preset=small,width=32'), 'auto', or 'all' for every detector of the
             registry and 'auto'; 'all' may be joined by further ones with settings.
+        kind: of input that they must take: 'sensors' or 'audio'.
 
     Raises:
-        InputError: none, no such detector, or settings that are not key=value.
+        InputError: none, no such detector, one of another kind of input, or settings that are not key=value.
     """
+    known = detectors_of(kind)
     found: dict[Contender, None] = {}
     auto = False
     for text in texts:
@@ -60,15 +62,19 @@ def parse_contenders(texts: Sequence[str]) -> tuple[tuple[Contender, ...], bool]
                 raise InputError(f"--detectors {text}: '{name}' takes no settings; name a detector, e.g. pca:window=16")
             auto = True
             if name == ALL:
-                found.update(dict.fromkeys(Contender(known) for known in DETECTORS))
+                found.update(dict.fromkeys(Contender(each) for each in known))
             continue
-        detector_entry(name)
+        if detector_entry(name).kind != kind:
+            takes, holds = ("rows of sensors", "sound") if kind == "audio" else ("sound", "rows of sensors")
+            raise InputError(
+                f"--detectors {name} takes {takes}, but the data sets hold {holds}; give 'all' or some of {', '.join(known)}"
+            )
         parts = [part for part in settings.split(",") if part.strip()]
         if colon and not parts:
             raise InputError(f"--detectors {text}: no setting after the colon, expected e.g. {name}:window=16")
         found[Contender.of(name, parse_assignments(parts))] = None
     if not found and not auto:
-        raise InputError("--detectors names none; give 'all' or some of " + ", ".join(DETECTORS))
+        raise InputError("--detectors names none; give 'all' or some of " + ", ".join(known))
     return tuple(found), auto
 
 

@@ -17,7 +17,7 @@ from wheeltapper.training.adaptation.ladder import LadderOptions, climb
 from wheeltapper.training.adaptation.recent import RecentRows
 from wheeltapper.training.adaptation.rescaling import estimate_map, rescaled_graph
 from wheeltapper.training.adaptation.steps import steps_for
-from wheeltapper.training.detectors.registry import DETECTORS, train_detector
+from wheeltapper.training.detectors.registry import detectors_of, train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.options import TrainOptions
 
@@ -165,7 +165,7 @@ def test_the_map_in_front_of_a_graph_gives_the_parents_scores_in_the_old_units(p
 
 
 def test_every_detector_has_a_ladder() -> None:
-    for name in DETECTORS:
+    for name in detectors_of("sensors"):
         steps = steps_for(name)
         assert steps[:2] == ("operating-level", "input-scaling")
         assert len(steps) == 3

@@ -176,7 +176,7 @@ def test_attributes_and_channels_go_through(tmp_path: Path) -> None:
     loudest = max(float(np.abs(clip.samples).max()) for clip in series.train)
     assert golden["window"][3].max() > 5 * loudest
     graph = bundle.open_graph(device="cpu")
-    with pytest.raises(InputError, match=r"attributes are none, expected 5 x 3"):
+    with pytest.raises(ValueError, match=r"attributes are None, expected \(5, 3\)"):
         graph.run(golden["window"])
 
 

@@ -5,14 +5,27 @@ from __future__ import annotations
 import pytest
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.training.detectors.registry import DETECTORS
+from wheeltapper.training.detectors.registry import detectors_of
 from wheeltapper.training.lab.compare.contenders import Contender, parse_contenders, parse_seeds
 
 
 def test_all_is_every_detector_and_auto() -> None:
     contenders, auto = parse_contenders(["all"])
-    assert [contender.label for contender in contenders] == list(DETECTORS)
+    assert [contender.label for contender in contenders] == list(detectors_of("sensors"))
     assert auto
+    of_sound, _ = parse_contenders(["all"], "audio")
+    assert [contender.label for contender in of_sound] == list(detectors_of("audio"))
+
+
+def test_detectors_of_another_kind_of_input_are_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"--detectors spectral-bands takes sound, but the data sets hold rows of sensors"
+    ):
+        parse_contenders(["pca", "spectral-bands"])
+    with pytest.raises(
+        InputError, match=r"--detectors pca takes rows of sensors, but the data sets hold sound; give 'all' or"
+    ):
+        parse_contenders(["pca"], "audio")
 
 
 def test_other_settings_are_another_contender_and_their_order_is_none() -> None:

@@ -144,10 +144,10 @@ def test_motor_recordings_become_clips_of_three_axes(tmp_path: Path) -> None:
     assert [len(clip.samples) for clip in same.train] == [1_500] * 4
     assert same.test[0].samples[0, 0] == pytest.approx(codes[1_500, 0] * 0.5 + 1)
     unseen = load_sound("cbm", tmp_path, "speed-600")
-    assert {clip.attributes["rpm"] for clip in unseen.train} == {1200.0}
-    assert {clip.attributes["rpm"] for clip in unseen.test} == {600.0}
+    assert {clip.attributes["speed"] for clip in unseen.train} == {1200.0}
+    assert {clip.attributes["speed"] for clip in unseen.test} == {600.0}
     loaded = load_sound("cbm", tmp_path, "other-load")
-    assert {clip.attributes["load_lb"] for clip in loaded.train} == {0.0}
+    assert {clip.attributes["load"] for clip in loaded.train} == {0.0}
     assert len(loaded.test) == 4
     (tmp_path / "1200_GoB_GS_BaLo_WA_00lb.npz").unlink()
     (tmp_path / "1200_GoB_GS_BaLo_WA_11lb.npz").unlink()
