@@ -13,6 +13,7 @@ Fitted on f [n, D] of normal windows (`fitted` has the formulas of scoring):
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -52,7 +53,7 @@ class Profiles:
     features: np.ndarray
     recording: np.ndarray
     attributes: np.ndarray
-    overlap: int = 1
+    overlap: int = 0
 
     def __len__(self) -> int:
         return len(self.features)
@@ -68,6 +69,10 @@ class BandProfile(FittedBandProfile):
 
     def onnx_bytes(self) -> bytes:
         return build_graph(self)
+
+    def torchscript_bytes(self) -> bytes | None:
+        """The same graph for libtorch; None where torch is not installed, and for order bands, which it does not have."""
+        return None if self.order_bands is not None else super().torchscript_bytes()
 
     def build_torchscript(self) -> bytes:
         from wheeltapper.models.band_profile.torchscript import build_torchscript
@@ -128,25 +133,21 @@ def fit_band_profile(
 
 def blocks_of(profiles: Profiles, blocks: int = BLOCKS) -> list[tuple[np.ndarray, np.ndarray]]:
     """(held out, fitted on): rows in blocks of time; no recording is on both sides where there are two or more."""
+    # Recordings by when they began.
+    _, begins, number = np.unique(profiles.recording, return_index=True, return_inverse=True)
+    if len(begins) > 1:
+        place = np.argsort(np.argsort(begins))[number]
+        block = place * min(blocks, len(begins)) // len(begins)
+        return [(np.flatnonzero(block == index), np.flatnonzero(block != index)) for index in range(block.max() + 1)]
     count = len(profiles)
-    recordings = profiles.recording[np.sort(np.unique(profiles.recording, return_index=True)[1])]
+    edges = np.linspace(0, count, min(blocks, count) + 1).astype(np.int64)
+    rows = np.arange(count)
     found = []
-    if len(recordings) > 1:
-        place = np.searchsorted(np.sort(recordings), profiles.recording)
-        rank = np.argsort(np.argsort(recordings))
-        order = np.empty(len(recordings), dtype=np.int64)
-        order[rank] = np.arange(len(recordings))
-        block = order[place] * min(blocks, len(recordings)) // len(recordings)
-        for index in range(block.max() + 1):
-            found.append((np.flatnonzero(block == index), np.flatnonzero(block != index)))
-    else:
-        edges = np.linspace(0, count, min(blocks, count) + 1).astype(np.int64)
-        rows = np.arange(count)
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
-            away = (rows < low - profiles.overlap) | (rows >= high + profiles.overlap)
-            if not away.any():  # so short that every other window overlaps
-                away = (rows < low) | (rows >= high)
-            found.append((rows[low:high], rows[away]))
+    for low, high in itertools.pairwise(edges.tolist()):
+        away = (rows < low - profiles.overlap) | (rows >= high + profiles.overlap)
+        if not away.any():  # so short that every other window overlaps
+            away = (rows < low) | (rows >= high)
+        found.append((rows[low:high], rows[away]))
     return found
 
 
@@ -185,7 +186,7 @@ def fit_effect(profiles: Profiles, specs: Sequence[AttributeSpec]) -> AttributeE
     there = np.where(number, ~np.isnan(columns), np.nan_to_num(columns) @ known > 0.5)
     counts = np.maximum(there.sum(axis=0), 1)
     centre = np.where(there, columns, 0.0).sum(axis=0) / counts
-    spread = np.sqrt(np.where(there, columns - centre, 0.0).__pow__(2).sum(axis=0) / counts)
+    spread = np.sqrt((np.where(there, columns - centre, 0.0) ** 2).sum(axis=0) / counts)
     effect = AttributeEffect(
         centre, np.where(spread > 0, spread, 1.0), np.zeros((len(number), profiles.features.shape[1])), known, number
     )

@@ -116,6 +116,11 @@ class FittedBandProfile(NumpySound[BandProfileSettings]):
             "spread": round(self.spread, 6),
         }
 
+    @property
+    def bank_widths(self) -> tuple[int, ...]:
+        """Bands of each channel: the front end's, then the orders'."""
+        return (self.frontend.bands, *((self.order_bands.bands,) if self.order_bands is not None else ()))
+
     def levels(self, window: np.ndarray, attributes: np.ndarray | None = None) -> np.ndarray:
         """[C * S] and [A] to [frames, D] dB: the bands of all channels, then their order bands, less the attributes' effect."""
         signals = without_offset(window, self.channels)
@@ -143,9 +148,8 @@ class FittedBandProfile(NumpySound[BandProfileSettings]):
         slope = (z[0] - around.references[nearest]) @ around.transform.T
         column = self.frontend.columns(self.window, self.time_columns)
         membership = np.eye(self.time_columns)[column]
-        away = np.where(np.isnan(levels), usual - around.mean, levels - usual)
-        # An unknown band lies at the mean, so that it is away from the reference as far as the mean is.
-        away = np.where(np.isnan(levels), around.mean - usual, away)
+        # An unknown band lies at the mean.
+        away = np.where(np.isnan(levels), around.mean, levels) - usual
         return np.asarray((away.T @ membership) / len(levels) * slope[:, None])
 
 

@@ -54,7 +54,7 @@ class BandProfileSettings(SoundSettings):
     condition: Annotated[
         str,
         Field(
-            description="names of attributes, with commas, whose linear effect on the levels is taken out, e.g. `speed,load`; "
+            description="names of attributes, with commas, whose linear effect on the levels is taken out, e.g. `rpm,load`; "
             "none: empty"
         ),
     ] = ""
@@ -63,9 +63,11 @@ class BandProfileSettings(SoundSettings):
         Field(
             ge=0,
             le=256,
-            description="bands over frequency by shaft speed, beside the others; 0: none. Needs the attribute `speed` in rpm",
+            description="bands over frequency by shaft speed, beside the others; 0: none. Needs the attribute that "
+            "`speed_attribute` names",
         ),
     ] = 0
+    speed_attribute: Annotated[str, Field(min_length=1, description="holds the shaft's speed in rpm")] = "rpm"
 
     def check(self) -> None:
         if self.n_fft % 2:
@@ -101,3 +103,8 @@ class BandProfileSettings(SoundSettings):
             floor=self.floor,
             scale=self.scale,
         )
+
+
+def is_vibration(sample_rate: int) -> bool:
+    """Whether samples of this rate are rather an accelerometer's than a microphone's."""
+    return sample_rate >= VIBRATION_RATE and sample_rate not in AUDIO_RATES

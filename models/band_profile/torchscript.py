@@ -67,7 +67,9 @@ class BandProfileTwin(torch.nn.Module):
             known = torch.where(self.effect_number > 0.5, torch.logical_not(missing), chosen)
             scaled = (filled - self.effect_centre) / self.effect_scale
             usual = usual + torch.matmul(torch.where(known, scaled, torch.zeros_like(scaled)), self.effect)
-        away = levels.mean(dim=2).flatten(1) - usual
+        away_levels = levels - usual.reshape(-1, self.channels, 1, bands)
+        patches = torch.matmul(away_levels.transpose(2, 3), self.membership).flatten(1, 2)
+        away = patches.sum(dim=2)
         whitened = torch.matmul(away, self.transform)
         between = whitened.unsqueeze(1) - self.references
         relative = torch.sqrt((between * between).sum(dim=2)) / self.radius
@@ -75,6 +77,5 @@ class BandProfileTwin(torch.nn.Module):
         logarithm = torch.log(torch.clamp(nearest.mean(dim=1), min=self.least))
         first = index[:, 0]
         slope = torch.matmul(whitened - self.references[first], self.transform.t())
-        summed = torch.matmul(levels.transpose(2, 3), self.membership).flatten(1, 2)
-        parts = (summed - (usual + self.beside[first]).unsqueeze(2) * self.share) * slope.unsqueeze(2)
+        parts = (patches - self.beside[first].unsqueeze(2) * self.share) * slope.unsqueeze(2)
         return (logarithm - self.centre) / self.spread, torch.relu(parts), away * self.inverse_scale
