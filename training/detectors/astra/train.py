@@ -106,7 +106,7 @@ def fit_astra(
         if others
         else None
     )
-    job = _Job(series, config, trainer, mel, attribute_specs(series.train) if config.attributes != "none" else ())
+    job = AstraJob(series, config, trainer, mel, attribute_specs(series.train) if config.attributes != "none" else ())
     fit = job.fit(windows, np.arange(len(windows)), extra, f"astra {series.entity}")
     with working(f"astra {series.entity}: back ends", show=trainer.progress):
         domains = fit_domains(fit.embedding, windows.domains, config, trainer.seed)
@@ -146,8 +146,12 @@ def fit_astra(
     )
 
 
-class _Job:
-    """What the fits of one training have in common."""
+class AstraJob:
+    """What the fits of one training have in common.
+
+    Attributes:
+        loss: what 'auto' came to, after a fit. weights_sha256: of the file that the trunk started from; '' where there is none.
+    """
 
     def __init__(
         self,
@@ -198,7 +202,7 @@ class _Job:
             ),
             title=title,
         )
-        embedding, patches = _embedded(network, windows, attributes[: len(windows)])
+        embedding, patches = embedded(network, windows, attributes[: len(windows)])
         return Fit(network, history, embedding, patches)
 
     def held_out(self, windows: SoundWindows, fold: np.ndarray, fit: Fit, extra: SoundWindows | None) -> np.ndarray:
@@ -238,7 +242,7 @@ def reference_level(levels: Tensor) -> float:
     return float(torch.quantile(flat[::step], LOUDEST)) + HEADROOM_DB
 
 
-def _embedded(network: AstraNetwork, windows: SoundWindows, attributes: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def embedded(network: AstraNetwork, windows: SoundWindows, attributes: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings [n, E] of unit length, float64, and patches [n, C * P, D] of all windows."""
     embeddings, patches = [], []
     with torch.no_grad():
