@@ -35,7 +35,9 @@ def folder(tmp_path: Path) -> Path:
                 label = "anomaly" if part == "test" and index >= 4 else "normal"
                 samples = hum(1.0, seed=100 * number + 10 * (part == "test") + index, gain=1 + number)
                 if label == "anomaly":
-                    samples += 0.3 * np.sin(2 * np.pi * 700 * np.arange(len(samples)) / RATE)[:, None].astype(np.float32)
+                    samples += 0.3 * np.sin(2 * np.pi * 700 * np.arange(len(samples)) / RATE)[:, None].astype(
+                        np.float32
+                    )
                 name = f"section_00_{domain}_{part}_{label}_{index:04}_speed_{index % 2}.wav"
                 soundfile.write(home / name, samples, RATE, subtype="PCM_16")
     return tmp_path
