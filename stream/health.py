@@ -79,6 +79,12 @@ class WorkerStatus:
         yield counter("imputed_values", "Missing values carried forward.", counts.imputed_values)
         yield counter("clock_restarts", "Machines whose clock was set back.", counts.clock_restarts)
         yield counter("gaps", "Gaps that emptied a window.", counts.gaps)
+        yield counter("sound_samples", "Samples of sound taken in, of each channel.", counts.sound_samples)
+        yield counter("dead_microphones", "Microphones found dead.", counts.dead_microphones)
+        sound = CounterMetricFamily("wheeltapper_sound", "What was noticed of sound.", labels=["event"])
+        for event, number in sorted(counts.sound.items()):
+            sound.add_metric([event], number)
+        yield sound
         yield counter("windows", "Windows scored.", counts.windows)
         yield counter("not_finite_scores", "Scores that were no finite number.", counts.not_finite_scores)
         yield counter("label_requests", "Windows that a person was asked to judge.", counts.label_requests)

@@ -13,7 +13,6 @@ Fitted on f [n, D] of normal windows (`fitted` has the formulas of scoring):
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,17 +21,16 @@ import numpy as np
 from wheeltapper.models.band_profile.fitted import AttributeEffect, FittedBandProfile, Neighbourhood
 from wheeltapper.models.band_profile.graph import build_graph
 from wheeltapper.models.band_profile.settings import LEAST_WINDOWS, BandProfileSettings
+from wheeltapper.models.sound.blocks import blocks_of_time, centre_and_spread
 from wheeltapper.models.sound.frontend import FrontEnd
 from wheeltapper.models.sound.orders import OrderBands
 from wheeltapper.models.sound.statistics import centres, distances, ledoit_wolf
 from wheeltapper.schemas.bundle.manifest import AttributeSpec
 from wheeltapper.schemas.errors import InputError
 
-BLOCKS = 6
 # Added to the correlations, so that bands which move together exactly can still be told apart.
 RIDGE = 0.001
 MEDIAN_SHARE = 0.25
-LEAST_SPREAD = 0.1
 # Whitened units: references that are all the same, as digital silence gives, have no distance to be measured by.
 LEAST_RADIUS = 0.1
 # Standardised rows of one operating point, added as if they showed no effect.
@@ -64,7 +62,7 @@ class Profiles:
         )
 
 
-class BandProfile(FittedBandProfile):
+class BandProfile(FittedBandProfile[BandProfileSettings]):
     """Fitted band profile; a `wheeltapper.models.fitted.FittedSound`."""
 
     def onnx_bytes(self) -> bytes:
@@ -109,12 +107,12 @@ def fit_band_profile(
         raise InputError(f"{settings.DETECTOR}: the train clips hold samples that are not numbers; remove those clips")
     effect = fit_effect(profiles, attributes) if settings.condition_names else None
     held_out = []
-    for own, others in blocks_of(profiles):
+    for own, others in blocks_of_time(profiles.recording, profiles.overlap):
         part = profiles.take(others)
         its_effect = fit_effect(part, attributes) if effect is not None else None
         around = neighbourhood(part, _cleared(part, its_effect), settings)
         held_out.append(around.log_distance(_cleared(profiles.take(own), its_effect)))
-    log_distance = np.concatenate(held_out)
+    centre, spread = centre_and_spread(np.concatenate(held_out))
     return BandProfile(
         settings=settings,
         frontend=frontend,
@@ -123,32 +121,12 @@ def fit_band_profile(
         attributes=tuple(attributes),
         warnings=_blind_spots(profiles, settings, frontend),
         around=neighbourhood(profiles, _cleared(profiles, effect), settings),
-        centre=float(np.median(log_distance)),
-        spread=float(np.sqrt(log_distance.var() + LEAST_SPREAD**2)),
+        centre=centre,
+        spread=spread,
         effect=effect,
         order_bands=order_bands,
         speed_column=speed_column,
     )
-
-
-def blocks_of(profiles: Profiles, blocks: int = BLOCKS) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(held out, fitted on): rows in blocks of time; no recording is on both sides where there are two or more."""
-    # Recordings by when they began.
-    _, begins, number = np.unique(profiles.recording, return_index=True, return_inverse=True)
-    if len(begins) > 1:
-        place = np.argsort(np.argsort(begins))[number]
-        block = place * min(blocks, len(begins)) // len(begins)
-        return [(np.flatnonzero(block == index), np.flatnonzero(block != index)) for index in range(block.max() + 1)]
-    count = len(profiles)
-    edges = np.linspace(0, count, min(blocks, count) + 1).astype(np.int64)
-    rows = np.arange(count)
-    found = []
-    for low, high in itertools.pairwise(edges.tolist()):
-        away = (rows < low - profiles.overlap) | (rows >= high + profiles.overlap)
-        if not away.any():  # so short that every other window overlaps
-            away = (rows < low) | (rows >= high)
-        found.append((rows[low:high], rows[away]))
-    return found
 
 
 def neighbourhood(profiles: Profiles, features: np.ndarray, settings: BandProfileSettings) -> Neighbourhood:

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 
-from wheeltapper.models.band_profile.settings import BandProfileSettings
-from wheeltapper.models.sound.detector import NumpySound
+from wheeltapper.models.sound.detector import NumpySound, Settings
 from wheeltapper.models.sound.orders import OrderBands
 from wheeltapper.models.sound.statistics import distances
 
@@ -89,8 +88,8 @@ class AttributeEffect:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FittedBandProfile(NumpySound[BandProfileSettings]):
-    """What band profile computes with.
+class FittedBandProfile(NumpySound[Settings], Generic[Settings]):
+    """What band profile, and whatever else measures distances of mean band levels, computes with.
 
     Attributes:
         around: references, and how distances to them are measured.

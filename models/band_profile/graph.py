@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from wheeltapper.models.sound.frontend import SplitDft
 from wheeltapper.models.sound.frontend_graph import Bank, band_energies, decibels, signals
 
 
-def build_graph(fitted: FittedBandProfile) -> bytes:
+def build_graph(fitted: FittedBandProfile[Any]) -> bytes:
     """The .onnx bytes, outputs `score`, `contribution` [N, C * bands, columns], `embedding` (f, standardised)."""
     around, frontend = fitted.around, fitted.frontend
     channels, bands = fitted.channels, frontend.bands
@@ -77,13 +78,13 @@ def build_graph(fitted: FittedBandProfile) -> bytes:
     )
 
 
-def _membership(fitted: FittedBandProfile) -> np.ndarray:
+def _membership(fitted: FittedBandProfile[Any]) -> np.ndarray:
     """[frames, columns]: from frames to the part of their mean that lies in each column."""
     column = fitted.frontend.columns(fitted.window, fitted.time_columns)
     return np.asarray(np.eye(fitted.time_columns)[column] / len(column))
 
 
-def _by_column(graph: GraphBuilder, fitted: FittedBandProfile, levels: str, width: int) -> str:
+def _by_column(graph: GraphBuilder, fitted: FittedBandProfile[Any], levels: str, width: int) -> str:
     """[N, C, frames, width] to [N, C * width, columns], whose sum over the columns is the mean over the frames."""
     turned = graph.node("Transpose", levels, perm=[0, 1, 3, 2])
     summed = graph.node("MatMul", turned, graph.constant(_membership(fitted)))
@@ -111,7 +112,7 @@ def _effect(graph: GraphBuilder, effect: AttributeEffect) -> str:
     return graph.node("MatMul", graph.node("Where", known, scaled, graph.constant(0.0)), graph.constant(effect.effect))
 
 
-def _onto_bands(graph: GraphBuilder, fitted: FittedBandProfile, weights: str, parts: str) -> str:
+def _onto_bands(graph: GraphBuilder, fitted: FittedBandProfile[Any], weights: str, parts: str) -> str:
     """Contributions [N, C * (bands + orders), columns] with those of order bands laid onto the bands that have their frequencies."""
     channels, (bands, orders), columns = fitted.channels, fitted.bank_widths, fitted.time_columns
     own = graph.slice(parts, 0, channels * bands, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -11,7 +13,7 @@ from wheeltapper.models.sound.frontend_torch import BandLevels
 from wheeltapper.models.torchscript import script_bytes
 
 
-def build_torchscript(fitted: FittedBandProfile) -> bytes:
+def build_torchscript(fitted: FittedBandProfile[Any]) -> bytes:
     """forward(window [N, C * S] float32, attributes [N, A] or none) -> (score [N], contribution [N, F, T], embedding [N, D])."""
     return script_bytes(BandProfileTwin(fitted))
 
@@ -19,7 +21,7 @@ def build_torchscript(fitted: FittedBandProfile) -> bytes:
 class BandProfileTwin(torch.nn.Module):
     """The formulas of `fitted`, on the same constants as the graph; without order bands."""
 
-    def __init__(self, fitted: FittedBandProfile) -> None:
+    def __init__(self, fitted: FittedBandProfile[Any]) -> None:
         super().__init__()
         around = fitted.around
         self.channels, self.samples = fitted.channels, fitted.window

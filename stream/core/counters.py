@@ -14,6 +14,9 @@ class Counters:
         rows: taken in; late_rows: dropped as not newer than their machine's last.
         imputed_values: missing values that were carried forward.
         clock_restarts, gaps: how often a machine's window started anew, and why.
+        sound_samples: of sound, taken in of each channel. sound: chunks, or quarters of a second, in which something was noticed:
+            skew, overlap, repeated, late, filled-gap, gap, clock-restart, rate-change; clipped, offset, silent.
+        dead_microphones: alerts of the rule 'dead-microphone' opened.
         windows: scored. not_finite_scores: of them, those whose graph gave no finite number. alerts: events by kind.
         label_requests: windows that a person was asked about.
         drifts: by event. drift_blocks: blocks by what became of them: judged, or why they gave no evidence; among the judged
@@ -30,6 +33,9 @@ class Counters:
     imputed_values: int = 0
     clock_restarts: int = 0
     gaps: int = 0
+    sound_samples: int = 0
+    sound: dict[str, int] = field(default_factory=dict)
+    dead_microphones: int = 0
     windows: int = 0
     not_finite_scores: int = 0
     alerts: dict[str, int] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from wheeltapper.schemas.topics import DRIFT
 from wheeltapper.stream.core.drift import DriftFinding
 from wheeltapper.stream.core.judging import Judged
 from wheeltapper.stream.core.rule import RuleSpec
-from wheeltapper.stream.judges.messages import JSON_HEADERS, short
+from wheeltapper.stream.outgoing import JSON_HEADERS, short
 from wheeltapper.stream.records import Output
 
 # Any fixed UUID serves as the name space; the ids must only be the same everywhere.

@@ -21,7 +21,8 @@ from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import Emission, Judged, Slot
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY
-from wheeltapper.stream.judges.messages import JSON_HEADERS, AlertMessages, short
+from wheeltapper.stream.judges.messages import AlertMessages
+from wheeltapper.stream.outgoing import JSON_HEADERS, short
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import LabelSettings
 

@@ -7,14 +7,13 @@ import orjson
 
 from wheeltapper.schemas.audio_chunk import record_key
 from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, Localization
-from wheeltapper.schemas.topics import ALERTS, LOCALIZATIONS, SCORES
+from wheeltapper.schemas.topics import LOCALIZATIONS, SCORES
 from wheeltapper.stream.core.alert_life import AlertState, EventKind, alert_id, severity_of
 from wheeltapper.stream.core.judging import Judged
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.kinds.contract import Evidence
+from wheeltapper.stream.outgoing import JSON_HEADERS, alert_output, short
 from wheeltapper.stream.records import Output
-
-JSON_HEADERS = (("content-type", b"application/json"),)
 
 
 class AlertMessages:
@@ -130,13 +129,3 @@ def ended_alert(
             reason=reason,
         )
     )
-
-
-def alert_output(alert: AlertEvent) -> Output:
-    """An AlertEvent as a message, keyed by its machine, without its microphone."""
-    return Output(ALERTS, record_key(alert.machine), alert.model_dump_json().encode(), JSON_HEADERS)
-
-
-def short(score: float) -> float:
-    """Six digits: what is behind them depends on how windows were batched, and nobody acts on it."""
-    return float(f"{score:.6g}")

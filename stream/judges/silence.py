@@ -10,7 +10,7 @@ from __future__ import annotations
 from wheeltapper.schemas.clock import MAX_MICROS
 from wheeltapper.schemas.events import AlertEvent, ClearReason
 from wheeltapper.stream.core.alert_life import alert_id, severity_of
-from wheeltapper.stream.judges.messages import alert_output, short
+from wheeltapper.stream.outgoing import alert_output, short
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import NoDataSettings
 

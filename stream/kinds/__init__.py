@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from wheeltapper.stream.kinds.audio.kind import AudioKind
 from wheeltapper.stream.kinds.contract import InputKind
 from wheeltapper.stream.kinds.sensors.kind import SensorKind
 
-KINDS: dict[str, InputKind] = {"sensors": SensorKind()}
+KINDS: dict[str, InputKind] = {"sensors": SensorKind(), "audio": AudioKind()}

@@ -46,6 +46,10 @@ class WindowFeatures:
             np.repeat(rows, counts, axis=0).astype(np.float64),
         )
 
+    def owners(self, clips: Sequence[Clip]) -> list[int]:
+        """[n] index of each window's clip."""
+        return [at for at, clip in enumerate(clips) for _ in range(len(self._of_clip(clip)))]
+
     @property
     def overlap(self) -> int:
         """With how many windows before it, and after it, a window shares samples."""

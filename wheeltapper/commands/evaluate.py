@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wheeltapper.cli import HelpFormatter
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import duration
-from wheeltapper.training.datasets.registry import DATASETS, entity_help
+from wheeltapper.sound_report import check_kinds, evaluate_sound_command, three, write_json
+from wheeltapper.training.datasets.registry import EVERY_DATASET, entity_help
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +30,11 @@ scores reach, which is shown next to them. docs/evaluation.md defines every numb
 examples:
   wheeltapper evaluate bundles/machine-1-2 --dataset smd --data ServerMachineDataset --entity machine-1-2
   wheeltapper evaluate bundles/machine-1-2 --config worker.toml
+  wheeltapper evaluate bundles/fan-1-sound --dataset wav --data recordings/fan-1 --plot fan-1.png
   wheeltapper evaluate --gate bundles/old bundles/new --dataset smd --data ServerMachineDataset --entity machine-1-2
+
+A bundle of sound is judged on clips: AUC and pAUC as DCASE defines them, by domain where there are any, a threshold from
+held-out normal clips, and where the blame falls in clips whose fault is known (docs/evaluation.md).
 
 With --gate: whether NEW may replace OLD, by the gate of adaptation (docs/adaptation.md): rows of the test part that no label calls
 anomalous are the recent normal rows, windows that end in a labelled row are known faults. Exit code 0: accepted, 3: rejected.
@@ -72,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="judge whether bundle NEW may replace bundle OLD, instead of evaluating one",
     )
     parser.add_argument(
-        "--dataset", choices=DATASETS, help="kind of data set (default: what the bundle was trained on)"
+        "--dataset", choices=EVERY_DATASET, help="kind of data set (default: what the bundle was trained on)"
     )
     parser.add_argument(
         "--data",
@@ -116,6 +120,8 @@ def run(arguments: argparse.Namespace) -> int:
     trained = bundle.manifest.training_data
     dataset = arguments.dataset or trained.dataset
     entity = arguments.entity or (trained.entity if dataset == trained.dataset else None)
+    if check_kinds(bundle, dataset):
+        return evaluate_sound_command(arguments, bundle, dataset, entity)
     series = in_bundle_order(bundle, load_series(dataset, arguments.data, entity))
     if arguments.gate:
         return _judge(
@@ -128,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not to_stdout:
         print_report(report)
     if arguments.json is not None:
-        _write_json(arguments.json, report.to_json(), to_stdout=to_stdout)
+        write_json(arguments.json, report.to_json(), to_stdout=to_stdout)
     if arguments.plot is not None:
         _plot(arguments.plot, bundle, series, run)
         print(f"plot: {arguments.plot}", file=sys.stderr if to_stdout else sys.stdout)
@@ -151,7 +157,7 @@ def _judge(
         for reason in verdict.reasons:
             print(f"  {reason}")
     if arguments.json is not None:
-        _write_json(arguments.json, verdict.to_json(), to_stdout=to_stdout)
+        write_json(arguments.json, verdict.to_json(), to_stdout=to_stdout)
     return 0 if verdict.accepted else REJECTED
 
 
@@ -191,10 +197,10 @@ def _table_of_floors(report: Report, title: str, columns: Sequence[tuple[str, st
     for _, heading in columns:
         table.add_column(heading, justify="right")
     values: dict[str, Any] = report.to_json()
-    table.add_row(f"[bold]{report.detector}[/]", *(f"[bold]{_three(values[key])}[/]" for key, _ in columns))
+    table.add_row(f"[bold]{report.detector}[/]", *(f"[bold]{three(values[key])}[/]" for key, _ in columns))
     for name, floor in report.floors.items():
         if any(floor.get(key) is not None for key, _ in columns):
-            table.add_row(_FLOOR_NAMES.get(name, name), *(_three(floor.get(key)) for key, _ in columns))
+            table.add_row(_FLOOR_NAMES.get(name, name), *(three(floor.get(key)) for key, _ in columns))
     return table
 
 
@@ -209,17 +215,17 @@ def _alarm_table(report: Report) -> Table:
     delay = "-" if report.detection_delay_s is None else duration(report.detection_delay_s, ".1f")
     found = f"{report.events_found} of {report.events}"
     false = f"{report.false_alarms} of {report.alarms}"
-    table.add_row("events found", f"{found} ({_three(report.event_recall)})" if report.events else found)
-    table.add_row("events that an alarm opened for", _three(report.events_told))
+    table.add_row("events found", f"{found} ({three(report.event_recall)})" if report.events else found)
+    table.add_row("events that an alarm opened for", three(report.events_told))
     table.add_row("detection delay, median", delay)
     table.add_row("false alarms per day", f"{report.false_alarms_per_day:.2f} ({false})")
-    table.add_row("normal rows with an alarm on", _three(report.on_share))
-    table.add_row("range F1", _three(report.range_f1))
-    table.add_row("point F1", _three(report.point_f1))
-    table.add_row("point F1, oracle threshold", _three(report.oracle_point_f1))
+    table.add_row("normal rows with an alarm on", three(report.on_share))
+    table.add_row("range F1", three(report.range_f1))
+    table.add_row("point F1", three(report.point_f1))
+    table.add_row("point F1, oracle threshold", three(report.oracle_point_f1))
     for name, label in (("point_adjusted_f1", "point-adjusted F1"), ("affiliation_f1", "affiliation F1")):
         floors = (getattr(report, name + suffix) for suffix in ("", "_random_floor", "_oracle_random_floor"))
-        table.add_row(label, *(_three(value) for value in floors))
+        table.add_row(label, *(three(value) for value in floors))
     return table
 
 
@@ -239,18 +245,6 @@ def _rule_of(report: Report) -> str:
     )
 
 
-def _write_json(path: Path, found: Mapping[str, Any], *, to_stdout: bool) -> None:
-    text = json.dumps(found, indent=2)
-    if to_stdout:
-        print(text)
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --json") from error
-
-
 def _plot(path: Path, bundle: Bundle, series: SensorSeries, run: StreamRun) -> None:
     from wheeltapper.training.judging.plots import AlertSpan, plot_run
 
@@ -263,7 +257,3 @@ def _plot(path: Path, bundle: Bundle, series: SensorSeries, run: StreamRun) -> N
         spans.append(AlertSpan(int(series.test_ts[start]), int(series.test_ts[stop - 1]), blamed))
     title = f"{bundle.manifest.bundle_id} on {series.dataset} {series.entity}"
     plot_run(path, series, series.test_ts, calibrated, run.by_row(run.level), spans, title=title)
-
-
-def _three(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

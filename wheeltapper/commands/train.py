@@ -12,7 +12,7 @@ from wheeltapper.cli import HelpFormatter
 from wheeltapper.detector_help import DetectorHelp
 from wheeltapper.labels.options import add_label_arguments, asks_for_labels, read_labels
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.training.datasets.registry import DATASETS, entity_help
+from wheeltapper.training.datasets.registry import EVERY_DATASET, entity_help
 from wheeltapper.training.detectors.registry import DETECTORS
 from wheeltapper.training.fitting.calibration import FALSE_ALARMS_PER_DAY
 
@@ -28,6 +28,7 @@ examples:
   wheeltapper train range-bands --dataset smd --data ServerMachineDataset --entity machine-1-2 --out bundles/machine-1-2
   wheeltapper train range-bands --dataset csv --data plant/ --entity pump-7 --out pump-7.zip --set preset=sustained
   wheeltapper train alora --dataset simulated --entity pump-1 --out bundles/pump-1 --set preset=small --epochs 2
+  wheeltapper train auto --dataset wav --data recordings/fan-1 --out bundles/fan-1-sound
 
 `wheeltapper train DETECTOR --help` lists the settings that --set takes, as docs/detectors.md does.
 """
@@ -54,6 +55,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="maximum number of passes over the train part, for networks (default: the detector's)",
     )
     parser.add_argument("--window", type=int, metavar="ROWS", help="rows in a window (default: the detector's)")
+    parser.add_argument(
+        "--window-s",
+        type=float,
+        metavar="S",
+        help="of sound: seconds in a window (default: 10, or the shortest clip's length)",
+    )
+    parser.add_argument(
+        "--hop-s",
+        type=float,
+        metavar="S",
+        help="of sound: seconds between scored windows in the stream (default: half the window)",
+    )
     parser.add_argument(
         "--kind",
         metavar="KIND",
@@ -87,12 +100,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `train` and `pack` that choose the data."""
-    parser.add_argument("--dataset", choices=DATASETS, required=True, help="kind of data set")
+    parser.add_argument("--dataset", choices=EVERY_DATASET, required=True, help="kind of data set")
     parser.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="the data set's own folder; for csv also one file (default: $WHEELTAPPER_DATA/DATASET; simulated needs none)",
+        help="the data set's own folder; for csv and wav also one file (default: $WHEELTAPPER_DATA/DATASET; simulated and "
+        "simulated-sound need none)",
     )
     parser.add_argument("--entity", metavar="E", help=f"{entity_help()} (default: the only one)")
     parser.add_argument(
@@ -117,7 +131,8 @@ def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: wrong options, or data that the detector cannot be fitted on."""
-    from wheeltapper.training.datasets.registry import load_series
+    from wheeltapper.sound_training import check_units, train_sound
+    from wheeltapper.training.datasets.registry import holds_sound, load_series
     from wheeltapper.training.detectors.auto import AUTO, choose
     from wheeltapper.training.detectors.registry import detector_entry, train_detector
     from wheeltapper.training.fitting.bundle_writer import BundleNotes, check_place, write_bundle
@@ -129,6 +144,12 @@ def run(arguments: argparse.Namespace) -> int:
     check_place(arguments.out)
     detector, series, notes = arguments.detector, None, BundleNotes()
     check_kind(arguments)
+    sound = holds_sound(arguments.dataset)
+    check_units(arguments, sound=sound)
+    if sound:
+        if asks_for_labels(arguments):
+            print("detectors of sound do not learn from labels: --labels and --labels-from are not used")
+        return train_sound(arguments, settings)
     if detector == AUTO:
         series = load_series(arguments.dataset, arguments.data, arguments.entity)
         choice = choose(series, arguments.kind)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from wheeltapper.models.band_profile.fit import BandProfile, Profiles, blocks_of, fit_band_profile
+from wheeltapper.models.band_profile.fit import BandProfile, Profiles, fit_band_profile
 from wheeltapper.models.band_profile.fitted import without_offset
 from wheeltapper.models.band_profile.settings import BandProfileSettings
 from wheeltapper.models.sound.orders import OrderBands
@@ -254,26 +254,6 @@ def test_known_speed_takes_its_effect_out() -> None:
     np.testing.assert_allclose(inputs[0][0], 0, atol=1e-9)
     np.testing.assert_array_equal(inputs[1], 0)
     assert inputs[2][0] > 1
-
-
-def test_blocks_keep_recordings_whole() -> None:
-    # given nine recordings of four windows
-    profiles = Profiles(np.zeros((36, 2)), np.repeat(np.arange(9)[::-1], 4), np.zeros((36, 0)))
-    # when blocks are made
-    blocks = blocks_of(profiles)
-    # then there are six in order of time, each row is held out once, and no recording is on both sides
-    assert len(blocks) == 6
-    np.testing.assert_array_equal(np.concatenate([own for own, _ in blocks]), np.arange(36))
-    for own, others in blocks:
-        assert not set(profiles.recording[own]) & set(profiles.recording[others])
-
-
-def test_blocks_of_one_recording_do_not_touch() -> None:
-    # given one recording whose windows overlap by half
-    blocks = blocks_of(Profiles(np.zeros((30, 2)), np.zeros(30, dtype=np.int64), np.zeros((30, 0)), overlap=1))
-    # then a window that shares samples with a held-out one is not fitted on
-    for own, others in blocks:
-        assert np.abs(own[:, None] - others[None, :]).min() > 1
 
 
 def test_too_few_windows_are_refused() -> None:

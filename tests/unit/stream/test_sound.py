@@ -1,0 +1,323 @@
+"""Chunks of sound through the pipeline: scores, alerts with patches and clips, and what becomes of bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.unit.stream.feeds import Message, letters_of, parsed, scores_of
+from tests.unit.stream.sounds import (
+    AUDIO_TOPIC,
+    BANDS,
+    COLUMNS,
+    HOP,
+    PRODUCT,
+    RATE,
+    SPEED,
+    START,
+    WINDOW,
+    band_energies,
+    chunk_at,
+    chunks_of,
+    hum,
+    sound_batch,
+    sound_message,
+    write_sound_bundle,
+)
+from wheeltapper.schemas.audio_chunk import AudioChunk
+from wheeltapper.schemas.bundle import open_bundle
+from wheeltapper.schemas.commands import AlarmCommand
+from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.calendar import MaintenanceSpan
+from wheeltapper.stream.core.drift.reference import normal_blocks
+from wheeltapper.stream.kinds.audio.intake import MOST_MESSAGES
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.routes import load_routes
+from wheeltapper.stream.settings import AudioSettings, LabelSettings, Settings, StateSettings, ThresholdSettings
+
+STEADY = ThresholdSettings(method="fixed", raise_level=0.5, clear_duration_s=0.5)
+SETTINGS = Settings(threshold=STEADY)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sound_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+def pipeline_of(bundle: Path, settings: Settings = SETTINGS, pattern: str = "fan-*", **how: Any) -> Pipeline:
+    return Pipeline(load_routes([f"{pattern}={bundle}"], settings), settings, **how)
+
+
+def handle(pipeline: Pipeline, chunks: list[AudioChunk], first: int = 0) -> list[Output]:
+    return pipeline.handle([sound_batch(chunks, first=first)], now=0.0)
+
+
+def test_sound_becomes_scores_and_an_alert_with_its_moment_and_frequency(bundle: Path) -> None:
+    # given ten seconds with a tone at 2,000 Hz from the fourth to the sixth, in chunks of 0.1 s
+    signal = hum(10, loud=(4.1, 6.3))
+    pipeline = pipeline_of(bundle)
+    # when they are handled
+    outputs = handle(pipeline, chunks_of(signal, [RATE // 10], microphone="inlet"))
+    # then every half second in steps of a quarter has the score that numpy gives, at its last sample
+    stops = np.arange(WINDOW, len(signal) + 1, HOP)
+    wanted = band_energies(np.stack([signal[stop - WINDOW : stop, 0] for stop in stops])).mean(axis=(1, 2)) / 0.02
+    found = scores_of(outputs)
+    assert [key[2] for key in found] == [START + (int(stop) - 1) * 125 for stop in stops]
+    np.testing.assert_allclose([score[0].score for score in found.values()], wanted, rtol=1e-4)
+    assert {key[:2] for key in found} == {("fan-1::inlet", "energy")}
+    # and the tone is one alert, whose first patch is the tone's
+    events = parsed(outputs, "alerts")
+    assert [event["event"] for event in events if event["event"] != "updated"] == ["opened", "cleared"]
+    opened = events[0]
+    assert opened["machine"] == "fan-1::inlet"
+    assert opened["channels"][0] == {
+        "channel": "1600-2400 Hz", "unit": "", "share": opened["channels"][0]["share"], "actual": None, "expected": None,
+    }  # fmt: skip
+    patch = opened["patches"][0]
+    assert (patch["low_hz"], patch["high_hz"]) == (1_600, 2_400)
+    assert abs(patch["start"] - (START + 4_100_000)) <= 1e6 * WINDOW / RATE / COLUMNS
+    assert patch["share"] > 0.95
+    # and a pointer to the messages that the clip came in: 0.1 s each
+    (clip,) = [each["clip"] for each in parsed(outputs, "localizations") if each["time"] == opened["time"]]
+    assert (clip["machine"], clip["microphone"], clip["topic"]) == ("fan-1", "inlet", AUDIO_TOPIC)
+    assert clip["end"] - clip["start"] == WINDOW * 125
+    assert clip["first_offset"] == (clip["start"] - START) // 100_000
+    assert clip["last_offset"] == (clip["end"] - START - 125) // 100_000
+    # and all of a machine has the machine's key
+    assert {output.key for output in outputs if output.topic != "dead-letters"} == {b"fan-1"}
+    assert pipeline.counters.sound_samples == len(signal)
+
+
+def test_axes_are_scored_together_and_blamed_apart(tmp_path: Path) -> None:
+    # given an accelerometer of two axes, of which the second is disturbed
+    bundle = write_sound_bundle(tmp_path, channels=("x", "y"))
+    signal = hum(4, channels=2)
+    signal[:, 1] = hum(4, loud=(2, 3))[:, 0]
+    # when it is handled, as float32
+    outputs = handle(pipeline_of(bundle), chunks_of(signal, [1_234], encoding="float32"))
+    # then scores are those of both, channel after channel, and the second is blamed
+    stops = np.arange(WINDOW, len(signal) + 1, HOP)
+    windows = np.stack([signal[stop - WINDOW : stop].T.ravel() for stop in stops])
+    wanted = band_energies(windows, 2).mean(axis=(1, 2)) / 0.02
+    np.testing.assert_allclose([score[0].score for score in scores_of(outputs).values()], wanted, rtol=1e-4)
+    opened = parsed(outputs, "alerts")[0]
+    assert opened["channels"][0]["channel"] == "y 1600-2400 Hz"
+    assert opened["patches"][0]["channel"] == "y"
+
+
+def test_the_operating_point_goes_to_the_graph(tmp_path: Path) -> None:
+    # given a bundle whose score grows by the speed, and by ten for oil
+    bundle = write_sound_bundle(tmp_path, attributes=(SPEED, PRODUCT))
+    told = {"speed": 0.5, "product": "oil"}
+    attributes = [told, {"speed": 0.5}, {"speed": "fast", "product": "milk"}, {}]
+    signal = hum(4)
+    chunks = [
+        chunk_at(signal[number * RATE : (number + 1) * RATE], number * RATE, attributes=each)
+        for number, each in enumerate(attributes)
+    ]
+    # when chunks come with some of them, then each window is scored under those of its last sample; what is unknown adds nothing
+    outputs = handle(pipeline_of(bundle), chunks)
+    raw = [float(value) for block in parsed(outputs, "scores") for value in block["raw"]]
+    added = [round(value, 1) for value in raw]
+    assert added == [10.5] * 3 + [0.5] * 4 + [0.0] * 8
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"time_columns": COLUMNS + 1}, r"contributions of model.onnx are 4 x 20, the manifest says 4 x 21"),
+        ({"bands": ({"channel": "", "low_hz": 0, "high_hz": 100},)}, r"4 x 20, the manifest says 1 x 20"),
+        ({"attributes": (SPEED,)}, "takes 0 columns of attributes, the manifest says 1"),
+        ({"window": WINDOW + 1}, "takes windows of 4000, the manifest says 4001"),
+    ],
+)
+def test_a_bundle_that_is_not_what_its_manifest_says_is_refused(
+    tmp_path: Path, changed: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(InputError, match=match):
+        pipeline_of(write_sound_bundle(tmp_path, changed=changed))
+
+
+def bad(case: str) -> AudioChunk | Message:
+    good = chunk_at(hum(0.5), 0)
+    changes: dict[str, Any] = {
+        "stereo where mono was trained": {"samples": hum(0.5, channels=2)},
+        "a lower rate than the bundle's": {"sample_rate": RATE // 2},
+        "a chunk of an hour": {"samples": np.zeros((61 * RATE, 1), np.float32), "encoding": "flac"},
+        "a machine without a bundle": {"machine": "pump-1"},
+    }
+    if case in changes:
+        return dataclasses.replace(good, **changes[case])
+    message = sound_message(dataclasses.replace(good, encoding="float32" if case == "NaN" else "flac"))
+    assert message.value is not None
+    if case == "corrupt FLAC":
+        return message._replace(value=message.value[:-3_000] + bytes(3_000))
+    if case == "NaN":
+        return message._replace(value=message.value[:-4] + np.array([np.nan], "<f4").tobytes())
+    return message._replace(value=None if case == "no value" else b"?")
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("stereo where mono was trained", "wrong-width"),
+        ("a lower rate than the bundle's", "wrong-rate"),
+        ("a chunk of an hour", "too-large"),
+        ("a machine without a bundle", "no-route"),
+        ("corrupt FLAC", "not-decodable"),
+        ("NaN", "not-finite"),
+        ("no value", "not-decodable"),
+        ("no chunk", "not-decodable"),
+    ],
+)
+def test_bad_sound_is_a_dead_letter_and_never_a_wrong_score(bundle: Path, case: str, reason: str) -> None:
+    # given a bad message between two good ones that follow each other
+    signal = hum(2)
+    good = chunks_of(signal, [RATE])
+    # when they are handled
+    outputs = pipeline_of(bundle).handle([sound_batch([good[0], bad(case), good[1]])], now=0.0)
+    # then it is a dead letter that says why, and the scores are those without it
+    (letter,) = letters_of(outputs)
+    assert (letter.reason, letter.offset) == (reason, 1)
+    alone = handle(pipeline_of(bundle), good)
+    assert parsed(outputs, "scores") == parsed(alone, "scores")
+    assert len(scores_of(outputs)) == 7
+
+
+def test_a_lower_rate_is_taken_where_settings_say_so(bundle: Path) -> None:
+    settings = Settings(threshold=STEADY, audio=AudioSettings(upsample=True))
+    outputs = handle(pipeline_of(bundle, settings), chunks_of(hum(3, rate=6_000), [6_000], rate=6_000))
+    assert letters_of(outputs) == []
+    assert len(scores_of(outputs)) == 10  # of eleven: the last quarter second waits for what comes after it
+
+
+def test_microphones_of_a_machine_are_apart_and_its_patterns_mean_both(bundle: Path) -> None:
+    # given two microphones of a machine that is in maintenance, and another machine
+    spans = [MaintenanceSpan("fan-1", START, START + 10**9)]
+    pipeline = pipeline_of(bundle, maintenance=[lambda first, last: spans])
+    signal = hum(4, loud=(1, 3))
+    batch = [
+        chunk
+        for chunks in zip(
+            chunks_of(signal, [800], microphone="left"),
+            chunks_of(signal * 0.0625, [800], microphone="right"),
+            chunks_of(signal, [800], machine="fan-2"),
+            strict=True,
+        )
+        for chunk in chunks
+    ]
+    # when their sound comes in one partition
+    outputs = handle(pipeline, batch)
+    # then each has scores of its own, and the machine in maintenance has no alert
+    assert {key[0] for key in scores_of(outputs)} == {"fan-1::left", "fan-1::right", "fan-2"}
+    assert {event["machine"] for event in parsed(outputs, "alerts")} == {"fan-2"}
+    assert any(any(block["maintenance"]) for block in parsed(outputs, "scores") if block["machine"] == "fan-1::left")
+
+
+@pytest.mark.parametrize("named", ["fan-1", "fan-1::left"])
+def test_operators_may_name_the_machine_or_its_microphone(bundle: Path, named: str) -> None:
+    # given an open alert of a microphone
+    pipeline = pipeline_of(bundle)
+    outputs = handle(pipeline, chunks_of(hum(4, loud=(1, 4)), [800], microphone="left"))
+    assert next(event["event"] for event in parsed(outputs, "alerts")) == "opened"
+    # when an operator accepts it, then it ends
+    ended = pipeline.command(AlarmCommand(command_id="c", machine=named, action="accept", who="me", at=START), now=0.0)
+    (event,) = parsed(ended, "alerts")
+    assert (event["event"], event["reason"], event["machine"]) == ("cleared", "accepted", "fan-1::left")
+
+
+def test_a_long_chunk_takes_no_more_memory_than_the_window(bundle: Path) -> None:
+    # given a chunk of a minute, and many in one batch
+    pipeline = pipeline_of(bundle)
+    chunks = chunks_of(hum(60), [60 * RATE]) + chunks_of(hum(4), [RATE // 40], machine="fan-2")
+    assert len(chunks) > MOST_MESSAGES
+    # when they are handled
+    outputs = handle(pipeline, chunks)
+    # then all is scored, and what is kept is a window and a second
+    assert len(scores_of(outputs)) == 239 + 15
+    for name in ("fan-1", "fan-2"):
+        machine = pipeline.partition(AUDIO_TOPIC, 0).find(name)
+        assert machine is not None
+        buffer = machine.memory._raw  # type: ignore[attr-defined]
+        assert buffer._data.nbytes <= 4 * (WINDOW + 2 * RATE)
+        assert len(machine.memory._marks.starts) < 200  # type: ignore[attr-defined]
+
+
+def test_a_worker_without_the_extra_says_so_at_start(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "soxr", None)
+    with pytest.raises(InputError, match=r"need soxr, which is not installed: pip install 'wheeltapper\[audio\]'"):
+        pipeline_of(bundle)
+
+
+def test_sound_that_is_switched_off_and_bundles_that_differ_are_refused(tmp_path: Path, bundle: Path) -> None:
+    with pytest.raises(InputError, match=r"audio\.enabled is false"):
+        pipeline_of(bundle, Settings(audio=AudioSettings(enabled=False)))
+    other = write_sound_bundle(tmp_path, channels=("x", "y"), detector="other")
+    with pytest.raises(InputError, match="8000 Hz, channels x, y"):
+        load_routes([f"*={bundle}", f"*={other}"], SETTINGS)
+
+
+def test_the_hop_is_in_seconds_and_the_stride_of_rows_is_not_for_sound(bundle: Path) -> None:
+    settings = Settings.model_validate({"audio": {"hop_s": 1.0}, "windows": {"stride": 3}})
+    (rule,) = load_routes([str(bundle)], settings).rules
+    assert rule.stride == RATE
+    (rule,) = load_routes([str(bundle)], Settings.model_validate({"windows": {"stride": 3}})).rules
+    assert rule.stride == HOP
+
+
+def test_sound_asks_no_label_and_is_judged_for_drift_by_scores_and_embeddings(bundle: Path) -> None:
+    # given a worker that asks for labels
+    settings = Settings(threshold=STEADY, labels=LabelSettings(enabled=True, per_day=1_440, margin=0.9))
+    outputs = handle(pipeline_of(bundle, settings), chunks_of(hum(140, loud=(60, 62)), [RATE]))
+    # then sound has none: a question carries rows
+    assert parsed(outputs, "label-requests") == []
+    # and drift knows no values of channels
+    (rule,) = load_routes([str(bundle)], settings).rules
+    assert normal_blocks(rule, 3_600_000_000).summaries.shape[0] == 0
+    assert open_bundle(bundle).manifest.row_width == 1
+
+
+def test_a_silent_and_forgotten_microphone_ends_its_alerts(bundle: Path) -> None:
+    # given a microphone that has died, and an alert of that
+    settings = Settings(state=StateSettings(forget_machine_after_s=1_000))
+    pipeline = pipeline_of(bundle, settings)
+    outputs = handle(pipeline, chunks_of(np.zeros((8 * RATE, 1), np.float32), [RATE], microphone="left"))
+    (dead,) = parsed(outputs, "alerts")
+    assert (dead["rule"], dead["event"]) == ("dead-microphone", "opened")
+    # when nothing comes from it any more
+    at_end = [(AUDIO_TOPIC, 0)].__contains__
+    (silent,) = parsed(pipeline.tick(100.0, at_end), "alerts")
+    assert (silent["rule"], silent["machine"]) == ("no-data", "fan-1::left")
+    gone = pipeline.tick(1_000.0, at_end)
+    # then both alerts end
+    ended = {(event["rule"], event["event"], event["reason"]) for event in parsed(gone, "alerts")}
+    assert ended == {("no-data", "cleared", "no-data"), ("dead-microphone", "cleared", "no-data")}
+    assert {event["alert_id"] for event in parsed(gone, "alerts")} == {dead["alert_id"], silent["alert_id"]}
+
+
+def test_patches_do_not_overlap_and_hold_no_more_than_all(bundle: Path) -> None:
+    # given two tones at once and one after the other
+    times = np.arange(2 * RATE) / RATE
+    low, high = np.sin(2 * np.pi * 400 * times), np.sin(2 * np.pi * 3_000 * times)
+    sound = 0.4 * low * (times < 1.2) + 0.4 * high * ((times > 0.6) & (times < 0.8))
+    settings = Settings(threshold=STEADY.model_copy(update={"raise_level": 0.01}))
+    outputs = handle(pipeline_of(bundle, settings), chunks_of(sound[:, None].astype(np.float32), [500]))
+    # then the patches of every localization are apart, strongest first, and within their clip
+    for found in parsed(outputs, "localizations"):
+        patches = found["patches"]
+        assert patches == sorted(patches, key=lambda patch: -patch["share"])
+        assert sum(patch["share"] for patch in patches) <= 1 + 1e-5
+        assert all(patch["low_hz"] >= BANDS[0][0] and patch["high_hz"] <= BANDS[-1][1] for patch in patches)
+        assert all(
+            found["clip"]["start"] - 1 <= patch["start"] < patch["end"] <= found["clip"]["end"] + 1 for patch in patches
+        )
+        for number, one in enumerate(patches):
+            for other in patches[number + 1 :]:
+                apart_in_time = one["end"] <= other["start"] or other["end"] <= one["start"]
+                assert apart_in_time or one["high_hz"] <= other["low_hz"] or other["high_hz"] <= one["low_hz"]

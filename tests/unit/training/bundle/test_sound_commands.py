@@ -1,0 +1,148 @@
+"""`wheeltapper train` and `evaluate` on sound, as a person calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.helpers.sounds import RATE, hum
+from wheeltapper.cli import main
+from wheeltapper.schemas.bundle import open_bundle
+from wheeltapper.training.detectors.auto_sound import PREFERRED
+from wheeltapper.training.detectors.registry import detectors_of
+
+SETTINGS = ("--set", "n_fft=256", "--set", "frame_hop=128", "--set", "bands=16")
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of one's own: train/, and test/ whose abnormal clips squeal."""
+    home = tmp_path_factory.mktemp("data") / "fan-1"
+    time = np.arange(RATE) / RATE
+    squeal = 0.3 * np.sin(2 * np.pi * 700 * time)[:, None]
+    for part, count, added in (("train", 12, 0.0), ("test/normal", 4, 0.0), ("test/abnormal", 4, squeal)):
+        (home / part).mkdir(parents=True)
+        for number in range(count):
+            samples = hum(1.0, seed=100 * len(part) + number) + added
+            soundfile.write(str(home / part / f"{number}.wav"), samples, RATE, subtype="PCM_16")
+    return home
+
+
+@pytest.fixture(scope="module")
+def bundle(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundles") / "fan-1"
+    words = ["train", "spectral-bands", "--dataset", "wav", "--data", str(recordings), "--out", str(out)]
+    assert main([*words, "--window-s", "0.5", "--hop-s", "0.25", "--no-torchscript", *SETTINGS]) == 0
+    return out
+
+
+def test_train_on_a_folder_of_ones_own(bundle: Path) -> None:
+    manifest = open_bundle(bundle).manifest
+    assert (manifest.kind, manifest.detector, manifest.window, manifest.stride) == (
+        "audio",
+        "spectral-bands",
+        RATE // 2,
+        RATE // 4,
+    )
+    assert manifest.training_data.entity == "fan-1"
+
+
+def test_auto_says_what_it_chose_and_why(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "train",
+        "auto",
+        "--dataset",
+        "wav",
+        "--data",
+        str(recordings),
+        "--out",
+        str(tmp_path / "b"),
+        "--no-torchscript",
+    ]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    wanted = PREFERRED if PREFERRED in detectors_of("audio") else next(iter(detectors_of("audio")))
+    assert f"auto         {wanted}: 12 clips, 12 s at 2000 Hz to learn from: " in text
+    assert "window       1 s, scored every 0.5 s" in text
+    assert "chosen_by_auto" in open_bundle(tmp_path / "b").manifest.parameters
+
+
+def test_evaluate_tells_how_good_it_is(
+    bundle: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(bundle), "--data", str(recordings)]
+    assert main([*words, "--plot", str(tmp_path / "fan.png")]) == 0
+    text = capsys.readouterr().out
+    for expected in ("8 clips, 4 anomalous", "1-NN log-mel", "harmonic mean", "held-out normal windows"):
+        assert expected in text
+    assert (tmp_path / "fan.png").read_bytes().startswith(b"\x89PNG")
+    assert main([*words, "--no-floors", "--json", "-"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["auc"] == 1.0
+    assert report["recall"] == 1.0
+    assert report["floors"] == {}
+    assert main([*words, "--no-floors", "--json", str(tmp_path / "x" / "report.json")]) == 0
+    assert json.loads((tmp_path / "x" / "report.json").read_text())["detector"] == "spectral-bands"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["train", "pca", "--dataset", "wav", "--data", "{data}", "--out", "{out}"],
+            "pca takes rows of sensors, wav fan-1 holds sound",
+        ),
+        (
+            ["train", "spectral-bands", "--dataset", "simulated", "--entity", "pump-1", "--out", "{out}"],
+            "spectral-bands takes sound",
+        ),
+        (
+            ["train", "auto", "--dataset", "wav", "--data", "{data}", "--out", "{out}", "--window", "9"],
+            "give --window-s instead",
+        ),
+        (
+            ["train", "auto", "--dataset", "wav", "--data", "{data}", "--out", "{out}", "--stride", "9"],
+            "give --hop-s instead",
+        ),
+        (["train", "pca", "--dataset", "simulated", "--out", "{out}", "--hop-s", "9"], "give --stride instead"),
+        (
+            ["train", "auto", "--dataset", "wav", "--data", "{data}", "--out", "{out}", "--window-s", "0"],
+            "expected seconds above 0",
+        ),
+        (
+            ["train", "auto", "--dataset", "wav", "--data", "{data}", "--out", "{out}", "--window-s", "0.01"],
+            r"at least 0.1 s",
+        ),
+        (
+            ["evaluate", "{bundle}", "--dataset", "simulated"],
+            "scores sound, data set 'simulated' holds rows of sensors",
+        ),
+        (["evaluate", "{bundle}", "--data", "{data}", "--stride", "4"], "--stride is for bundles of rows"),
+        (["pack", "x.onnx", "--dataset", "wav", "--data", "{data}", "--out", "{out}"], "x.onnx"),
+    ],
+)
+def test_what_does_not_belong_together_is_told(
+    words: list[str],
+    message: str,
+    bundle: Path,
+    recordings: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"data": str(recordings), "out": str(tmp_path / "out"), "bundle": str(bundle)}
+    assert main([word.format(**places) for word in words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_of_rows_is_not_judged_on_clips(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ["train", "l2-norm", "--dataset", "simulated", "--entity", "pump-1", "--out", str(tmp_path / "rows")]
+    assert main([*made, "--no-torchscript"]) == 0
+    assert main(["evaluate", str(tmp_path / "rows"), "--dataset", "wav", "--data", str(recordings)]) == 2
+    assert "(l2-norm) scores rows of sensors, data set 'wav' holds sound" in capsys.readouterr().err
