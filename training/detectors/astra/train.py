@@ -44,6 +44,8 @@ from wheeltapper.training.fitting.trainer import ItemSource, TrainingHistory, fi
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
 
 LEAST_WINDOWS = 4
+# Share of a budget that networks may take; spectrograms and back ends take the rest.
+TRAINING_SHARE_OF_BUDGET = 0.8
 # The picture's white: so far above what all but a thousandth of the train part's levels reach, for faults that are louder.
 HEADROOM_DB, LOUDEST = 10.0, 0.999
 _EMBEDDED_AT_ONCE = 32
@@ -70,6 +72,9 @@ def train_astra(series: SoundSeries, options: TrainOptions) -> tuple[TorchSound,
         InputError: too few clips, weights that do not fit, a loss that is not finite, or no such setting.
     """
     config, trainer = SPEC.settings_for(options), SPEC.trainer_for(options)
+    if trainer.budget_s is not None:
+        trainings = 1 + (config.folds if config.cross_fit == "network" else 0)
+        trainer = replace(trainer, budget_s=TRAINING_SHARE_OF_BUDGET * trainer.budget_s / trainings)
     window, hop = window_and_hop(series, options)
     others = _other_clips(series, config, options)
     return fit_astra(series, config, trainer, window, hop, others)
@@ -261,15 +266,14 @@ def _other_clips(series: SoundSeries, config: AstraConfig, options: TrainOptions
         InputError: an entity that cannot be read, or is of another rate or other channels.
     """
     names = config.others.split()
-    related = options.extra_data.related
-    if names and related is None:
+    related = options.extra_data.related_sounds
+    if not names:
+        return []
+    if related is None:
         raise InputError("astra: others: other entities can be read only where the data set is named; use --dataset")
     clips: list[Clip] = []
     for name in names:
-        assert related is not None
-        other: object = related(name)
-        if not isinstance(other, SoundSeries):
-            raise InputError(f"astra: others={name}: is a series of rows, expected one of sound")
+        other = related(name)
         if other.sample_rate != series.sample_rate or len(other.channels) != len(series.channels):
             raise InputError(
                 f"astra: others={name}: {len(other.channels)} channel(s) at {other.sample_rate} Hz, expected "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 # Before torch: on a processor that others use too, OpenMP threads that wait by spinning take four times as long
 # as one thread alone; waiting passively costs nothing measurable.
@@ -39,6 +39,8 @@ from wheeltapper.training.fitting.trainer_options import TrainerOptions
 
 LEAST_WINDOWS = 4
 VALIDATION_SHARE = 0.1
+# Share of a budget that networks may take; spectrograms and covariances take the rest.
+TRAINING_SHARE_OF_BUDGET = 0.8
 # Residuals that a covariance is estimated from at most, evenly spaced.
 RESIDUALS = 20_000
 # A band that never moved in training is not blown up to unit size, dB.
@@ -53,6 +55,9 @@ def train_dcase_ae(series: SoundSeries, options: TrainOptions) -> tuple[TorchSou
         InputError: too few clips, windows shorter than an input vector, a loss that is not finite, or no such setting.
     """
     config, trainer = SPEC.settings_for(options), SPEC.trainer_for(options)
+    if trainer.budget_s is not None:
+        trainings = 1 + (config.folds if config.cross_fit == "network" else 0)
+        trainer = replace(trainer, budget_s=TRAINING_SHARE_OF_BUDGET * trainer.budget_s / trainings)
     window, hop = window_and_hop(series, options)
     return fit_dcase_ae(series, config, trainer, window, hop)
 

@@ -21,8 +21,9 @@ from wheeltapper.models.astra.picture import Picture  # noqa: E402
 from wheeltapper.schemas.bundle.manifest import AttributeSpec  # noqa: E402
 from wheeltapper.schemas.errors import InputError  # noqa: E402
 from wheeltapper.training.datasets.sound.series import SoundSeries  # noqa: E402
-from wheeltapper.training.detectors.astra.train import fit_astra, labels_of  # noqa: E402
+from wheeltapper.training.detectors.astra.train import fit_astra, labels_of, train_astra  # noqa: E402
 from wheeltapper.training.fitting.export_check import check_twin, open_for_check  # noqa: E402
+from wheeltapper.training.fitting.options import ExtraData, TrainOptions  # noqa: E402
 from wheeltapper.training.fitting.torch_sound import SoundWindows, TorchSound, attribute_specs, front_end_of  # noqa: E402
 from wheeltapper.training.fitting.trainer_options import TrainerOptions  # noqa: E402
 
@@ -190,6 +191,26 @@ def test_what_cannot_be_trained_is_refused() -> None:
         fit(make_sounds(8), loss="supcon")
     with pytest.raises(InputError, match="trunk=resnet34"):
         AstraConfig(weights="weights.pth")
+
+
+def test_other_machines_are_told_apart_and_nothing_else_is_taken_of_them() -> None:
+    # given a machine of one state, and another one of the same data set
+    series, louder = make_sounds(6), make_sounds(4)
+    louder = replace(louder, train=[replace(clip, machine="fan-2") for clip in louder.train])
+    settings = {"mels": "24", "image_rows": "32", "image_columns": "48", "width": "4", "embedding": "8", "folds": "3"}
+    options = TrainOptions(epochs=1, device="cpu", settings={**settings, "others": "fan-2"})
+    # when it is named: then the loss has two classes
+    known = ExtraData(related_sounds={"fan-2": louder}.__getitem__)
+    fitted, scores = train_astra(series, replace(options, extra_data=known))
+    assert fitted.parameters["loss"] == "supcon"
+    assert fitted.parameters["windows_of_other_machines"] == 4
+    assert len(scores.score) == fitted.parameters["windows"] == 6
+    # and what cannot be read is refused
+    with pytest.raises(InputError, match="use --dataset"):
+        train_astra(series, options)
+    wrong = ExtraData(related_sounds={"fan-2": make_sounds(4, rate=4000)}.__getitem__)
+    with pytest.raises(InputError, match="others=fan-2"):
+        train_astra(series, replace(options, extra_data=wrong))
 
 
 def test_frames_are_64_ms_at_any_rate() -> None:
