@@ -6,12 +6,13 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wheeltapper.cli import HelpFormatter
-from wheeltapper.training.datasets.registry import DATASETS
+from wheeltapper.training.datasets.registry import EVERY_DATASET, SOUND_DATASETS
 from wheeltapper.training.detectors.registry import DETECTORS
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ reports, OUT/results.json the numbers. docs/compare.md describes them.
 examples:
   wheeltapper compare --dataset smd --data ServerMachineDataset --out out/smd
   wheeltapper compare --dataset all --data data --detectors all --seeds 3 --budget 5 --out out/night
+  wheeltapper compare --dataset mimii uav cbm --data data --out out/sound
   wheeltapper compare --dataset smd --entities machine-1-2 --detectors range-bands pca:window=16 alora:preset=small --out out/try
 """
 
@@ -37,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = _Formatter
     parser.add_argument(
-        "--dataset", nargs="+", metavar="NAME", help=f"'all' that are found, or some of {', '.join(DATASETS)}"
+        "--dataset",
+        nargs="+",
+        metavar="NAME",
+        help=f"'all' of rows that are found, or some of {', '.join(EVERY_DATASET)}; sound and rows are compared apart",
     )
     parser.add_argument(
         "--data",
@@ -100,11 +105,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: wrong options, or no such data."""
     from wheeltapper.schemas.errors import InputError
     from wheeltapper.training.lab.compare.contenders import parse_contenders, parse_seeds
-    from wheeltapper.training.lab.compare.run import CompareOptions, compare, report_only
+    from wheeltapper.training.lab.compare.run import CompareOptions, compare, kept_records, report_only
+    from wheeltapper.training.lab.compare.sound_run import compare_sound, report_sound
     from wheeltapper.training.lab.compare.sources import find_sources
     from wheeltapper.training.lab.compare.watch import console_watch
 
-    contenders, auto = parse_contenders(arguments.detectors)
+    named = arguments.dataset or []
+    if arguments.report_only:
+        named = [record["dataset"] for record in kept_records(arguments.out)]
+    elif not named:
+        raise InputError(f"--dataset is missing; give 'all' or some of {', '.join(EVERY_DATASET)}")
+    sound = is_of_sound(named)
+    contenders, auto = parse_contenders(arguments.detectors, "audio" if sound else "sensors")
     options = CompareOptions(
         out=arguments.out,
         contenders=contenders,
@@ -119,16 +131,14 @@ def run(arguments: argparse.Namespace) -> int:
         command=command_text(arguments),
     )
     if arguments.report_only:
-        print_comparison(report_only(options), options)
+        print_comparison((report_sound if sound else report_only)(options), options)
         return 0
-    if not arguments.dataset:
-        raise InputError(f"--dataset is missing; give 'all' or some of {', '.join(DATASETS)}")
     sources, notes = find_sources(arguments.dataset, arguments.data, arguments.entities)
     for note in notes:
         print(note, file=sys.stderr)
     options = replace(options, notes=tuple(notes))
     try:
-        found = compare(sources, options, watch=console_watch)
+        found = (compare_sound if sound else compare)(sources, options, watch=console_watch)
     except KeyboardInterrupt:
         print(
             "stopped; finished results are kept: the same command continues, --report-only writes a report from them",
@@ -137,6 +147,24 @@ def run(arguments: argparse.Namespace) -> int:
         raise
     print_comparison(found, options)
     return 0
+
+
+def is_of_sound(names: Sequence[str]) -> bool:
+    """Whether data sets hold sound; names that are none are told elsewhere.
+
+    Raises:
+        InputError: some hold sound and some rows: they have no measure in common.
+    """
+    from wheeltapper.schemas.errors import InputError
+
+    of_sound = [name for name in names if name in SOUND_DATASETS]
+    if of_sound and len(of_sound) < len(names):
+        others = [name for name in names if name not in SOUND_DATASETS]
+        raise InputError(
+            f"--dataset {' '.join(dict.fromkeys(of_sound))} holds sound, {' '.join(dict.fromkeys(others))} rows of sensors; compare them "
+            "one kind at a time"
+        )
+    return bool(of_sound)
 
 
 def command_text(arguments: argparse.Namespace) -> str:
@@ -164,10 +192,9 @@ def print_comparison(found: Comparison, options: CompareOptions) -> None:
     from rich.table import Table
 
     from wheeltapper.training.lab.compare.document import cell_text
-    from wheeltapper.training.lab.compare.tables import overview_table
 
     console = Console(highlight=False, soft_wrap=True)
-    grid = overview_table(found.summary)
+    grid = found.overview
     table = Table(title=grid.title, title_justify="left")
     for index, column in enumerate(grid.columns):
         table.add_column(column, justify="right" if index else "left", no_wrap=True)

@@ -27,6 +27,7 @@ _WITHOUT_EFFECT = (
     "wheeltapper.training.fitting.progress",
     "wheeltapper.training.lab.compare",
     "wheeltapper.training.judging.plots",
+    "wheeltapper.training.judging.sound_plots",
 )
 _ABOUT_OTHER_DATA = (
     "wheeltapper.training.datasets.catalogue",

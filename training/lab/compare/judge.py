@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from wheeltapper.models.training_rows import moving_channels
-from wheeltapper.schemas.bundle import Bundle
+from wheeltapper.schemas.bundle import Bundle, Graph
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.alert_life import runs
 from wheeltapper.stream.core.policies import WindowPolicy
@@ -40,10 +41,15 @@ _LEFT_OUT = ("bundle", "detector", "dataset", "entity", "stride", "settings", "f
 
 def execute(job: Job) -> dict[str, Any]:
     """A job's outcome; see `store.Record`. No exception leaves it, except for the end of the process."""
+    return outcome_of(job, _KINDS[job.kind])
+
+
+def outcome_of(job: Job, measure: Callable[[Job], dict[str, Any]]) -> dict[str, Any]:
+    """What `measure` finds, or why it did not."""
     started = time.perf_counter()
     outcome: dict[str, Any] = {"status": "done", "error": None, "values": {}}
     try:
-        outcome["values"] = _KINDS[job.kind](job)
+        outcome["values"] = measure(job)
     except InputError as error:
         outcome |= {"status": "refused", "error": str(error)}
     except Exception as error:
@@ -130,12 +136,16 @@ def windows_per_second(bundle: Bundle, values: np.ndarray) -> float:
     size = graph.largest_batch
     rows = np.nan_to_num(np.resize(values, (max(len(values), graph.window), values.shape[1]))).astype(np.float32)
     view = windows_of(rows, graph.window)
-    batch = np.ascontiguousarray(view[np.arange(size) % len(view)])
-    graph.run(batch)
+    return graph_speed(graph, np.ascontiguousarray(view[np.arange(size) % len(view)]))
+
+
+def graph_speed(graph: Graph, batch: np.ndarray, attributes: np.ndarray | None = None) -> float:
+    """Windows that a graph scores a second of processor time, in batches like this one."""
+    graph.run(batch, attributes)
     begin, done = time.process_time(), 0
     while (spent := time.process_time() - begin) < _SPEED_S:
-        graph.run(batch)
-        done += size
+        graph.run(batch, attributes)
+        done += len(batch)
     return done / spent
 
 

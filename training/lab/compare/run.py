@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +15,7 @@ from typing import Any
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.lab.compare.contenders import Contender
-from wheeltapper.training.lab.compare.document import write_document
+from wheeltapper.training.lab.compare.document import Grid, write_document
 from wheeltapper.training.lab.compare.jobs import Job, facts_jobs, judging_jobs
 from wheeltapper.training.lab.compare.pool import Outcome, Pool, hard_limit_s
 from wheeltapper.training.lab.compare.report import Run, build_report
@@ -22,6 +23,7 @@ from wheeltapper.training.lab.compare.results import Place, auto_choices, facts_
 from wheeltapper.training.lab.compare.sources import Source
 from wheeltapper.training.lab.compare.store import JobStore, Record
 from wheeltapper.training.lab.compare.summary import Summary
+from wheeltapper.training.lab.compare.tables import overview_table
 from wheeltapper.training.lab.compare.watch import Watch, silent_watch
 
 RESULTS = "results.json"
@@ -75,13 +77,13 @@ class Comparison:
     """What came out.
 
     Attributes:
-        rows: as in results.json.
+        rows: as in results.json; overview: the first table of the report.
         html, markdown, results: the files.
         done: jobs done by this run; kept: those that an earlier run had done.
     """
 
     rows: list[dict[str, Any]]
-    summary: Summary
+    overview: Grid
     html: Path
     markdown: Path
     results: Path
@@ -114,22 +116,8 @@ def compare(
     log = options.out / LOG
     log.write_bytes(b"")
     records: list[Record] = []
-    counts = {"done": 0, "kept": 0}
-    with Pool(options.workers, log, execute=execute, limit_s=limit_s) as pool:
-
-        def do(jobs: Sequence[Job], title: str) -> list[Record]:
-            found = {job.identity: store.fresh(job, retry_errors=options.retry_errors) for job in jobs}
-            waiting = [job for job in jobs if found[job.identity] is None]
-            counts["kept"] += len(jobs) - len(waiting)
-            with watch(title, len(jobs), len(jobs) - len(waiting)) as shown:
-                for job, outcome in pool.run(waiting, on_start=shown.start):
-                    _keep_traceback(log, job, outcome)
-                    found[job.identity] = store.save(job, outcome)
-                    counts["done"] += 1
-                    shown.end(job, outcome)
-            return [record for record in found.values() if record is not None]
-
-        records += do(facts_jobs(sources), "reading series")
+    with doing(store, options, log, execute, watch, limit_s) as work:
+        records += work.do(facts_jobs(sources), "reading series")
         facts = facts_of(records)
         choices = auto_choices(facts)
         jobs = judging_jobs(
@@ -143,10 +131,52 @@ def compare(
             stride=options.stride,
             device=options.device,
         )
-        records += do(jobs, "training and judging")
+        records += work.do(jobs, "training and judging")
     rank = {(s.dataset, entity): i for i, (s, entity) in enumerate((s, e) for s in sources for e in s.entities)}
     records.sort(key=lambda record: rank[record["dataset"], record["entity"]])
-    return _write(records, options, done=counts["done"], kept=counts["kept"])
+    return _write(records, options, done=work.done, kept=work.kept)
+
+
+class Work:
+    """Jobs that are done by a pool and kept, but for those whose record still holds.
+
+    Attributes:
+        done, kept: how many were done, and how many an earlier run had done.
+    """
+
+    def __init__(
+        self, pool: Pool[Job], store: JobStore, log: Path, watch: Watch, *, retry_errors: bool = False
+    ) -> None:
+        self._pool, self._store, self._log, self._watch = pool, store, log, watch
+        self._retry_errors = retry_errors
+        self.done = self.kept = 0
+
+    def do(self, jobs: Sequence[Job], title: str) -> list[Record]:
+        """The records of jobs, in their order."""
+        found = {job.identity: self._store.fresh(job, retry_errors=self._retry_errors) for job in jobs}
+        waiting = [job for job in jobs if found[job.identity] is None]
+        self.kept += len(jobs) - len(waiting)
+        with self._watch(title, len(jobs), len(jobs) - len(waiting)) as shown:
+            for job, outcome in self._pool.run(waiting, on_start=shown.start):
+                _keep_traceback(self._log, job, outcome)
+                found[job.identity] = self._store.save(job, outcome)
+                self.done += 1
+                shown.end(job, outcome)
+        return [record for record in found.values() if record is not None]
+
+
+@contextmanager
+def doing(
+    store: JobStore,
+    options: CompareOptions,
+    log: Path,
+    execute: Callable[[Job], Outcome],
+    watch: Watch,
+    limit_s: Callable[[Job], float | None] = hard_limit_s,
+) -> Iterator[Work]:
+    """Worker processes while they are needed."""
+    with Pool(options.workers, log, execute=execute, limit_s=limit_s) as pool:
+        yield Work(pool, store, log, watch, retry_errors=options.retry_errors)
 
 
 def report_only(options: CompareOptions) -> Comparison:
@@ -155,16 +185,29 @@ def report_only(options: CompareOptions) -> Comparison:
     Raises:
         InputError: it holds nothing.
     """
-    records = list(JobStore(options.out).records()) if options.out.is_dir() else []
+    records = kept_records(options.out)
+    return _write(records, replace(options, contenders=kept_contenders(records, options)), done=0, kept=len(records))
+
+
+def kept_records(out: Path) -> list[Record]:
+    """What an output folder holds.
+
+    Raises:
+        InputError: nothing of a detector.
+    """
+    records = list(JobStore(out).records()) if out.is_dir() else []
     if not any(record["kind"] == "detector" for record in records):
-        raise InputError(f"{options.out}: no result to report; run wheeltapper compare without --report-only first")
-    # 'all' means whatever is there, in the registry's order, then the rest.
+        raise InputError(f"{out}: no result to report; run wheeltapper compare without --report-only first")
+    return records
+
+
+def kept_contenders(records: Sequence[Record], options: CompareOptions) -> tuple[Contender, ...]:
+    """Whoever is in the records, in the registry's order, then the rest: that is what 'all' means."""
     found = dict.fromkeys(
         Contender.of(record["detector"], record["settings"]) for record in records if record["kind"] == "detector"
     )
     order = {contender: index for index, contender in enumerate(options.contenders)}
-    contenders = tuple(sorted(found, key=lambda contender: order.get(contender, len(order))))
-    return _write(records, replace(options, contenders=contenders), done=0, kept=len(records))
+    return tuple(sorted(found, key=lambda contender: order.get(contender, len(order))))
 
 
 def _write(records: Sequence[Record], options: CompareOptions, *, done: int, kept: int) -> Comparison:
@@ -183,9 +226,9 @@ def _write(records: Sequence[Record], options: CompareOptions, *, done: int, kep
     except OSError as error:
         raise InputError(f"{results}: cannot be written ({error.strerror}); choose another --out") from error
     summary = Summary(rows)
-    run = Run(options.command, facts, choices, _traces(records), _notes(records, options))
+    run = Run(options.command, facts, choices, _traces(records), comparison_notes(records, options))
     html, markdown = write_document(build_report(summary, run), options.out, REPORT)
-    return Comparison(rows, summary, html, markdown, results, done, kept)
+    return Comparison(rows, overview_table(summary), html, markdown, results, done, kept)
 
 
 def _traces(records: Iterable[Record]) -> dict[Place, dict[str, Any]]:
@@ -198,7 +241,8 @@ def _traces(records: Iterable[Record]) -> dict[Place, dict[str, Any]]:
     return found
 
 
-def _notes(records: Sequence[Record], options: CompareOptions) -> list[str]:
+def comparison_notes(records: Sequence[Record], options: CompareOptions) -> list[str]:
+    """Lines on how it was run: trainings, budget, time, versions."""
     detectors = [record for record in records if record["kind"] == "detector"]
     seeds = sorted({record["seed"] for record in detectors})
     budgets = {record.get("budget_s") for record in detectors}
