@@ -39,9 +39,17 @@ class AstraConfig(DetectorSettings):
     # The network
     trunk: Annotated[
         Literal["small", "resnet34"],
-        Field(description="`small` has three layers of one block (W, 2 W, 4 W filters), `resnet34` is torchvision's"),
+        Field(description="`small` has `layers` layers of one block (W, 2 W, .. filters), `resnet34` is torchvision's"),
     ] = "small"
     width: Annotated[int, Field(ge=4, description="W: filters of the small trunk's first layer")] = 16
+    layers: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=4,
+            description="of the small trunk; each but the first halves the map, and sees twice as far around a place",
+        ),
+    ] = 3
     weights: Annotated[
         str,
         Field(

@@ -87,7 +87,8 @@ class AstraNetwork(nn.Module):
         if config.trunk == "resnet34":
             self.trunk = Trunk(picture.channels, RESNET34_BLOCKS, RESNET34_WIDTHS)
         else:
-            self.trunk = Trunk(picture.channels, (1, 1, 1), (config.width, 2 * config.width, 4 * config.width))
+            widths = [config.width * 2**layer for layer in range(config.layers)]
+            self.trunk = Trunk(picture.channels, [1] * config.layers, widths)
         self.grid = grid_of(config, self.trunk.stride)
         wide, width = self.trunk.width, config.embedding
         self.projector = nn.Sequential(nn.Linear(wide, wide), nn.ReLU(), nn.Linear(wide, width))
