@@ -3,6 +3,7 @@
 #   make setup          .venv with the exact versions of constraints.txt
 #   make demo           broker, training, live alerts, summary and plot; DEMO="--option ..." passes options on
 #   make demo-drift     a machine is serviced in mid-stream: drift, adaptation, take-over, a fault found afterwards
+#   make demo-sound     a fan with a microphone: faults of known moment and frequency, alerts that name both
 #   make check          lint, types, tests that need no broker, no real data, no export: about 2 minutes on two cores
 #   make test           what guards a landing: lint, types, and all tests but those of the night: about 13 minutes on two cores
 #   make nightly        every test, and property tests with far more examples, others every time: half an hour or more (an estimate)
@@ -40,7 +41,7 @@ RUN_TIER = $(BIN)/python -m pytest -m '$(MARKS_$@)' --hypothesis-profile=$@ --ti
 	--junitxml=.cache/tests/$@.xml --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(TESTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-drift check test nightly lint bench clean distclean
+.PHONY: help setup demo demo-drift demo-sound check test nightly lint bench clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -54,6 +55,9 @@ demo: $(VENV)/.ready
 
 demo-drift: $(VENV)/.ready
 	@$(BIN)/wheeltapper demo-drift $(DEMO)
+
+demo-sound: $(VENV)/.ready
+	@$(BIN)/wheeltapper demo-sound $(DEMO)
 
 check test nightly: lint
 	$(RUN_TIER)

@@ -61,7 +61,8 @@ class Program(StrEnum):
     ADAPTATION = "`wheeltapper adapt-worker`"
     ADAPTATIONS = "`wheeltapper adaptations`"
     WHAT_IF = "`wheeltapper what-if`"
-    SENDER = "`wheeltapper replay`, any sender"
+    CLIP = "`wheeltapper clip`"
+    SENDER = "`wheeltapper replay`, `wheeltapper record`, any sender"
     SUBSCRIBER = "any subscriber, of those that it reads"
 
 
@@ -178,6 +179,7 @@ AUDIO = _entry(
             reads(Program.WORKER, setting="audio.enabled", note="or your own topic"),
             reads(Program.ADAPTATION),
             writes(Program.SENDER),
+            reads(Program.CLIP),
         ),
         # A second of one microphone is 32 to 192 kB: sound is kept for a day, rows for a week.
         config={"retention.ms": _days(1), "max.message.bytes": str(AUDIO_MAX_BYTES)},
@@ -209,6 +211,7 @@ ALERTS = _entry(
         "delete",
         (
             writes(Program.WORKER),
+            reads(Program.WORKER, setting="joint.enabled"),
             reads(Program.ALERTS),
             reads(Program.ALARM),
             reads(Program.ADAPTATION),
@@ -224,7 +227,7 @@ LOCALIZATIONS = _entry(
         Localization,
         ("json", "avro"),
         "delete",
-        (writes(Program.WORKER), reads(Program.SUBSCRIBER)),
+        (writes(Program.WORKER), reads(Program.CLIP), reads(Program.SUBSCRIBER)),
         # Machines of thousands of channels: one entry a channel, 100-150 bytes each in JSON.
         config={"retention.ms": _days(365), "max.message.bytes": str(4 * MIB)},
     )

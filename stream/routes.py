@@ -13,6 +13,7 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.kinds import KINDS
 from wheeltapper.stream.kinds.contract import Route, Routes
+from wheeltapper.stream.kinds.joint.kind import joint_route
 from wheeltapper.stream.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,10 @@ def load_routes(words: Sequence[str], settings: Settings) -> Routes:
         by_route.setdefault((pattern, bundle.manifest.kind), []).append(bundle)
     # Patterns without wildcards are more specific than any other, '*' is the least.
     ordered = sorted(by_route, key=lambda route: (any(c in route[0] for c in "*?["), route[0] == "*", -len(route[0])))
-    return Routes([_build_route(pattern, kind, by_route[pattern, kind], settings) for pattern, kind in ordered])
+    routes = [_build_route(pattern, kind, by_route[pattern, kind], settings) for pattern, kind in ordered]
+    if settings.joint.enabled:
+        routes.append(joint_route(settings))
+    return Routes(routes)
 
 
 def split_route(word: str) -> tuple[str, str]:

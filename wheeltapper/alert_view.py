@@ -5,16 +5,17 @@ from __future__ import annotations
 from rich.text import Text
 
 from wheeltapper.schemas.clock import iso_from_micros
-from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason
+from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, Patch
 
 # Channels named in a line; the message has more, `localizations` has all.
 CHANNELS_SHOWN = 3
+PATCHES_SHOWN = 2
 
 _EVENT_STYLES = {"opened": "bold", "updated": "", "cleared": "green"}
 
 
 def render(alert: AlertEvent) -> Text:
-    """Time, severity, machine, event, detector, score, then the channels to blame as expected -> actual.
+    """Time, severity, machine, event, detector, score, then the channels to blame as expected -> actual, or moments and frequencies.
 
     At the end, why the raise level stands where it does, where there is something to say. A cleared alert says how long it
     lasted instead of all that, and why it ended where the machine did not recover. Text from the message is made printable
@@ -32,11 +33,16 @@ def render(alert: AlertEvent) -> Text:
         if alert.reason not in (None, ClearReason.RECOVERED):
             line.append(f", reason: {alert.reason}", style="yellow")
         return line
-    for channel in alert.channels[:CHANNELS_SHOWN]:
+    # Of sound, patches say more than its bands do, which have no value.
+    channels = [channel for channel in alert.channels if channel.actual is not None or not alert.patches]
+    for channel in channels[:CHANNELS_SHOWN]:
         line.append("  ")
         line.append_text(render_channel(channel))
-    if len(alert.channels) > CHANNELS_SHOWN:
-        line.append(f"  +{len(alert.channels) - CHANNELS_SHOWN} more", style="dim")
+    if len(channels) > CHANNELS_SHOWN:
+        line.append(f"  +{len(channels) - CHANNELS_SHOWN} more", style="dim")
+    for patch in alert.patches[:PATCHES_SHOWN]:
+        line.append("  ")
+        line.append_text(render_patch(patch, alert.time))
     if alert.level_reason:
         line.append(f"  [{printable(alert.level_reason)}]", style="dim")
     return line
@@ -51,6 +57,18 @@ def render_channel(channel: ChannelShare) -> Text:
     unit = f" {printable(channel.unit)}" if channel.unit and channel.actual is not None else ""
     text.append(f" {actual}{unit}", style="bold")
     text.append(f" ({channel.share:.0%})".replace("%", " %"), style="dim")
+    return text
+
+
+def render_patch(patch: Patch, time: int) -> Text:
+    """'500-630 Hz 3.5 to 3 s before (62 %)': frequencies, when before `time` (us), share of the score."""
+    text = Text(f"{number(patch.low_hz)}-{number(patch.high_hz)} Hz", style="magenta")
+    if patch.channel:
+        text.append(f" {printable(patch.channel)}", style="magenta")
+    # A window ends one sample behind its last one.
+    first, last = (max(0.0, round((time - moment) / 1e6, 1)) for moment in (patch.start, patch.end))
+    text.append(f" {number(first)} to {number(last)} s before", style="bold")
+    text.append(f" ({patch.share:.0%})".replace("%", " %"), style="dim")
     return text
 
 

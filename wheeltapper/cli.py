@@ -21,6 +21,7 @@ from wheeltapper.schemas.errors import InputError
 COMMANDS = {
     "demo": "run a broker, training, a worker and live alerts on this machine, with a summary and a plot",
     "demo-drift": "service a simulated machine in mid-stream: drift, adaptation, shadow, take-over, a fault found afterwards",
+    "demo-sound": "a fan with a microphone: faults of known moment and frequency, alerts that name both, and their clip",
     "broker": "run the embedded Kafka-compatible broker in the foreground",
     "topics": "create or list the topics",
     "datasets": "list which data sets are found, broken or missing, and where they are offered",
@@ -33,9 +34,11 @@ COMMANDS = {
     "backtest": "run the live pipeline over a test part without Kafka; alerts as JSON lines",
     "what-if": "show the alarms that would have been under other threshold settings",
     "replay": "send an entity's test part to Kafka as live rows",
+    "record": "send a live microphone, or PCM from another program, to Kafka",
     "worker": "score machines from Kafka, raise alerts and localizations",
     "adapt-worker": "adapt the bundles of machines that have changed, and take them into service",
     "alerts": "show alerts from Kafka",
+    "clip": "cut the sound of an alert out of Kafka, as WAV and as a spectrogram",
     "alarm": "tell the workers what an alarm was: accept, reset, confirm, reject, maintenance",
     "models": "show and change which bundles serve which machines while workers run",
     "adaptations": "show how bundles were adapted, and what became of them",
@@ -48,8 +51,11 @@ EXTRAS = {
     "compare": "lab",
     "reproduce": "lab",
     "shifts": "lab",
+    "record": "record",
+    "clip": "training",
     "demo": "training,broker",
     "demo-drift": "training,broker",
+    "demo-sound": "training,broker",
     "broker": "broker",
 }
 

@@ -2,6 +2,7 @@
 
 from wheeltapper.stream.settings.audio import AudioSettings
 from wheeltapper.stream.settings.clients import confluent_config
+from wheeltapper.stream.settings.joint import JointSettings
 from wheeltapper.stream.settings.load import ENVIRONMENT_PREFIX, load_settings
 from wheeltapper.stream.settings.sections import (
     AdaptationSettings,
@@ -29,6 +30,7 @@ __all__ = [
     "ControlSettings",
     "DriftSettings",
     "InputSettings",
+    "JointSettings",
     "KafkaSettings",
     "LabelSettings",
     "MaintenanceSettings",

@@ -11,6 +11,7 @@ from wheeltapper.schemas.topics import DEFAULT_PREFIX, TOPICS, topic_name, topic
 from wheeltapper.stream.core.drift.policy import DriftPolicy
 from wheeltapper.stream.core.policies import AlarmPolicy, ThresholdMethod, WindowPolicy
 from wheeltapper.stream.settings.audio import AudioSettings
+from wheeltapper.stream.settings.joint import JointSettings
 
 
 class Section(BaseModel):
@@ -408,6 +409,7 @@ class Settings(Section):
     topics: TopicSettings = TopicSettings()
     input: InputSettings = InputSettings()
     audio: AudioSettings = AudioSettings()
+    joint: JointSettings = JointSettings()
     windows: WindowSettings = WindowSettings()
     threshold: ThresholdSettings = ThresholdSettings()
     scoring: ScoringSettings = ScoringSettings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import sound
 from contenders import PROMISES
 
 
@@ -32,6 +33,8 @@ def markdown(outcome: dict[str, Any]) -> str:
         lines += _throughput(outcome["throughput"])
     if "scoring" in outcome:
         lines += _scoring(outcome["scoring"])
+    if "sound" in outcome:
+        lines += sound.markdown(outcome["sound"])
     if "latency" in outcome:
         lines += _latency(outcome["latency"])
     return "\n".join(lines)

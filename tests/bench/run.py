@@ -2,6 +2,7 @@
 
     python tests/bench/run.py                    everything; about 25 minutes
     python tests/bench/run.py --quick            a smoke run; under 2 minutes
+    python tests/bench/run.py --sound-only       streams of sound per core; a minute, no Kafka
     python tests/bench/run.py --only quix,direct --rows 300000 --repetitions 5 --latency-seconds 0
 
 See docs/benchmark.md for the job, the method and what the numbers mean.
@@ -28,6 +29,7 @@ from latency import measure_latency
 from messages import arrow_blocks, json_rows
 from reference import reference_events
 from scoring import measure_scoring
+from sound import measure_sound
 from throughput import Filled, measure
 from workload import Detector, Workload, fit_detector, make_workload
 
@@ -45,11 +47,17 @@ def main() -> int:
     names = list(arguments.only or [name for name in CONTENDERS if name != "direct-scores"])
     detector = fit_detector()
     outcome: dict[str, Any] = {"command": "python " + " ".join(sys.argv), "machine": _machine()}
+    if arguments.sound:
+        print("sound: log-mel against librosa, streams per core", flush=True)
+        few = {"seconds": 30, "repetitions": 3} if arguments.quick else {}
+        outcome["sound"] = measure_sound(**few)
     if arguments.scoring:
         print("scoring: a bare loop, and the worker's scorer", flush=True)
         outcome["scoring"] = measure_scoring(detector, repetitions=5 if arguments.quick else 25)
-    kafka = find_kafka()
-    if kafka is None:
+    kafka = None if arguments.sound_only else find_kafka()
+    if kafka is None and arguments.sound_only:
+        names = []
+    elif kafka is None:
         print(
             "bench: skipped what needs a real Apache Kafka: no start script; name one in WHEELTAPPER_TEST_KAFKA "
             "(called as SCRIPT start DIR PORT and SCRIPT kill DIR)",
@@ -134,11 +142,15 @@ def _arguments() -> argparse.Namespace:
         "--until-idle", type=float, default=5.0, help="seconds without rows after which a contender ends"
     )
     parser.add_argument("--no-scoring", dest="scoring", action="store_false", help="leave out the scoring part")
+    parser.add_argument("--no-sound", dest="sound", action="store_false", help="leave out the sound part")
+    parser.add_argument("--sound-only", action="store_true", help="measure the sound part alone")
     parser.add_argument(
         "--quick", action="store_true", help="a smoke run: few rows, one repetition; its numbers mean little"
     )
     parser.add_argument("--out", type=Path, default=REPOSITORY / "out", help="folder of bench.json and bench.md")
     arguments = parser.parse_args()
+    if arguments.sound_only:
+        arguments.scoring, arguments.sound = False, True
     if arguments.quick:
         arguments.rows, arguments.repetitions = min(arguments.rows, 20_000), min(arguments.repetitions, 1)
         arguments.latency_seconds, arguments.until_idle = min(arguments.latency_seconds, 6.0), 2.0

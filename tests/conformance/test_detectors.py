@@ -1,4 +1,4 @@
-"""The battery that every detector of the registry has to pass; here what one usual machine shows.
+"""The battery that every detector of rows has to pass; here what one usual machine shows.
 
 A new detector joins by its spec: `battery` holds options with which it is fitted in a second or two, `exceptions` what it cannot
 meet by its nature, with the reason; an exception that is none fails. How it fares on other machines is in
@@ -22,7 +22,7 @@ from tests.helpers.machines import make_series, normal_rows, windows_of
 from wheeltapper.schemas.bundle import open_bundle
 from wheeltapper.schemas.bundle.graph import GraphOutput
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.training.detectors.registry import DETECTORS, train_detector
+from wheeltapper.training.detectors.registry import DETECTORS, detectors_of, train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.export_check import (
     RELATIVE_TOLERANCE,
@@ -60,7 +60,7 @@ def assert_same(found: GraphOutput, wanted: dict[str, np.ndarray], usual: dict[s
 
 
 def test_exceptions_are_from_promises_of_the_battery() -> None:
-    unknown = {name: set(spec.exceptions) - PROMISES for name, spec in DETECTORS.items()}
+    unknown = {name: set(spec.exceptions) - PROMISES for name, spec in detectors_of("sensors").items()}
     assert {name: promises for name, promises in unknown.items() if promises} == {}
 
 

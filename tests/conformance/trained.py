@@ -115,7 +115,7 @@ def fit(name: str, options: TrainOptions, series: SensorSeries, *, exported: boo
     """A new fit, with one thread so that it gives the same wherever it runs."""
     network = is_network(name)
     by = "graph" if exported or not network else "torch"
-    with _one_thread_of_torch() if network else threadpool_limits(1):
+    with one_thread_of_torch() if network else threadpool_limits(1):
         fitted, scores = train_detector(name, series, replace(options, device="cpu", held_out_by=by))
     return Trained(series, fitted, scores, exported=exported or not network)
 
@@ -126,7 +126,8 @@ def _series(machine: str) -> SensorSeries:
 
 
 @contextmanager
-def _one_thread_of_torch() -> Iterator[None]:
+def one_thread_of_torch() -> Iterator[None]:
+    """With several, sums come in another order."""
     import torch
 
     threads = torch.get_num_threads()

@@ -7,7 +7,7 @@ import pytest
 from wheeltapper.alert_view import duration, number, render
 from wheeltapper.commands.alerts import parse_since
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.events import AlertEvent, ChannelShare
+from wheeltapper.schemas.events import AlertEvent, ChannelShare, Patch
 
 
 def make_alert(**changes: object) -> AlertEvent:
@@ -55,6 +55,24 @@ def test_channels_without_expected_or_actual_values_say_so() -> None:
     assert render(make_alert(channels=channels)).plain.endswith(
         "  a 7 (50 %)  b 2 -> missing (30 %)  c 0 (10 %)  +1 more"
     )
+
+
+def test_of_sound_the_moments_and_frequencies_are_named() -> None:
+    # given an alert of sound, whose bands have no values, and a joint one that has a sensor's channel too
+    time = 1_700_000_000_000_000
+    patches = tuple(
+        Patch(start=time - start, end=time - start + 500_000, low_hz=low, high_hz=1.26 * low, share=share)
+        for start, low, share in ((3_500_000, 500, 0.62), (1_000_000, 2_000, 0.2), (500_000, 90, 0.01))
+    )
+    band = ChannelShare(channel="500-630 Hz", share=0.6, actual=None)
+    flow = ChannelShare(channel="flow", share=0.4, actual=3.4)
+    # when they are rendered
+    sound, joint = (
+        render(make_alert(channels=channels, patches=patches)).plain for channels in ((band,), (band, flow))
+    )
+    # then the strongest patches stand there, by how long before the alert they were
+    assert sound.endswith("  500-630 Hz 3.5 to 3 s before (62 %)  2000-2520 Hz 1 to 0.5 s before (20 %)")
+    assert "  flow 3.4 (40 %)  500-630 Hz 3.5 to 3 s before" in joint
 
 
 def test_a_cleared_alert_tells_its_duration_and_peak() -> None:

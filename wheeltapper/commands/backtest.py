@@ -10,23 +10,34 @@ EPILOG = """
 examples:
   wheeltapper backtest bundles/machine-1-2 --dataset smd --data smd --entity machine-1-2 --alerts alerts.jsonl
 
-It produces the same alerts, with the same ids, as a worker that reads a replay of the same rows.
+  wheeltapper backtest bundles/fan-1-sound --dataset wav --data recordings/monday --alerts alerts.jsonl
+
+It produces the same alerts, with the same ids, as a worker that reads a replay of the same rows, or of the same recordings.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from wheeltapper.training.datasets.registry import DATASETS, entity_help
+    from wheeltapper.training.datasets.registry import EVERY_DATASET, entity_help
 
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("bundle", metavar="BUNDLE", help="bundle folder or .zip")
-    parser.add_argument("--dataset", choices=DATASETS, required=True, help="kind of data set")
+    parser.add_argument("--dataset", choices=EVERY_DATASET, required=True, help="kind of data set")
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="the data set's own folder (default: $WHEELTAPPER_DATA/DATASET)"
     )
     parser.add_argument("--entity", metavar="E", help=f"{entity_help()} (default: the only one)")
     parser.add_argument("--machine", metavar="ID", help="machine id (default: the entity)")
-    parser.add_argument("--limit", type=int, metavar="ROWS", help="only the first ROWS rows (default: all)")
+    parser.add_argument(
+        "--limit", type=int, metavar="ROWS", help="only the first ROWS rows, or samples of sound (default: all)"
+    )
+    parser.add_argument(
+        "--attribute",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of sound: the operating point, e.g. speed=1500; may be given several times",
+    )
     parser.add_argument(
         "--start", metavar="TIME", help="event time of the first row: 'now' or ISO 8601 (default: the data's own)"
     )
@@ -50,7 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
     from contextlib import ExitStack
 
     from wheeltapper.offline import open_pipeline, replay_block, run_offline
+    from wheeltapper.schemas.bundle import open_bundle
     from wheeltapper.schemas.errors import InputError
+    from wheeltapper.sound.backtest import recorded_chunks, run_offline_sound
+    from wheeltapper.sound_report import check_kinds
     from wheeltapper.stream.logs import configure_logs
     from wheeltapper.stream.settings import load_settings
     from wheeltapper.training.datasets.registry import load_series
@@ -59,9 +73,16 @@ def run(arguments: argparse.Namespace) -> int:
     configure_logs(settings.worker)
     if arguments.limit is not None and arguments.limit < 1:
         raise InputError(f"--limit {arguments.limit}: expected at least 1 row")
+    bundle = open_bundle(arguments.bundle)
+    sound = check_kinds(bundle, arguments.dataset)
     pipeline = open_pipeline([f"*={arguments.bundle}"], settings)
-    series = load_series(arguments.dataset, arguments.data, arguments.entity, start=arguments.start)
-    block = replay_block(series, arguments.machine, arguments.limit)
+    if sound:
+        outputs = run_offline_sound(pipeline, recorded_chunks(arguments, bundle.manifest))
+        what, advice = f"{arguments.dataset} {arguments.entity or arguments.data}", "recorded with the same channels"
+    else:
+        series = load_series(arguments.dataset, arguments.data, arguments.entity, start=arguments.start)
+        outputs = run_offline(pipeline, replay_block(series, arguments.machine, arguments.limit))
+        what, advice = f"{series.dataset} {series.entity}", "trained on the same channels"
     started = time.monotonic()
     written = {"alerts": 0, "localizations": 0, "scores": 0}
     with ExitStack() as stack:
@@ -74,12 +95,11 @@ def run(arguments: argparse.Namespace) -> int:
                 files[name] = sys.stdout.buffer if str(path) == "-" else stack.enter_context(path.open("wb"))
             except OSError as error:
                 raise InputError(f"--{name} {path}: cannot be written ({error}); choose another file") from error
-        for output in run_offline(pipeline, block):
+        for output in outputs:
             if output.topic == "dead-letters":
                 headers = {key: (value or b"").decode() for key, value in output.headers}
                 raise InputError(
-                    f"{series.dataset} {series.entity} does not fit {arguments.bundle}: {headers['wheeltapper-detail']}; "
-                    "use a bundle that was trained on the same channels"
+                    f"{what} does not fit {arguments.bundle}: {headers['wheeltapper-detail']}; use a bundle that was {advice}"
                 )
             if output.topic in files:
                 files[output.topic].write((output.value or b"") + b"\n")
@@ -87,9 +107,10 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = time.monotonic() - started
     counters = pipeline.counters
     opened = counters.alerts.get("opened", 0)
+    count, unit = (counters.sound_samples, "samples") if sound else (counters.rows, "rows")
     print(
-        f"{counters.rows} rows, {counters.windows} windows, {opened} alerts ({written['alerts']} events) in {seconds:.1f} s, "
-        f"{counters.rows / max(seconds, 1e-9):,.0f} rows/s",
+        f"{count} {unit}, {counters.windows} windows, {opened} alerts ({written['alerts']} events) in {seconds:.1f} s, "
+        f"{count / max(seconds, 1e-9):,.0f} {unit}/s",
         file=sys.stderr,
     )
     return 0

@@ -146,3 +146,41 @@ def test_a_bundle_of_rows_is_not_judged_on_clips(
     assert main([*made, "--no-torchscript"]) == 0
     assert main(["evaluate", str(tmp_path / "rows"), "--dataset", "wav", "--data", str(recordings)]) == 2
     assert "(l2-norm) scores rows of sensors, data set 'wav' holds sound" in capsys.readouterr().err
+
+
+def test_backtest_of_recordings_opens_an_alert_that_names_the_squeal(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given two files, one after the other: quiet, with a squeal at 700 Hz from the tenth to the thirteenth second
+    samples = np.concatenate([hum(1.0, seed=500 + number) for number in range(24)])
+    time = np.arange(3 * RATE) / RATE
+    samples[10 * RATE : 13 * RATE] += (0.3 * np.sin(2 * np.pi * 700 * time))[:, None].astype(np.float32)
+    recorded = tmp_path / "monday"
+    recorded.mkdir()
+    soundfile.write(str(recorded / "1.wav"), samples[: 12 * RATE], RATE, subtype="PCM_16")
+    soundfile.write(str(recorded / "2.wav"), samples[12 * RATE :], RATE, subtype="PCM_16")
+    words = ["backtest", str(bundle), "--dataset", "wav", "--data", str(recorded), "--start", "2024-01-01T00:00:00Z"]
+    # when the pipeline runs over them
+    assert main([*words, "--alerts", str(tmp_path / "alerts.jsonl")]) == 0
+    assert "48000 samples, 95 windows, 1 alerts" in capsys.readouterr().err
+    # then there is one alert, at the squeal, that names its frequency
+    events = [json.loads(line) for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
+    opened = events[0]
+    assert (opened["event"], opened["machine"], opened["rule"]) == ("opened", "monday", "spectral-bands")
+    midnight = 1_704_067_200_000_000
+    assert 10.0 <= (opened["time"] - midnight) / 1e6 <= 11.0
+    strongest = opened["patches"][0]
+    assert strongest["low_hz"] <= 700 <= strongest["high_hz"]
+    assert len({event["alert_id"] for event in events}) == 1
+    # and a part of it, or recordings of other channels, are no trouble or are told
+    assert main([*words, "--limit", str(5 * RATE), "--alerts", str(tmp_path / "none.jsonl")]) == 0
+    assert (tmp_path / "none.jsonl").read_text() == ""
+    soundfile.write(str(recorded / "1.wav"), np.zeros((RATE, 2)), RATE)
+    (recorded / "2.wav").unlink()
+    assert main([*words, "--alerts", "-"]) == 2
+    assert "2 channel(s), the bundle" in capsys.readouterr().err
+
+
+def test_backtest_does_not_mix_sound_and_rows(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backtest", str(bundle), "--dataset", "simulated", "--alerts", "-"]) == 2
+    assert "scores sound, data set 'simulated' holds rows of sensors" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Joint alerts: a machine whose sensors and whose sound raise an alert at the same time."""
