@@ -86,6 +86,7 @@ def fit_band_profile(
     window: int,
     channels: int = 1,
     attributes: Sequence[AttributeSpec] = (),
+    condition: Sequence[str] = (),
     order_bands: OrderBands | None = None,
     speed_column: int = 0,
 ) -> BandProfile:
@@ -93,6 +94,8 @@ def fit_band_profile(
 
     Args:
         window: S, samples of a channel.
+        attributes: that the graph takes.
+        condition: those of them whose effect on the levels is taken out.
         order_bands: those of which the last columns of the features are.
 
     Raises:
@@ -105,11 +108,11 @@ def fit_band_profile(
     width = channels * settings.bands
     if not np.isfinite(profiles.features[:, :width]).all():
         raise InputError(f"{settings.DETECTOR}: the train clips hold samples that are not numbers; remove those clips")
-    effect = fit_effect(profiles, attributes) if settings.condition_names else None
+    effect = fit_effect(profiles, attributes, condition) if condition else None
     held_out = []
     for own, others in blocks_of_time(profiles.recording, profiles.overlap):
         part = profiles.take(others)
-        its_effect = fit_effect(part, attributes) if effect is not None else None
+        its_effect = fit_effect(part, attributes, condition) if effect is not None else None
         around = neighbourhood(part, _cleared(part, its_effect), settings)
         held_out.append(around.log_distance(_cleared(profiles.take(own), its_effect)))
     centre, spread = centre_and_spread(np.concatenate(held_out))
@@ -154,8 +157,8 @@ def neighbourhood(profiles: Profiles, features: np.ndarray, settings: BandProfil
     return Neighbourhood(mean, scale, transform, inverse, references, radius, settings.nearest)
 
 
-def fit_effect(profiles: Profiles, specs: Sequence[AttributeSpec]) -> AttributeEffect:
-    """The attributes' linear effect on the levels, by ridge regression; unknown ones have none."""
+def fit_effect(profiles: Profiles, specs: Sequence[AttributeSpec], names: Sequence[str]) -> AttributeEffect:
+    """The linear effect of the named attributes on the levels, by ridge regression; unknown ones, and all others, have none."""
     widths = [spec.width for spec in specs]
     number = np.concatenate([np.full(spec.width, not spec.categories) for spec in specs])
     owner = np.repeat(np.arange(len(specs)), widths)
@@ -168,7 +171,8 @@ def fit_effect(profiles: Profiles, specs: Sequence[AttributeSpec]) -> AttributeE
     effect = AttributeEffect(
         centre, np.where(spread > 0, spread, 1.0), np.zeros((len(number), profiles.features.shape[1])), known, number
     )
-    inputs = effect.inputs(columns)
+    chosen = np.repeat([spec.name in names for spec in specs], widths)
+    inputs = effect.inputs(columns) * chosen
     levels = profiles.features
     away = np.nan_to_num(levels - np.nanmean(np.where(np.isnan(levels).all(axis=0), 0.0, levels), axis=0))
     slope = np.linalg.solve(inputs.T @ inputs + EFFECT_PRIOR * np.eye(inputs.shape[1]), inputs.T @ away)

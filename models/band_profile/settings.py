@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -14,6 +15,7 @@ from wheeltapper.models.sound.frontend import FrontEnd, Scale
 VIBRATION_RATE = 20_000
 AUDIO_RATES = (22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000)
 LEAST_WINDOWS = 3
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,10 @@ class BandProfileSettings(SoundSettings):
     condition: Annotated[
         str,
         Field(
-            description="names of attributes, with commas, whose linear effect on the levels is taken out, e.g. `rpm,load`; "
-            "none: empty"
+            description="attributes whose linear effect on the levels is taken out: names with commas, e.g. `speed,load`; `auto`: "
+            "every number that has three values or more in training; `none`"
         ),
-    ] = ""
+    ] = AUTO
     orders: Annotated[
         int,
         Field(
@@ -67,7 +69,7 @@ class BandProfileSettings(SoundSettings):
             "`speed_attribute` names",
         ),
     ] = 0
-    speed_attribute: Annotated[str, Field(min_length=1, description="holds the shaft's speed in rpm")] = "rpm"
+    speed_attribute: Annotated[str, Field(min_length=1, description="holds the shaft's speed in rpm")] = "speed"
 
     def check(self) -> None:
         if self.n_fft % 2:
@@ -81,12 +83,16 @@ class BandProfileSettings(SoundSettings):
     def floor(self) -> float:
         return float(10 ** (self.floor_db / 10))
 
-    @property
-    def condition_names(self) -> tuple[str, ...]:
-        """Attributes whose effect is taken out."""
-        if self.condition.lower() in ("", "none"):
-            return ()
-        return tuple(name.strip() for name in self.condition.split(",") if name.strip())
+    def condition_names(self, numbers: Sequence[str]) -> tuple[str, ...]:
+        """Attributes whose effect is taken out.
+
+        Args:
+            numbers: those that `auto` stands for.
+        """
+        if self.condition == AUTO:
+            return tuple(numbers)
+        names = tuple(name.strip() for name in self.condition.split(",") if name.strip())
+        return () if names == ("none",) else names
 
     def frontend(self, sample_rate: int) -> FrontEnd:
         """

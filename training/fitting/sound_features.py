@@ -15,6 +15,8 @@ from wheeltapper.training.datasets.sound.series import Clip, windows_of_clips
 # Groups of clips count as recordings where there are so many: below, a fit without one of them would miss too much of the machine.
 LEAST_GROUPS = 6
 
+LEAST_VALUES = 3
+
 # [C * S] and its attributes [A] to features of any shape.
 Features = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -70,6 +72,17 @@ def recordings(clips: Sequence[Clip]) -> np.ndarray:
     if len(groups) >= LEAST_GROUPS:
         return np.array([groups[clip.group] for clip in clips], dtype=np.int64)
     return np.arange(len(clips), dtype=np.int64)
+
+
+def varying_numbers(clips: Sequence[Clip], least: int = LEAST_VALUES) -> tuple[str, ...]:
+    """Attributes that are numbers on every clip, with so many values or more: a line through them can be told from chance."""
+    names = dict.fromkeys(name for clip in clips for name in clip.attributes)
+    found = []
+    for name in names:
+        values = [clip.attributes.get(name) for clip in clips]
+        if all(isinstance(value, (int, float)) for value in values) and len(set(values)) >= least:
+            found.append(name)
+    return tuple(found)
 
 
 def named_attributes(clips: Sequence[Clip], names: Sequence[str], detector: str) -> tuple[AttributeSpec, ...]:

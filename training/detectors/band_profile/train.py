@@ -17,7 +17,7 @@ from wheeltapper.training.detectors.band_profile.spec import SPEC
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.sound_cross_fit import fit_and_cross_fit_sound
-from wheeltapper.training.fitting.sound_features import WindowFeatures, named_attributes
+from wheeltapper.training.fitting.sound_features import WindowFeatures, named_attributes, varying_numbers
 from wheeltapper.training.fitting.sound_windows import window_and_hop
 
 
@@ -29,7 +29,8 @@ def train_band_profile(series: SoundSeries, options: TrainOptions) -> tuple[Fitt
     """
     settings = SPEC.settings_for(options, preset="vibration" if is_vibration(series.sample_rate) else None)
     frontend = settings.frontend(series.sample_rate)
-    names = (*settings.condition_names, *((settings.speed_attribute,) if settings.orders else ()))
+    condition = settings.condition_names(varying_numbers(series.train))
+    names = (*condition, *((settings.speed_attribute,) if settings.orders else ()))
     specs = named_attributes(series.train, names, SPEC.name)
     order_bands, speed_column = None, 0
     if settings.orders:
@@ -57,6 +58,7 @@ def train_band_profile(series: SoundSeries, options: TrainOptions) -> tuple[Fitt
             window=window,
             channels=len(series.channels),
             attributes=specs,
+            condition=condition,
             order_bands=order_bands,
             speed_column=speed_column,
         )

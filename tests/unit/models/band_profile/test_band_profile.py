@@ -40,7 +40,6 @@ def settings_of(case: str) -> BandProfileSettings:
     small: dict[str, object] = {"n_fft": 512, "frame_hop": 256, "bands": 16}
     more: dict[str, dict[str, object]] = {
         "log": {"scale": "log", "low_hz": 20.0},
-        "condition": {"condition": "rpm,product"},
         "orders": {"orders": 12},
         "centres": {"references": 8},
     }
@@ -66,7 +65,14 @@ def fitted(case: str = "mel") -> BandProfile:
         attributes.append([rpm, seed % 2, 1 - seed % 2][: 3 if specs else 0])
     profiles = Profiles(np.array(rows), np.arange(24), np.array(attributes, dtype=np.float64).reshape(24, -1))
     return fit_band_profile(
-        profiles, settings, frontend, window=SAMPLES, channels=channels, attributes=specs, order_bands=orders
+        profiles,
+        settings,
+        frontend,
+        window=SAMPLES,
+        channels=channels,
+        attributes=specs,
+        order_bands=orders,
+        condition=("rpm", "product") if case == "condition" else (),
     )
 
 

@@ -54,12 +54,12 @@ def test_preset_follows_the_rate(rate: int, bands: int) -> None:
 
 def test_attributes_are_inputs_where_settings_name_them() -> None:
     # given clips at two speeds, of two products
-    series = make_sounds(12, attributes=({"rpm": 1200.0, "product": "ale"}, {"rpm": 1500.0, "product": "stout"}))
+    series = make_sounds(12, attributes=({"speed": 1200.0, "product": "ale"}, {"speed": 1500.0, "product": "stout"}))
     # when their effect is taken out, and order bands are asked for
-    options = TrainOptions(settings={**SMALL, "condition": "product,rpm", "orders": "8"})
+    options = TrainOptions(settings={**SMALL, "condition": "product,speed", "orders": "8"})
     fitted, _ = train_detector("band-profile", series, options)
     # then the graph takes them, and unknown ones too
-    assert [spec.name for spec in fitted.attributes] == ["product", "rpm"]
+    assert [spec.name for spec in fitted.attributes] == ["product", "speed"]
     graph = Graph(fitted.onnx_bytes(), device="cpu")
     windows, _ = windows_of_clips(series.train[:2], fitted.window, fitted.window)
     rows = np.array([[1, 0, 1200], [0, 0, np.nan]], dtype=np.float32)
@@ -67,11 +67,22 @@ def test_attributes_are_inputs_where_settings_name_them() -> None:
     assert fitted.torchscript_bytes() is None
 
 
+@pytest.mark.parametrize(("speeds", "found"), [((900.0, 1200.0, 1500.0), ["speed"]), ((900.0, 1500.0), [])])
+def test_numbers_of_three_values_are_taken_out_by_themselves(speeds: tuple[float, ...], found: list[str]) -> None:
+    # given clips at three speeds, or at two
+    series = make_sounds(12, attributes=[{"speed": speed, "product": "ale"} for speed in speeds])
+    # then speed is an input where a line through it can be told from chance
+    fitted, _ = train_detector("band-profile", series, TrainOptions(settings=SMALL))
+    assert [spec.name for spec in fitted.attributes] == found
+    without, _ = train_detector("band-profile", series, TrainOptions(settings={**SMALL, "condition": "none"}))
+    assert without.attributes == ()
+
+
 def test_an_attribute_that_no_clip_has_is_refused() -> None:
-    with pytest.raises(InputError, match="no train clip has the attribute 'speed'; they have rpm"):
+    with pytest.raises(InputError, match="no train clip has the attribute 'speed'; they have load"):
         train_detector(
             "band-profile",
-            make_sounds(12, attributes=({"rpm": 1200.0},)),
+            make_sounds(12, attributes=({"load": 1200.0},)),
             TrainOptions(settings={**SMALL, "condition": "speed"}),
         )
 
