@@ -41,7 +41,7 @@ class AstraConfig(DetectorSettings):
         Literal["small", "resnet34"],
         Field(description="`small` has `layers` layers of one block (W, 2 W, .. filters), `resnet34` is torchvision's"),
     ] = "small"
-    width: Annotated[int, Field(ge=4, description="W: filters of the small trunk's first layer")] = 16
+    width: Annotated[int, Field(ge=4, description="W: filters of the small trunk's first layer")] = 32
     layers: Annotated[
         int,
         Field(
@@ -49,7 +49,7 @@ class AstraConfig(DetectorSettings):
             le=4,
             description="of the small trunk; each but the first halves the map, and sees twice as far around a place",
         ),
-    ] = 3
+    ] = 2
     weights: Annotated[
         str,
         Field(
@@ -127,8 +127,10 @@ class AstraConfig(DetectorSettings):
     # The back end
     pca_variance: Annotated[
         float | None,
-        Field(gt=0, lt=1, description="variance that the PCA keeps; none takes the embedding as it is"),
-    ] = 0.98
+        Field(
+            gt=0, lt=1, description="variance that the PCA keeps, .98 as published; none takes the embedding as it is"
+        ),
+    ] = None
     clusters: Annotated[int, Field(ge=1, description="K-means centroids of a domain at most")] = 5
     covariance: Annotated[
         Literal["ledoit-wolf", "oas", "empirical", "diagonal"], Field(description="estimator of each cluster's")

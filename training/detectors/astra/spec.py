@@ -32,6 +32,7 @@ PUBLISHED = replace(
     attribute_dropout=0.0,
     loss="nt-xent",
     views="published",
+    pca_variance=0.98,
     target="published",
     standardise="published",
 )
@@ -46,7 +47,7 @@ SPEC = DetectorSpec(
     choose_it="to compare; with weights of ImageNet or clips of other machines",
     train="wheeltapper.training.detectors.astra.train:train_astra",
     presets={
-        "small": Preset(AstraConfig(), TRAINER, "a narrow trunk of three layers, minutes on two cores"),
+        "small": Preset(AstraConfig(), TRAINER, "a narrow trunk of two layers, minutes on two cores"),
         "dense": Preset(DENSE, RESNET_TRAINER, "ResNet-34 over the whole picture once, its 7 x 7 map as patches"),
         "published": Preset(
             PUBLISHED, RESNET_TRAINER, "as the source has it: 169 patches, colours, its views, loss and back end"
@@ -54,7 +55,7 @@ SPEC = DetectorSpec(
     },
     battery=TrainOptions(
         epochs=2,
-        settings={"width": "4", "embedding": "8", "mels": "32", "image_rows": "32", "image_columns": "48"},
+        settings={"width": "8", "embedding": "16", "mels": "32", "image_rows": "48", "image_columns": "64"},
     ),
     has_epochs=True,
     extra="training",

@@ -35,7 +35,7 @@ def embeddings(count: int, width: int = 6, *, seed: int = 0, groups: int = 2, sp
 
 
 def config(**settings: Any) -> AstraConfig:
-    return AstraConfig(**settings)
+    return AstraConfig(**{"pca_variance": 0.98, **settings})
 
 
 def test_distances_are_those_of_scikit_learns_pieces() -> None:

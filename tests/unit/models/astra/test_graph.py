@@ -27,7 +27,7 @@ from wheeltapper.training.fitting.options import ExtraData, TrainOptions  # noqa
 from wheeltapper.training.fitting.torch_sound import SoundWindows, TorchSound, attribute_specs, front_end_of  # noqa: E402
 from wheeltapper.training.fitting.trainer_options import TrainerOptions  # noqa: E402
 
-TINY = AstraConfig(mels=24, image_rows=32, image_columns=48, width=4, embedding=8, folds=3, clusters=2)
+TINY = AstraConfig(mels=24, image_rows=32, image_columns=48, layers=3, width=4, embedding=8, folds=3, clusters=2)
 TRAINER = TrainerOptions(
     epochs=2, batch_size=8, learning_rate=1e-3, patience=100, windows_per_epoch=16, progress=False, device="cpu"
 )
@@ -197,7 +197,15 @@ def test_other_machines_are_told_apart_and_nothing_else_is_taken_of_them() -> No
     # given a machine of one state, and another one of the same data set
     series, louder = make_sounds(6), make_sounds(4)
     louder = replace(louder, train=[replace(clip, machine="fan-2") for clip in louder.train])
-    settings = {"mels": "24", "image_rows": "32", "image_columns": "48", "width": "4", "embedding": "8", "folds": "3"}
+    settings = {
+        "mels": "24",
+        "layers": "3",
+        "image_rows": "32",
+        "image_columns": "48",
+        "width": "4",
+        "embedding": "8",
+        "folds": "3",
+    }
     options = TrainOptions(epochs=1, device="cpu", settings={**settings, "others": "fan-2"})
     # when it is named: then the loss has two classes
     known = ExtraData(related_sounds={"fan-2": louder}.__getitem__)
