@@ -51,7 +51,7 @@ def train_sound(arguments: argparse.Namespace, settings: Mapping[str, str]) -> i
     from wheeltapper.training.detectors.auto_sound import choose_sound
     from wheeltapper.training.detectors.registry import detector_entry, train_detector
     from wheeltapper.training.fitting.bundle_writer import BundleNotes, write_bundle
-    from wheeltapper.training.fitting.options import TrainOptions
+    from wheeltapper.training.fitting.options import ExtraData, TrainOptions
 
     started = time.perf_counter()
     detector, notes = arguments.detector, BundleNotes()
@@ -79,6 +79,7 @@ def train_sound(arguments: argparse.Namespace, settings: Mapping[str, str]) -> i
         checkpoint_folder=checkpoints,
         progress=True,
         settings=settings,
+        extra_data=ExtraData(related_sounds=lambda name: load_sound(arguments.dataset, arguments.data, name)),
     )
     fitted, scores = train_detector(detector, series, options)
     bundle = write_bundle(

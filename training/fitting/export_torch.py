@@ -11,7 +11,7 @@ import logging
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -50,8 +50,8 @@ def quiet() -> Iterator[None]:
         logging.disable(previous)
 
 
-def _example(window: int, channels: int) -> torch.Tensor:
-    values = np.random.default_rng(0).standard_normal((EXAMPLE_BATCH, window, channels))
+def _example(*shape: int) -> torch.Tensor:
+    values = np.random.default_rng(0).standard_normal((EXAMPLE_BATCH, *shape))
     return torch.as_tensor(values, dtype=torch.float32)
 
 
@@ -90,21 +90,42 @@ def export_onnx_traced(module: nn.Module, window: int, channels: int, output_nam
     Raises:
         ExportError: torch could not export it.
     """
+    return _traced_onnx(module, {"window": _example(window, channels)}, output_names)
+
+
+def export_sound_onnx(module: nn.Module, samples: int, attributes: int, output_names: Sequence[str]) -> bytes:
+    """A module under the contract of sound as ONNX, traced: `window` [N, samples] and, where there are any, `attributes` [N, A].
+
+    Args:
+        samples: of all channels together.
+        attributes: A; 0 leaves the input out.
+
+    Raises:
+        ExportError: torch could not export it.
+    """
+    return _traced_onnx(module, _sound_example(samples, attributes), output_names)
+
+
+def _sound_example(samples: int, attributes: int) -> dict[str, torch.Tensor]:
+    return {"window": _example(samples)} | ({"attributes": _example(attributes)} if attributes else {})
+
+
+def _traced_onnx(module: nn.Module, inputs: Mapping[str, torch.Tensor], output_names: Sequence[str]) -> bytes:
     module = module.eval().cpu()
-    example, names, buffer = _example(window, channels), list(output_names), io.BytesIO()
+    examples, names, buffer = tuple(inputs.values()), list(output_names), io.BytesIO()
     try:
         with quiet(), torch.no_grad():
             torch.onnx.export(
                 module,
-                (example,),
+                examples,
                 buffer,
                 dynamo=False,
-                dynamic_axes={name: {0: "N"} for name in ("window", *names)},
-                input_names=["window"],
+                dynamic_axes={name: {0: "N"} for name in (*inputs, *names)},
+                input_names=list(inputs),
                 output_names=names,
                 opset_version=OPSET,
             )
-            shapes = [output.shape for output in module(example)]
+            shapes = [output.shape for output in module(*examples)]
     except Exception as error:
         raise ExportError(f"torch.onnx.export failed: {str(error).strip().splitlines()[0]}") from error
     model = onnx.load_model_from_string(buffer.getvalue())
@@ -131,8 +152,17 @@ def _cleaned(model: onnx.ModelProto) -> bytes:
 
 def export_torchscript(module: nn.Module, window: int, channels: int) -> bytes:
     """The module as TorchScript, traced: forward(window) -> tuple of outputs in contract order."""
+    return _traced_script(module, (_example(window, channels),))
+
+
+def export_sound_torchscript(module: nn.Module, samples: int, attributes: int) -> bytes:
+    """As `export_sound_onnx`, to TorchScript: forward(window[, attributes]) -> tuple of outputs in contract order."""
+    return _traced_script(module, tuple(_sound_example(samples, attributes).values()))
+
+
+def _traced_script(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> bytes:
     with quiet(), torch.no_grad():
-        traced = torch.jit.trace(module.eval().cpu(), (_example(window, channels),), check_trace=False)
+        traced = torch.jit.trace(module.eval().cpu(), examples, check_trace=False)
         buffer = io.BytesIO()
         torch.jit.save(torch.jit.freeze(traced), buffer)
     return _without_debug_files(buffer.getvalue())
@@ -149,11 +179,20 @@ def _without_debug_files(archive: bytes) -> bytes:
     return cleaned.getvalue()
 
 
-def prove_parity(module: nn.Module, onnx_bytes: bytes, windows: np.ndarray) -> dict[str, float]:
+def prove_parity(
+    module: nn.Module,
+    onnx_bytes: bytes,
+    windows: np.ndarray,
+    attributes: np.ndarray | None = None,
+    *,
+    largest: int | None = None,
+) -> dict[str, float]:
     """Run the same windows through the module and its ONNX graph, in batches of 1, 2, 3 and the largest.
 
     Args:
-        windows: [n, W, C] float32, raw units; repeated where a batch needs more.
+        windows: [n, W, C] float32, raw units, or [n, C * S] of sound; repeated where a batch needs more.
+        attributes: [n, A] of a module that takes them.
+        largest: batch that is tried; None: what the size of a window allows.
 
     Returns:
         Largest relative difference by output.
@@ -161,15 +200,17 @@ def prove_parity(module: nn.Module, onnx_bytes: bytes, windows: np.ndarray) -> d
     Raises:
         ExportError: a shape differs, or a value by more than `RELATIVE_TOLERANCE`.
     """
-    graph = open_for_check(onnx_bytes)
+    graph = open_for_check(onnx_bytes, largest=largest)
     worst: dict[str, float] = {}
-    usual = outputs_by_name(graph.run(windows.astype(np.float32, copy=False)))
+    usual = outputs_by_name(graph.run(windows.astype(np.float32, copy=False), attributes))
     for size in graph.batch_sizes:
         batch = np.resize(windows, (size, *windows.shape[1:])).astype(np.float32, copy=False)
+        rows = None if attributes is None else np.resize(attributes, (size, attributes.shape[1])).astype(np.float32)
         with torch.no_grad():
-            truth = [output.numpy() for output in module(torch.from_numpy(batch))]
+            given = [torch.from_numpy(values) for values in (batch, rows) if values is not None]
+            truth = [output.numpy() for output in module(*given)]
         named = dict(zip(graph.output_names, truth, strict=True))
-        for name, difference in differences(graph.run(batch), named, usual).items():
+        for name, difference in differences(graph.run(batch, rows), named, usual).items():
             worst[name] = max(worst.get(name, 0.0), difference)
             if not difference <= RELATIVE_TOLERANCE:
                 raise ExportError(

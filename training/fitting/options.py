@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
+from wheeltapper.training.datasets.sound.series import SoundSeries
 from wheeltapper.training.fitting.warm_start import WarmStart
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ class ExtraData:
     Attributes:
         labelled: windows that a person judged.
         related: other series, read on demand: data set's own name of an entity to its series.
+        related_sounds: the same for data sets of sound.
     """
 
     labelled: LabelledWindows | None = None
     related: Callable[[str], SensorSeries] | None = None
+    related_sounds: Callable[[str], SoundSeries] | None = None
 
 
 @dataclass(frozen=True)

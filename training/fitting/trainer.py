@@ -35,11 +35,53 @@ class Objective(Protocol):
     """What is minimised and what is watched."""
 
     def __call__(self, network: nn.Module, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T, C] windows to (scalar to minimise, detached scalar to watch).
+        """A batch of the source, e.g. [B, T, C] windows, to (scalar to minimise, detached scalar to watch).
 
         The second one is averaged over windows for early stopping, so it must not depend on the batch size.
         """
         ...
+
+
+class BatchSource(Protocol):
+    """What a network learns from: so many items, and batches of them."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: Tensor) -> Tensor:
+        """[b] indices of items -> a batch [b, ..]."""
+        ...
+
+    def batches(self, size: int, *, at_most: int | None = None) -> Iterator[Tensor]:
+        """All items in order, or `at_most` of them evenly spread."""
+        ...
+
+
+class ItemSource:
+    """Items by their numbers alone: what they are, the objective knows.
+
+    Args:
+        items: [n] int64.
+    """
+
+    def __init__(self, items: np.ndarray) -> None:
+        self.items = torch.as_tensor(items, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def take(self, index: Tensor) -> Tensor:
+        """[b] places in `items` -> [b] int64."""
+        return self.items[index]
+
+    def batches(self, size: int, *, at_most: int | None = None) -> Iterator[Tensor]:
+        """All items in order, or `at_most` of them evenly spread."""
+        yield from (self.take(part) for part in evenly_spread(len(self), at_most).split(size))
+
+
+def evenly_spread(count: int, at_most: int | None) -> Tensor:
+    """[k] int64 places of at most so many items out of `count`, ascending; None takes all."""
+    chosen = count if at_most is None else min(count, at_most)
+    return torch.div(torch.arange(chosen) * count, max(chosen, 1), rounding_mode="floor")
 
 
 class WindowSource:
@@ -70,10 +112,7 @@ class WindowSource:
 
     def batches(self, size: int, *, at_most: int | None = None) -> Iterator[Tensor]:
         """All windows in time order, or `at_most` of them evenly spread."""
-        count = len(self) if at_most is None else min(len(self), at_most)
-        index = torch.div(torch.arange(count) * len(self), max(count, 1), rounding_mode="floor")
-        for part in index.split(size):
-            yield self.take(part)
+        yield from (self.take(part) for part in evenly_spread(len(self), at_most).split(size))
 
 
 @dataclass(slots=True)
@@ -118,8 +157,8 @@ def fingerprint(options: TrainerOptions, **identity: Any) -> str:
 def train_network(
     network: nn.Module,
     objective: Objective,
-    training: WindowSource,
-    validation: WindowSource,
+    training: BatchSource,
+    validation: BatchSource,
     options: TrainerOptions,
     *,
     run: str = "",
@@ -170,8 +209,8 @@ class _Run:
         self,
         network: nn.Module,
         objective: Objective,
-        training: WindowSource,
-        validation: WindowSource,
+        training: BatchSource,
+        validation: BatchSource,
         options: TrainerOptions,
         run: str,
     ) -> None:

@@ -14,6 +14,7 @@ SYSTEMS = {
     "vae-lstm": "wheeltapper.training.lab.reproduce.vae_lstm",
     "rl-vae": "wheeltapper.training.lab.reproduce.rl_vae",
     "da": "wheeltapper.training.lab.reproduce.domain_adaptation",
+    "astra": "wheeltapper.training.lab.reproduce.astra",
 }
 
 EPILOG = """

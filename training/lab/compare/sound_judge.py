@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from wheeltapper.training.datasets.sound.series import SoundSeries, windows_of_c
 from wheeltapper.training.detectors.registry import train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.fingerprint import clips_sha256
-from wheeltapper.training.fitting.options import TrainOptions
+from wheeltapper.training.fitting.options import ExtraData, TrainOptions
 from wheeltapper.training.fitting.sound_windows import attribute_rows, window_and_hop
 from wheeltapper.training.judging.sound_evaluation import audio_manifest, evaluate_sound, sound_floor_metrics
 from wheeltapper.training.lab.compare.jobs import Job
@@ -55,7 +55,13 @@ def _floors(job: Job) -> dict[str, Any]:
 
 def _detector(job: Job) -> dict[str, Any]:
     series = _series(job.dataset, job.folder, job.entity)
-    options = TrainOptions(seed=job.seed, settings=dict(job.settings), device=job.device, budget_s=job.budget_s)
+    options = TrainOptions(
+        seed=job.seed,
+        settings=dict(job.settings),
+        device=job.device,
+        budget_s=job.budget_s,
+        extra_data=ExtraData(related_sounds=partial(_series, job.dataset, job.folder)),
+    )
     wall, processor = time.perf_counter(), time.process_time()
     fitted, held_out = train_detector(job.detector, series, options)
     seconds, processor_seconds = time.perf_counter() - wall, time.process_time() - processor
