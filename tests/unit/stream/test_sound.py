@@ -156,6 +156,7 @@ def bad(case: str) -> AudioChunk | Message:
     changes: dict[str, Any] = {
         "stereo where mono was trained": {"samples": hum(0.5, channels=2)},
         "a lower rate than the bundle's": {"sample_rate": RATE // 2},
+        "a rate of megahertz": {"sample_rate": 65 * RATE},
         "a chunk of an hour": {"samples": np.zeros((61 * RATE, 1), np.float32), "encoding": "flac"},
         "a machine without a bundle": {"machine": "pump-1"},
     }
@@ -175,6 +176,7 @@ def bad(case: str) -> AudioChunk | Message:
     [
         ("stereo where mono was trained", "wrong-width"),
         ("a lower rate than the bundle's", "wrong-rate"),
+        ("a rate of megahertz", "wrong-rate"),
         ("a chunk of an hour", "too-large"),
         ("a machine without a bundle", "no-route"),
         ("corrupt FLAC", "not-decodable"),
