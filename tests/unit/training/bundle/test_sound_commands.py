@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from tests.helpers.sounds import RATE, hum
+from tests.unit.training.bundle.test_train_command import run_without
 from wheeltapper.cli import main
 from wheeltapper.schemas.bundle import open_bundle
 from wheeltapper.training.detectors.auto_sound import PREFERRED
@@ -216,3 +217,11 @@ def test_backtest_of_recordings_opens_an_alert_that_names_the_squeal(
 def test_backtest_does_not_mix_sound_and_rows(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backtest", str(bundle), "--dataset", "simulated", "--alerts", "-"]) == 2
     assert "scores sound, data set 'simulated' holds rows of sensors" in capsys.readouterr().err
+
+
+def test_what_is_missing_to_read_recordings_is_named(recordings: Path, tmp_path: Path) -> None:
+    words = ["train", "auto", "--dataset", "wav", "--data", str(recordings), "--out", str(tmp_path / "b")]
+    ended = run_without(("soundfile",), words)
+    assert ended.returncode == 2
+    assert "needs soundfile: pip install 'wheeltapper[audio]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
