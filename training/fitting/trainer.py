@@ -217,8 +217,10 @@ class _Run:
         self.device = resolve_device(options.device)
         self.network = network.to(self.device)
         self.objective, self.training, self.validation, self.options = objective, training, validation, options
-        self.recent = _recent(training, options.warm_start)
-        self.aligner = aligner_for(network, training, options.warm_start, self.device)
+        # Only windows of rows have an age: clips of sound are never fine-tuned.
+        rows = training if isinstance(training, WindowSource) else None
+        self.recent = None if rows is None else _recent(rows, options.warm_start)
+        self.aligner = None if rows is None else aligner_for(network, rows, options.warm_start, self.device)
         aligned = () if self.aligner is None else self.aligner.parameters()
         self.optimizer = torch.optim.Adam([*network.parameters(), *aligned], lr=options.learning_rate)
         self.history = TrainingHistory()
