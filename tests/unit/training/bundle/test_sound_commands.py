@@ -64,7 +64,7 @@ def test_auto_says_what_it_chose_and_why(recordings: Path, tmp_path: Path, capsy
         str(tmp_path / "b"),
         "--no-torchscript",
     ]
-    assert main(words) == 0
+    assert main([*words, "--set", "n_fft=512", "--set", "frame_hop=256"]) == 0
     text = capsys.readouterr().out
     wanted = PREFERRED if PREFERRED in detectors_of("audio") else next(iter(detectors_of("audio")))
     assert f"auto         {wanted}: 12 clips, 12 s at 2000 Hz to learn from: " in text
