@@ -98,7 +98,10 @@ def _kept(spec: TopicSpec) -> str:
     if spec.cleanup == "compact":
         return "newest of a key"
     retention = spec.config.get("retention.ms")
-    return "the cluster's" if retention is None else f"{int(retention) / DAY_MS:g} days"
+    if retention is None:
+        return "the cluster's"
+    days = int(retention) / DAY_MS
+    return f"{days:g} day" if days == 1 else f"{days:g} days"
 
 
 def _largest(size: str | None) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
+from wheeltapper.schemas.audio_chunk import AudioChunk, record_key
+from wheeltapper.schemas.codec import CONTENT_TYPES, encode_audio_chunk, encode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.topics import AUDIO
 from wheeltapper.stream.maintenance import maintenance_sources
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output, PartitionBatch
@@ -43,6 +45,24 @@ def run_offline(pipeline: Pipeline, block: SensorBlock) -> Iterator[Output]:
             batch.headers.append(headers)
             batch.timestamps_ms.append(int(part.ts[-1]) // 1000)
             offset += 1
+        yield from pipeline.handle([batch], now=0.0)
+
+
+def run_chunks_offline(pipeline: Pipeline, chunks: Iterable[AudioChunk]) -> Iterator[Output]:
+    """`run_offline` for sound: send chunks of any microphones, in the order given; yields what would be published."""
+    headers = [("content-type", CONTENT_TYPES["avro"].encode())]
+    topic = pipeline.settings.topics.full_name(AUDIO)
+    batch = PartitionBatch(topic, 0)
+    for offset, chunk in enumerate(chunks):
+        batch.offsets.append(offset)
+        batch.keys.append(record_key(chunk.machine))
+        batch.values.append(encode_audio_chunk(chunk, "avro"))
+        batch.headers.append(headers)
+        batch.timestamps_ms.append(chunk.end // 1000)
+        if len(batch) == MESSAGES_PER_BATCH:
+            yield from pipeline.handle([batch], now=0.0)
+            batch = PartitionBatch(topic, 0)
+    if len(batch):
         yield from pipeline.handle([batch], now=0.0)
 
 

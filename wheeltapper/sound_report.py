@@ -50,12 +50,14 @@ def evaluate_sound_command(arguments: argparse.Namespace, bundle: Bundle, datase
         InputError: options that are of rows alone, or clips that do not fit the bundle.
     """
     from wheeltapper.training.datasets.registry import load_sound
-    from wheeltapper.training.judging.sound_evaluation import evaluate_sound, score_clips
+    from wheeltapper.training.judging.sound_evaluation import evaluate_sound, every_clip, score_clips
 
     for option, value in (("--stride", arguments.stride), ("--config", arguments.config), ("--gate", arguments.gate)):
         if value is not None:
             raise InputError(f"{option} is for bundles of rows, {bundle.location} scores sound; leave it out")
     series = load_sound(dataset, arguments.data, entity)
+    if arguments.clips == "all":
+        series = every_clip(bundle, series)
     scored = score_clips(bundle, series)
     report = evaluate_sound(bundle, series, floors=not arguments.no_floors, scored=scored)
     to_stdout = str(arguments.json) == "-"

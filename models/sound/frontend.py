@@ -97,7 +97,10 @@ class FrontEnd:
         """
         room = samples + 2 * self.padding - self.n_fft
         if room < 0:
-            raise InputError(f"the window has {samples} samples, expected {self.n_fft} or more: those of one DFT")
+            raise InputError(
+                f"the window has {samples} samples, expected {self.n_fft} or more: those of one DFT; give a smaller --set n_fft, or "
+                "longer clips"
+            )
         return 1 + room // self.hop
 
     @cached_property

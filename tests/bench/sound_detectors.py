@@ -9,6 +9,9 @@ Tasks (each a mean over its splits; noise and gain are seeded):
 - fan gain: the same, every test clip louder or quieter by up to 6 dB.
 - squeal, dropout: the same halves; the strange clips are normal ones of the test half with a tone of 0.3 s (as loud as the clip, 600 to 6000 Hz),
   or 0.3 s without sound.
+- put in fan, put in uav: the fan's halves, and flights by repetition (every clip of the same loudness); the strange clips are normal ones of the test with, in turn, 4 dB more
+  in half an octave, a tone as strong as half of what lies in half an octave around it (both anywhere from 40 to 6000 Hz), or eight harmonics of 15 to 60 Hz, each as
+  strong as two fifths of what lies in a third of an octave around it.
 - dcase noise: DCASE 2020, by type: learnt from the first 5 s of the normal clips in windows of 2.5 s, tested on the second 5 s of all clips in white
   or pink noise, 5 to 20 dB below the clip.
 - dcase id: by type, learnt from the normal clips of the other ids in windows of 5 s; one normal against one faulty clip of the id.
@@ -115,6 +118,50 @@ def dropout(samples: np.ndarray, rate: int, rng: np.random.Generator) -> None:
     samples[start : start + length] = 0
 
 
+def put_in(series: SoundSeries) -> Split:
+    """Faults of any frequency, put into the normal clips of the test."""
+    rng = np.random.default_rng(5)
+    normal = [clip for clip in series.test if not clip.anomalous]
+    strange = [
+        replace(clip, samples=change(clip.samples[:, 0], series.sample_rate, rng)[:, None], anomalous=True)
+        for clip in normal
+        for change in (louder_band, tone, harmonics)
+    ]
+    return Split(replace(series, test=[*normal, *strange]))
+
+
+def louder_band(signal: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+    middle = np.exp(rng.uniform(np.log(40), np.log(6000)))
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(signal), 1 / rate), 1.0) / middle)
+    gain = 1 + (10 ** (4 / 20) - 1) * np.exp(-0.5 * (octaves / 0.25) ** 2)
+    return np.fft.irfft(np.fft.rfft(signal) * gain, len(signal)).astype(np.float32)
+
+
+def tone(signal: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+    return with_lines(signal, rate, [float(np.exp(rng.uniform(np.log(40), np.log(6000))))], 0.5, 1 / 4)
+
+
+def harmonics(signal: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+    shaft = rng.uniform(15, 60)
+    return with_lines(signal, rate, [shaft * order for order in range(1, 9)], 0.4, 1 / 6)
+
+
+def with_lines(signal: np.ndarray, rate: int, lines: Sequence[float], share: float, octaves: float) -> np.ndarray:
+    """With tones whose power is a share of what lies within so many octaves of them on either side."""
+    spectrum = np.abs(np.fft.rfft(signal)) ** 2 * 2 / len(signal) ** 2
+    hz, time_s = np.fft.rfftfreq(len(signal), 1 / rate), np.arange(len(signal)) / rate
+    found = signal.astype(np.float64)
+    for number, line in enumerate(lines):
+        power = spectrum[(hz > line / 2**octaves) & (hz < line * 2**octaves)].sum()
+        found = found + np.sqrt(2 * share * power) * np.sin(2 * np.pi * line * time_s + number)
+    return found.astype(np.float32)
+
+
+def put_in_uav(data: Path) -> Iterator[Split]:
+    series = uav.load(data / "uav_propeller", "uav")
+    yield put_in(changed(series, lambda clip: clip.samples / clip.samples.std() * 0.05, train=True))
+
+
 def dcase_noise(data: Path) -> Iterator[Split]:
     rng = np.random.default_rng(3)
     for series, clips in dcase_types(data):
@@ -181,6 +228,8 @@ TASKS: dict[str, Callable[[Path], Iterator[Split]]] = {
     "fan gain": fan_gain,
     "squeal": lambda data: fan_events(data, squeal),
     "dropout": lambda data: fan_events(data, dropout),
+    "put in fan": lambda data: (put_in(series) for series in fan(data)),
+    "put in uav": put_in_uav,
     "dcase noise": dcase_noise,
     "dcase id": dcase_id,
     "uav": uav_missions,

@@ -37,6 +37,12 @@ def sound(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=[name for name in SOUND if not is_network(name)])
+def one_pass_sound(request: pytest.FixtureRequest) -> str:
+    """Those of sound that are fitted in one pass, in no time."""
+    return str(request.param)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Networks are exported here."""

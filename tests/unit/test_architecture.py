@@ -33,6 +33,9 @@ ABSENT_FROM_A_WORKER = (
     "aeon",
     "matplotlib",
     "onnx",
+    # What reads and resamples sound: imported where a bundle of sound serves.
+    "soundfile",
+    "soxr",
     "wheeltapper.training",
     "wheeltapper.models",
 )

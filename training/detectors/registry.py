@@ -23,7 +23,7 @@ from wheeltapper.training.fitting.spec import DetectorSpec
 
 
 def find_detectors() -> dict[str, DetectorSpec[Any]]:
-    """Name to spec of every folder beside this file, the default detector first.
+    """Name to spec of every folder beside this file: those of rows, then those of sound, of each kind the default first.
 
     Raises:
         TypeError: a spec whose name is not that of its folder: the tables would point nowhere.
@@ -38,7 +38,7 @@ def find_detectors() -> dict[str, DetectorSpec[Any]]:
                 f"training/detectors/{module.name}/spec.py: the name is '{spec.name}', expected the folder's"
             )
         found.append(spec)
-    return {spec.name: spec for spec in sorted(found, key=lambda spec: (spec.rank, spec.name))}
+    return {spec.name: spec for spec in sorted(found, key=lambda spec: (spec.kind != "sensors", spec.rank, spec.name))}
 
 
 DETECTORS = find_detectors()

@@ -11,6 +11,7 @@ How (`method` in the manifest):
   faults of its own, as real ones do: the largest tenth of the peaks is cut to the tenth's own beginning before the fit.
 - 'maximum': too few windows or alarms for a tail: half again as far above the median as the largest score.
 - 'no-spread': all scores are the same: a fixed step above them.
+- 'fixed': the detector is a plain rule that says its level itself.
 
 The default, one alarm in four days: who looks after twenty machines is called five times a day, once or twice of it at
 night, by machines that are well.
@@ -68,6 +69,7 @@ class CalibrationScores:
         origin: how they were held out, for the manifest.
         warnings: what to know of them.
         stride: rows between scored windows; an alarm level that comes from them holds for this stride alone.
+        fixed_level: raw score at which a plain rule alarms, whatever normal windows score; None: the level comes from the scores.
     """
 
     score: np.ndarray
@@ -77,6 +79,7 @@ class CalibrationScores:
     embedding: np.ndarray | None = None
     warnings: tuple[str, ...] = field(default=())
     stride: int = 1
+    fixed_level: float | None = None
 
     @property
     def days(self) -> float:
@@ -234,6 +237,14 @@ def alarm_level(
     if bad:
         raise InputError(f"{bad} of {len(values)} held-out scores are not finite numbers; check the graph and the data")
     center = float(np.median(values))
+    if scores.fixed_level is not None:
+        return Calibration(
+            center=0.0,
+            alarm_level=scores.fixed_level,
+            false_alarms_per_day=false_alarms_per_day,
+            windows=len(values),
+            method="fixed",
+        )
     level, method = _level(scores, center, false_alarms_per_day, rule or SpanRule())
     return Calibration(
         center=center,

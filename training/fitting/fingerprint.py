@@ -22,5 +22,5 @@ def clips_sha256(clips: Sequence[Clip]) -> str:
     for clip in clips:
         said = {"group": clip.group, "attributes": dict(clip.attributes), "shape": list(clip.samples.shape)}
         digest.update(json.dumps(said, sort_keys=True).encode())
-        digest.update(np.ascontiguousarray(clip.samples, dtype=np.float32).tobytes())
+        digest.update(np.ascontiguousarray(clip.samples, dtype=np.float32).data)
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from wheeltapper.schemas.bundle.attributes import attribute_row
 from wheeltapper.schemas.bundle.manifest import AttributeSpec
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.clock import MADE_UP_TEST_START, MICROS_PER_SECOND
-from wheeltapper.training.datasets.sound.series import Clip, SoundSeries, windows_of_clips
+from wheeltapper.training.datasets.sound.series import Clip, SoundSeries
 from wheeltapper.training.fitting.calibration import MAX_GAP_INTERVALS
 from wheeltapper.training.fitting.options import TrainOptions
 
@@ -71,7 +71,7 @@ def clip_starts(clips: Sequence[Clip], sample_rate: int, hop: int) -> np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class ClipWindows:
-    """The windows that `windows_of_clips` would cut, without holding them: it cuts them clip by clip.
+    """The windows that `windows_of_clips` would cut, a bounded number at a time: a clip may last for hours.
 
     Attributes:
         owner: [n] index of each window's clip.
@@ -98,21 +98,26 @@ class ClipWindows:
         return len(self.owner)
 
     def batches(self, specs: Sequence[AttributeSpec] = ()) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """All windows in order: ([k, C * S], their attributes [k, A] or None where `specs` is empty), some clips at a time."""
-        held: list[Clip] = []
-        values = 0
+        """All windows in order: ([k, C * S], their attributes [k, A] or None where `specs` is empty), a bounded number at a time."""
+        parts: list[np.ndarray] = []
+        owners: list[Clip] = []
         for clip in self.clips:
-            held.append(clip)
-            values += clip.samples.size * max(1, self.window // self.hop)
-            if values >= _BATCH_VALUES:
-                yield self._cut(held, specs)
-                held, values = [], 0
-        if held:
-            yield self._cut(held, specs)
+            samples = filled(clip.samples, self.window)
+            for end in window_ends(len(samples), self.window, self.hop):
+                parts.append(samples[end - self.window : end].T.ravel())
+                owners.append(clip)
+                if len(parts) * parts[0].size >= _BATCH_VALUES:
+                    yield np.stack(parts).astype(np.float32), attribute_rows(owners, specs) if specs else None
+                    parts, owners = [], []
+        if parts:
+            yield np.stack(parts).astype(np.float32), attribute_rows(owners, specs) if specs else None
 
-    def _cut(self, clips: Sequence[Clip], specs: Sequence[AttributeSpec]) -> tuple[np.ndarray, np.ndarray | None]:
-        windows, owner = windows_of_clips(clips, self.window, self.hop)
-        return windows, attribute_rows(clips, specs)[owner] if specs else None
+
+def filled(samples: np.ndarray, window: int) -> np.ndarray:
+    """[n, C] samples, repeated from their start where they are shorter than a window."""
+    if len(samples) >= window:
+        return samples
+    return np.tile(samples, (-(-window // len(samples)), 1))[:window]
 
 
 def window_ends(length: int, window: int, hop: int) -> list[int]:
@@ -143,10 +148,8 @@ def windows_ending_at(
     owner = np.clip(np.searchsorted(starts, inside, side="left") - 1, 0, len(clips) - 1)
     parts = []
     for index, time in zip(owner.tolist(), times.tolist(), strict=True):
-        samples = clips[index].samples
-        end = min(len(samples), round((time - int(starts[index])) * sample_rate / MICROS_PER_SECOND))
-        if len(samples) < window:
-            samples = np.tile(samples, (-(-window // len(samples)), 1))[:window]
-        end = max(window, end)
+        end = round((time - int(starts[index])) * sample_rate / MICROS_PER_SECOND)
+        samples = filled(clips[index].samples, window)
+        end = min(len(samples), max(window, end))
         parts.append(samples[end - window : end].T.ravel())
     return np.stack(parts).astype(np.float32), owner

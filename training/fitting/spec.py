@@ -60,7 +60,7 @@ class DetectorSpec(Generic[Settings]):
         edge: True where it is fitted with numpy and onnx alone: no torch, no scikit-learn, no scipy.
         published: setting -> what its authors use, for the tables of the docs.
         exceptions: promise of the conformance battery -> why this detector cannot keep it.
-        rank: place in lists; the default detector has the least.
+        rank: place in lists of its kind; the default detector has the least.
         kind: of input: 'sensors' takes a `SensorSeries`, 'audio' a `SoundSeries`.
     """
 

@@ -6,17 +6,21 @@ the bundle's calibration scores: held-out windows of normal train clips, by cros
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from wheeltapper.schemas.bundle import Bundle, BundleManifest, Graph
+from wheeltapper.schemas.bundle import Bundle, BundleManifest, Graph, GraphOutput
 from wheeltapper.schemas.bundle.manifest import AudioManifest
+from wheeltapper.schemas.bundle.store import REFERENCE
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.calibration import calibrate
-from wheeltapper.training.datasets.sound.series import Clip, SoundSeries, windows_of_clips
-from wheeltapper.training.fitting.sound_windows import attribute_rows, window_ends
+from wheeltapper.training.datasets.sound.series import Clip, SoundSeries
+from wheeltapper.training.fitting.fingerprint import clips_sha256
+from wheeltapper.training.fitting.sound_windows import ClipWindows, window_ends
 from wheeltapper.training.judging.metrics.sound import (
     PARTIAL_FPR,
     THRESHOLD_FPR,
@@ -131,6 +135,28 @@ def check_series(bundle: Bundle, series: SoundSeries) -> None:
         )
 
 
+def every_clip(bundle: Bundle, series: SoundSeries) -> SoundSeries:
+    """The series with all of its clips as the test part; floors are fitted on the reference clips of the bundle.
+
+    Raises:
+        InputError: the bundle was trained on the train part, or does not fit.
+    """
+    check_series(bundle, series)
+    if clips_sha256(series.train) == bundle.manifest.training_data.sha256:
+        raise InputError(
+            f"{series.dataset} {series.entity}: its train clips are those that {bundle.location} was trained on, and would be judged "
+            "too; leave out --clips all, or give recordings that it has never seen"
+        )
+    manifest = audio_manifest(bundle)
+    table = pq.read_table(pa.BufferReader(bundle.files[REFERENCE]), columns=["window"])
+    values = np.asarray(table["window"].combine_chunks().flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
+    known = [
+        Clip(f"reference {number}", window.T, series.entity, order=number, anomalous=False)
+        for number, window in enumerate(values.reshape(-1, len(manifest.channels), manifest.window))
+    ]
+    return replace(series, train=known, test=[*series.train, *series.test])
+
+
 def score_clips(bundle: Bundle, series: SoundSeries, *, graph: Graph | None = None, threads: int = 1) -> ClipScores:
     """Score the test clips.
 
@@ -146,11 +172,7 @@ def score_clips(bundle: Bundle, series: SoundSeries, *, graph: Graph | None = No
     graph = graph or bundle.open_graph(device="cpu", threads=threads)
     scores, tops, blamed, starts, count = [], [], [], [], 0
     for clip in series.test:
-        windows, _ = windows_of_clips([clip], manifest.window, manifest.stride)
-        rows = None
-        if manifest.attributes:
-            rows = np.repeat(attribute_rows([clip], manifest.attributes), len(windows), axis=0)
-        output = graph.run(windows, rows)
+        output = _run(graph, clip, manifest)
         if not np.isfinite(output.score).all():
             raise InputError(
                 f"{bundle.location}: the score of {clip.name} is not a finite number; the bundle must not be used"
@@ -161,8 +183,19 @@ def score_clips(bundle: Bundle, series: SoundSeries, *, graph: Graph | None = No
         blamed.append(output.contribution[strangest])
         ends = window_ends(len(clip.samples), manifest.window, manifest.stride)
         starts.append(max(0, ends[strangest] - manifest.window) / manifest.sample_rate)
-        count += len(windows)
+        count += len(output.score)
     return ClipScores(np.array(scores), np.array(tops), blamed, np.array(starts), count)
+
+
+def _run(graph: Graph, clip: Clip, manifest: AudioManifest) -> GraphOutput:
+    """Scores and contributions of every window of a clip, a bounded number at a time."""
+    windows = ClipWindows.of(
+        [clip], np.zeros(1, dtype=np.int64), manifest.sample_rate, manifest.window, manifest.stride
+    )
+    parts = [graph.run(batch, rows) for batch, rows in windows.batches(manifest.attributes)]
+    return GraphOutput(
+        np.concatenate([part.score for part in parts]), np.concatenate([part.contribution for part in parts])
+    )
 
 
 def evaluate_sound(

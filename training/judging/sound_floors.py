@@ -11,12 +11,13 @@ All are fitted on the train clips alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from wheeltapper.models.sound.frontend import FrontEnd
-from wheeltapper.training.datasets.sound.series import Clip, SoundSeries, windows_of_clips
+from wheeltapper.training.datasets.sound.series import Clip, SoundSeries
+from wheeltapper.training.fitting.sound_windows import ClipWindows
 
 RANDOM_SEEDS = 3
 _FLOOR = 1e-10
@@ -33,10 +34,10 @@ def sound_floor_scores(series: SoundSeries, window: int, hop: int) -> Iterator[t
     yield "random", tuple(generator.random(len(series.test)) for generator in generators)
     usual = np.median([_level(clip) for clip in series.train], axis=0)
     yield "loudness", (np.array([float(np.abs(_level(clip) - usual).max()) for clip in series.test]),)
-    train = np.concatenate([_spectra(series, [clip], window, hop) for clip in series.train])
+    train = np.concatenate([_spectra(series, clip, window, hop) for clip in series.train])
     scores = []
     for clip in series.test:
-        mine = _spectra(series, [clip], window, hop)
+        mine = _spectra(series, clip, window, hop)
         scores.append(float(np.linalg.norm(mine[:, None] - train[None], axis=2).min(axis=1).mean()))
     yield "knn_mel", (np.array(scores),)
 
@@ -46,9 +47,10 @@ def _level(clip: Clip) -> np.ndarray:
     return np.asarray(10 * np.log10(np.mean(np.square(clip.samples, dtype=np.float64), axis=0) + _FLOOR))
 
 
-def _spectra(series: SoundSeries, clips: Sequence[Clip], window: int, hop: int) -> np.ndarray:
+def _spectra(series: SoundSeries, clip: Clip, window: int, hop: int) -> np.ndarray:
     """[windows, C * bands]: mean over time of the log-mel spectrum."""
-    windows, _ = windows_of_clips(clips, window, hop)
     frontend = FrontEnd(series.sample_rate, n_fft=min(1024, 2 * (window // 4)), hop=min(512, window // 4), bands=_BANDS)
+    windows = ClipWindows.of([clip], np.zeros(1, dtype=np.int64), series.sample_rate, window, hop)
     channels = len(series.channels)
-    return np.stack([frontend.levels(row.reshape(channels, -1)).mean(axis=1).ravel() for row in windows])
+    rows = (row for batch, _ in windows.batches() for row in batch)
+    return np.stack([frontend.levels(row.reshape(channels, -1)).mean(axis=1).ravel() for row in rows])

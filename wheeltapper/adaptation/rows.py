@@ -8,6 +8,7 @@ import numpy as np
 
 from wheeltapper.follow.follower import Follower, TopicRecord
 from wheeltapper.schemas.bundle import Bundle
+from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import SENSORS
 from wheeltapper.stream.kinds import KINDS
 from wheeltapper.stream.kinds.contract import Route, Routes
@@ -37,8 +38,14 @@ class RowCollector:
             source: where the rows lie.
 
         Raises:
-            InputError: the bundle cannot be opened.
+            InputError: the bundle cannot be opened, or is not of rows.
         """
+        kind_name: str = bundle.manifest.kind
+        if kind_name != "sensors":
+            raise InputError(
+                f"{bundle.location}: is a bundle for {kind_name}; only bundles of rows are adapted: train one on recent recordings "
+                "and put it into service with 'wheeltapper models activate'"
+            )
         self.bundle = bundle
         self.interval_s = bundle.manifest.sampling_interval_s
         self.window_us = round(bundle.manifest.window * self.interval_s * 1e6)

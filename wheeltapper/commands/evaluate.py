@@ -97,6 +97,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROWS",
         help="rows between scored windows (default: windows.stride of --config, else the bundle's own)",
     )
+    parser.add_argument(
+        "--clips",
+        choices=("test", "all"),
+        default="test",
+        help="of sound: judge on the test clips, or on every clip of the entity, for recordings that the bundle has never seen",
+    )
     parser.add_argument("--no-floors", action="store_true", help="do not compute the floors (saves some seconds)")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write the numbers to FILE; '-' is standard output"

@@ -114,8 +114,14 @@ def scores_from_series(bundle: Bundle, series: SensorSeries, settings: Settings)
     """What a bundle gives for a series' test part.
 
     Raises:
-        InputError: the bundle does not fit the series.
+        InputError: the bundle does not fit the series, or is not of rows.
     """
+    kind: str = bundle.manifest.kind
+    if kind != "sensors":
+        raise InputError(
+            f"{bundle.location}: is a bundle for {kind}; only bundles of rows are run over a data set here: leave out --dataset, "
+            "and the scores that workers have published are taken"
+        )
     from wheeltapper.training.judging.evaluation import run_bundle
 
     run = run_bundle(bundle, series, windows=settings.windows, alarms=settings.threshold)

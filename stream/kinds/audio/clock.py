@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
+
 SECOND_US = 1_000_000
 FOLLOW = 16
 """One part in so many of a chunk's deviation is followed: jitter is smoothed, a clock that runs fast or slow is kept up with."""
@@ -59,8 +61,9 @@ class SourceClock:
     jump_index: int = 0
 
     def time_of(self, index: int, parts: int = 1) -> int:
-        """Event time (us) of the sample with number index / parts."""
-        return self.anchor_time + _rounded((index - self.anchor_index * parts) * SECOND_US, self.rate * parts)
+        """Event time (us) of the sample with number index / parts; never beyond what a message can say."""
+        time = self.anchor_time + _rounded((index - self.anchor_index * parts) * SECOND_US, self.rate * parts)
+        return min(max(time, MIN_MICROS), MAX_MICROS)
 
     def begin(self, rate: int, start: int) -> None:
         """Start anew with a sample at event time `start` (us)."""

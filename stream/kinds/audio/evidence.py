@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wheeltapper.schemas.audio_chunk import split_source
+from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
 from wheeltapper.schemas.events import ChannelShare, ClipPointer, Patch
 from wheeltapper.stream.core.judging import Judged
 from wheeltapper.stream.core.rule import RuleSpec
@@ -48,8 +49,8 @@ class BandEvidence:
             low, high, first, last = self._grown(left, *np.unravel_index(int(left.argmax()), left.shape))
             found.append(
                 Patch(
-                    start=round(start + first * column_us),
-                    end=round(start + last * column_us),
+                    start=_moment(start + first * column_us),
+                    end=_moment(start + last * column_us),
                     low_hz=self._bands[low].low_hz,
                     high_hz=self._bands[high - 1].high_hz,
                     channel=self._bands[low].channel,
@@ -71,8 +72,8 @@ class BandEvidence:
             partition=partition,
             first_offset=int(spans[position, 0]),
             last_offset=int(spans[position, 1]),
-            start=round(start),
-            end=round(start + self._window_us),
+            start=_moment(start),
+            end=_moment(start + self._window_us),
             machine=machine,
             microphone=microphone,
         )
@@ -120,6 +121,11 @@ class BandEvidence:
 
 def _is_like(strip: np.ndarray, limit: float) -> bool:
     return float(strip.min()) >= 0 and float(strip.mean()) >= limit
+
+
+def _moment(time: float) -> int:
+    """Event time (us), never beyond what a message can say."""
+    return min(max(round(time), MIN_MICROS), MAX_MICROS)
 
 
 def _name(low: float, high: float, channel: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -123,14 +123,16 @@ class ClipMemory:
     def _take_chunk(
         self, chunk: AudioChunk, offset: int, policy: AudioSettings, counters: Counters, source: str
     ) -> Iterator[ClipPart]:
-        clock, rate = self.clock, chunk.sample_rate
-        if clock.rate != rate:
-            if clock.rate:
+        rate, before = chunk.sample_rate, replace(self.clock)
+        if before.rate != rate:
+            if before.rate:
                 count(counters.sound, "rate-change")
-                log.warning("sample rate changed", machine=source, before=clock.rate, after=rate)
-            clock.begin(rate, chunk.start)
+                log.warning("sample rate changed", machine=source, before=before.rate, after=rate)
+                yield from self._flush(offset, chunk.start)
+            self.clock = SourceClock()
+            self.clock.begin(rate, chunk.start)
             self._begin(rate)
-        placed = clock.place(
+        placed = self.clock.place(
             chunk.start,
             len(chunk),
             tolerance_us=round(policy.clock_tolerance_s * SECOND_US),
@@ -139,6 +141,10 @@ class ClipMemory:
         )
         self._count(placed, len(chunk), counters, source)
         if placed.restart:
+            # What came before is timed by the clock as it was.
+            self.clock, anew = before, self.clock
+            yield from self._flush(offset, chunk.start)
+            self.clock = anew
             self._begin(rate)
         samples = chunk.samples[placed.drop :].T
         if placed.fill:
@@ -155,7 +161,8 @@ class ClipMemory:
             count(counters.sound, "filled-gap")
         if placed.restart:
             count(counters.sound, placed.restart)
-            log.warning("window starts anew", machine=source, reason=placed.restart)
+            if placed.restart == "clock-restart":
+                log.warning("clock restarted", machine=source)
         if placed.drop == samples:
             last = placed.index + samples
             is_missing = placed.index < 0 or any(start < last and placed.index < stop for start, stop in self._filled)
@@ -191,6 +198,14 @@ class ClipMemory:
             counters.newest_time = max(counters.newest_time, self._last_time)
             yield ClipPart(offsets, times, first, self._pcm.stop)
             self._let_go()
+
+    def _flush(self, offset: int, time: int) -> Iterator[ClipPart]:
+        """What waits for sound behind it, as none follows."""
+        if self._resampler is None or not self._raw.stop:
+            return
+        first = self._pcm.stop
+        self._pcm.append(self._resampler.flush(self._raw), 0)
+        yield ClipPart(np.array([offset], dtype=np.int64), np.array([time], dtype=np.int64), first, self._pcm.stop)
 
     def _look_after(self, offset: int, policy: AudioSettings, counters: Counters, source: str) -> None:
         """Judge the microphone's health in the blocks that are whole now."""
@@ -258,9 +273,10 @@ class ClipMemory:
         """The windows of a rule that the newest part completed; None where there are none."""
         window, stride = rule.manifest.window, rule.stride
         earliest = max(window, part.first + 1, self._pcm.start + window)
-        stops = np.arange(earliest + -(earliest - window) % stride, part.stop + 1, stride)
-        if not len(stops):
+        first = earliest + -(earliest - window) % stride
+        if first > part.stop:
             return None
+        stops = np.arange(first, part.stop + 1, stride)
         starts = stops - window
         samples = self._pcm.windows(starts, window)
         edges = list(zip(starts.tolist(), stops.tolist(), strict=True))

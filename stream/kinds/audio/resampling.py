@@ -52,6 +52,14 @@ class BlockResampler:
             self.next += self._block
         return found
 
+    def flush(self, raw: SampleBuffer) -> np.ndarray:
+        """[C, n] output samples of what is left, where nothing follows it: as if there were silence."""
+        first = self.needs_from
+        skipped = (self.next - first) * self.up // self.down
+        count = max(0, raw.stop - self.next) * self.up // self.down
+        self.next = raw.stop
+        return self._resampled(raw.view(first, raw.stop))[:, skipped : skipped + count]
+
     def _resampled(self, samples: np.ndarray) -> np.ndarray:
         import soxr
 

@@ -200,7 +200,7 @@ def test_a_file_without_a_hash_is_refused(bundle: Path) -> None:
         ({"lag": 5}, "lag 5 must be smaller than window 5"),
         ({"channels": [{"name": "a"}, {"name": "a"}, {"name": "c"}]}, "channel names must be distinct"),
         ({"window": 6}, "model.onnx takes windows of 5 x 3, the manifest says 6 x 3 (rows x channels for sensors)"),
-        ({"kind": "audio"}, "kind is 'audio', expected one of sensors"),
+        ({"kind": "pictures"}, "kind is 'pictures', expected one of sensors, audio"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(bundle: Path, changes: dict[str, Any], said: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.stream.feeds import Message, letters_of, parsed, scores_of
+from tests.unit.stream.feeds import Message, assert_same_scores, events_of, letters_of, parsed, scores_of
 from tests.unit.stream.sounds import (
     AUDIO_TOPIC,
     BANDS,
@@ -29,17 +29,24 @@ from tests.unit.stream.sounds import (
     sound_message,
     write_sound_bundle,
 )
+from wheeltapper.adaptation.rows import RowCollector
+from wheeltapper.offline import MESSAGES_PER_BATCH, run_chunks_offline
 from wheeltapper.schemas.audio_chunk import AudioChunk
 from wheeltapper.schemas.bundle import open_bundle
+from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.calendar import MaintenanceSpan
 from wheeltapper.stream.core.drift.reference import normal_blocks
+from wheeltapper.stream.core.scoring import BatchScorer
+from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.kinds.audio.intake import MOST_MESSAGES
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.routes import load_routes
 from wheeltapper.stream.settings import AudioSettings, LabelSettings, Settings, StateSettings, ThresholdSettings
+from wheeltapper.training.adaptation.service.life import RowSource
+from wheeltapper.what_if.scores import scores_from_series
 
 STEADY = ThresholdSettings(method="fixed", raise_level=0.5, clear_duration_s=0.5)
 SETTINGS = Settings(threshold=STEADY)
@@ -321,3 +328,96 @@ def test_patches_do_not_overlap_and_hold_no_more_than_all(bundle: Path) -> None:
             for other in patches[number + 1 :]:
                 apart_in_time = one["end"] <= other["start"] or other["end"] <= one["start"]
                 assert apart_in_time or one["high_hz"] <= other["low_hz"] or other["high_hz"] <= one["low_hz"]
+
+
+def test_a_new_bundle_takes_a_microphone_over_and_its_alert_goes_on(bundle: Path, tmp_path: Path) -> None:
+    # given an open alert, and another bundle for the machine
+    pipeline = pipeline_of(bundle)
+    chunks = chunks_of(hum(6, loud=(1, 5)), [800], microphone="left")
+    outputs = handle(pipeline, chunks[:30])
+    (opened,) = [event for event in parsed(outputs, "alerts") if event["event"] == "opened"]
+    other = write_sound_bundle(tmp_path, alarm_level=0.05)
+    # when it is deployed for the machine, not for its microphone
+    deployment = Deployment("energy", "active", machines="fan-1", kind="audio", bundle=str(other))
+    outputs = [*pipeline.command(deployment, now=0.0), *handle(pipeline, chunks[30:], first=30)]
+    # then it scores without a warm-up, and the alert goes on under its id
+    assert [event["alert_id"] for event in parsed(outputs, "alerts")] == [opened["alert_id"]]
+    scores = [score[0].score for score in scores_of(outputs).values()]
+    assert len(scores) == 12
+    assert max(scores) == pytest.approx(1.53 * 0.02 / 0.05, rel=0.01)
+    # and a bundle of other channels is refused
+    with pytest.raises(InputError, match="both serve machines"):
+        pipeline.command(
+            Deployment("energy", "active", kind="audio", bundle=str(write_sound_bundle(tmp_path, channels=("x", "y")))),
+            now=0.0,
+        )
+
+
+def test_a_recording_runs_offline_as_it_does_live(bundle: Path) -> None:
+    # given a recording of two microphones in more chunks than one batch holds
+    chunks = [
+        chunk
+        for pair in zip(
+            chunks_of(hum(8, loud=(2, 3)), [500], microphone="left"),
+            chunks_of(hum(8, loud=(5, 6)), [500], machine="fan-2"),
+            strict=True,
+        )
+        for chunk in pair
+    ]
+    assert len(chunks) > MESSAGES_PER_BATCH
+    # when it runs offline, then what comes out is what a worker gives
+    offline = list(run_chunks_offline(pipeline_of(bundle), chunks))
+    live = handle(pipeline_of(bundle), chunks)
+    assert_same_scores(offline, live)
+    assert events_of(offline) == events_of(live)
+    assert len(events_of(live)) == 2
+
+
+def test_an_adaptation_of_sound_says_that_there_is_none(bundle: Path) -> None:
+    # given a drift of a microphone, when its sound is to be collected, then the adaptation ends with what to do instead
+    with pytest.raises(InputError, match="only bundles of rows are adapted: train one on recent recordings"):
+        RowCollector(SETTINGS, "fan-1", open_bundle(bundle), RowSource(AUDIO_TOPIC, 0, 0))
+
+
+def test_what_if_over_a_data_set_is_of_rows(bundle: Path) -> None:
+    with pytest.raises(InputError, match="leave out --dataset"):
+        scores_from_series(open_bundle(bundle), None, SETTINGS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("edge", ["first", "last"])
+def test_sound_at_the_ends_of_time_is_scored_like_any(bundle: Path, edge: str) -> None:
+    # given a tone in the first second of the year 1, and in the last of 9999
+    signal = hum(1, loud=(0, 1))
+    start = MIN_MICROS if edge == "first" else MAX_MICROS - 1_000_000
+    chunks = [
+        AudioChunk("fan-1", "", start + 100_000 * number, RATE, signal[800 * number :][:800]) for number in range(10)
+    ]
+    # when it is handled, then its alert is within what a message can say
+    outputs = handle(pipeline_of(bundle), chunks)
+    assert letters_of(outputs) == []
+    assert [event["event"] for event in parsed(outputs, "alerts")] == ["opened"]
+    assert parsed(outputs, "localizations")[0]["clip"]["start"] >= MIN_MICROS
+    assert parsed(outputs, "localizations")[0]["clip"]["end"] <= MAX_MICROS
+
+
+def test_attributes_follow_their_windows_through_any_number_of_batches(tmp_path: Path) -> None:
+    # given more windows than are run at a time, each under a speed of its own
+    (rule,) = load_routes([str(write_sound_bundle(tmp_path, attributes=(SPEED, PRODUCT)))], SETTINGS).rules
+    count = 2 * rule.graph.largest_batch + 3
+    windows = np.random.default_rng(1).normal(0, 0.1, (count, WINDOW)).astype(np.float32)
+    speeds = np.zeros((count, 3), dtype=np.float32)
+    speeds[:, 0] = np.arange(count)
+    speeds[7, 0] = np.nan
+    # when they are scored in pieces and at once
+    scorer = BatchScorer(rule)
+    for start in range(0, count, 5):
+        scorer.add(windows[start : start + 5], speeds[start : start + 5])
+    raw = scorer.finish().raw
+    # then each has its own speed in its score
+    wanted = band_energies(windows).mean(axis=(1, 2)) + np.nan_to_num(speeds[:, 0])
+    np.testing.assert_allclose(raw, wanted, rtol=1e-5)
+    np.testing.assert_allclose(rule.graph.run(windows, speeds).score, raw, rtol=1e-6)
+    # and none, or too few, are refused
+    for given in (None, speeds[:, :2], speeds[1:]):
+        with pytest.raises(ValueError, match="attributes are"):
+            rule.graph.run(windows, given)

@@ -214,6 +214,19 @@ def test_sound_of_a_higher_rate_is_scored_as_that_of_the_bundles(routes: Routes)
         assert score.raw == pytest.approx(right[key][0].raw, rel=1e-4), key
 
 
+def test_clips_with_pauses_between_them_are_scored_whole_at_any_rate(routes: Routes) -> None:
+    # given recordings of exactly one window with pauses between them, at twice the bundle's rate
+    clip = hum(WINDOW / RATE, rate=2 * RATE)
+    chunks = [chunk_at(clip, number * 5 * len(clip), rate=2 * RATE) for number in range(3)]
+    # when they are handled
+    _, outputs = handle(routes, chunks)
+    # then each is scored at its last sample as soon as the next has come
+    times = sorted(key[2] for key in scores_of(outputs))
+    assert times == [START + number * 2_500_000 + 499_875 for number in range(2)]
+    scores = [score[0].score for score in scores_of(outputs).values()]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+
+
 # -- what is noticed ------------------------------------------------------------------------------------------------------------
 
 

@@ -5,14 +5,15 @@ Two schemes of file names: `section_00_source_train_normal_0001_<attributes>.wav
 or 'fan/id_01'; 'fan/all' is all of them.
 
 Where a machine's folder holds clips and no train/ (a part of the data set), an id is judged by a model of the normal clips of the machine's other
-ids: one clip of an id leaves nothing to learn from.
+ids: one clip of an id leaves nothing to learn from. 'fan/halves' learns from the first half of each normal clip and is tested on the second
+halves of all: in the order of time, but of the same recordings, so it is easier than a machine is.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +25,7 @@ from wheeltapper.training.datasets.sound.series import Domain, SoundSeries
 
 DATASET = "dcase"
 ALL = "all"
+HALVES = "halves"
 PARTS = ("train", "test", "supplemental")
 _SECTION = re.compile(
     r"^section_(?P<section>\d+)(?:_(?P<domain>source|target))?(?:_(?P<part>train|test|supplemental))?"
@@ -80,7 +82,9 @@ def entities(data: Path) -> tuple[str, ...]:
     for machine, files in sorted(_machines(data).items()):
         units = sorted({name.unit for name in files.values()}, key=natural_order)
         found += [f"{machine}/{unit}" for unit in units]
-        if len(units) > 1 and any(part == "train" for part in _parts(files)):
+        if not any(part == "train" for part in _parts(files)):
+            found.append(f"{machine}/{HALVES}")
+        elif len(units) > 1:
             found.append(f"{machine}/{ALL}")
     return tuple(found)
 
@@ -106,6 +110,9 @@ def load(data: Path, entity: str) -> SoundSeries:
         )
         for path, name in files.items()
     }
+    if unit == HALVES:
+        normal = [clip for clip in clips.values() if not clip.anomalous]
+        return _halves(read_series(DATASET, entity, in_order(normal), in_order(clips.values())))
     mine = {path for path, name in files.items() if unit in (ALL, name.unit)}
     if any(part == "train" for part in parts.values()):
         train = [clips[path] for path in files if path in mine and parts[path] in ("train", "supplemental")]
@@ -116,6 +123,15 @@ def load(data: Path, entity: str) -> SoundSeries:
     train = [clip for clip in train if not clip.anomalous]
     need_clips(DATASET, entity, data / machine, [clip.path for clip in train], "normal clips for training")
     return read_series(DATASET, entity, in_order(train), in_order(test))
+
+
+def _halves(series: SoundSeries) -> SoundSeries:
+    """The first half of each train clip, and the second half of each test clip."""
+    return replace(
+        series,
+        train=[replace(clip, samples=clip.samples[: len(clip.samples) // 2]) for clip in series.train],
+        test=[replace(clip, samples=clip.samples[len(clip.samples) // 2 :]) for clip in series.test],
+    )
 
 
 def _machines(data: Path) -> dict[str, dict[Path, Name]]:

@@ -1,6 +1,7 @@
 """UAV propellers (TII): flights of a drone with whole and broken propellers, four missions, clips of about 10 s.
 
-Layouts: compact, `{normal,broken}/<config>_<direction>_<shape>_<rep>.flac`; as published, `Dataset/<n>_broken/<config>/<direction>_<shape>/<rep>/ch1.wav`.
+Layouts: compact, `{normal,broken}/<config>_<direction>_<shape>_<rep>.flac`; as published,
+`Dataset/normal/<direction>_<shape>/<rep>/ch1.wav` and `Dataset/<n>_broken/<config>/<direction>_<shape>/<rep>/ch1.wav`.
 A mission is a direction (cw, ccw) and a shape (f8, square). Repetitions were flown one after the other.
 
 Entities: 'uav' learns from the first half of the normal flights of every mission, by repetition, and is tested on the rest; 'square-to-f8' and
@@ -67,7 +68,7 @@ def _flights(data: Path) -> list[ClipFile]:
     ]
     if not any(not flight.anomalous for flight in found):
         raise InputError(
-            f"{data} holds no normal flights; expected normal/0000_cw_f8_01.flac, or Dataset/0_broken/0000/cw_f8/1/ch1.wav: correct --data"
+            f"{data} holds no normal flights; expected normal/0000_cw_f8_01.flac, or Dataset/normal/cw_f8/1/ch1.wav: correct --data"
         )
     return in_order(found)
 
@@ -78,7 +79,7 @@ def _flight(path: Path) -> ClipFile | None:
         broken, rep = path.parent.name == "broken", int(named["rep"])
     elif path.stem == "ch1" and len(path.parts) > 4 and path.parents[0].name.isdigit():
         named = _MISSION.match(path.parents[1].name)
-        broken, rep = not path.parents[3].name.startswith(("0", "normal")), int(path.parents[0].name)
+        broken, rep = path.parents[2].name != "normal", int(path.parents[0].name)
     if not named:
         return None
     direction, shape = named["direction"], named["shape"]

@@ -13,6 +13,8 @@ from wheeltapper.training.judging.metrics.sound import harmonic_mean
 from wheeltapper.training.lab.compare.document import Block, Bullets, Cell, Command, Document, Grid, Heading, Paragraph
 from wheeltapper.training.lab.compare.results import FLOOR_PREFIX, Place
 
+LEAST_CLIPS = 3
+"""Test clips of each kind that an entity needs for the harmonic mean."""
 _FLOORS = {"random": "random", "loudness": "loudness", "knn_mel": "1-NN log-mel"}
 _READING = (
     "AUC of clips, then averaged over entities; pAUC up to a false positive rate of 0.1, scaled so that 0.5 is chance (McClish), as "
@@ -52,7 +54,7 @@ class SoundRun:
 def build_sound_report(rows: Rows, run: SoundRun) -> tuple[Document, Grid]:
     """The whole report, and its first table."""
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    overview = _overview(rows, datasets)
+    overview = _overview(rows, datasets, run.facts)
     blocks: list[Block] = [
         Command(run.command),
         Bullets(run.notes),
@@ -100,13 +102,23 @@ def _names(rows: Rows) -> list[str]:
     return sorted(names, key=lambda name: -(value if (value := means[name]) is not None else -1.0))
 
 
-def _overview(rows: Rows, datasets: Sequence[str]) -> Grid:
+def _overview(rows: Rows, datasets: Sequence[str], facts: Mapping[Place, Mapping[str, Any]]) -> Grid:
     names = _names(rows)
+    # One clip on the wrong side of one other is an AUC of 0, which a harmonic mean never forgets.
+    telling = {
+        place
+        for place, values in facts.items()
+        if min(values["anomalous"], values["test_clips"] - values["anomalous"]) >= LEAST_CLIPS
+    }
     table: list[list[Cell]] = []
     for name in names:
         cells: list[Cell] = [mean_of([row for row in rows if row["dataset"] == d], name, "auc") for d in datasets]
         official = harmonic_mean(
-            [row["official"] for row in rows if row["detector"] == name and row.get("official") is not None]
+            [
+                row.get("official")
+                for row in rows
+                if row["detector"] == name and (row["dataset"], row["entity"]) in telling
+            ]
         )
         table.append([shown(name), *cells, mean_of(rows, name, "pauc"), official])
     return _grid(
@@ -114,7 +126,8 @@ def _overview(rows: Rows, datasets: Sequence[str]) -> Grid:
         ["detector", *datasets, "pAUC, all", "harmonic mean, all"],
         table,
         names,
-        note=f"Harmonic mean: over entities, of AUC (of each domain) and pAUC. '{AUTO}' is what `train auto` takes.",
+        note=f"Harmonic mean: of AUC (of each domain) and pAUC, over entities with {LEAST_CLIPS} test clips or more of each kind. "
+        f"'{AUTO}' is what `train auto` takes.",
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from tests.helpers.sounds import RATE, hum
+from tests.unit.training.bundle.test_train_command import run_without
 from wheeltapper.cli import main
 from wheeltapper.schemas.bundle import open_bundle
 from wheeltapper.training.detectors.auto_sound import PREFERRED
@@ -63,7 +64,7 @@ def test_auto_says_what_it_chose_and_why(recordings: Path, tmp_path: Path, capsy
         str(tmp_path / "b"),
         "--no-torchscript",
     ]
-    assert main(words) == 0
+    assert main([*words, "--set", "n_fft=512", "--set", "frame_hop=256"]) == 0
     text = capsys.readouterr().out
     wanted = PREFERRED if PREFERRED in detectors_of("audio") else next(iter(detectors_of("audio")))
     assert f"auto         {wanted}: 12 clips, 12 s at 2000 Hz to learn from: " in text
@@ -87,6 +88,38 @@ def test_evaluate_tells_how_good_it_is(
     assert report["floors"] == {}
     assert main([*words, "--no-floors", "--json", str(tmp_path / "x" / "report.json")]) == 0
     assert json.loads((tmp_path / "x" / "report.json").read_text())["detector"] == "spectral-bands"
+
+
+def test_evaluate_on_every_clip_of_recordings_that_the_bundle_has_never_seen(
+    bundle: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given other recordings, of which the loader would keep half of the normal ones for training
+    for part in ("normal", "abnormal"):
+        (tmp_path / "new" / part).mkdir(parents=True)
+        for number, path in enumerate(sorted((recordings / "test" / part).iterdir())):
+            (tmp_path / "new" / part / f"{number}.wav").write_bytes(path.read_bytes())
+    words = [
+        "evaluate",
+        str(bundle),
+        "--dataset",
+        "wav",
+        "--data",
+        str(tmp_path / "new"),
+        "--entity",
+        "new",
+        "--json",
+        "-",
+    ]
+    # when the bundle is judged on all of them: then every clip counts, and floors know what the bundle knows
+    assert main([*words, "--clips", "all"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["clips"], report["anomalous"], report["auc"]) == (8, 4, 1.0)
+    assert report["floors"]["loudness"]["auc"] == 1.0
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["clips"] == 6
+    # and its own train clips are refused
+    assert main(["evaluate", str(bundle), "--data", str(recordings), "--clips", "all"]) == 2
+    assert "its train clips are those that" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -184,3 +217,11 @@ def test_backtest_of_recordings_opens_an_alert_that_names_the_squeal(
 def test_backtest_does_not_mix_sound_and_rows(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backtest", str(bundle), "--dataset", "simulated", "--alerts", "-"]) == 2
     assert "scores sound, data set 'simulated' holds rows of sensors" in capsys.readouterr().err
+
+
+def test_what_is_missing_to_read_recordings_is_named(recordings: Path, tmp_path: Path) -> None:
+    words = ["train", "auto", "--dataset", "wav", "--data", str(recordings), "--out", str(tmp_path / "b")]
+    ended = run_without(("soundfile",), words)
+    assert ended.returncode == 2
+    assert "needs soundfile: pip install 'wheeltapper[audio]'" in ended.stderr
+    assert "Traceback" not in ended.stderr

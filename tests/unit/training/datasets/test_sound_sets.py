@@ -88,10 +88,14 @@ def test_a_part_of_dcase_without_train_folders_leaves_one_id_out(tmp_path: Path)
     for unit in ("00", "02"):
         write_clip(tmp_path / "pump" / f"normal_id_{unit}_00000000.wav")
         write_clip(tmp_path / "pump" / f"anomaly_id_{unit}_00000001.wav")
-    assert list_entities("dcase", tmp_path) == ("pump/id_00", "pump/id_02")
+    assert list_entities("dcase", tmp_path) == ("pump/id_00", "pump/id_02", "pump/halves")
     train, test = names(load_sound("dcase", tmp_path, "pump/id_02"))
     assert train == ["normal_id_00_00000000.wav"]
     assert test == ["normal_id_02_00000000.wav", "anomaly_id_02_00000001.wav"]
+    # or the first half of every normal clip is learnt, and the second half of all is judged
+    halves = load_sound("dcase", tmp_path, "pump/halves")
+    assert (len(halves.train), len(halves.test)) == (2, 4)
+    assert {len(clip.samples) for clip in (*halves.train, *halves.test)} == {RATE // 4}
 
 
 def test_mimii_is_split_in_the_order_of_time(tmp_path: Path) -> None:
@@ -117,8 +121,10 @@ def test_uav_learns_from_earlier_flights_or_from_another_mission(tmp_path: Path)
             write_clip(tmp_path / "normal" / f"0000_cw_{shape}_{rep:02}.wav")
         write_clip(tmp_path / "broken" / f"0100_cw_{shape}_01.wav")
     write_clip(tmp_path / "Dataset" / "1_broken" / "0001" / "ccw_f8" / "3" / "ch1.wav")
+    write_clip(tmp_path / "Dataset" / "normal" / "ccw_f8" / "7" / "ch1.wav")
     series = load_sound("uav", tmp_path, "uav")
     assert [(clip.group, clip.order) for clip in series.train] == [
+        ("ccw_f8", 7),
         ("cw_f8", 1),
         ("cw_f8", 2),
         ("cw_square", 1),
@@ -236,6 +242,19 @@ def test_the_shared_clips_are_read(data_root: Path) -> None:
     fan = load_sound("mimii", data_root / "machine_audio", "fan_id_00")
     assert (fan.sample_rate, len(fan.train), len(fan.test)) == (16_000, 7, 21)
     assert {clip.samples.shape for clip in fan.train} == {(160_000, 1)}
-    assert len(list_entities("dcase", data_root / "machine_audio" / "dcase2020")) == 23
+    assert len(list_entities("dcase", data_root / "machine_audio" / "dcase2020")) == 29
     assert len(list_entities("cbm", data_root / "cbm_motor")) == 6
     assert list_entities("uav", data_root / "uav_propeller") == ("uav", "square-to-f8", "f8-to-square")
+
+
+def test_dcase_of_2020_as_published(tmp_path: Path) -> None:
+    for number in (0, 1):
+        write_clip(tmp_path / "dev" / "ToyCar" / "train" / f"normal_id_01_{number:08}.wav")
+        write_clip(tmp_path / "dev" / "ToyCar" / "train" / f"normal_id_02_{number:08}.wav")
+    write_clip(tmp_path / "dev" / "ToyCar" / "test" / "normal_id_01_00000000.wav")
+    write_clip(tmp_path / "dev" / "ToyCar" / "test" / "anomaly_id_01_00000000.wav")
+    assert list_entities("dcase", tmp_path) == ("ToyCar/id_01", "ToyCar/id_02", "ToyCar/all")
+    series = load_sound("dcase", tmp_path, "ToyCar/id_01")
+    assert names(series)[0] == ["normal_id_01_00000000.wav", "normal_id_01_00000001.wav"]
+    assert [clip.anomalous for clip in series.test] == [True, False]
+    assert len(load_sound("dcase", tmp_path, "ToyCar/all").train) == 4

@@ -1,0 +1,1 @@
+"""Makes `iso-20816` for one entity."""
