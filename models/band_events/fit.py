@@ -20,6 +20,8 @@ from wheeltapper.models.sound.statistics import ledoit_wolf
 from wheeltapper.schemas.errors import InputError
 
 RIDGE = 0.001
+# Blocks that a covariance is fitted on, evenly spaced: days of sound have millions, and they change nothing more.
+FITTED_BLOCKS = 100_000
 
 
 class BandEvents(FittedBandEvents):
@@ -47,7 +49,7 @@ def fit_band_events(
     """Fit on normal windows, in order of time.
 
     Args:
-        events: e, [n, blocks, D] dB.
+        events: e, [n, blocks, D] dB; float32 is enough.
         recording: [n] int64.
         overlap: a window shares samples with so many before and after it in its recording.
 
@@ -83,6 +85,9 @@ def fit_band_events(
 def fit_shape(events: np.ndarray, settings: BandEventSettings) -> Shape:
     """How the blocks of e [n, blocks, D] vary."""
     rows = events.reshape(-1, events.shape[2])
+    if len(rows) > FITTED_BLOCKS:
+        rows = rows[np.linspace(0, len(rows) - 1, FITTED_BLOCKS).astype(np.int64)]
+    rows = rows.astype(np.float64)
     mean = rows.mean(axis=0)
     scale = np.sqrt(rows.var(axis=0) + settings.band_noise_db**2)
     strength, directions = np.linalg.eigh(ledoit_wolf((rows - mean) / scale) + RIDGE * np.eye(len(mean)))

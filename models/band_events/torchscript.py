@@ -37,6 +37,7 @@ class BandEventsTwin(torch.nn.Module):
     def forward(self, window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         signals = torch.clamp(window.reshape(-1, self.samples), -self.largest, self.largest)
         signals = signals - signals.mean(dim=1, keepdim=True)
+        signals = signals - signals.mean(dim=1, keepdim=True)
         levels = self.front(signals).transpose(1, 2).reshape(-1, self.width, self.frames)
         ordered = torch.sort(levels, dim=2)[0]
         median = (ordered[:, :, (self.frames - 1) // 2] + ordered[:, :, self.frames // 2]) / 2

@@ -203,6 +203,8 @@ def _radius(references: np.ndarray, neighbours: int, apart: np.ndarray | None) -
     nearest = np.sort(away, axis=1)[:, :neighbours]
     finite = np.isfinite(nearest)
     mean = np.where(finite, nearest, 0.0).sum(axis=1) / np.maximum(finite.sum(axis=1), 1)
+    # A reference without another takes what whitened rows of one kind have between them.
+    mean = np.where(finite.any(axis=1), mean, np.sqrt(2 * references.shape[1]))
     radius = (mean + MEDIAN_SHARE * np.median(mean)) / (1 + MEDIAN_SHARE)
     return np.asarray(np.maximum(radius, LEAST_RADIUS))
 

@@ -25,22 +25,22 @@ def build_graph(fitted: FittedBandProfile[Any]) -> bytes:
         order_weights, order_known = orders.graph_weights(graph, rpm)
         banks = [Bank(order_weights, orders.bands, per_window=True)]
 
-    # What the bands are compared with: the mean, and what the operating point adds to it; [N or 1, D].
-    usual = graph.constant(around.mean[None])
-    if fitted.effect is not None:
-        usual = graph.node("Add", usual, _effect(graph, fitted.effect))
+    # What the operating point adds to the mean; [N, D].
+    effect = _effect(graph, fitted.effect) if fitted.effect is not None else ""
     energies = band_energies(graph, frontend, signals(graph, without_offset=True), banks)
     summed, start = [], 0
     for at, (energy, width) in enumerate(zip(energies, fitted.bank_widths, strict=True)):
-        level = decibels(graph, energy, frontend.floor)
-        compared = graph.reshape(graph.slice(usual, start, start + channels * width, 1), (-1, channels, 1, width))
-        # The difference first, then the mean: float32 keeps the digits that whitening multiplies.
-        away_level = graph.node("Sub", level, compared)
+        own = slice(start, start + channels * width)
+        mean = around.mean[own].reshape(channels, 1, width)
+        away_level = decibels(graph, energy, frontend.floor, above=mean)
+        if effect:
+            compared = graph.reshape(graph.slice(effect, own.start, own.stop, 1), (-1, channels, 1, width))
+            away_level = graph.node("Sub", away_level, compared)
         if at:
             # An unknown band lies at the mean.
             away_level = graph.node("Mul", away_level, graph.reshape(order_known, (-1, 1, 1, width)))
         summed.append(_by_column(graph, fitted, away_level, width))
-        start += channels * width
+        start = own.stop
     patches = summed[0] if len(summed) == 1 else graph.node("Concat", *summed, axis=1)
     away = graph.sum(patches, (2,))
     whitened = graph.node("MatMul", away, graph.constant(around.transform))

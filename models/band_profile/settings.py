@@ -14,7 +14,7 @@ from wheeltapper.models.sound.frontend import FrontEnd, Scale
 # From that rate on, samples are rather an accelerometer's than a microphone's, unless the rate is one of audio's own.
 VIBRATION_RATE = 20_000
 AUDIO_RATES = (22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000)
-LEAST_WINDOWS = 3
+LEAST_WINDOWS = 2
 AUTO = "auto"
 
 

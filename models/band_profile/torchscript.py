@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from wheeltapper.models.band_profile.fitted import LEAST_DISTANCE, FittedBandProfile
-from wheeltapper.models.sound.frontend import LARGEST
+from wheeltapper.models.sound.frontend import DB_PER_NEPER, LARGEST
 from wheeltapper.models.sound.frontend_torch import BandLevels
 from wheeltapper.models.torchscript import script_bytes
 
@@ -26,6 +26,8 @@ class BandProfileTwin(torch.nn.Module):
         around = fitted.around
         self.channels, self.samples = fitted.channels, fitted.window
         self.front = BandLevels(fitted.frontend, fitted.window)
+        self.frames, self.bands = fitted.frames, fitted.frontend.bands
+        self.floor, self.scale = fitted.frontend.floor, DB_PER_NEPER
         self.largest, self.least = LARGEST, LEAST_DISTANCE
         self.count, self.centre, self.spread = around.count, fitted.centre, fitted.spread
         self.conditioned = fitted.effect is not None
@@ -34,7 +36,7 @@ class BandProfileTwin(torch.nn.Module):
         membership = np.eye(fitted.time_columns)[columns] / len(columns)
         effect = fitted.effect
         for name, values in {
-            "mean": around.mean,
+            "typical": 10.0 ** (-around.mean.reshape(fitted.channels, 1, -1) / 10),
             "inverse_scale": 1 / around.scale,
             "transform": around.transform,
             "references": around.references,
@@ -57,10 +59,9 @@ class BandProfileTwin(torch.nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         signals = torch.clamp(window.reshape(-1, self.samples), -self.largest, self.largest)
         signals = signals - signals.mean(dim=1, keepdim=True)
-        levels = self.front(signals)
-        bands = levels.shape[2]
-        levels = levels.reshape(-1, self.channels, levels.shape[1], bands)
-        usual = self.mean.unsqueeze(0).expand(levels.shape[0], self.mean.shape[0])
+        signals = signals - signals.mean(dim=1, keepdim=True)
+        energies = (self.front.energies(signals) + self.floor).reshape(-1, self.channels, self.frames, self.bands)
+        away_levels = torch.log(energies * self.typical) * self.scale
         if self.conditioned:
             assert attributes is not None
             missing = torch.isnan(attributes)
@@ -68,8 +69,8 @@ class BandProfileTwin(torch.nn.Module):
             chosen = torch.matmul(filled, self.effect_known) > 0.5
             known = torch.where(self.effect_number > 0.5, torch.logical_not(missing), chosen)
             scaled = (filled - self.effect_centre) / self.effect_scale
-            usual = usual + torch.matmul(torch.where(known, scaled, torch.zeros_like(scaled)), self.effect)
-        away_levels = levels - usual.reshape(-1, self.channels, 1, bands)
+            effect = torch.matmul(torch.where(known, scaled, torch.zeros_like(scaled)), self.effect)
+            away_levels = away_levels - effect.reshape(-1, self.channels, 1, self.bands)
         patches = torch.matmul(away_levels.transpose(2, 3), self.membership).flatten(1, 2)
         away = patches.sum(dim=2)
         whitened = torch.matmul(away, self.transform)

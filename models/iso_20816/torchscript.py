@@ -29,6 +29,7 @@ class VelocityZonesTwin(torch.nn.Module):
     def forward(self, window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         signals = torch.clamp(window.reshape(-1, self.samples), -self.largest, self.largest)
         signals = signals - signals.mean(dim=1, keepdim=True)
+        signals = signals - signals.mean(dim=1, keepdim=True)
         by_column = torch.matmul(self.front.energies(signals).transpose(1, 2), self.membership)
         by_column = by_column.reshape(-1, self.channels * self.bands, by_column.shape[2])
         by_band = by_column.sum(dim=2)

@@ -148,4 +148,5 @@ def _usual(rows: np.ndarray, recording: np.ndarray, overlap: int) -> float:
     away[~apart] = np.inf
     nearest = away.min(axis=1)
     nearest = nearest[np.isfinite(nearest)]
-    return max(float(nearest.mean()) if len(nearest) else 0.0, LEAST_USUAL)
+    # A window without another: a decibel in every band.
+    return max(float(nearest.mean()) if len(nearest) else float(np.sqrt(rows.shape[1])), LEAST_USUAL)

@@ -10,7 +10,7 @@ from pydantic import Field
 from wheeltapper.models.sound.detector import SoundSettings
 from wheeltapper.models.sound.frontend import FrontEnd
 
-LEAST_WINDOWS = 3
+LEAST_WINDOWS = 2
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
 
+import numpy as np
+
 from wheeltapper.models.onnx_builder import GraphBuilder
 from wheeltapper.models.sound.frontend import DB_PER_NEPER, LARGEST, FrontEnd, SplitDft
 
@@ -22,7 +24,9 @@ def signals(graph: GraphBuilder, *, without_offset: bool = False) -> str:
     samples = graph.reshape("window", (-1, graph.channels, graph.window))
     samples = graph.node("Clip", samples, graph.constant(-LARGEST), graph.constant(LARGEST))
     if without_offset:
-        samples = graph.node("Sub", samples, graph.mean(samples, (2,), keepdims=True))
+        # Twice: a float32 sum over a long window with a large offset is not exact, what it leaves is small and its sum is.
+        for _ in range(2):
+            samples = graph.node("Sub", samples, graph.mean(samples, (2,), keepdims=True))
     return samples
 
 
@@ -96,10 +100,17 @@ def spectra(graph: GraphBuilder, frontend: FrontEnd, split: SplitDft, rows: str,
     return graph.reshape(flat, (-1, half * 2 * split.columns))
 
 
-def decibels(graph: GraphBuilder, energies: str, floor: float) -> str:
-    """10 log10(E + floor)."""
-    logarithm = graph.node("Log", graph.node("Add", energies, graph.constant(floor)))
-    return graph.node("Mul", logarithm, graph.constant(DB_PER_NEPER))
+def decibels(graph: GraphBuilder, energies: str, floor: float, above: np.ndarray | None = None) -> str:
+    """10 log10(E + floor), or how far that lies above a usual level.
+
+    Args:
+        above: usual levels in dB, of a shape that broadcasts to the energies'. The quotient's logarithm is small where the sound is
+            usual, and float32 keeps digits there that a difference of two large levels has lost.
+    """
+    energies = graph.node("Add", energies, graph.constant(floor))
+    if above is not None:
+        energies = graph.node("Mul", energies, graph.constant(10.0 ** (-np.asarray(above, dtype=np.float64) / 10)))
+    return graph.node("Mul", graph.node("Log", energies), graph.constant(DB_PER_NEPER))
 
 
 def band_levels(graph: GraphBuilder, frontend: FrontEnd) -> str:

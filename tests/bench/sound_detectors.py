@@ -185,6 +185,8 @@ def dcase_types(data: Path) -> Iterator[tuple[SoundSeries, list[Clip]]]:
     folder = data / "machine_audio" / "dcase2020"
     found: dict[str, tuple[SoundSeries, dict[str, Clip]]] = {}
     for entity in dcase.entities(folder):
+        if entity.endswith(f"/{dcase.HALVES}"):
+            continue
         series = dcase.load(folder, entity)
         known = found.setdefault(entity.split("/")[0], (series, {}))[1]
         known.update({clip.name: clip for clip in (*series.train, *series.test)})

@@ -41,7 +41,7 @@ def train_band_events(series: SoundSeries, options: TrainOptions) -> tuple[Fitte
     def fit(clips: Sequence[Clip], window: int) -> FittedSound:
         events, recording, _ = known.of(clips)
         return fit_band_events(
-            events.astype(np.float64),
+            events,
             recording,
             settings,
             frontend,
