@@ -17,6 +17,8 @@ from wheeltapper.models.astra.config import AstraConfig
 SOURCE, TARGET = "source", "target"
 # Clips a cluster is worth, where the number of clusters follows the number of clips.
 CLIPS_PER_CLUSTER = 10
+# Score of what is usual. At 0 a difference of two distances would be all rounding.
+USUAL = 10.0
 # A distance that hardly varied while fitting does not make everything else infinitely far.
 LEAST_DEVIATION = 1e-2
 # No direction of an embedding of unit length is known better than to that variance.
@@ -62,8 +64,8 @@ class Domain:
 
 
 def fused_score(domains: Sequence[Domain], embedding: np.ndarray) -> np.ndarray:
-    """[n, D] -> [n]: the least of the domains' scores."""
-    return np.min([domain.score(embedding) for domain in domains], axis=0)
+    """[n, D] -> [n]: the least of the domains' scores, plus `USUAL`."""
+    return np.asarray(USUAL + np.min([domain.score(embedding) for domain in domains], axis=0))
 
 
 def fit_domains(embedding: np.ndarray, domain: Sequence[str], config: AstraConfig, seed: int) -> tuple[Domain, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wheeltapper.models.astra.backend import LEAST_VARIANCE, Domain, estimate_covariance
+from wheeltapper.models.astra.backend import LEAST_VARIANCE, USUAL, Domain, estimate_covariance
 from wheeltapper.models.astra.network import AstraNetwork
 from wheeltapper.models.astra.trunk import folded
 from wheeltapper.models.sound.frontend import LARGEST
@@ -22,8 +22,9 @@ from wheeltapper.models.sound.frontend_torch import BandLevels
 OUTPUTS = ("score", "contribution", "embedding")
 # Patches of a row that its statistics are taken of at most, evenly spaced.
 PATCHES_PER_ROW = 4000
-# Share of an unremarkable patch's distance that still counts: where nothing is strange, what is nearest to it is shown.
-UNREMARKABLE = 0.01
+# No direction of a row's patches varies less than that share of the largest variance: patches are of no unit, and the convolutions
+# of float32 before them are not exact.
+LEAST_SHARE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ class PatchStatistics:
             mean = chosen.mean(axis=0)
             covariance = estimate_covariance(chosen - mean, "ledoit-wolf")
             eigenvalues, vectors = np.linalg.eigh(covariance)
-            # Relative to its largest: patches are of no unit.
-            least = max(LEAST_VARIANCE, 1e-4 * float(eigenvalues[-1]))
+            least = max(LEAST_VARIANCE, LEAST_SHARE * float(eigenvalues[-1]))
             whitening = vectors / np.sqrt(np.maximum(eigenvalues, least))
             means.append(mean)
             whitenings.append(whitening)
@@ -102,7 +102,7 @@ class AstraGraph(nn.Module):
         embedding, _, weights = self.network.embed(patches, columns)
         unit = embedding / torch.sqrt(torch.sum(embedding * embedding, dim=1, keepdim=True) + 1e-12)
         scores = torch.stack([domain(unit) for domain in self.domains])
-        return torch.amin(scores, dim=0), self._contribution(patches, weights), unit
+        return USUAL + torch.amin(scores, dim=0), self._contribution(patches, weights), unit
 
     def _contribution(self, patches: Tensor, weights: Tensor) -> Tensor:
         """[N, C * P, D] and attention [N, C * P] -> [N, C * rows, columns]."""
@@ -112,7 +112,8 @@ class AstraGraph(nn.Module):
         apart = (by_row.reshape(self.channels * rows, -1, width) - self.patch_mean) @ self.patch_whitening
         squared = torch.sum(apart * apart, dim=2).reshape(self.channels * rows, -1, columns).transpose(0, 1)
         strange = squared.reshape(-1, self.channels, rows, columns) / self.patch_usual
-        strange = torch.relu(strange - 1.0) + UNREMARKABLE * strange
+        # Squared, a strange patch stands out; to subtract what is usual would leave rounding.
+        strange = strange * strange
         blame = strange * weights.reshape(-1, self.channels, rows, columns)
         if self.overlapping:
             # Each patch's blame goes in equal parts to the four squares that it covers.

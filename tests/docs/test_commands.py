@@ -66,6 +66,7 @@ NOT_RUN = (
     NotRun("docs/adaptation.md", "wheeltapper evaluate --gate", REAL_DATA),
     NotRun("docs/operating.md", "wheeltapper what-if", "needs scores of a running plant, and a plant's own table"),
     NotRun("models/log_mean/README.md", "wheeltapper compare", REAL_DATA),
+    NotRun("models/astra/README.md", "wheeltapper compare", REAL_DATA),
     NotRun("docs/adding_a_detector.md", "wheeltapper train mean-square", EXAMPLE_DETECTOR),
     NotRun("docs/adding_a_detector.md", "python -m wheeltapper.training.detectors.pages", WRITES_CHECKOUT),
     NotRun("docs/adding_a_detector.md", "python -m pytest", EXAMPLE_DETECTOR),

@@ -203,7 +203,7 @@ def _fit_group(
     clips: dict[str, tuple[Machine, int]] = {}
     for machine in machines:
         for index, clip in enumerate(machine.series.train):
-            clips.setdefault(f"{clip.machine}/{clip.name}", (machine, index))
+            clips.setdefault(_key(clip), (machine, index))
     parts = [_of_clips(machine, [index for owner, index in clips.values() if owner is machine]) for machine in machines]
     windows = parts[0]
     for part in parts[1:]:
@@ -212,10 +212,13 @@ def _fit_group(
     mel = BandLevels(front_end_of(rate, config.mels, config.low_hz), window)
     job = AstraJob(machines[0].series, config, trainer, mel, specs)
     fit = job.fit(windows, np.arange(len(windows)), None, f"astra {preset}, {len(machines)} machine(s)")
+    rows: dict[str, list[int]] = {}
+    for row, owner in enumerate(windows.owner):
+        rows.setdefault(_key(windows.clips[owner]), []).append(row)
     found: dict[str, Scores] = {}
     for machine in machines:
         with working(f"astra {preset}: {machine.series.entity}", show=options.progress):
-            train, _ = embedded(fit.network, machine.train, machine.train.attributes(specs))
+            train = fit.embedding[np.concatenate([rows[_key(clip)] for clip in machine.series.train])]
             test, _ = embedded(fit.network, machine.test, machine.test.attributes(specs))
             domains = fit_domains(train, machine.train.domains, config, seed)
         scores = {PUBLISHED if preset == "published" else SMALL: machine.by_clip(fused_score(domains, test))}
@@ -223,6 +226,10 @@ def _fit_group(
             scores[PUBLISHED_KNOWN] = machine.by_clip(_by_known_domain(domains, test, machine.test.domains))
         found[machine.series.entity] = scores
     return found, fit.history.cut
+
+
+def _key(clip: Clip) -> str:
+    return f"{clip.machine}/{clip.name}"
 
 
 def _by_known_domain(domains: Sequence[Domain], embedding: np.ndarray, names: Sequence[str]) -> np.ndarray:
