@@ -1,8 +1,11 @@
 """When the alerts of a machine's sensors and of its sound agree: one joint alert with the evidence of both.
 
-A joint alert opens when an alert of rows and one of sound are open whose openings lie within a set time of each other. It speaks
-again when the worse of both does, and ends with the first of both that ends. All of it is a function of the alerts in their order
-on the topic; its id comes from the machine and the later of both openings, so that a repeated event keeps its id.
+A joint alert opens when an alert of rows and one of sound overlap in event time and opened within a set time of each other. It speaks
+again when the worse of both does, and ends with the first of both that ends. An alert takes part in one joint alert at most.
+
+Rows and sound come from two topics, and a worker that catches up may tell the whole life of one side's alert before the other's
+begins: alerts that have ended are therefore kept in mind, and a joint alert may open and end at once. All of it is a function of the
+alerts in their order on the topic; its id comes from the machine and the later of both openings, so that a repeated event keeps its id.
 """
 
 from __future__ import annotations
@@ -19,19 +22,26 @@ DETECTOR = "joint"
 
 Side = Literal["rows", "sound"]
 
-# Alerts of a machine that are kept in mind: more rules than a person reads of one machine.
-MOST_OPEN = 64
+# Alerts of a machine that are kept in mind, open ones and ended ones: more than a person reads of one machine.
+MOST_KNOWN = 64
 PATCHES = 8
 
 
 @dataclass(slots=True)
-class _Open:
-    """One open alert of a machine."""
+class _Known:
+    """One alert of a machine.
+
+    Attributes:
+        ended_at: event time (us) of its end; None: it is open.
+        joined: it takes, or took, part in a joint alert.
+        last: its newest event but the end, in JSON types.
+    """
 
     side: Side
     opened_at: int
     last: dict[str, Any]
-    """Its newest event, in JSON types."""
+    ended_at: int | None = None
+    joined: bool = False
 
 
 @dataclass(slots=True)
@@ -66,7 +76,8 @@ class Agreement:
 
     def __init__(self, machine: str = "") -> None:
         self.machine = machine
-        self._open: dict[str, _Open] = {}
+        self._alerts: dict[str, _Known] = {}
+        """By id, in the order in which they came."""
         self._joint: _Joint | None = None
 
     def step(self, alert: AlertEvent, within_us: int) -> list[AlertEvent]:
@@ -76,27 +87,31 @@ class Agreement:
             within_us: most that the openings may lie apart.
         """
         self.machine = split_source(alert.machine)[0]
-        known = self._open.get(alert.alert_id)
+        known = self._alerts.get(alert.alert_id)
+        if known is not None and known.ended_at is not None:
+            return []  # said again
         if alert.event == "cleared":
             if known is None:
                 return []
-            del self._open[alert.alert_id]
+            known.ended_at = alert.time
             return self._end(alert) if self._is_part(alert.alert_id) else []
         side = known.side if known is not None else side_of(alert)
         if side is None:
             return []
-        self._open[alert.alert_id] = _Open(side, alert.opened_at, alert.model_dump(mode="json"))
-        while len(self._open) > MOST_OPEN:
-            self._open.pop(next(ident for ident in self._open if not self._is_part(ident)))
-        if self._joint is None:
-            return self._begin(alert, side, within_us)
-        return self._go_on(alert) if self._is_part(alert.alert_id) else []
+        if known is None:
+            self._alerts[alert.alert_id] = _Known(side, alert.opened_at, alert.model_dump(mode="json"))
+            self._forget()
+        else:
+            known.last = alert.model_dump(mode="json")
+        if self._is_part(alert.alert_id):
+            return self._go_on(alert)
+        return self._begin(alert, within_us) if self._joint is None else []
 
     def dump(self) -> dict[str, Any]:
         """JSON types."""
         return {
             "machine": self.machine,
-            "open": {ident: asdict(each) for ident, each in self._open.items()},
+            "alerts": {ident: asdict(each) for ident, each in self._alerts.items()},
             "joint": None if self._joint is None else asdict(self._joint),
         }
 
@@ -106,26 +121,38 @@ class Agreement:
         Raises:
             AttributeError, LookupError, TypeError, ValueError: it cannot be read.
         """
-        opened = {ident: _Open(**each) for ident, each in saved["open"].items()}
-        for each in opened.values():
+        alerts = {ident: _Known(**each) for ident, each in saved["alerts"].items()}
+        for each in alerts.values():
             AlertEvent.model_validate(each.last)
         joint = None if saved["joint"] is None else _Joint(**saved["joint"])
-        if joint is not None and not {joint.rows, joint.sound} <= opened.keys():
-            raise ValueError("a joint alert whose parts are not open")
-        self.machine, self._open, self._joint = saved["machine"], opened, joint
+        if joint is not None and not {joint.rows, joint.sound} <= alerts.keys():
+            raise ValueError("a joint alert whose parts are not known")
+        self.machine, self._alerts, self._joint = saved["machine"], alerts, joint
 
     def _is_part(self, ident: str) -> bool:
+        """Of the open joint alert."""
         return self._joint is not None and ident in (self._joint.rows, self._joint.sound)
 
-    def _begin(self, alert: AlertEvent, side: Side, within_us: int) -> list[AlertEvent]:
-        """A joint alert of this one and the open one of the other side that opened nearest to it."""
+    def _forget(self) -> None:
+        """The oldest that have ended first, then the oldest."""
+        while len(self._alerts) > MOST_KNOWN:
+            free = [ident for ident in self._alerts if not self._is_part(ident)]
+            self._alerts.pop(next((ident for ident in free if self._alerts[ident].ended_at is not None), free[0]))
+
+    def _begin(self, alert: AlertEvent, within_us: int) -> list[AlertEvent]:
+        """A joint alert of this one and that of the other side which opened nearest to it."""
+        known = self._alerts[alert.alert_id]
         others = [
-            (abs(each.opened_at - alert.opened_at), ident) for ident, each in self._open.items() if each.side != side
+            (abs(each.opened_at - alert.opened_at), ident)
+            for ident, each in self._alerts.items()
+            if each.side != known.side
+            and not each.joined
+            and (each.ended_at is None or each.ended_at >= alert.opened_at)
         ]
-        if not others or min(others)[0] > within_us:
+        if known.joined or not others or min(others)[0] > within_us:
             return []
         other = min(others)[1]
-        rows, sound = (alert.alert_id, other) if side == "rows" else (other, alert.alert_id)
+        rows, sound = (alert.alert_id, other) if known.side == "rows" else (other, alert.alert_id)
         both = [self._event(rows), self._event(sound)]
         self._joint = _Joint(
             rows,
@@ -134,7 +161,12 @@ class Agreement:
             max(each.severity for each in both),
             max(each.peak_score for each in both),
         )
-        return [self._told(alert, "opened")]
+        known.joined = self._alerts[other].joined = True
+        events = [self._told(alert, "opened")]
+        ended_at = self._alerts[other].ended_at
+        if ended_at is not None:
+            events += self._end(alert.model_copy(update={"time": max(ended_at, self._joint.opened_at)}))
+        return events
 
     def _go_on(self, alert: AlertEvent) -> list[AlertEvent]:
         joint = self._joint
@@ -185,4 +217,4 @@ class Agreement:
         )
 
     def _event(self, ident: str) -> AlertEvent:
-        return AlertEvent.model_validate(self._open[ident].last)
+        return AlertEvent.model_validate(self._alerts[ident].last)

@@ -84,6 +84,20 @@ def test_an_alert_that_has_ended_agrees_with_nobody() -> None:
     assert told(Agreement(), alert("r"), alert("r", "cleared", time_s=5), alert("s", opened_s=10, sound=True)) == []
 
 
+def test_a_side_whose_alert_has_been_told_to_its_end_agrees_all_the_same() -> None:
+    # given rows that were caught up with first: their alert lasted from 0 to 60 s; then one of sound, which began at 20 s
+    agreement = Agreement()
+    rows = [alert("r", severity=70), alert("r", "cleared", time_s=60)]
+    opened, ended = told(agreement, *rows, alert("s", opened_s=20, sound=True))
+    # then the joint alert has its whole life at once
+    assert (opened.event, opened.time) == ("opened", START + 20 * SECOND)
+    assert (ended.event, ended.time) == ("cleared", START + 60 * SECOND)
+    assert opened.alert_id == ended.alert_id
+    # and neither of both takes part in another
+    assert told(agreement, alert("s", "updated", opened_s=20, time_s=70, severity=99, sound=True)) == []
+    assert told(agreement, alert("r2", opened_s=25)) == []
+
+
 def test_it_speaks_again_when_it_gets_worse_and_ends_with_the_first_of_both() -> None:
     agreement = Agreement()
     opened, worse, ended = told(
