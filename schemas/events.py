@@ -47,6 +47,9 @@ class ClipPointer(Message):
     end: Micros = Field(description="event time behind its last sample, microseconds UTC")
     machine: str = Field(min_length=1, description="as the chunks have it")
     microphone: str = Field(default="", description="as the chunks have it")
+    channels: tuple[str, ...] = Field(
+        default=(), description="names of the chunks' channels in their order, as patches have them; empty of one channel"
+    )
 
 
 class ClearReason(StrEnum):

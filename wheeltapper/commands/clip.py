@@ -72,13 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
         from wheeltapper.sound.spectrogram import draw
 
         picture = wav.with_suffix(".png")
-        channels = list(dict.fromkeys(patch.channel for patch in found.patches)) or [""]
+        channels = list(found.clip.channels)
         if len(channels) != clip.samples.shape[1]:
-            channels = (
-                [f"channel {number + 1}" for number in range(clip.samples.shape[1])]
-                if clip.samples.shape[1] > 1
-                else [""]
-            )
+            channels = [""]
         title = f"{found.machine}, {found.detector}: alert {found.alert_id[:8]}"
         draw(clip.samples, clip.sample_rate, clip.start, found.patches, channels, title, picture)
         print(f"{picture}: spectrogram with the {min(len(found.patches), 8)} strongest patches")

@@ -24,6 +24,8 @@ class BandEvidence:
     def __init__(self, rule: RuleSpec) -> None:
         manifest = audio_manifest(rule)
         self._bands = manifest.bands
+        names = manifest.channel_names
+        self._channels = names if len(names) > 1 else ()
         self._names = tuple(_name(band.low_hz, band.high_hz, band.channel) for band in self._bands)
         self._columns = manifest.time_columns
         self._sample_us = 1e6 / manifest.sample_rate
@@ -76,6 +78,7 @@ class BandEvidence:
             end=_moment(start + self._window_us),
             machine=machine,
             microphone=microphone,
+            channels=self._channels,
         )
 
     def _start(self, judged: Judged, position: int) -> float:
