@@ -24,6 +24,8 @@ MOST_BYTES = 16 * 2**20
 
 NEAR_RATE = 0.99
 """Sound of so much of the bundle's rate is taken without audio.upsample: sound cards that run a little slow."""
+MOST_TIMES = 64
+"""A rate of more than so many times the bundle's is taken for a mistake: what is kept of a microphone grows with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,5 +111,11 @@ class AudioIntake:
                 Reason.WRONG_RATE,
                 f"machine {shown(chunk.machine)} sent {chunk.sample_rate} Hz where its bundle was trained at {layout.rate} Hz: "
                 "the upper bands would be empty; send a higher rate, or train a bundle on this one (audio.upsample)",
+            )
+        if chunk.sample_rate > MOST_TIMES * layout.rate:
+            raise DecodeError(
+                Reason.WRONG_RATE,
+                f"machine {shown(chunk.machine)} sent {chunk.sample_rate} Hz, more than {MOST_TIMES} times the {layout.rate} Hz of "
+                "its bundle; is sample_rate in Hz?",
             )
         return route, chunk
