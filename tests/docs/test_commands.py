@@ -98,6 +98,7 @@ NOT_RUN = (
     NotRun("docs/sound.md", "wheeltapper worker", FOR_EVER),
     NotRun("docs/sound.md", "wheeltapper alerts --follow", FOR_EVER),
     NotRun("docs/sound.md", "wheeltapper clip", LABELLED),
+    NotRun("docs/sound_results.md", "wheeltapper compare", REAL_DATA),
     NotRun("docs/stream.md", "wheeltapper label --answer", LABELLED),
     NotRun("docs/stream.md", "wheeltapper train rl-vae", FOR_HOURS),
     NotRun("deploy/README.md", "python3.11 -m venv", INSTALLS),
