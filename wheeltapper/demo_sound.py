@@ -37,6 +37,7 @@ FAULTS = (
 )
 # An alarm is one of a fault where it opens during it, or within the window that holds its end.
 WINDOW_S, HOP_S = 10.0, 5.0
+REAL = ("mimii", "fan_id_00")
 TIME_LIMIT_S = 150.0
 SETTINGS = """[worker]
 commit_interval_ms = 200
@@ -113,6 +114,7 @@ class SoundDemo:
             self._cut_clip(config)
         self._plot(wav)
         missing = self._summary()
+        self._real_clips()
         self._say(f"done in {time.monotonic() - started:.0f} s")
         return 1 if missing else 0
 
@@ -225,6 +227,23 @@ class SoundDemo:
         path = self._out / "sound.png"
         plot(path, np.asarray(samples), RATE, MADE_UP_TEST_START, FAULTS, self._alerts)
         self._say(f"plot of sound, faults, alerts and blamed patches: [bold]{path}[/]")
+
+    def _real_clips(self) -> None:
+        """Where the folder of data sets has the MIMII fan: the same detector on its recordings, judged offline."""
+        from wheeltapper.cli import main
+        from wheeltapper.training.datasets.registry import DATA_VARIABLE, dataset_folder
+
+        root = os.environ.get(DATA_VARIABLE)
+        if not root or dataset_folder(REAL[0], Path(root).expanduser()) is None:
+            self._say(f"{DATA_VARIABLE} names no folder with the data set {REAL[0]}: real recordings are left out")
+            return
+        bundle, plot = self._out / "bundles" / f"{DETECTORS[0]}-{REAL[1]}", self._out / "real.png"
+        self._say(
+            f"real recordings: {REAL[1]} of {REAL[0]}, trained on the earlier normal clips, judged on the later ones and the faulty ones"
+        )
+        words = ["--dataset", REAL[0], "--entity", REAL[1]]
+        if main(["train", DETECTORS[0], *words, "--out", str(bundle), "--no-torchscript"]) == 0:
+            main(["evaluate", str(bundle), *words, "--plot", str(plot)])
 
     def _say(self, text: str) -> None:
         self._console.print(f"[green]>[/] {text}", soft_wrap=True)

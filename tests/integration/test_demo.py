@@ -51,6 +51,23 @@ def test_demo_shows_alerts_a_summary_and_a_plot(tmp_path: Path, runner: str) -> 
     assert plot.stat().st_size > 20_000
 
 
+def test_the_demo_of_sound_hears_its_faults_and_cuts_a_clip(tmp_path: Path) -> None:
+    # given no data sets; when the sound is sent forty times as fast as it lasts
+    result = subprocess.run(
+        [sys.executable, "-m", "wheeltapper", "demo-sound", "--speed", "40", "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={name: value for name, value in os.environ.items() if name != "WHEELTAPPER_DATA"},
+    )
+    # then every fault was heard and blamed where it is, which its exit code says, and the plots and a clip are there
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "3 of 3 faults heard" in result.stdout
+    assert (tmp_path / "sound.png").stat().st_size > 20_000
+    assert [path.suffix for path in sorted(tmp_path.glob("fan-1-*"))] == [".png", ".wav"]
+    assert "real recordings are left out" in result.stdout
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for left processes in /proc")
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly), signal.SIGKILL]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 EPILOG = """
 The sound is made by this program: a fan, then a squeal, knocking and hiss. It ends with 1 where one of them was not heard, or not
-blamed where it is. Bundles are kept in the output folder, so that the next run is faster.
+blamed where it is. Bundles are kept in the output folder, so that the next run is faster. Where $WHEELTAPPER_DATA has the data set MIMII,
+the detector is judged on recordings of its fan too.
 """
 
 
