@@ -68,10 +68,6 @@ class BandProfile(FittedBandProfile[BandProfileSettings]):
     def onnx_bytes(self) -> bytes:
         return build_graph(self)
 
-    def torchscript_bytes(self) -> bytes | None:
-        """The same graph for libtorch; None where torch is not installed, and for order bands, which it does not have."""
-        return None if self.order_bands is not None else super().torchscript_bytes()
-
     def build_torchscript(self) -> bytes:
         from wheeltapper.models.band_profile.torchscript import build_torchscript
 

@@ -19,6 +19,7 @@ from typing import Any, Generic
 import numpy as np
 
 from wheeltapper.models.sound.detector import NumpySound, Settings
+from wheeltapper.models.sound.frontend import SplitDft
 from wheeltapper.models.sound.orders import OrderBands
 from wheeltapper.models.sound.statistics import distances
 
@@ -120,6 +121,21 @@ class FittedBandProfile(NumpySound[Settings], Generic[Settings]):
         """Bands of each channel: the front end's, then the orders'."""
         return (self.frontend.bands, *((self.order_bands.bands,) if self.order_bands is not None else ()))
 
+    @property
+    def membership(self) -> np.ndarray:
+        """[frames, columns] float64: from frames to the part of their mean that lies in each column."""
+        column = self.frontend.columns(self.window, self.time_columns)
+        return np.asarray(np.eye(self.time_columns)[column] / len(column))
+
+    @property
+    def owner(self) -> np.ndarray:
+        """[bands, DFT columns] float64: between whose edges each bin lies, those outside of all in the first or last band."""
+        hz = np.fft.rfftfreq(self.frontend.n_fft, 1 / self.sample_rate)
+        inner = np.array([high for _, high in self.frontend.edges[:-1]])
+        return np.asarray(
+            np.eye(self.frontend.bands)[:, np.searchsorted(inner, hz)[SplitDft.of(self.frontend.n_fft).bins]]
+        )
+
     def levels(self, window: np.ndarray, attributes: np.ndarray | None = None) -> np.ndarray:
         """[C * S] and [A] to [frames, D] dB: the bands of all channels, then their order bands, less the attributes' effect."""
         signals = without_offset(window, self.channels)
@@ -145,11 +161,9 @@ class FittedBandProfile(NumpySound[Settings], Generic[Settings]):
         nearest = (distances(z, around.references) / around.radius)[0].argmin()
         usual = around.mean + around.references[nearest] @ around.inverse
         slope = (z[0] - around.references[nearest]) @ around.transform.T
-        column = self.frontend.columns(self.window, self.time_columns)
-        membership = np.eye(self.time_columns)[column]
         # An unknown band lies at the mean.
         away = np.where(np.isnan(levels), around.mean, levels) - usual
-        return np.asarray((away.T @ membership) / len(levels) * slope[:, None])
+        return np.asarray(away.T @ self.membership * slope[:, None])
 
 
 def without_offset(window: np.ndarray, channels: int) -> np.ndarray:

@@ -9,7 +9,6 @@ import numpy as np
 
 from wheeltapper.models.band_profile.fitted import LEAST_DISTANCE, AttributeEffect, FittedBandProfile
 from wheeltapper.models.onnx_builder import GraphBuilder
-from wheeltapper.models.sound.frontend import SplitDft
 from wheeltapper.models.sound.frontend_graph import Bank, band_energies, decibels, signals
 
 
@@ -60,7 +59,7 @@ def build_graph(fitted: FittedBandProfile[Any]) -> bytes:
     reference = graph.node("Gather", graph.constant(around.references), first, axis=0)
     beside = graph.node("Gather", graph.constant(around.references @ around.inverse), first, axis=0)
     slope = graph.node("MatMul", graph.node("Sub", whitened, reference), graph.constant(around.transform.T))
-    share = _membership(fitted).sum(axis=0)
+    share = fitted.membership.sum(axis=0)
     from_reference = graph.node(
         "Sub", patches, graph.node("Mul", graph.reshape(beside, (-1, len(around.mean), 1)), graph.constant(share))
     )
@@ -78,16 +77,10 @@ def build_graph(fitted: FittedBandProfile[Any]) -> bytes:
     )
 
 
-def _membership(fitted: FittedBandProfile[Any]) -> np.ndarray:
-    """[frames, columns]: from frames to the part of their mean that lies in each column."""
-    column = fitted.frontend.columns(fitted.window, fitted.time_columns)
-    return np.asarray(np.eye(fitted.time_columns)[column] / len(column))
-
-
 def _by_column(graph: GraphBuilder, fitted: FittedBandProfile[Any], levels: str, width: int) -> str:
     """[N, C, frames, width] to [N, C * width, columns], whose sum over the columns is the mean over the frames."""
     turned = graph.node("Transpose", levels, perm=[0, 1, 3, 2])
-    summed = graph.node("MatMul", turned, graph.constant(_membership(fitted)))
+    summed = graph.node("MatMul", turned, graph.constant(fitted.membership))
     return graph.reshape(summed, (-1, fitted.channels * width, fitted.time_columns))
 
 
@@ -117,13 +110,8 @@ def _onto_bands(graph: GraphBuilder, fitted: FittedBandProfile[Any], weights: st
     channels, (bands, orders), columns = fitted.channels, fitted.bank_widths, fitted.time_columns
     own = graph.slice(parts, 0, channels * bands, 1)
     ordered = graph.slice(parts, channels * bands, channels * (bands + orders), 1)
-    # Each DFT bin belongs to the band between whose edges it lies, those outside of all to the first or last.
-    hz = np.fft.rfftfreq(fitted.frontend.n_fft, 1 / fitted.sample_rate)
-    inner = np.array([high for _, high in fitted.frontend.edges[:-1]])
-    split = SplitDft.of(fitted.frontend.n_fft)
-    owner = np.eye(bands)[:, np.searchsorted(inner, hz)[split.bins]]
     # A bin has two columns, of its real and its imaginary part, and an order band's weights have the sum 1 over bins.
-    spread = graph.node("MatMul", graph.constant(owner / 2), weights)
+    spread = graph.node("MatMul", graph.constant(fitted.owner / 2), weights)
     laid = graph.node(
         "MatMul",
         graph.node("Unsqueeze", spread, graph.integers([1])),

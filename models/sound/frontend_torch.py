@@ -54,6 +54,10 @@ class BandLevels(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _energies(self, signals: Tensor) -> Tensor:
+        return torch.matmul(self.power(signals), self.weights)
+
+    def power(self, signals: Tensor) -> Tensor:
+        """[M, S] float32 to the squares of X as they lie in memory, [M, frames, columns]; see `SplitDft`."""
         if self.padding > 0:
             signals = nn.functional.pad(signals, [self.padding, self.padding])
         pieces = signals[:, : self.total].reshape(-1, self.total // self.piece, self.piece)
@@ -63,5 +67,4 @@ class BandLevels(nn.Module):
         first = torch.matmul(self.first, (turned * self.hann).reshape(self.rows, -1))
         first = first.reshape(2 * self.half, -1, self.columns)
         spectrum = torch.matmul(first[: self.half], self.of_real) + torch.matmul(first[self.half :], self.of_imaginary)
-        flat = (spectrum * spectrum).transpose(0, 1).reshape(-1, self.weights.shape[0])
-        return torch.matmul(flat, self.weights).reshape(-1, self.frames, self.bands)
+        return (spectrum * spectrum).transpose(0, 1).reshape(-1, self.frames, self.weights.shape[0])

@@ -114,7 +114,7 @@ def test_graph_is_numpy(case: str) -> None:
     assert (found.contribution >= 0).all()
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "orders"])
+@pytest.mark.parametrize("case", CASES)
 def test_twin_is_the_graph(case: str) -> None:
     # given the TorchScript twin
     raw = fitted(case).torchscript_bytes()
