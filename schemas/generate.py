@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from wheeltapper.schemas import topic_pages
 from wheeltapper.schemas.avro_records import NAMESPACE, avro_record
-from wheeltapper.schemas.bundle.manifest import Manifest
+from wheeltapper.schemas.bundle.manifest import AudioManifest, SensorManifest
 from wheeltapper.schemas.topics import TOPICS, TopicSpec, schema_name_of
 
 SCHEMAS_FOLDER = Path(__file__).resolve().parent
@@ -42,9 +42,15 @@ def _wire_form(spec: TopicSpec, form: type[BaseModel] | None, parameter: str) ->
     return spec.model
 
 
+class AnyManifest(RootModel[SensorManifest | AudioManifest]):
+    """manifest.json of a bundle, by its kind of input."""
+
+    model_config = ConfigDict(title="Manifest")
+
+
 JSON_SCHEMA_MODELS: dict[str, type[BaseModel]] = {
     **{name: _wire_form(spec, spec.json_form, "json_form") for name, spec in MESSAGES.items() if "json" in spec.codecs},
-    "manifest": Manifest,
+    "manifest": AnyManifest,
 }
 
 
