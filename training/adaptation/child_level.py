@@ -6,7 +6,7 @@ calibration of weeks knows. So the level keeps its distance from the center, in 
 
     level = center now + (known level - known center) * spread now / known spread
 
-Center is the median; spread is the 90 % quantile above it. Both stay near what was known where the recent windows are few: windows that share rows
+Center is the median; spread is the upper quartile above it. Both stay near what was known where the recent windows are few: windows that share rows
 count once. The level lies between what was known and what the recent windows ask for by themselves, and they raise no more alarms
 at it than the asked rate makes likely.
 """
@@ -27,10 +27,13 @@ from wheeltapper.training.fitting.calibration import CalibrationScores, alarm_le
 # Recent scores that lie further above the known ones contradict their level.
 MOST_LIFT = 1.5
 
-UPPER = 0.9
-"""Quantile that says how widely ordinary scores spread."""
+UPPER = 0.75
+"""Quantile that says how widely ordinary scores spread: faults in a quarter of few windows do not move it."""
 
-PRIOR_WINDOWS = 5.0
+ORDINARY = 0.9
+"""Quantile at which recent scores are compared with the known ones."""
+
+PRIOR_WINDOWS = 2.0
 """As many independent windows as the known center and spread count for."""
 
 MOVED_TAIL = "moved-tail"
@@ -61,19 +64,20 @@ def raised_level(
     higher = own.alarm_level - known.center > MOST_LIFT * (known.alarm_level - known.center)
     if not higher and not _is_louder(known, known_scores, recent.score):
         return known
-    # They are long enough to have shown what is asked: nothing has to be borrowed.
-    if own.method != "maximum" and recent.days * false_alarms_per_day >= 1:
-        return own
-    level = max(_moved(known, known_scores, recent, window), _quiet(known, recent, false_alarms_per_day))
-    if level >= own.alarm_level:
-        return own
-    # The center stays: scores below it are all 0, and a fault that lowers a busy machine's score would be lost among them.
+    level, method, windows = own.alarm_level, own.method, len(recent.score)
+    # Rows long enough to have shown what is asked have nothing to borrow.
+    if own.method == "maximum" or recent.days * false_alarms_per_day < 1:
+        shown = _quiet(known, recent, false_alarms_per_day)
+        moved = max(_moved(known, known_scores, recent, window), shown, known.alarm_level)
+        if moved < level:
+            level, method, windows = moved, MOVED_TAIL, known.windows + windows
+    # Every score below the center is 0. A median of hours in a busy mode would make the calm one, and faults in it, all alike.
     return Calibration(
-        center=known.center,
-        alarm_level=max(level, known.alarm_level),
+        center=min(known.center, own.center),
+        alarm_level=level,
         false_alarms_per_day=false_alarms_per_day,
-        windows=known.windows + len(recent.score),
-        method=MOVED_TAIL,
+        windows=windows,
+        method=method,
     )
 
 
@@ -103,4 +107,4 @@ def _quiet(known: Calibration, recent: CalibrationScores, false_alarms_per_day: 
 def _is_louder(known: Calibration, known_scores: np.ndarray, recent: np.ndarray) -> bool:
     """Whether ordinary recent scores lie above those that the known level was chosen from."""
     before, now = (calibrate(scores, known.center, known.alarm_level) for scores in (known_scores, recent))
-    return bool(np.quantile(now, UPPER) > MOST_LIFT * np.quantile(before, UPPER) + 0.05)
+    return bool(np.quantile(now, ORDINARY) > MOST_LIFT * np.quantile(before, ORDINARY) + 0.05)
