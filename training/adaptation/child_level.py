@@ -9,6 +9,8 @@ calibration of weeks knows. So the level keeps its distance from the center, in 
 Center is the median; spread is the upper quartile above it. Both stay near what was known where the recent windows are few: windows that share rows
 count once. The level lies between what was known and what the recent windows ask for by themselves, and they raise no more alarms
 at it than the asked rate makes likely.
+
+A graph by which the ordinary recent window lies above the known level has not learnt the regime: no tail is carried over then.
 """
 
 from __future__ import annotations
@@ -43,9 +45,16 @@ MOVED_TAIL = "moved-tail"
 def level_of(parent: Bundle, recent: CalibrationScores, false_alarms_per_day: float) -> Calibration:
     """An alarm level for a graph that gives recent rows scores on the parent's scale; never below the parent's."""
     manifest = parent.manifest
+    if is_foreign(manifest.calibration, recent):
+        return alarm_level(recent, false_alarms_per_day)
     return raised_level(
         manifest.calibration, parent.calibration_scores(), recent, manifest.window, false_alarms_per_day
     )
+
+
+def is_foreign(known: Calibration, recent: CalibrationScores) -> bool:
+    """Whether an ordinary recent score would be an alarm: the graph does not know this regime, and no known tail belongs to it."""
+    return bool(np.median(recent.score) >= known.alarm_level)
 
 
 def raised_level(

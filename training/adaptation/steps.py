@@ -25,7 +25,7 @@ from wheeltapper.training.adaptation.child import (
     series_of,
     write_child,
 )
-from wheeltapper.training.adaptation.child_level import level_of, raised_level
+from wheeltapper.training.adaptation.child_level import is_foreign, level_of, raised_level
 from wheeltapper.training.adaptation.recent import RecentRows
 from wheeltapper.training.adaptation.rescaling import ChannelMap, rescaled_graph
 from wheeltapper.training.datasets.series import SensorSeries
@@ -269,7 +269,8 @@ def _refit_level(ground: Ground, fitted: FittedDetector, scores: CalibrationScor
     known = alarm_level(scores, ground.false_alarms_per_day)
     graph = Graph(fitted.onnx_bytes(), device="cpu", threads=ground.threads)
     recent = recent_scores(ground.parent, graph, ground.learn)
-    if len(recent.score) < LEAST_LEARNING_WINDOWS:
+    # Rows that it was fitted on and that would still be alarms: a higher level would hide from the gate what it has not learnt.
+    if len(recent.score) < LEAST_LEARNING_WINDOWS or is_foreign(known, recent):
         return known
     return raised_level(known, scores.score, recent, fitted.window, ground.false_alarms_per_day)
 

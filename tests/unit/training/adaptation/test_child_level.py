@@ -8,7 +8,7 @@ import pytest
 from wheeltapper.schemas.bundle.manifest import Calibration
 from wheeltapper.stream.core.alert_life import SpanRule, alert_spans
 from wheeltapper.stream.core.calibration import calibrate
-from wheeltapper.training.adaptation.child_level import MOVED_TAIL, raised_level
+from wheeltapper.training.adaptation.child_level import MOVED_TAIL, is_foreign, raised_level
 from wheeltapper.training.fitting.calibration import CalibrationScores, alarm_level
 
 RATE = 0.25
@@ -82,6 +82,14 @@ def test_recent_windows_raise_no_more_alarms_than_are_likely() -> None:
     assert alarms_a_day(raised(recent), recent) <= 1
 
 
+@pytest.mark.parametrize(("lift", "foreign"), [(0.0, False), (0.5, False), (1.5, True)])
+def test_a_graph_by_which_ordinary_windows_are_alarms_does_not_know_the_regime(lift: float, foreign: bool) -> None:
+    # Given a day whose scores lie higher by a part of the distance from center to level, or by more than that
+    recent = machine(1, 8, lift=lift * (KNOWN.alarm_level - KNOWN.center))
+    # When a level is to be chosen, then the known tail belongs to it, or does not
+    assert is_foreign(KNOWN, scored(recent)) == foreign
+
+
 def test_the_level_is_never_below_the_known_one() -> None:
     assert raised(machine(1, 5, gain=0.3)) == KNOWN
 
@@ -95,12 +103,12 @@ def test_weeks_of_recent_windows_give_the_level_that_training_gives() -> None:
 
 @pytest.mark.parametrize("days", [0.8, 30.0])
 def test_a_busy_mode_does_not_make_the_calm_one_all_alike(days: float) -> None:
-    # Given recent hours of which more than half are in a mode with far higher scores
+    # Given recent hours of which more than half are in a mode with higher scores
     recent = machine(days, 7)
-    recent[: round(0.6 * len(recent))] += 10 * KNOWN.alarm_level
+    recent[: round(0.6 * len(recent))] += 0.5 * KNOWN.alarm_level
     # When a level is chosen
     level = raised(recent)
     # Then calm scores still differ from each other as they did
-    assert level.alarm_level > 5 * KNOWN.alarm_level
+    assert level.alarm_level > KNOWN.alarm_level
     calm = calibrate(KNOWN_SCORES, level.center, level.alarm_level)
     assert np.mean(calm > 0) == pytest.approx(0.5, abs=0.01)
