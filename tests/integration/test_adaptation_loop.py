@@ -223,11 +223,11 @@ def test_a_child_for_many_machines_is_a_canary_first(
         plant.start_worker("direct")
         plant.start_worker("direct")
         plant.start_adapt_worker()
-        pumps.send(DAY)
+        pumps.send(3 * DAY)  # with less the gate cannot tell what a pump's slow swings are
         for name in (PUMP, "pump-2"):
             drift = DriftEvent(
                 drift_id=f"drift-{name}", machine=name, rule="pca", bundle=old, event="started",
-                time=int(pumps.times[DAY - 1]), since=int(pumps.times[0]), tests=("inputs",), score_before=0.1, score_after=0.5,
+                time=int(pumps.times[3 * DAY - 1]), since=int(pumps.times[0]), tests=("inputs",), score_before=0.1, score_after=0.5,
             )  # fmt: skip
             send_message(broker, topics_prefix, name, drift)
         # when the child has been quiet in shadow, on all machines
