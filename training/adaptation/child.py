@@ -14,18 +14,14 @@ from wheeltapper.models.fitted import FittedDetector
 from wheeltapper.schemas.bundle import Bundle, Graph
 from wheeltapper.schemas.bundle.manifest import Calibration
 from wheeltapper.schemas.bundle.store import MODEL, TORCHSCRIPT
-from wheeltapper.stream.core.calibration import calibrate
 from wheeltapper.training.adaptation.recent import RecentRows, WindowSource
 from wheeltapper.training.adaptation.rescaling import ChannelMap
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.fitting.bundle_writer import BundleNotes, write_bundle
-from wheeltapper.training.fitting.calibration import CalibrationScores, alarm_level
+from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.export_check import ExportError
 
 NO_TWIN = "it has no TorchScript twin as its parent has"
-
-# Recent scores that lie further above the parent's contradict its level.
-MOST_LIFT = 1.5
 
 
 @dataclass(frozen=True)
@@ -207,29 +203,6 @@ def write_child(
         if not isinstance(fitted, AdaptedGraph) or fitted.twin is None:
             raise
         return written(fitted.without_twin(str(error)))
-
-
-def level_of(parent: Bundle, recent: CalibrationScores, false_alarms_per_day: float) -> Calibration:
-    """An alarm level for a graph that gives recent rows scores on the parent's scale; never below the parent's.
-
-    The parent's weeks of held-out windows know the tail better than some hours of recent ones: its level stays where they do not
-    contradict it.
-    """
-    known = parent.manifest.calibration
-    own = alarm_level(recent, false_alarms_per_day)
-    if own.alarm_level > MOST_LIFT * known.alarm_level or recent_is_louder(parent, recent):
-        return own if own.alarm_level > known.alarm_level else known
-    return known
-
-
-def recent_is_louder(parent: Bundle, recent: CalibrationScores) -> bool:
-    """Whether ordinary recent scores, on the parent's scale, lie above those that its level was chosen from."""
-    calibration = parent.manifest.calibration
-    known, found = (
-        calibrate(scores, calibration.center, calibration.alarm_level)
-        for scores in (parent.calibration_scores(), recent.score)
-    )
-    return bool(np.quantile(found, 0.9) > MOST_LIFT * np.quantile(known, 0.9) + 0.05)
 
 
 def parent_model(parent: Bundle) -> bytes:

@@ -11,24 +11,26 @@ from typing import Any
 
 import numpy as np
 
+from wheeltapper.models.fitted import FittedDetector
 from wheeltapper.schemas.bundle import Bundle, Graph
+from wheeltapper.schemas.bundle.manifest import Calibration
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import first_names
 from wheeltapper.training.adaptation.child import (
     adapted,
     after,
-    level_of,
     parent_model,
     recent_scores,
     reference_run,
     series_of,
     write_child,
 )
+from wheeltapper.training.adaptation.child_level import is_foreign, level_of, raised_level
 from wheeltapper.training.adaptation.recent import RecentRows
 from wheeltapper.training.adaptation.rescaling import ChannelMap, rescaled_graph
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.registry import DETECTORS, train_detector
-from wheeltapper.training.fitting.calibration import CalibrationScores
+from wheeltapper.training.fitting.calibration import CalibrationScores, alarm_level
 from wheeltapper.training.fitting.export_check import ExportError
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.spec import DetectorSpec
@@ -238,6 +240,8 @@ def _trained(
             raise StepSkippedError(
                 f"trained anew it looks at {fitted.window} rows, its parent at {manifest.window}: the stream would have to warm up"
             )
+        # A network's scores are those of recent rows already, that it was not fitted on.
+        calibration = _refit_level(ground, fitted, scores) if step == REFIT else None
         child = write_child(
             parent,
             fitted,
@@ -245,6 +249,7 @@ def _trained(
             replace(scores, warnings=(*scores.warnings, warning)) if warning else scores,
             out,
             step=step,
+            calibration=calibration,
             false_alarms_per_day=ground.false_alarms_per_day,
             seed=ground.seed,
             parameters=parameters,
@@ -254,6 +259,20 @@ def _trained(
     rows = f"{len(ground.learn)} recent rows and {len(series.train) - len(ground.learn)} of the reference"
     aligned = "" if warm_start is None or warm_start.alignment == "none" else f", aligned by {warm_start.alignment}"
     return child, f"{how} on {rows}{aligned}"
+
+
+def _refit_level(ground: Ground, fitted: FittedDetector, scores: CalibrationScores) -> Calibration:
+    """The level of the cross-fitted scores, where recent ones by the fit itself do not contradict it.
+
+    Few of the cross-fitted scores are recent, and they come from a fit that has seen next to nothing of the new regime.
+    """
+    known = alarm_level(scores, ground.false_alarms_per_day)
+    graph = Graph(fitted.onnx_bytes(), device="cpu", threads=ground.threads)
+    recent = recent_scores(ground.parent, graph, ground.learn)
+    # Rows that it was fitted on and that would still be alarms: a higher level would hide from the gate what it has not learnt.
+    if len(recent.score) < LEAST_LEARNING_WINDOWS or is_foreign(known, recent):
+        return known
+    return raised_level(known, scores.score, recent, fitted.window, ground.false_alarms_per_day)
 
 
 def _stood_on(ground: Ground, *, mapped: bool) -> SensorSeries:

@@ -242,6 +242,11 @@ def _doubts(calibration: Calibration, scores: CalibrationScores) -> tuple[str, .
             f"{calibration.windows} held-out windows ({scores.days:.2g} days) are too few to promise a rate of false "
             "alarms: the alarm level lies half again as high as their largest score; train on more history",
         )
+    if calibration.method == "moved-tail":
+        return (
+            "the recent windows are too few to promise a rate of false alarms: the alarm level takes center and spread from them, "
+            "and the tail from the windows of an earlier one",
+        )
     if calibration.method == "no-spread":
         return ("every held-out window has the same score: the alarm level is a guess; train on rows that vary",)
     if calibration.method == "gpd" and calibration.false_alarms_per_day * scores.days < 1:

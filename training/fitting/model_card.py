@@ -9,6 +9,7 @@ _METHODS = {
     "peaks": "enough alarms in the held-out windows to count them",
     "gpd": "a generalised Pareto tail through the peaks of the held-out windows' alarms",
     "maximum": "half again as far above the median as the largest held-out score",
+    "moved-tail": "the tail of a level that was chosen from many windows, moved and stretched to where few recent windows lie",
     "no-spread": "a fixed step above the one score that all held-out windows have",
 }
 

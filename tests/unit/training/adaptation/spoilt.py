@@ -11,7 +11,8 @@ import numpy as np
 
 from tests.helpers.machines import make_series, normal_rows
 from wheeltapper.schemas.bundle import Bundle, Graph
-from wheeltapper.training.adaptation.child import level_of, parent_model, recent_scores
+from wheeltapper.training.adaptation.child import parent_model, recent_scores
+from wheeltapper.training.adaptation.child_level import level_of
 from wheeltapper.training.adaptation.evidence import Evidence
 from wheeltapper.training.adaptation.gate import GateScores, Verdict, gate
 from wheeltapper.training.adaptation.gate_skill import share_below
