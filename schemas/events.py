@@ -48,7 +48,8 @@ class ClipPointer(Message):
     machine: str = Field(min_length=1, description="as the chunks have it")
     microphone: str = Field(default="", description="as the chunks have it")
     channels: tuple[str, ...] = Field(
-        default=(), description="names of the chunks' channels in their order, as patches have them; empty of one channel"
+        default=(),
+        description="names of the chunks' channels in their order, as patches have them; empty of one channel",
     )
 
 
