@@ -204,6 +204,7 @@ def test_a_serviced_machine_is_adapted_and_a_child_that_does_worse_goes_back(
     assert due - scored.keys() == set()
 
 
+@pytest.mark.nightly
 def test_a_child_for_many_machines_is_a_canary_first(
     broker: Broker, topics_prefix: str, parent: Bundle, tmp_path: Path
 ) -> None:
