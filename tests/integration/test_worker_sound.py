@@ -39,7 +39,9 @@ def test_microphones_give_scores_alerts_and_clips(rig: Rig) -> None:
     # when a worker runs until it is idle
     port = free_port()
     with rig.start(options=["--http-port", str(port)]) as worker:
-        wait_until(lambda: metrics(port).get("wheeltapper_messages_total", 0) >= len(chunks), "all is handled", worker)
+        # A message counts before its samples do.
+        samples = sum(len(chunk) for chunk in chunks)
+        wait_until(lambda: metrics(port).get("wheeltapper_sound_samples_total", 0) >= samples, "all is handled", worker)
         counted = metrics(port)
         assert worker.terminate() == 0, worker.log()
     # then alerts and scores are those of the pipeline alone
@@ -50,7 +52,7 @@ def test_microphones_give_scores_alerts_and_clips(rig: Rig) -> None:
     assert assert_clips(rig) >= 5
     # and what could not be read is a dead letter, what was noticed is in the metrics
     assert len(rig.records("dead-letters")) == 1
-    assert counted["wheeltapper_sound_samples_total"] == sum(len(chunk) for chunk in chunks)
+    assert counted["wheeltapper_sound_samples_total"] == samples
     assert counted["wheeltapper_dead_microphones_total"] == 1
     assert counted["wheeltapper_sound_total"] > 0
     assert_committed_to_the_end(rig)
