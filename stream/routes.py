@@ -58,15 +58,9 @@ def open_rule(name: str, bundle: Bundle, settings: Settings) -> RuleSpec:
     Raises:
         InputError: the graph disagrees with the bundle, or cannot run here.
     """
-    kind: str = bundle.manifest.kind
-    if kind == "audio" and not settings.audio.enabled:
-        raise InputError(f"{bundle.location}: is a bundle of sound, and audio.enabled is false; set it to true")
     graph = bundle.open_graph(device=settings.scoring.device, threads=settings.scoring.threads)
     graph.warm_up()
-    name_of_setting, wanted = "windows.stride", settings.windows.stride
-    if kind == "audio":
-        name_of_setting, hop_s = "audio.hop_s", settings.audio.hop_s
-        wanted = None if hop_s is None else max(1, round(hop_s / bundle.manifest.sampling_interval_s))
+    name_of_setting, wanted = KINDS[bundle.manifest.kind].stride(bundle.manifest, settings)
     if wanted is not None and wanted != bundle.manifest.stride:
         log.warning(
             f"{name_of_setting} differs from the bundle's: its alarm level was chosen for another number of windows a day",

@@ -276,7 +276,7 @@ class RuleBook:
             judges: list[Judge] = [AlertJudge(rule, settings.threshold, _say_nothing, Counters())]
         else:
             judges = [AlertJudge(rule, settings.threshold, messages.alert, self._counters)]
-            if settings.labels.enabled and rule.manifest.kind == "sensors":  # a question carries rows
+            if settings.labels.enabled and route.kind.asks_labels:
                 judges.append(LabelRequests(rule, messages, settings.labels, self._counters))
             if settings.drift.enabled:
                 judges += self._drift_watch(rule)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -38,10 +38,19 @@ DEFAULT_MESSAGE_BYTES = 1_048_588
 FAILURE = "worker stops after a failure; nothing was committed past the last good batch"
 
 
-def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until_idle_s: float | None = None) -> None:
+def run_worker(
+    bundles: Sequence[str],
+    settings: Settings,
+    *,
+    runner: str,
+    ensure_topics: Callable[[Collection[str]], None],
+    until_idle_s: float | None = None,
+) -> None:
     """Work until SIGTERM or SIGINT, or until the input has been idle for `until_idle_s` seconds.
 
-    The topics must exist, `state` with as many partitions as the input.
+    Args:
+        ensure_topics: told the names, without prefix, of the topics that the bundles take their input from; when it returns, all
+            topics exist, `state` with as many partitions as the input.
 
     Raises:
         InputError: a bundle, setting, broker address or right is wrong.
@@ -61,6 +70,7 @@ def run_worker(bundles: Sequence[str], settings: Settings, *, runner: str, until
         end_health = serve_health(status, settings.worker.http_host, settings.worker.http_port)
     try:
         routes = load_routes(bundles, settings)
+        ensure_topics({kind.topic for kind in routes.kinds.values()})
         _tune_gc()
         for rule in routes.rules:
             manifest = rule.manifest

@@ -6,7 +6,7 @@ import argparse
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -214,8 +214,11 @@ def create_topics(
     ]
 
 
-def check_partitions(states: Iterable[TopicState]) -> None:
+def check_partitions(states: Iterable[TopicState], inputs: Collection[str] = ()) -> None:
     """The state topic must have a partition beside each one of every input topic.
+
+    Args:
+        inputs: names, without prefix, of topics that are read as input besides.
 
     Raises:
         InputError: it has not, or it or the sensors topic is missing.
@@ -226,20 +229,30 @@ def check_partitions(states: Iterable[TopicState]) -> None:
             raise InputError(f"topic {by_name[name].name} does not exist; 'wheeltapper topics create' makes it")
     state = by_name[STATE]
     for source in by_name.values():
-        if source.spec.is_input and (source.partitions or 0) > (state.partitions or 0):
+        is_input = source.spec.is_input or source.spec.name in inputs
+        if is_input and (source.partitions or 0) > (state.partitions or 0):
             raise InputError(
                 f"topic {state.name} has {state.partitions} partitions, {source.name} has {source.partitions}; it needs one "
                 f"beside each of them: delete {state.name} while no worker runs and call 'wheeltapper topics create' again"
             )
 
 
-def is_needed(spec: TopicSpec, settings: Settings) -> bool:
-    """Whether a worker with these settings uses the topic."""
+def is_needed(spec: TopicSpec, settings: Settings, inputs: Collection[str]) -> bool:
+    """Whether a worker with these settings uses the topic.
+
+    Args:
+        inputs: names, without prefix, of the topics that its bundles take their input from.
+    """
+    if spec.is_input and spec.name not in inputs:
+        return False
     return any(not access.setting or attrgetter(access.setting)(settings) for access in spec.access_of(Program.WORKER))
 
 
-def ensure_topics(settings: Settings) -> None:
+def ensure_topics(settings: Settings, inputs: Collection[str]) -> None:
     """What a worker needs is there when this returns; where one of its topics is missing, all that are missing are made.
+
+    Args:
+        inputs: names, without prefix, of the topics that its bundles take their input from.
 
     Raises:
         InputError: no cluster there, a refusal of it, an input topic named in the settings that does not exist, or `state`
@@ -247,7 +260,7 @@ def ensure_topics(settings: Settings) -> None:
     """
     admin = connect(settings)
     states = describe_topics(admin, settings)
-    missing = [state for state in states if state.partitions is None and is_needed(state.spec, settings)]
+    missing = [state for state in states if state.partitions is None and is_needed(state.spec, settings, inputs)]
     for state in missing:
         if state.spec.is_input and settings.topics.own_name(state.spec.name) is not None:
             raise InputError(
@@ -256,7 +269,7 @@ def ensure_topics(settings: Settings) -> None:
             )
     if missing:
         states = create_topics(admin, settings)
-    check_partitions(states)
+    check_partitions(states, inputs)
 
 
 def _metadata(admin: AdminClient) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from wheeltapper.schemas.bundle import BundleManifest
 from wheeltapper.schemas.events import ChannelShare, ClearReason, ClipPointer, Patch
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import DueWindows, Emission, Judged
@@ -116,6 +117,7 @@ class InputKind(Protocol):
     Attributes:
         name: as `kind` in a bundle's manifest.
         topic: name of its input topic, without prefix.
+        asks_labels: a window can be shown to a person, who says what it is.
     """
 
     @property
@@ -123,6 +125,13 @@ class InputKind(Protocol):
 
     @property
     def topic(self) -> str: ...
+
+    @property
+    def asks_labels(self) -> bool: ...
+
+    def stride(self, manifest: BundleManifest, settings: Settings) -> tuple[str, int | None]:
+        """The setting that overrules a bundle's stride: its name, and entries between windows; None: it is not set."""
+        ...
 
     def layout(self, pattern: str, rules: Sequence[RuleSpec]) -> Layout:
         """Of machines that these rules serve side by side.

@@ -10,9 +10,6 @@ from wheeltapper.stream.settings.connection import Section
 class AudioSettings(Section):
     """How chunks of sound or vibration become windows of a bundle. Times are event time."""
 
-    enabled: bool = Field(
-        default=True, description="false: the topic `audio` need not exist, and a bundle of sound is refused"
-    )
     hop_s: float | None = Field(
         default=None,
         gt=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from confluent_kafka.admin import (
@@ -17,7 +18,7 @@ from confluent_kafka.admin import ResourceType as AclResource
 
 from tests.integration.kafka_tools import Broker
 from wheeltapper.kafka_admin import is_needed
-from wheeltapper.schemas.topics import TOPICS, Program, topic_name
+from wheeltapper.schemas.topics import SENSORS, TOPICS, Program, topic_name
 from wheeltapper.stream.settings import Settings
 
 
@@ -65,12 +66,13 @@ class SecureKafka:
         return {"WHEELTAPPER_KAFKA__SASL_PASSWORD": who[1]}
 
     def grant_worker(self, user: str, prefix: str, group: str) -> None:
-        """The rights that the table of topics, and with it docs/deploy.md, gives a worker with default settings, and no more."""
+        """The rights that the table of topics, and with it docs/deploy.md, gives a worker of rows with default settings, and no more."""
         rights = [
             (AclResource.TOPIC, topic_name(prefix, spec.name), AclOperation[operation])
             for spec in TOPICS.values()
-            if is_needed(spec, Settings())
+            if is_needed(spec, Settings(), {SENSORS})
             for access in spec.access_of(Program.WORKER)
+            if not access.setting or attrgetter(access.setting)(Settings())
             for operation in access.operations
         ]
         rights += [(AclResource.GROUP, group, AclOperation.READ)]

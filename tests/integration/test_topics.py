@@ -13,7 +13,7 @@ from tests.integration.processes import run_command
 from tests.integration.secure_kafka import SecureKafka
 from wheeltapper.kafka_admin import ensure_topics
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.topics import TOPICS, topic_name
+from wheeltapper.schemas.topics import SENSORS, TOPICS, topic_name
 from wheeltapper.stream.settings import load_settings
 
 pytestmark = pytest.mark.broker
@@ -94,19 +94,19 @@ def test_a_state_topic_of_other_partitions_than_sensors_is_an_error(broker: Brok
     # and a worker would refuse too
     settings = load_settings(None, kafka={"brokers": broker.address}, topics={"prefix": topics_prefix})
     with pytest.raises(InputError, match="has 2 partitions"):
-        ensure_topics(settings)
+        ensure_topics(settings, {SENSORS})
 
 
 def test_a_worker_makes_missing_topics_but_never_a_misspelt_input(broker: Broker, topics_prefix: str) -> None:
     # given no topics
     # when a worker makes sure of them
-    ensure_topics(load_settings(None, kafka={"brokers": broker.address}, topics={"prefix": topics_prefix}))
+    ensure_topics(load_settings(None, kafka={"brokers": broker.address}, topics={"prefix": topics_prefix}), {SENSORS})
     # then they are there
     assert f"{topics_prefix}state" in partition_counts(broker)
     # but an input topic that the settings name and nobody made is a mistake
     misspelt = {"prefix": topics_prefix, "sensors": f"{topics_prefix}snesors"}
     with pytest.raises(InputError, match="snesors"):
-        ensure_topics(load_settings(None, kafka={"brokers": broker.address}, topics=misspelt))
+        ensure_topics(load_settings(None, kafka={"brokers": broker.address}, topics=misspelt), {SENSORS})
 
 
 def test_list_shows_partitions_cleanup_and_retention(broker: Broker, topics_prefix: str) -> None:

@@ -69,7 +69,7 @@ print(json.dumps({
     "prefixed name": load_settings().topics.full_name("wear-events"),
     "published": publisher.published,
     "admin": [made.topic, made.num_partitions, made.config],
-    "needed": [is_needed(spec, load_settings(labels={"enabled": enabled})) for enabled in (False, True)],
+    "needed": [is_needed(spec, load_settings(labels={"enabled": enabled}), ()) for enabled in (False, True)],
     "settings page": page(),
     "encoded": {encoding: encode_message(event, encoding).hex() for encoding in spec.codecs},
     "decoded": [
@@ -245,10 +245,13 @@ def test_only_sensors_come_from_outside_and_a_worker_uses_all_but_labels() -> No
 def test_a_worker_needs_the_topics_of_what_is_enabled() -> None:
     # given a worker that scores and alerts alone, and one that does all it can
     off = {"enabled": False}
-    quiet = load_settings(scoring={"publish_scores": False}, control=off, drift=off, audio=off)
+    quiet = load_settings(scoring={"publish_scores": False}, control=off, drift=off)
     busy = load_settings(labels={"enabled": True})
-    # when it is asked what they need
-    needed = [{name for name, spec in TOPICS.items() if is_needed(spec, each)} for each in (quiet, busy)]
+    # when it is asked what they need, the second of them with microphones
+    needed = [
+        {name for name, spec in TOPICS.items() if is_needed(spec, each, inputs)}
+        for each, inputs in ((quiet, {SENSORS}), (busy, {SENSORS, AUDIO}))
+    ]
     # then the difference is these topics
     assert needed[0] == {"sensors", "alerts", "localizations", "dead-letters", "state"}
     others = {"audio", "scores", "label-requests", "models", "alarm-commands", "adaptations", "drift"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 EPILOG = """
@@ -70,6 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
         worker={"http_port": arguments.http_port},
     )
     configure_logs(settings.worker)
-    ensure_topics(settings)
-    run_worker(arguments.bundle, settings, runner=arguments.runner, until_idle_s=arguments.until_idle)
+    run_worker(
+        arguments.bundle,
+        settings,
+        runner=arguments.runner,
+        ensure_topics=partial(ensure_topics, settings),
+        until_idle_s=arguments.until_idle,
+    )
     return 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wheeltapper.schemas.audio_chunk import split_source
+from wheeltapper.schemas.bundle import BundleManifest
 from wheeltapper.schemas.events import ClearReason
 from wheeltapper.schemas.topics import AUDIO
 from wheeltapper.stream.core.rule import RuleSpec
@@ -24,6 +25,13 @@ class AudioKind:
 
     name = "audio"
     topic = AUDIO
+    asks_labels = False
+    """A question carries rows."""
+
+    def stride(self, manifest: BundleManifest, settings: Settings) -> tuple[str, int | None]:
+        """Samples."""
+        hop_s = settings.audio.hop_s
+        return "audio.hop_s", None if hop_s is None else max(1, round(hop_s / manifest.sampling_interval_s))
 
     def layout(self, pattern: str, rules: Sequence[RuleSpec]) -> ClipLayout:
         """See `clip_layout`."""

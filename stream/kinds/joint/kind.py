@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from wheeltapper.schemas.audio_chunk import split_source
+from wheeltapper.schemas.bundle import BundleManifest
 from wheeltapper.schemas.codec import decode_message
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, ClipPointer, Patch
@@ -162,6 +163,11 @@ class JointKind:
 
     name = NAME
     topic = ALERTS
+    asks_labels = False
+
+    def stride(self, manifest: BundleManifest, settings: Settings) -> tuple[str, int | None]:
+        """There are no windows."""
+        return "", None
 
     def layout(self, pattern: str, rules: Sequence[RuleSpec]) -> JointLayout:
         """

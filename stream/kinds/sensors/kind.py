@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wheeltapper.schemas.bundle import BundleManifest
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import ClearReason
 from wheeltapper.schemas.topics import SENSORS
@@ -22,6 +23,11 @@ class SensorKind:
 
     name = "sensors"
     topic = SENSORS
+    asks_labels = True
+
+    def stride(self, manifest: BundleManifest, settings: Settings) -> tuple[str, int | None]:
+        """Rows."""
+        return "windows.stride", settings.windows.stride
 
     def layout(self, pattern: str, rules: Sequence[RuleSpec]) -> RowLayout:
         """The rules' common channels, and rows for the longest window.

@@ -150,6 +150,10 @@ class ScalarEvidence:
 class ScalarKind:
     name = "scalars"
     topic = "scalars"
+    asks_labels = False
+
+    def stride(self, manifest: BundleManifest, settings: Settings) -> tuple[str, int | None]:
+        return "windows.stride", settings.windows.stride
 
     def layout(self, pattern: str, rules: Sequence[RuleSpec]) -> ScalarLayout:
         return ScalarLayout(max(rule.manifest.window for rule in rules))
