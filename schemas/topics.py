@@ -176,7 +176,7 @@ AUDIO = _entry(
         ("avro", "arrow"),
         "delete",
         (
-            reads(Program.WORKER, note="where it has a bundle of sound (or your own topic)"),
+            reads(Program.WORKER, note="for bundles of sound; or your own topic"),
             reads(Program.ADAPTATION),
             writes(Program.SENDER),
             reads(Program.CLIP),

@@ -1,14 +1,17 @@
-"""What is left over of a snapshot: alerts whose rule, or whose machine, is not served any more."""
+"""Alerts whose rule, or whose machine, is not served any more: of machines at work, and what is left over of a snapshot."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from wheeltapper.schemas.events import ClearReason
+from wheeltapper.stream.core.alert_judge import ALERT
+from wheeltapper.stream.core.alert_life import AlertState
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.deployment import shadow_slot
 from wheeltapper.stream.judges.messages import ended_alert
 from wheeltapper.stream.judges.silence import end_of_silence
+from wheeltapper.stream.machine import Machine, ServedRule
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.state import SavedRule, Snapshot
 
@@ -52,3 +55,18 @@ def ends_of_machine(snapshot: Snapshot) -> list[Output]:
     if snapshot.silent_since is not None:
         outputs.append(end_of_silence(snapshot.machine, snapshot.silent_since, snapshot.silent_since, reason))
     return outputs
+
+
+def ends_of_rules(machine: Machine, rules: Mapping[str, ServedRule], reason: ClearReason) -> list[Output]:
+    """The ends of these rules' open alerts; shadows have none that anybody heard of."""
+    ended = []
+    for place, served in rules.items():
+        state: AlertState = served.memory.slots[ALERT]
+        rule = served.runtime.rule
+        if state.opened_at is not None and place != shadow_slot(rule.name):
+            time = machine.memory.last_time or state.opened_at
+            manifest = rule.manifest
+            ended.append(
+                ended_alert(machine.name, rule.name, manifest.detector, manifest.bundle_id, state, time, reason)
+            )
+    return ended

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -12,17 +12,14 @@ from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import ClearReason
 from wheeltapper.stream.control.log import Change, ControlLog
 from wheeltapper.stream.control.operators import tell
-from wheeltapper.stream.core.alert_judge import ALERT
-from wheeltapper.stream.core.alert_life import AlertState
 from wheeltapper.stream.core.calendar import Calendar, MaintenanceSpan, SpanSource
 from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
-from wheeltapper.stream.deployment import Deployment, InForce, shadow_slot
-from wheeltapper.stream.judges.messages import ended_alert
+from wheeltapper.stream.deployment import Deployment, InForce
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
 from wheeltapper.stream.kinds.contract import Route
 from wheeltapper.stream.machine import Machine, ServedRule
-from wheeltapper.stream.orphans import by_place, ends_of, ends_of_machine
+from wheeltapper.stream.orphans import by_place, ends_of, ends_of_machine, ends_of_rules
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.rule_book import MachineRules, RuleBook
 from wheeltapper.stream.settings import Settings
@@ -207,7 +204,7 @@ class PartitionState:
             known = before.pop(place, None)
             memory = runtime.new_memory() if known is None else runtime.adopt(known.memory)
             machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
-        return _ends(machine, before, ClearReason.SUPERSEDED)
+        return ends_of_rules(machine, before, ClearReason.SUPERSEDED)
 
     # -- snapshots and commits ------------------------------------------------------------------------------------------
 
@@ -280,7 +277,7 @@ class PartitionState:
 
     def forget(self, machine: Machine, reason: ClearReason) -> list[Output]:
         """Drop a machine from memory and state; what has to be published: its open alerts end."""
-        outputs = _ends(machine, machine.rules, reason)
+        outputs = ends_of_rules(machine, machine.rules, reason)
         if machine.silent_since is not None:
             outputs.append(end_of_silence(machine.name, machine.silent_since, machine.silent_since, reason))
         outputs += machine.route.kind.ended(machine.name, machine.memory.dump()[0], reason)
@@ -397,18 +394,3 @@ class PartitionState:
             memory = runtime.new_memory() if known is None else runtime.load(known.slots, unreadable)
             machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
         return ends_of(saved, machine.name, machine.memory.last_time, ClearReason.SUPERSEDED)
-
-
-def _ends(machine: Machine, rules: Mapping[str, ServedRule], reason: ClearReason) -> list[Output]:
-    """The ends of these rules' open alerts; shadows have none that anybody heard of."""
-    ended = []
-    for place, served in rules.items():
-        state: AlertState = served.memory.slots[ALERT]
-        rule = served.runtime.rule
-        if state.opened_at is not None and place != shadow_slot(rule.name):
-            time = machine.memory.last_time or state.opened_at
-            manifest = rule.manifest
-            ended.append(
-                ended_alert(machine.name, rule.name, manifest.detector, manifest.bundle_id, state, time, reason)
-            )
-    return ended

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wheeltapper.models.domain_adaptation.losses import alignment_loss, schedule
 from wheeltapper.models.domain_adaptation.network import head
+from wheeltapper.training.fitting.batch_source import WindowSource
 from wheeltapper.training.fitting.warm_start import WarmStart
 
 # Windows of either side that a step compares.
@@ -32,19 +33,17 @@ class Embeds(Protocol):
         ...
 
 
-class Windows(Protocol):
-    """What `wheeltapper.training.fitting.trainer.WindowSource` is."""
-
-    last_rows: Tensor
-
-    def take(self, index: Tensor) -> Tensor: ...
-
-
 class Aligner:
     """Draws windows of both sides and compares them; use `aligner_for`."""
 
     def __init__(
-        self, network: nn.Module, windows: Windows, method: str, source: Tensor, target: Tensor, device: torch.device
+        self,
+        network: nn.Module,
+        windows: WindowSource,
+        method: str,
+        source: Tensor,
+        target: Tensor,
+        device: torch.device,
     ) -> None:
         self._network, self._windows, self._method, self._device = network, windows, method, device
         self._source, self._target = source, target
@@ -82,7 +81,7 @@ class Aligner:
 
 
 def aligner_for(
-    network: nn.Module, windows: Windows, warm_start: WarmStart | None, device: torch.device
+    network: nn.Module, windows: WindowSource, warm_start: WarmStart | None, device: torch.device
 ) -> Aligner | None:
     """What aligns reference and recent windows; None where nothing is to be aligned, or one side has too few windows.
 

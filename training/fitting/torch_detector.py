@@ -11,12 +11,13 @@ from torch import nn
 
 from wheeltapper.models.fitted import WindowScorer
 from wheeltapper.schemas.bundle.graph import Graph, GraphOutput
+from wheeltapper.training.fitting.batch_source import WindowSource
 from wheeltapper.training.fitting.calibration import CalibrationScores, every_nth, score_rows
 from wheeltapper.training.fitting.export_torch import export_onnx, export_torchscript, prove_parity
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.prepared import PreparedSeries
 from wheeltapper.training.fitting.progress import working
-from wheeltapper.training.fitting.trainer import TrainingHistory, WindowSource
+from wheeltapper.training.fitting.trainer import TrainingHistory
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
 from wheeltapper.training.fitting.warm_start import weights_of
 

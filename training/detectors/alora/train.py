@@ -22,6 +22,7 @@ from wheeltapper.models.alora.model import AloraNetwork
 from wheeltapper.models.alora.rank import RankThreshold, choose_threshold
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.alora.spec import SPEC
+from wheeltapper.training.fitting.batch_source import WindowSource
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.prepared import PreparedSeries, prepare
@@ -31,13 +32,7 @@ from wheeltapper.training.fitting.torch_detector import (
     held_out_scores,
     training_parameters,
 )
-from wheeltapper.training.fitting.trainer import (
-    TrainerOptions,
-    TrainingHistory,
-    WindowSource,
-    fingerprint,
-    train_network,
-)
+from wheeltapper.training.fitting.trainer import TrainerOptions, TrainingHistory, fingerprint, train_network
 
 SPECTRA_LIMIT = 8192
 

@@ -26,6 +26,7 @@ from wheeltapper.schemas.bundle.manifest import AttributeSpec
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.sound.series import Clip, SoundSeries
 from wheeltapper.training.detectors.astra.spec import SPEC
+from wheeltapper.training.fitting.batch_source import ItemSource
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.progress import working
@@ -40,7 +41,7 @@ from wheeltapper.training.fitting.torch_sound import (
     probe_sounds,
     windows_in_blocks,
 )
-from wheeltapper.training.fitting.trainer import ItemSource, TrainingHistory, fingerprint, train_network
+from wheeltapper.training.fitting.trainer import TrainingHistory, fingerprint, train_network
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
 
 LEAST_WINDOWS = 4

@@ -21,6 +21,7 @@ from wheeltapper.models.sound.frontend_torch import BandLevels
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.sound.series import SoundSeries
 from wheeltapper.training.detectors.dcase_ae.spec import SPEC
+from wheeltapper.training.fitting.batch_source import WindowSource
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.progress import working
@@ -34,7 +35,7 @@ from wheeltapper.training.fitting.torch_sound import (
     probe_sounds,
     windows_in_blocks,
 )
-from wheeltapper.training.fitting.trainer import TrainingHistory, WindowSource, fingerprint, train_network
+from wheeltapper.training.fitting.trainer import TrainingHistory, fingerprint, train_network
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
 
 LEAST_WINDOWS = 4

@@ -20,6 +20,7 @@ from wheeltapper.models.paano.network import PaanoNetwork
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.paano.spec import SPEC
+from wheeltapper.training.fitting.batch_source import WindowSource
 from wheeltapper.training.fitting.calibration import CalibrationScores, bounded_sample, contiguous_runs, every_nth
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.prepared import (
@@ -36,7 +37,7 @@ from wheeltapper.training.fitting.torch_detector import (
     held_out_pieces,
     training_parameters,
 )
-from wheeltapper.training.fitting.trainer import TrainerOptions, WindowSource, fingerprint, train_network
+from wheeltapper.training.fitting.trainer import TrainerOptions, fingerprint, train_network
 
 # Windows of these lengths are tried for a train part that is too short for the default, longest first.
 SHORTER_WINDOWS = (32, 16)

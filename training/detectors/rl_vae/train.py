@@ -26,6 +26,7 @@ from wheeltapper.training.detectors.rl_vae.pool import LabelPool
 from wheeltapper.training.detectors.rl_vae.sources import choose_pool
 from wheeltapper.training.detectors.rl_vae.spec import SPEC
 from wheeltapper.training.detectors.rl_vae.windows import WindowBank, bank_of_runs
+from wheeltapper.training.fitting.batch_source import WindowSource
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.prepared import PreparedSeries, prepare
@@ -35,13 +36,7 @@ from wheeltapper.training.fitting.torch_detector import (
     held_out_scores,
     training_parameters,
 )
-from wheeltapper.training.fitting.trainer import (
-    TrainerOptions,
-    TrainingHistory,
-    WindowSource,
-    fingerprint,
-    train_network,
-)
+from wheeltapper.training.fitting.trainer import TrainerOptions, TrainingHistory, fingerprint, train_network
 
 # Share of a time budget that the VAE may use; the Q-network's loop gets what is left, less some for export and scoring.
 VAE_SHARE, LOOP_SHARE = 0.4, 0.8

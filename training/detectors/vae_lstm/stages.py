@@ -19,15 +19,10 @@ from wheeltapper.models.vae_lstm.loss import negative_elbo
 from wheeltapper.models.vae_lstm.predictor import CodePredictor
 from wheeltapper.models.vae_lstm.vae import VariationalAutoencoder
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.fitting.batch_source import WindowSource
 from wheeltapper.training.fitting.calibration import contiguous_runs
 from wheeltapper.training.fitting.prepared import PreparedSeries, window_ends
-from wheeltapper.training.fitting.trainer import (
-    TrainerOptions,
-    TrainingHistory,
-    WindowSource,
-    fingerprint,
-    train_network,
-)
+from wheeltapper.training.fitting.trainer import TrainerOptions, TrainingHistory, fingerprint, train_network
 
 GRADIENT_LIMIT = 1.0
 ENCODING_BATCH = 1024

@@ -19,6 +19,7 @@ from wheeltapper.models.vae_lstm.vae import VariationalAutoencoder
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.vae_lstm.spec import SPEC
 from wheeltapper.training.detectors.vae_lstm.stages import train_predictor, train_vae
+from wheeltapper.training.fitting.batch_source import WindowSource
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.export_torch import export_onnx_traced
 from wheeltapper.training.fitting.options import TrainOptions
@@ -29,7 +30,7 @@ from wheeltapper.training.fitting.torch_detector import (
     held_out_scores,
     training_parameters,
 )
-from wheeltapper.training.fitting.trainer import TrainerOptions, TrainingHistory, WindowSource
+from wheeltapper.training.fitting.trainer import TrainerOptions, TrainingHistory
 
 SCALE_WINDOWS = 4096
 # What the VAE may take of a budget; what it leaves is the LSTM's.

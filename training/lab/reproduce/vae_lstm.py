@@ -22,10 +22,10 @@ from wheeltapper.training.datasets.labels import segments_of
 from wheeltapper.training.datasets.registry import load_series
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.vae_lstm.train import VaeLstmDetector, train_vae_lstm
+from wheeltapper.training.fitting.batch_source import WindowSource
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.torch_detector import SCORING_BATCH
-from wheeltapper.training.fitting.trainer import WindowSource
 from wheeltapper.training.judging.evaluation import Report, evaluate_bundle, run_bundle
 from wheeltapper.training.judging.metrics.nab import nab_raw_score, normalised
 from wheeltapper.training.judging.metrics.ranking import vus_by_ranks

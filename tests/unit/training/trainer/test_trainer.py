@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.training.fitting.batch_source import WindowSource
 from wheeltapper.training.fitting.device import resolve_device
-from wheeltapper.training.fitting.trainer import TrainerOptions, WindowSource, fingerprint, train_network
+from wheeltapper.training.fitting.trainer import TrainerOptions, fingerprint, train_network
 
 OPTIONS = TrainerOptions(
     epochs=3, batch_size=16, learning_rate=1e-2, windows_per_epoch=100, progress=False, device="cpu"

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from wheeltapper.training.fitting.alignment import aligner_for
-from wheeltapper.training.fitting.trainer import TrainingHistory, WindowSource, train_network
+from wheeltapper.training.fitting.batch_source import WindowSource
+from wheeltapper.training.fitting.trainer import TrainingHistory, train_network
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
 from wheeltapper.training.fitting.warm_start import OtherWeightsError, WarmStart, alignment_named, weights_of
 
