@@ -11,9 +11,8 @@ from wheeltapper.schemas.bundle.graph import GraphOutput
 from wheeltapper.schemas.bundle.manifest import AttributeSpec
 
 
-@runtime_checkable
-class FittedDetector(Protocol):
-    """A fitted detector, ready to be bundled; not changed once it is fitted."""
+class Fitted(Protocol):
+    """What every fitted detector says and exports, whatever its input."""
 
     @property
     def detector(self) -> str:
@@ -27,21 +26,7 @@ class FittedDetector(Protocol):
 
     @property
     def window(self) -> int:
-        """W, rows. The graph takes [N, W, C] float32 in raw units."""
-        ...
-
-    @property
-    def lag(self) -> int:
-        """Rows between the scored row and the window's last."""
-        ...
-
-    @property
-    def warm_up(self) -> int | None:
-        """Rows of a machine after which it can score, where that is before the window is full; None where it needs all.
-
-        Where it is a number, the graph takes windows whose first W - warm_up rows, or fewer, are NaN in every channel: rows that
-        have not been yet.
-        """
+        """Rows of a window, or samples of one channel."""
         ...
 
     @property
@@ -59,7 +44,26 @@ class FittedDetector(Protocol):
         ...
 
     def torchscript_bytes(self) -> bytes | None:
-        """The same graph as TorchScript: forward(window) -> dict or tuple in contract order; None without torch."""
+        """The same graph as TorchScript: forward(window[, attributes]) -> dict or tuple in contract order; None without torch."""
+        ...
+
+
+@runtime_checkable
+class FittedDetector(Fitted, Protocol):
+    """A fitted detector of rows, ready to be bundled; not changed once it is fitted. Its graph takes [N, W, C] float32 in raw units."""
+
+    @property
+    def lag(self) -> int:
+        """Rows between the scored row and the window's last."""
+        ...
+
+    @property
+    def warm_up(self) -> int | None:
+        """Rows of a machine after which it can score, where that is before the window is full; None where it needs all.
+
+        Where it is a number, the graph takes windows whose first W - warm_up rows, or fewer, are NaN in every channel: rows that
+        have not been yet.
+        """
         ...
 
 
@@ -73,7 +77,7 @@ class KeepsWeights(Protocol):
 
 
 @runtime_checkable
-class FittedSound(Protocol):
+class FittedSound(Fitted, Protocol):
     """A fitted detector of sound or vibration, ready to be bundled; not changed once it is fitted.
 
     Its graph takes `window` [N, C * S] float32, the channels' samples one after another, and, where `attributes` is not empty,
@@ -82,23 +86,8 @@ class FittedSound(Protocol):
     """
 
     @property
-    def detector(self) -> str:
-        """Its name, e.g. 'band-profile'."""
-        ...
-
-    @property
-    def version(self) -> int:
-        """Raised when the same training data would give other scores."""
-        ...
-
-    @property
     def sample_rate(self) -> int:
         """Hz, of the samples that the graph takes."""
-        ...
-
-    @property
-    def window(self) -> int:
-        """S, samples of one channel."""
         ...
 
     @property
@@ -119,24 +108,6 @@ class FittedSound(Protocol):
     @property
     def attributes(self) -> tuple[AttributeSpec, ...]:
         """What of the operating point the graph takes; empty: it has no such input."""
-        ...
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """Settings worth reading in the manifest (JSON types)."""
-        ...
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Blind spots found while fitting, one sentence each."""
-        ...
-
-    def onnx_bytes(self) -> bytes:
-        """The graph under the contract of `wheeltapper.schemas.bundle.graph`, opset >= 17."""
-        ...
-
-    def torchscript_bytes(self) -> bytes | None:
-        """The same graph as TorchScript: forward(window[, attributes]) -> dict or tuple in contract order; None without torch."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What the detectors that are fitted without torch share once they are fitted: what to say of them, and their exports.
+"""What the detectors of rows that are fitted without torch share once they are fitted: what to say of them, and their exports.
 
 Imports go one way in each folder: `fitted` (settings and arrays) <- `graph`, `torchscript` (built from them) <- `fit`, whose class
 adds the two exports to what `fitted` holds.
@@ -6,40 +6,19 @@ adds the two exports to what `fitted` holds.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
 
+from wheeltapper.models.numpy_fitted import NumpyFitted, Settings
 from wheeltapper.models.row_scaling import RowScaling
-from wheeltapper.models.settings import DetectorSettings
-
-Settings = TypeVar("Settings", bound=DetectorSettings)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NumpyDetector(ABC, Generic[Settings]):
-    """Base of a fitted detector; a `wheeltapper.models.fitted.FittedDetector`.
-
-    Attributes:
-        settings: that it was fitted with.
-        warnings: blind spots found while fitting, one sentence each.
-    """
-
-    VERSION: ClassVar[int] = 1
-
-    settings: Settings
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def detector(self) -> str:
-        return self.settings.DETECTOR
-
-    @property
-    def version(self) -> int:
-        return self.VERSION
+class NumpyDetector(NumpyFitted[Settings], Generic[Settings]):
+    """Base of a fitted detector of rows; a `wheeltapper.models.fitted.FittedDetector`."""
 
     @property
     def window(self) -> int:
@@ -58,28 +37,6 @@ class NumpyDetector(ABC, Generic[Settings]):
     @abstractmethod
     def channels(self) -> int:
         """C."""
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """The settings, and what the fit made of them."""
-        return asdict(self.settings)
-
-    @abstractmethod
-    def onnx_bytes(self) -> bytes:
-        """The graph; needs onnx."""
-
-    def torchscript_bytes(self) -> bytes | None:
-        """The same graph for libtorch; None where torch is not installed."""
-        try:
-            return self.build_torchscript()
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            return None
-
-    @abstractmethod
-    def build_torchscript(self) -> bytes:
-        """The same graph for libtorch; imports torch."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.train_run import notes_of_choice, print_bundle, train_options, write_trained
 
 if TYPE_CHECKING:
     from wheeltapper.models.fitted import FittedSound
@@ -50,8 +51,8 @@ def train_sound(arguments: argparse.Namespace, settings: Mapping[str, str]) -> i
     from wheeltapper.training.detectors.auto import AUTO
     from wheeltapper.training.detectors.auto_sound import choose_sound
     from wheeltapper.training.detectors.registry import detector_entry, train_detector
-    from wheeltapper.training.fitting.bundle_writer import BundleNotes, write_bundle
-    from wheeltapper.training.fitting.options import ExtraData, TrainOptions
+    from wheeltapper.training.fitting.bundle_writer import BundleNotes
+    from wheeltapper.training.fitting.options import ExtraData
 
     started = time.perf_counter()
     detector, notes = arguments.detector, BundleNotes()
@@ -61,37 +62,18 @@ def train_sound(arguments: argparse.Namespace, settings: Mapping[str, str]) -> i
     if detector == AUTO:
         choice = choose_sound(series)
         detector, settings = choice.detector, {**choice.settings, **settings}
-        notes = BundleNotes(parameters={"chosen_by_auto": choice.reason})
-        print(f"auto         {choice.text}: {choice.reason}")
-    entry = detector_entry(detector)
-    if arguments.epochs is not None and not entry.has_epochs:
-        print(f"{detector} is fitted in one pass: --epochs is not used")
-    checkpoints = arguments.checkpoints
-    if checkpoints is None and entry.has_epochs:
-        checkpoints = arguments.out.with_name(f".{arguments.out.name}.checkpoints")
-    options = TrainOptions(
-        seed=arguments.seed,
-        epochs=arguments.epochs,
+        notes = notes_of_choice(choice.text, choice.reason)
+    options = train_options(
+        arguments,
+        detector_entry(detector),
+        settings,
         stride=samples_of(arguments.hop_s, series.sample_rate) or 1,
         window=samples_of(arguments.window_s, series.sample_rate),
-        device=arguments.device,
-        threads=arguments.threads,
-        checkpoint_folder=checkpoints,
-        progress=True,
-        settings=settings,
         extra_data=ExtraData(related_sounds=lambda name: load_sound(arguments.dataset, arguments.data, name)),
     )
     fitted, scores = train_detector(detector, series, options)
-    bundle = write_bundle(
-        fitted,
-        series,
-        arguments.out,
-        scores=scores,
-        false_alarms_per_day=arguments.false_alarms_per_day,
-        seed=arguments.seed,
-        torchscript=not arguments.no_torchscript,
-        notes=notes,
-    )
+    torchscript = not arguments.no_torchscript
+    bundle = write_trained(arguments, fitted, series, scores, torchscript=torchscript, notes=notes)
     print_sound_summary(bundle, fitted, series, scores, time.perf_counter() - started)
     return 0
 
@@ -103,7 +85,7 @@ def print_sound_summary(
     from wheeltapper.training.judging.sound_evaluation import audio_manifest
 
     manifest = audio_manifest(bundle)
-    calibration, rate = manifest.calibration, manifest.sample_rate
+    rate = manifest.sample_rate
     print(
         f"{fitted.detector} on {series.dataset} {series.entity}: {len(series.train)} clips, {series.seconds:.4g} s, "
         f"{len(series.channels)} channel(s) at {rate} Hz"
@@ -113,12 +95,4 @@ def print_sound_summary(
         f"window       {manifest.window / rate:g} s, scored every {manifest.stride / rate:g} s; {len(manifest.bands)} bands x "
         f"{manifest.time_columns} parts" + (f"; takes {known} into account" if known else "")
     )
-    print(f"calibration  {calibration.windows} windows, {scores.days:.3g} days: {scores.origin}")
-    print(
-        f"alarm level  raw score {calibration.alarm_level:.4g} (median {calibration.center:.4g}, method "
-        f"{calibration.method}); expect {calibration.false_alarms_per_day:g} false alarms per machine and day"
-    )
-    for warning in manifest.warnings:
-        print(f"note         {warning}")
-    print(f"bundle       {bundle.location} ({', '.join(sorted(manifest.files))})")
-    print(f"id           {manifest.bundle_id}, written in {seconds:.1f} s")
+    print_bundle(bundle, scores, seconds)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
 
+from wheeltapper.models.numpy_fitted import NumpyFitted
 from wheeltapper.models.settings import DetectorSettings
 from wheeltapper.models.sound.frontend import FrontEnd
 from wheeltapper.schemas.bundle.manifest import AttributeSpec
@@ -27,34 +26,20 @@ Settings = TypeVar("Settings", bound=SoundSettings)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NumpySound(ABC, Generic[Settings]):
-    """Base of a fitted detector.
+class NumpySound(NumpyFitted[Settings], Generic[Settings]):
+    """Base of a fitted detector of sound.
 
     Attributes:
-        settings: that it was fitted with.
         frontend: from samples to band levels.
         window: S, samples of a channel.
         channels: C.
         attributes: what of the operating point the graph takes.
-        warnings: blind spots found while fitting, one sentence each.
     """
 
-    VERSION: ClassVar[int] = 1
-
-    settings: Settings
     frontend: FrontEnd
     window: int
     channels: int
     attributes: tuple[AttributeSpec, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def detector(self) -> str:
-        return self.settings.DETECTOR
-
-    @property
-    def version(self) -> int:
-        return self.VERSION
 
     @property
     def sample_rate(self) -> int:
@@ -73,24 +58,3 @@ class NumpySound(ABC, Generic[Settings]):
     def time_columns(self) -> int:
         """No more than there are frames, so that each column has one."""
         return min(TIME_COLUMNS, self.frames)
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        return asdict(self.settings)
-
-    @abstractmethod
-    def onnx_bytes(self) -> bytes:
-        """The graph; needs onnx."""
-
-    def torchscript_bytes(self) -> bytes | None:
-        """The same graph for libtorch; None where torch is not installed."""
-        try:
-            return self.build_torchscript()
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            return None
-
-    @abstractmethod
-    def build_torchscript(self) -> bytes:
-        """The same graph for libtorch; imports torch."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime as ort
@@ -63,36 +63,6 @@ class BundleNotes:
     metrics: Mapping[str, float] | None = None
     parent: str | None = None
     created_at: str | None = None
-
-
-@overload
-def write_bundle(
-    fitted: FittedDetector,
-    series: SensorSeries,
-    out: str | Path,
-    *,
-    scores: CalibrationScores,
-    false_alarms_per_day: float = ...,
-    seed: int = ...,
-    torchscript: bool = ...,
-    notes: BundleNotes | None = ...,
-    calibration: Calibration | None = ...,
-) -> Bundle: ...
-
-
-@overload
-def write_bundle(
-    fitted: FittedSound,
-    series: SoundSeries,
-    out: str | Path,
-    *,
-    scores: CalibrationScores,
-    false_alarms_per_day: float = ...,
-    seed: int = ...,
-    torchscript: bool = ...,
-    notes: BundleNotes | None = ...,
-    calibration: Calibration | None = ...,
-) -> Bundle: ...
 
 
 def write_bundle(

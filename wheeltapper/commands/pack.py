@@ -9,6 +9,7 @@ from pathlib import Path
 from wheeltapper.cli import HelpFormatter
 from wheeltapper.commands.train import add_bundle_arguments, add_data_arguments, check_rate, print_summary
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.train_run import write_trained
 
 EPILOG = """
 The graph: input 'window' [N, W, C] float32 in raw units, N dynamic, W and C fixed; outputs 'score' [N] (larger is
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: no such file, a graph that breaks the contract, or data that does not fit it."""
     from wheeltapper.training.datasets.registry import load_series
     from wheeltapper.training.fitting.brought_graph import pack_graph, read_model
-    from wheeltapper.training.fitting.bundle_writer import check_place, write_bundle
+    from wheeltapper.training.fitting.bundle_writer import check_place
     from wheeltapper.training.fitting.options import TrainOptions
 
     started = time.perf_counter()
@@ -62,13 +63,6 @@ def run(arguments: argparse.Namespace) -> int:
     fitted, scores = pack_graph(
         model, series, options, file=str(arguments.model), detector=arguments.name.strip(), lag=arguments.lag
     )
-    bundle = write_bundle(
-        fitted,
-        series,
-        arguments.out,
-        scores=scores,
-        false_alarms_per_day=arguments.false_alarms_per_day,
-        seed=arguments.seed,
-    )
+    bundle = write_trained(arguments, fitted, series, scores)
     print_summary(bundle, fitted, series, scores, time.perf_counter() - started)
     return 0

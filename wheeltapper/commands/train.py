@@ -12,6 +12,7 @@ from wheeltapper.cli import HelpFormatter
 from wheeltapper.detector_help import DetectorHelp
 from wheeltapper.labels.options import add_label_arguments, asks_for_labels, read_labels
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.train_run import notes_of_choice, print_bundle, train_options, write_trained
 from wheeltapper.training.datasets.registry import EVERY_DATASET, entity_help
 from wheeltapper.training.detectors.registry import DETECTORS
 from wheeltapper.training.fitting.calibration import FALSE_ALARMS_PER_DAY
@@ -135,8 +136,8 @@ def run(arguments: argparse.Namespace) -> int:
     from wheeltapper.training.datasets.registry import holds_sound, load_series
     from wheeltapper.training.detectors.auto import AUTO, choose
     from wheeltapper.training.detectors.registry import detector_entry, train_detector
-    from wheeltapper.training.fitting.bundle_writer import BundleNotes, check_place, write_bundle
-    from wheeltapper.training.fitting.options import ExtraData, TrainOptions, parse_assignments
+    from wheeltapper.training.fitting.bundle_writer import BundleNotes, check_place
+    from wheeltapper.training.fitting.options import ExtraData, parse_assignments
 
     started = time.perf_counter()
     settings = parse_assignments(arguments.set)
@@ -156,27 +157,11 @@ def run(arguments: argparse.Namespace) -> int:
         # What a person sets goes before what the rule would.
         chosen = {} if arguments.window else choice.settings
         detector, settings = choice.detector, {**chosen, **settings}
-        notes = BundleNotes(parameters={"chosen_by_auto": choice.reason})
-        print(f"auto         {choice.text}: {choice.reason}")
+        notes = notes_of_choice(choice.text, choice.reason)
     entry = detector_entry(detector)
-    if arguments.epochs is not None and not entry.has_epochs:
-        print(f"{detector} is fitted in one pass: --epochs is not used")
     if asks_for_labels(arguments) and not entry.learns_from_labels:
         print(f"{detector} does not learn from labels: --labels and --labels-from are not used")
-    checkpoints = arguments.checkpoints
-    if checkpoints is None and entry.has_epochs:
-        checkpoints = arguments.out.with_name(f".{arguments.out.name}.checkpoints")
-    options = TrainOptions(
-        seed=arguments.seed,
-        epochs=arguments.epochs,
-        stride=arguments.stride,
-        window=arguments.window,
-        device=arguments.device,
-        threads=arguments.threads,
-        checkpoint_folder=checkpoints,
-        progress=True,
-        settings=settings,
-    )
+    options = train_options(arguments, entry, settings, stride=arguments.stride, window=arguments.window)
     if series is None:
         series = load_series(arguments.dataset, arguments.data, arguments.entity)
     if entry.learns_from_labels:
@@ -186,16 +171,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
         options = dataclasses.replace(options, extra_data=extra_data)
     fitted, scores = train_detector(detector, series, options)
-    bundle = write_bundle(
-        fitted,
-        series,
-        arguments.out,
-        scores=scores,
-        false_alarms_per_day=arguments.false_alarms_per_day,
-        seed=arguments.seed,
-        torchscript=not arguments.no_torchscript,
-        notes=notes,
-    )
+    torchscript = not arguments.no_torchscript
+    bundle = write_trained(arguments, fitted, series, scores, torchscript=torchscript, notes=notes)
     print_summary(bundle, fitted, series, scores, time.perf_counter() - started)
     return 0
 
@@ -229,20 +206,11 @@ def print_summary(
     bundle: Bundle, fitted: FittedDetector, series: SensorSeries, scores: CalibrationScores, seconds: float
 ) -> None:
     """Prints the bundle's main facts."""
-    manifest, calibration = bundle.manifest, bundle.manifest.calibration
+    manifest = bundle.manifest
     span = manifest.window * manifest.sampling_interval_s
     print(
         f"{fitted.detector} on {series.dataset} {series.entity}: {len(series.train)} rows, {len(series.channels)} channels, "
         f"one row every {series.sampling_interval_s:g} s"
     )
     print(f"window       {manifest.window} rows ({span:g} s), scored every {manifest.stride} row(s)")
-    print(f"calibration  {calibration.windows} windows, {scores.days:.3g} days: {scores.origin}")
-    print(
-        f"alarm level  raw score {calibration.alarm_level:.4g} (median {calibration.center:.4g}, method "
-        f"{calibration.method}); expect {calibration.false_alarms_per_day:g} false alarms per machine and day"
-    )
-    for warning in manifest.warnings:
-        print(f"note         {warning}")
-    files = ", ".join(sorted(manifest.files))
-    print(f"bundle       {bundle.location} ({files})")
-    print(f"id           {manifest.bundle_id}, written in {seconds:.1f} s")
+    print_bundle(bundle, scores, seconds)
