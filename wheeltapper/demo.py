@@ -16,10 +16,10 @@ from typing import NoReturn
 
 import numpy as np
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from wheeltapper.alert_view import duration, render
+from wheeltapper.demo_stage import Stage
 from wheeltapper.deploy.broker import EmbeddedBroker
 from wheeltapper.deploy.child_process import ChildProcess
 from wheeltapper.deploy.ports import free_port
@@ -61,8 +61,9 @@ class Demo:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        self._console = Console(highlight=False)
         self._out: Path = arguments.out
+        self._stage = Stage(self._out)
+        self._console, self._say = self._stage.console, self._stage.say
         self._metrics: dict[str, float] = {}
 
     def run(self) -> int:
@@ -90,22 +91,8 @@ class Demo:
 
     def _bundle(self, detector: str, source: Source, series: SensorSeries) -> Path:
         """The detector's bundle: one of an earlier demo if it was trained on the same rows."""
-        from wheeltapper.cli import main
-        from wheeltapper.schemas.bundle import open_bundle
-
-        path = self._out / "bundles" / f"{detector}-{series.entity}"
-        if path.is_dir():
-            with suppress(InputError):
-                manifest = open_bundle(path).manifest
-                if manifest.training_data.sha256 == rows_sha256(series.train):
-                    self._say(f"bundle of an earlier run: {path}")
-                    return path
-        self._say(f"training [cyan]{detector}[/]")
-        options = [*source.options(), "--out", str(path), *TRAINING.get(detector, [])]
-        code = main(["train", detector, "--dataset", source.dataset, *options])
-        if code:
-            raise InputError(f"training {detector} failed, see above")
-        return path
+        words = ["--dataset", source.dataset, *source.options(), *TRAINING.get(detector, [])]
+        return self._stage.bundle(detector, series.entity, rows_sha256(series.train), words)
 
     def _settings(self, stack: ExitStack) -> Settings:
         """A broker with topics of this run's own."""
@@ -217,9 +204,6 @@ class Demo:
             spans = alert_spans(event for event in events if event.rule == detector)
             plot_run(path, series, times[order], scores, level, spans, title=f"{series.entity}, {detector}")
             self._say(f"plot of score, alarm level, labels and alerts: [bold]{path}[/]")
-
-    def _say(self, text: str) -> None:
-        self._console.print(f"[green]>[/] {text}", soft_wrap=True)
 
 
 def find_source(data: Path | None, entity: str | None, *, simulated: bool = False) -> Source:

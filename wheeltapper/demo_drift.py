@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from rich.console import Console
 
 from wheeltapper.alert_view import render
 from wheeltapper.control_messages import now_us, send
-from wheeltapper.deploy.broker import EmbeddedBroker
+from wheeltapper.demo_stage import Stage
 from wheeltapper.deploy.child_process import ChildProcess
 from wheeltapper.follow.follower import Follower, TopicRecord
 from wheeltapper.follow.messages import read_messages, received, topic_of
-from wheeltapper.kafka_admin import connect, create_topics
 from wheeltapper.kafka_clients import producer
 from wheeltapper.schemas.adaptation import AdaptationEvent, AdaptationStep, DriftEvent
 from wheeltapper.schemas.clock import iso_from_micros
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
 from wheeltapper.schemas.commands import AlarmCommand
-from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import AlertEvent, ScoreBlock
 from wheeltapper.schemas.message import Message
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.schemas.topics import SENSORS
-from wheeltapper.stream.settings import Settings, load_settings
+from wheeltapper.stream.settings import Settings
 from wheeltapper.training.datasets.simulated import CHANNELS, DAY, TRAIN_ROWS, simulate
 from wheeltapper.training.fitting.fingerprint import rows_sha256
 
@@ -102,7 +97,8 @@ class DriftDemo:
         self._detector = detector
         self._rate = rows_per_second
         self._out = out
-        self._console = Console(highlight=False)
+        self._stage = Stage(out)
+        self._say = self._stage.say
         self._seen = Seen()
         self._sent = 0
         self._times, self._values = live_rows()
@@ -110,25 +106,20 @@ class DriftDemo:
 
     def run(self) -> int:
         started = time.monotonic()
-        bundle = self._bundle()
+        known = rows_sha256(simulate(PUMP).train)
+        words = ["--dataset", "simulated", "--entity", PUMP]
+        bundle = self._stage.bundle(self._detector, PUMP, known, words, on=f"two weeks of {PUMP}")
         with ExitStack() as stack:
-            broker = stack.enter_context(EmbeddedBroker(log_file=self._out / "broker.log"))
-            config = self._out / "settings.toml"
-            config.write_text(f'[kafka]\nbrokers = "{broker.client_address}"\n\n{SETTINGS}', encoding="utf-8")
-            settings = load_settings(config)
-            create_topics(connect(settings), settings, partitions=1)
+            settings, config = self._stage.broker(stack, SETTINGS)
             common = ["--config", str(config), "--bundle", f"pump-*={bundle}"]
             for words in (
                 ["worker", "--runner", "direct"],
                 ["adapt-worker", "--out", str(self._out / "adapted")],
             ):
-                log = self._out / f"{words[0]}.log"
-                log.unlink(missing_ok=True)
-                command = [sys.executable, "-m", "wheeltapper", *words, *common]
-                child = stack.enter_context(ChildProcess(command, log_file=log, environment={**os.environ}))
-                stack.callback(self._check, child, log)
+                child = self._stage.start(stack, words[0], [*words, *common])
+                stack.callback(self._check, child, self._out / f"{words[0]}.log")
                 self._children.append(child)
-            self._say(f"broker on {broker.client_address}, worker and adapt-worker started (logs in {self._out})")
+            self._say(f"broker on {settings.kafka.brokers}, worker and adapt-worker started (logs in {self._out})")
             self._watch(settings, stack, time.monotonic() + TIME_LIMIT_S)
             self._plot(settings)
         missing = self._seen.missing()
@@ -140,23 +131,6 @@ class DriftDemo:
     def _check(self, child: ChildProcess, log: Path) -> None:
         if not child.is_running:
             self._say(f"[red]a process ended with code {child.wait(0)}[/]: see {log}")
-
-    def _bundle(self) -> Path:
-        """Trained on two weeks of normal operation; one of an earlier run where it is of the same rows."""
-        from wheeltapper.cli import main
-        from wheeltapper.schemas.bundle import open_bundle
-
-        path = self._out / "bundles" / f"{self._detector}-{PUMP}"
-        if path.is_dir():
-            with suppress(InputError):
-                if open_bundle(path).manifest.training_data.sha256 == rows_sha256(simulate(PUMP).train):
-                    self._say(f"bundle of an earlier run: {path}")
-                    return path
-        self._say(f"training [cyan]{self._detector}[/] on two weeks of {PUMP}")
-        code = main(["train", self._detector, "--dataset", "simulated", "--entity", PUMP, "--out", str(path)])
-        if code:
-            raise InputError(f"training {self._detector} failed, see above")
-        return path
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
@@ -227,7 +201,7 @@ class DriftDemo:
             self._say(f"[yellow]{_at(message.time)} drift {message.event}[/] since {_at(message.since)}: {moved}")
         elif isinstance(message, AlertEvent):
             seen.alerts.append(message)
-            self._console.print(render(message), soft_wrap=True)
+            self._stage.console.print(render(message), soft_wrap=True)
             activated = seen.step(AdaptationStep.ACTIVATED)
             is_fault = seen.fault_at is not None and message.opened_at >= seen.fault_at - MINUTE_US
             if is_fault and activated is not None and message.bundle == activated.bundle and seen.fault_found is None:
@@ -260,9 +234,6 @@ class DriftDemo:
         serviced = int(self._times[SERVICED_AFTER_ROWS])
         plot(path, blocks, self._seen.drifts, self._seen.steps, self._seen.alerts, serviced, self._seen.fault_at)
         self._say(f"plot of scores, level and events: [bold]{path}[/]")
-
-    def _say(self, text: str) -> None:
-        self._console.print(f"[green]>[/] {text}", soft_wrap=True)
 
 
 def live_rows() -> tuple[np.ndarray, np.ndarray]:

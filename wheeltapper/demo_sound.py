@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from wheeltapper.alert_view import render
-from wheeltapper.deploy.broker import EmbeddedBroker
+from wheeltapper.demo_stage import Stage
 from wheeltapper.deploy.child_process import ChildProcess
 from wheeltapper.follow.alerts import AlertReader
 from wheeltapper.follow.follower import Follower
 from wheeltapper.follow.messages import received, topic_of
-from wheeltapper.kafka_admin import connect, create_topics
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import AlertEvent, Patch, ScoreBlock
 from wheeltapper.sound.files import soundfile
-from wheeltapper.stream.settings import Settings, load_settings
+from wheeltapper.stream.settings import Settings
 from wheeltapper.training.datasets.clock import MADE_UP_TEST_START
-from wheeltapper.training.datasets.sound.simulated import RATE, Fault, make_stream
+from wheeltapper.training.datasets.sound.simulated import RATE, Fault, make_series, make_stream
+from wheeltapper.training.fitting.fingerprint import clips_sha256
 
 FAN = "fan-1"
 DETECTORS = ("band-profile", "band-events")
@@ -86,27 +84,26 @@ class SoundDemo:
     def __init__(self, speed: float, out: Path) -> None:
         self._speed = speed
         self._out = out
-        self._console = Console(highlight=False)
+        self._stage = Stage(out)
+        self._say = self._stage.say
         self._heard = [Heard(fault) for fault in FAULTS]
         self._alerts: list[AlertEvent] = []
 
     def run(self) -> int:
         """0 where every fault was heard and blamed where it is."""
         started = time.monotonic()
-        bundles = [self._bundle(detector) for detector in DETECTORS]
+        clips = clips_sha256(make_series(FAN).train)
+        words = ["--dataset", "simulated-sound", "--entity", FAN, "--no-torchscript"]
+        bundles = [self._stage.bundle(name, FAN, clips, words, on=f"40 normal clips of {FAN}") for name in DETECTORS]
         wav = self._stream()
         with ExitStack() as stack:
-            broker = stack.enter_context(EmbeddedBroker(log_file=self._out / "broker.log"))
-            config = self._out / "settings.toml"
-            config.write_text(f'[kafka]\nbrokers = "{broker.client_address}"\n\n{SETTINGS}', encoding="utf-8")
-            settings = load_settings(config)
-            create_topics(connect(settings), settings, partitions=1)
+            settings, config = self._stage.broker(stack, SETTINGS)
             common = ["--config", str(config)]
             rules = [word for bundle in bundles for word in ("--bundle", f"{FAN}={bundle}")]
-            worker = self._start(stack, "worker", ["worker", "--runner", "direct", *common, *rules])
-            self._say(f"broker on {broker.client_address}, worker started (logs in {self._out})")
+            worker = self._stage.start(stack, "worker", ["worker", "--runner", "direct", *common, *rules])
+            self._say(f"broker on {settings.kafka.brokers}, worker started (logs in {self._out})")
             words = ["replay", "wav", str(wav), "--machine", FAN, "--speed", f"{self._speed:g}", *common]
-            replay = self._start(stack, "replay", words)
+            replay = self._stage.start(stack, "replay", words)
             self._say(
                 f"{SECONDS:.0f} s of {FAN} are sent as a live microphone, {self._speed:g} times as fast as they last"
             )
@@ -117,39 +114,6 @@ class SoundDemo:
         self._real_clips()
         self._say(f"done in {time.monotonic() - started:.0f} s")
         return 1 if missing else 0
-
-    def _start(self, stack: ExitStack, name: str, words: list[str]) -> ChildProcess:
-        log = self._out / f"{name}.log"
-        log.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "wheeltapper", *words]
-        return stack.enter_context(ChildProcess(command, log_file=log, environment={**os.environ}))
-
-    def _bundle(self, detector: str) -> Path:
-        """Trained on ten recordings of normal running; one of an earlier run where it can be read."""
-        from wheeltapper.cli import main
-        from wheeltapper.schemas.bundle import open_bundle
-
-        path = self._out / "bundles" / f"{detector}-{FAN}"
-        if path.is_dir():
-            with suppress(InputError):
-                open_bundle(path)
-                self._say(f"bundle of an earlier run: {path}")
-                return path
-        self._say(f"training [cyan]{detector}[/] on 40 normal clips of {FAN}")
-        words = [
-            "train",
-            detector,
-            "--dataset",
-            "simulated-sound",
-            "--entity",
-            FAN,
-            "--out",
-            str(path),
-            "--no-torchscript",
-        ]
-        if main(words):
-            raise InputError(f"training {detector} failed, see above")
-        return path
 
     def _stream(self) -> Path:
         path = self._out / f"{FAN}.wav"
@@ -184,7 +148,7 @@ class SoundDemo:
 
     def _take(self, alert: AlertEvent) -> None:
         self._alerts.append(alert)
-        self._console.print(render(alert), soft_wrap=True)
+        self._stage.console.print(render(alert), soft_wrap=True)
         for heard in self._heard:
             if alert.event != "cleared" and heard.is_of(alert):
                 heard.patches += [patch for patch in alert.patches if heard.overlaps(patch)]
@@ -244,6 +208,3 @@ class SoundDemo:
         words = ["--dataset", REAL[0], "--entity", REAL[1]]
         if main(["train", DETECTORS[0], *words, "--out", str(bundle), "--no-torchscript"]) == 0:
             main(["evaluate", str(bundle), *words, "--plot", str(plot)])
-
-    def _say(self, text: str) -> None:
-        self._console.print(f"[green]>[/] {text}", soft_wrap=True)
