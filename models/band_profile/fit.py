@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wheeltapper.models.band_profile.fitted import AttributeEffect, FittedBandProfile, Neighbourhood
-from wheeltapper.models.band_profile.graph import build_graph
+from wheeltapper.models.band_profile.exported import ExportedBandProfile
+from wheeltapper.models.band_profile.fitted import AttributeEffect, Neighbourhood
 from wheeltapper.models.band_profile.settings import LEAST_WINDOWS, BandProfileSettings
 from wheeltapper.models.sound.blocks import blocks_of_time, centre_and_spread
 from wheeltapper.models.sound.frontend import FrontEnd
@@ -62,16 +62,8 @@ class Profiles:
         )
 
 
-class BandProfile(FittedBandProfile[BandProfileSettings]):
-    """Fitted band profile; a `wheeltapper.models.fitted.FittedSound`."""
-
-    def onnx_bytes(self) -> bytes:
-        return build_graph(self)
-
-    def build_torchscript(self) -> bytes:
-        from wheeltapper.models.band_profile.torchscript import build_torchscript
-
-        return build_torchscript(self)
+class BandProfile(ExportedBandProfile[BandProfileSettings]):
+    """Fitted band profile."""
 
 
 def fit_band_profile(

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wheeltapper.models.band_profile.fitted import FittedBandProfile, Neighbourhood
-from wheeltapper.models.band_profile.graph import build_graph
+from wheeltapper.models.band_profile.exported import ExportedBandProfile
+from wheeltapper.models.band_profile.fitted import Neighbourhood
 from wheeltapper.models.knn_mel.settings import LEAST_WINDOWS, KnnMelSettings
 from wheeltapper.models.sound.blocks import blocks_of_time, centre_and_spread
 from wheeltapper.models.sound.frontend import FrontEnd
@@ -54,16 +54,8 @@ class Spectra:
         )
 
 
-class KnnMel(FittedBandProfile[KnnMelSettings]):
-    """Fitted log-mel nearest neighbour; a `wheeltapper.models.fitted.FittedSound`."""
-
-    def onnx_bytes(self) -> bytes:
-        return build_graph(self)
-
-    def build_torchscript(self) -> bytes:
-        from wheeltapper.models.band_profile.torchscript import build_torchscript
-
-        return build_torchscript(self)
+class KnnMel(ExportedBandProfile[KnnMelSettings]):
+    """Fitted log-mel nearest neighbour."""
 
 
 def fit_knn_mel(

@@ -7,8 +7,6 @@ meet by its nature, with the reason; an exception that is none fails. How it far
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -17,12 +15,13 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.conformance.promises import PROMISES, promised
 from tests.conformance.trained import CHANNELS, ROWS, fit, trained
 from tests.helpers.machines import make_series, normal_rows, windows_of
 from wheeltapper.schemas.bundle import open_bundle
 from wheeltapper.schemas.bundle.graph import GraphOutput
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.training.detectors.registry import DETECTORS, detectors_of, train_detector
+from wheeltapper.training.detectors.registry import DETECTORS, train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.export_check import (
     RELATIVE_TOLERANCE,
@@ -32,26 +31,7 @@ from wheeltapper.training.fitting.export_check import (
     probe_windows,
 )
 
-# The words given to `promised` in the tests of the battery.
-PROMISES = {
-    "disturbed windows score three times as much",
-    "the disturbed channel is blamed",
-    "a constant channel that moves is blamed",
-    "a constant channel that moves triples the score",
-}
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-@contextmanager
-def promised(name: str, promise: str) -> Iterator[None]:
-    """What is asserted inside must hold, or must not where the spec says so: a stale exception fails."""
-    assert promise in PROMISES, f"add '{promise}' to PROMISES"
-    if promise not in DETECTORS[name].exceptions:
-        yield
-        return
-    with pytest.raises(AssertionError):
-        yield
 
 
 def assert_same(found: GraphOutput, wanted: dict[str, np.ndarray], usual: dict[str, np.ndarray], where: str) -> None:
@@ -60,7 +40,7 @@ def assert_same(found: GraphOutput, wanted: dict[str, np.ndarray], usual: dict[s
 
 
 def test_exceptions_are_from_promises_of_the_battery() -> None:
-    unknown = {name: set(spec.exceptions) - PROMISES for name, spec in detectors_of("sensors").items()}
+    unknown = {name: set(spec.exceptions) - PROMISES for name, spec in DETECTORS.items()}
     assert {name: promises for name, promises in unknown.items() if promises} == {}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conformance.test_detectors import promised
+from tests.conformance.promises import promised
 from tests.conformance.trained import CHANNELS, Trained, is_network, trained
 from tests.helpers.machines import normal_rows, windows_of
 from wheeltapper.training.detectors.registry import DETECTORS

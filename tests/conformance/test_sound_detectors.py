@@ -6,8 +6,6 @@ its nature, with the reason; an exception that is none fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.conformance.promises import promised
 from tests.conformance.test_detectors import assert_same, plain
 from tests.conformance.trained_sound import AXES_RATE, CLIP_S, fit_sound, fresh_clip, trained_sound, with_tone
 from wheeltapper.models.fitted import FittedDetector, FittedSound
@@ -24,34 +23,15 @@ from wheeltapper.schemas.bundle.manifest import AudioManifest
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.calibration import calibrate
 from wheeltapper.training.datasets.sound.simulated import LOUDNESS, RATE
-from wheeltapper.training.detectors.registry import DETECTORS, detectors_of, train_detector
+from wheeltapper.training.detectors.registry import DETECTORS, train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.export_check import open_for_check, outputs_by_name
 from wheeltapper.training.judging.metrics.sound import patch_hit
 
-# The words given to `promised` in the tests of the battery.
-PROMISES = {
-    "a loud tone scores above every normal window",
-    "a tone is blamed where it is",
-    "the disturbed axis is blamed",
-    "later normal clips keep below the alarm level",
-    "a tone is an alert on the stream",
-}
 # Where the tone is: some time columns and bands of every detector.
 TONE = (0.8, 1.4, 2_900.0, 3_100.0)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-@contextmanager
-def promised(name: str, promise: str) -> Iterator[None]:
-    """What is asserted inside must hold, or must not where the spec says so: a stale exception fails."""
-    assert promise in PROMISES, f"add '{promise}' to PROMISES"
-    if promise not in DETECTORS[name].exceptions:
-        yield
-        return
-    with pytest.raises(AssertionError):
-        yield
 
 
 def probes(name: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -74,11 +54,6 @@ def probes(name: str) -> tuple[np.ndarray, np.ndarray | None]:
     windows = np.concatenate([normal, np.stack(odd).astype(np.float32)])
     width = detector.graph.attribute_width
     return windows, np.zeros((len(windows), width), dtype=np.float32) if width else None
-
-
-def test_exceptions_are_from_promises_of_the_battery() -> None:
-    unknown = {name: set(spec.exceptions) - PROMISES for name, spec in detectors_of("audio").items()}
-    assert {name: promises for name, promises in unknown.items() if promises} == {}
 
 
 def test_describes_itself_in_plain_types(sound: str) -> None:

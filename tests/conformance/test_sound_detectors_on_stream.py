@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import orjson
 
-from tests.conformance.test_sound_detectors import promised
+from tests.conformance.promises import promised
 from tests.conformance.trained_sound import trained_sound, with_tone
 from wheeltapper.offline import open_pipeline
 from wheeltapper.schemas.audio_chunk import AudioChunk

@@ -15,6 +15,7 @@ from wheeltapper.models.sound.frontend import FrontEnd
 from wheeltapper.models.sound.frontend_torch import BandLevels
 from wheeltapper.schemas.bundle.manifest import AttributeSpec
 from wheeltapper.training.datasets.sound.series import Clip, SoundSeries
+from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.export_torch import export_sound_onnx, export_sound_torchscript, prove_parity
 from wheeltapper.training.fitting.sound_cross_fit import blocks_of_time
 from wheeltapper.training.fitting.sound_windows import ClipWindows, attribute_rows, clip_starts
@@ -92,6 +93,25 @@ def windows_in_blocks(
     for block in blocks[1:]:
         windows = windows.joined(block)
     return windows, np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
+
+
+def block_scores(
+    windows: SoundWindows, scores: np.ndarray, fold: np.ndarray, hop: int, sample_rate: int, *, by: str
+) -> CalibrationScores:
+    """Held-out scores of windows in blocks of time.
+
+    Args:
+        scores, fold: [n] raw score of each window, and in which block it lies.
+        hop: samples.
+        by: what scored a block, for the manifest: 'a network fitted'.
+    """
+    return CalibrationScores(
+        score=scores,
+        time=windows.time,
+        interval_s=hop / sample_rate,
+        origin=f"{int(fold.max()) + 1} blocks of time of the train clips, each scored by {by} on the others",
+        stride=hop,
+    )
 
 
 def band_edges(frontend: FrontEnd, rows: int, channels: int) -> tuple[tuple[int, float, float], ...]:

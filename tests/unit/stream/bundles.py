@@ -5,10 +5,11 @@ raw score = sum over rows t and channels c of weight[t] * (window[t, c] - 0.5)^2
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -173,6 +174,26 @@ def write_bundle(folder: Path, recipe: Recipe) -> Path:
     """Write it below `folder`, under its bundle id."""
     files = files_of(recipe)
     return write_bundle_folder(folder / recipe.bundle_id, manifest_of(recipe, files), files).location
+
+
+def hand_made_files(
+    model: onnx.ModelProto, golden: Mapping[str, np.ndarray], calibration: Mapping[str, Any], reference: Sequence[Any]
+) -> dict[str, bytes]:
+    """The files of a bundle that a test makes by hand, but its manifest.
+
+    Args:
+        golden: inputs and outputs of the graph, by name.
+        calibration: columns.
+        reference: windows, each a list of values.
+    """
+    vectors = BytesIO()
+    np.savez(vectors, **golden)  # type: ignore[arg-type]
+    return {
+        "model.onnx": bytes(model.SerializeToString()),
+        "golden.npz": vectors.getvalue(),
+        "calibration.parquet": _parquet(pa.table(dict(calibration))),
+        "reference.parquet": _parquet(pa.table({"window": list(reference)})),
+    }
 
 
 def _parquet(table: pa.Table) -> bytes:

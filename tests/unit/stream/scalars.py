@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import onnx
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.unit.stream.bundles import hand_made_files
 from wheeltapper.schemas.bundle import (
     BundleManifest,
     Calibration,
@@ -194,16 +192,8 @@ def write_scalar_bundle(folder: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)
     windows = np.random.default_rng(1).normal(size=(3, WINDOW)).astype(np.float32)
-    golden, calibration, reference = BytesIO(), BytesIO(), BytesIO()
-    np.savez(golden, window=windows, score=(windows**2).mean(axis=1), contribution=windows**2)
-    pq.write_table(pa.table({"score": np.random.default_rng(2).random(100)}), calibration)
-    pq.write_table(pa.table({"window": [window.tolist() for window in windows]}), reference)
-    files = {
-        "model.onnx": bytes(model.SerializeToString()),
-        "golden.npz": golden.getvalue(),
-        "calibration.parquet": calibration.getvalue(),
-        "reference.parquet": reference.getvalue(),
-    }
+    golden = {"window": windows, "score": (windows**2).mean(axis=1), "contribution": windows**2}
+    files = hand_made_files(model, golden, {"score": np.random.default_rng(2).random(100)}, windows.tolist())
     specs = [TensorSpec(name=name, shape=shape, dtype="float32") for name, shape in shapes.items()]
     manifest: Any = ScalarManifest(
         bundle_id="power-scalars-1",

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import pyarrow as pa
-import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.unit.stream.bundles import hand_made_files
 from tests.unit.stream.feeds import Message
 from wheeltapper.schemas.audio_chunk import AudioChunk, AudioEncoding
 from wheeltapper.schemas.bundle import (
@@ -27,7 +25,10 @@ from wheeltapper.schemas.bundle import (
 )
 from wheeltapper.schemas.bundle.store import sha256_of
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_audio_chunk
-from wheeltapper.stream.records import PartitionBatch
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.records import Output, PartitionBatch
+from wheeltapper.stream.routes import load_routes
+from wheeltapper.stream.settings import Settings, ThresholdSettings
 
 AUDIO_TOPIC = "wheeltapper.audio"
 RATE = 8_000
@@ -38,6 +39,7 @@ COLUMNS = WINDOW // FRAME
 SPEED = AttributeSpec(name="speed")
 PRODUCT = AttributeSpec(name="product", categories=("oil", "water"))
 START = 1_700_000_000_000_000
+SETTINGS = Settings(threshold=ThresholdSettings(method="fixed", raise_level=0.5, clear_duration_s=0.5))
 
 
 def band_energies(windows: np.ndarray, channels: int = 1) -> np.ndarray:
@@ -127,9 +129,8 @@ def write_sound_bundle(
     onnx.checker.check_model(model)
     windows = np.random.default_rng(1).normal(0, 0.1, size=(3, count * WINDOW)).astype(np.float32)
     cells = band_energies(windows, count)
-    golden, calibration, reference = BytesIO(), BytesIO(), BytesIO()
     known = {"attributes": np.zeros((3, width), dtype=np.float32)} if width else {}
-    np.savez(golden, window=windows, score=cells.mean(axis=(1, 2)), contribution=cells, **known)  # type: ignore[arg-type]
+    golden = {"window": windows, "score": cells.mean(axis=(1, 2)), "contribution": cells, **known}
     calibrated: dict[str, Any] = {"score": np.random.default_rng(2).random(100) * alarm_level / 4}
     if held_out is not None:
         stops = np.arange(WINDOW, len(held_out) + 1, HOP)
@@ -139,14 +140,7 @@ def write_sound_bundle(
             "time": START + (stops - 1) * 1_000_000 // RATE,
             "embedding": [row.tolist() for row in known_cells.mean(axis=2).astype(np.float32)],
         }
-    pq.write_table(pa.table(calibrated), calibration)
-    pq.write_table(pa.table({"window": [window.tolist() for window in windows]}), reference)
-    files = {
-        "model.onnx": bytes(model.SerializeToString()),
-        "golden.npz": golden.getvalue(),
-        "calibration.parquet": calibration.getvalue(),
-        "reference.parquet": reference.getvalue(),
-    }
+    files = hand_made_files(model, golden, calibrated, windows.tolist())
     specs = [TensorSpec(name=name, shape=shape, dtype="float32") for name, shape in shapes.items()]
     several = len(channels) > 1
     fields: dict[str, Any] = {
@@ -230,3 +224,13 @@ def sound_batch(chunks: Sequence[AudioChunk | Message], *, first: int = 0) -> Pa
         batch.headers.append(message.headers)
         batch.timestamps_ms.append(message.timestamp_ms)
     return batch
+
+
+def pipeline_of(bundle: Path, settings: Settings = SETTINGS, pattern: str = "fan-*", **how: Any) -> Pipeline:
+    """A pipeline that serves machines of a pattern by one bundle."""
+    return Pipeline(load_routes([f"{pattern}={bundle}"], settings), settings, **how)
+
+
+def handle(pipeline: Pipeline, chunks: list[AudioChunk], first: int = 0) -> list[Output]:
+    """What comes of chunks with consecutive offsets from `first`."""
+    return pipeline.handle([sound_batch(chunks, first=first)], now=0.0)

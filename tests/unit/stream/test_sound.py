@@ -18,13 +18,16 @@ from tests.unit.stream.sounds import (
     HOP,
     PRODUCT,
     RATE,
+    SETTINGS,
     SPEED,
     START,
     WINDOW,
     band_energies,
     chunk_at,
     chunks_of,
+    handle,
     hum,
+    pipeline_of,
     sound_batch,
     sound_message,
     write_sound_bundle,
@@ -34,30 +37,18 @@ from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.scoring import BatchScorer
 from wheeltapper.stream.kinds.audio.intake import MOST_MESSAGES
-from wheeltapper.stream.pipeline import Pipeline
-from wheeltapper.stream.records import Output
 from wheeltapper.stream.routes import load_routes
 from wheeltapper.stream.settings import (
     AudioSettings,
     Settings,
-    ThresholdSettings,
 )
 
-STEADY = ThresholdSettings(method="fixed", raise_level=0.5, clear_duration_s=0.5)
-SETTINGS = Settings(threshold=STEADY)
+STEADY = SETTINGS.threshold
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sound_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-def pipeline_of(bundle: Path, settings: Settings = SETTINGS, pattern: str = "fan-*", **how: Any) -> Pipeline:
-    return Pipeline(load_routes([f"{pattern}={bundle}"], settings), settings, **how)
-
-
-def handle(pipeline: Pipeline, chunks: list[AudioChunk], first: int = 0) -> list[Output]:
-    return pipeline.handle([sound_batch(chunks, first=first)], now=0.0)
 
 
 def test_sound_becomes_scores_and_an_alert_with_its_moment_and_frequency(bundle: Path) -> None:

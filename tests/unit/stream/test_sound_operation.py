@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,49 +11,38 @@ from tests.unit.stream.feeds import assert_same_scores, events_of, parsed, score
 from tests.unit.stream.sounds import (
     AUDIO_TOPIC,
     RATE,
+    SETTINGS,
     START,
     chunks_of,
+    handle,
     hum,
-    sound_batch,
+    pipeline_of,
     write_sound_bundle,
 )
 from wheeltapper.adaptation.rows import RowCollector
 from wheeltapper.offline import MESSAGES_PER_BATCH, run_chunks_offline
-from wheeltapper.schemas.audio_chunk import AudioChunk
 from wheeltapper.schemas.bundle import open_bundle
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.calendar import MaintenanceSpan
 from wheeltapper.stream.core.drift.reference import drift_reference, normal_blocks
 from wheeltapper.stream.deployment import Deployment
-from wheeltapper.stream.pipeline import Pipeline
-from wheeltapper.stream.records import Output
 from wheeltapper.stream.routes import load_routes
 from wheeltapper.stream.settings import (
     DriftSettings,
     LabelSettings,
     Settings,
     StateSettings,
-    ThresholdSettings,
 )
 from wheeltapper.training.adaptation.service.life import RowSource
 from wheeltapper.what_if.scores import scores_from_series
 
-STEADY = ThresholdSettings(method="fixed", raise_level=0.5, clear_duration_s=0.5)
-SETTINGS = Settings(threshold=STEADY)
+STEADY = SETTINGS.threshold
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sound_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-def pipeline_of(bundle: Path, settings: Settings = SETTINGS, pattern: str = "fan-*", **how: Any) -> Pipeline:
-    return Pipeline(load_routes([f"{pattern}={bundle}"], settings), settings, **how)
-
-
-def handle(pipeline: Pipeline, chunks: list[AudioChunk], first: int = 0) -> list[Output]:
-    return pipeline.handle([sound_batch(chunks, first=first)], now=0.0)
 
 
 def test_microphones_of_a_machine_are_apart_and_its_patterns_mean_both(bundle: Path) -> None:

@@ -37,6 +37,7 @@ from wheeltapper.training.fitting.torch_sound import (
     TorchSound,
     attribute_specs,
     band_edges,
+    block_scores,
     front_end_of,
     probe_sounds,
     windows_in_blocks,
@@ -143,13 +144,7 @@ def fit_astra(
         attributes=job.specs,
         warnings=_warnings(config, domains),
     )
-    return fitted, CalibrationScores(
-        score=scores,
-        time=windows.time,
-        interval_s=hop / series.sample_rate,
-        origin=f"{int(fold.max()) + 1} blocks of time of the train clips, each scored by a {config.cross_fit} fitted on the others",
-        stride=hop,
-    )
+    return fitted, block_scores(windows, scores, fold, hop, series.sample_rate, by=f"a {config.cross_fit} fitted")
 
 
 class AstraJob:

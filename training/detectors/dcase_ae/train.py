@@ -31,6 +31,7 @@ from wheeltapper.training.fitting.torch_sound import (
     SoundWindows,
     TorchSound,
     band_edges,
+    block_scores,
     front_end_of,
     probe_sounds,
     windows_in_blocks,
@@ -111,13 +112,7 @@ def fit_dcase_ae(
         probes=probe_sounds(series, window, ()),
         warnings=("one network has to repeat all of a machine's normal states: a rare one looks like a fault",),
     )
-    return fitted, CalibrationScores(
-        score=scores,
-        time=windows.time,
-        interval_s=hop / series.sample_rate,
-        origin=f"{int(fold.max()) + 1} blocks of time of the train clips, each scored by a {config.cross_fit} fitted on the others",
-        stride=hop,
-    )
+    return fitted, block_scores(windows, scores, fold, hop, series.sample_rate, by=f"a {config.cross_fit} fitted")
 
 
 class _Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -210,6 +210,22 @@ def kept_contenders(records: Sequence[Record], options: CompareOptions) -> tuple
     return tuple(sorted(found, key=lambda contender: order.get(contender, len(order))))
 
 
+def write_results(rows: Sequence[Mapping[str, Any]], out: Path) -> Path:
+    """The rows as one file, whole or not at all; where it is.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    results = out / RESULTS
+    try:
+        partial = results.with_suffix(".partial")
+        partial.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, results)
+    except OSError as error:
+        raise InputError(f"{results}: cannot be written ({error.strerror}); choose another --out") from error
+    return results
+
+
 def _write(records: Sequence[Record], options: CompareOptions, *, done: int, kept: int) -> Comparison:
     facts = facts_of(records)
     choices = auto_choices(facts)
@@ -218,13 +234,7 @@ def _write(records: Sequence[Record], options: CompareOptions, *, done: int, kep
         options.contenders,
         auto={place: contender for place, (contender, _) in choices.items()} if options.auto else {},
     )
-    results = options.out / RESULTS
-    try:
-        partial = results.with_suffix(".partial")
-        partial.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, results)
-    except OSError as error:
-        raise InputError(f"{results}: cannot be written ({error.strerror}); choose another --out") from error
+    results = write_results(rows, options.out)
     summary = Summary(rows)
     run = Run(options.command, facts, choices, _traces(records), comparison_notes(records, options))
     html, markdown = write_document(build_report(summary, run), options.out, REPORT)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,13 +19,13 @@ from wheeltapper.training.lab.compare.results import FLOOR_PREFIX, Place, facts_
 from wheeltapper.training.lab.compare.run import (
     LOG,
     REPORT,
-    RESULTS,
     CompareOptions,
     Comparison,
     comparison_notes,
     doing,
     kept_contenders,
     kept_records,
+    write_results,
 )
 from wheeltapper.training.lab.compare.sound_report import SoundRun, build_sound_report
 from wheeltapper.training.lab.compare.sources import Source
@@ -121,13 +119,7 @@ def write_sound(records: Sequence[Record], options: CompareOptions, *, done: int
         InputError: a file cannot be written.
     """
     rows = sound_rows(records, options)
-    results = options.out / RESULTS
-    try:
-        partial = results.with_suffix(".partial")
-        partial.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, results)
-    except OSError as error:
-        raise InputError(f"{results}: cannot be written ({error.strerror}); choose another --out") from error
+    results = write_results(rows, options.out)
     run = SoundRun(options.command, facts_of(records), comparison_notes(records, options))
     document, overview = build_sound_report(rows, run)
     html, markdown = write_document(document, options.out, REPORT)
