@@ -1,0 +1,179 @@
+"""Texts of times to microseconds: ISO 8601 as .NET, OPC UA, Java and SQL write it, the unambiguous local forms, and strptime formats.
+
+Without a format these are read, each with or without seconds, with any number of decimals, AM or PM, and ` UTC`, `Z` or an offset:
+2024-05-01 08:00:00, 2024/05/01 08:00, 20240501 08:00:00, 01.05.2024 08:00, 01-May-2024 08:00. 01/02/2024 is not among them, as it is
+two different days on two sides of an ocean.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wheeltapper.schemas.clock import EPOCH, MICROSECOND
+
+INSTANT = "2024-05-01 12:00:00"
+_NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_KNOWN = re.compile(
+    r"""
+    (?: (?P<y1>[0-9]{4}) (?P<s>[-/.]) (?P<m1>[0-9]{1,2}) (?P=s) (?P<d1>[0-9]{1,2})
+      | (?P<d2>[0-9]{1,2}) \. (?P<m2>[0-9]{1,2}) \. (?P<y2>[0-9]{4})
+      | (?P<d3>[0-9]{1,2}) [-\ ] (?P<m3>[A-Za-z]{3}) [-\ ] (?P<y3>[0-9]{4})
+      | (?P<y4>[0-9]{4}) (?P<m4>[0-9]{2}) (?P<d4>[0-9]{2}) )
+    (?: (?: [T\ _,;]+ (?P<H>[0-9]{1,2}) [:.] (?P<M>[0-9]{2}) (?: [:.] (?P<S>[0-9]{2}) (?: [.,:] (?P<f>[0-9]+) )? )? )
+      | (?: [T\ ]? (?P<H2>[0-9]{2}) (?P<M2>[0-9]{2}) (?P<S2>[0-9]{2}) ) )?
+    (?: \s* (?P<p>[AaPp])\.?[Mm]\.? )?
+    \s* (?: (?P<utc>[Zz]|UTC|GMT) | (?P<sign>[+-]) (?P<oh>[0-9]{2}) :? (?P<om>[0-9]{2})? )?
+    (?: \[[A-Za-z0-9_/+-]+\] )?
+    """,
+    re.VERBOSE,
+)
+# The commonest of the known forms, as pyarrow reads whole columns of them.
+_KNOWN_FORMATS = (
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%Y%m%d %H:%M:%S",
+    "%d.%m.%Y %H:%M:%S.%f",
+    "%Y/%m/%d %H:%M:%S.%f",
+    "%d.%m.%Y",
+)
+# Directives of strptime that pyarrow reads as Python does, once the text is known to have their form.
+_SAME_IN_ARROW = {
+    "Y": "[0-9]{4}", "m": "[0-9]{1,2}", "d": "[0-9]{1,2}", "H": "[0-9]{1,2}", "I": "[0-9]{1,2}", "M": "[0-9]{1,2}",
+    "S": "[0-9]{1,2}", "y": "[0-9]{2}",
+}  # fmt: skip
+_DIRECTIVE = re.compile(r"%(.)", re.DOTALL)
+_EXCESS_DIGITS = re.compile(r"([0-9]{6})[0-9]+")
+
+
+def micros_of_text(text: str) -> tuple[int, bool]:
+    """Microseconds of a text of a known form, and whether they are of a local clock; with an offset, UTC and False.
+
+    Raises:
+        ValueError: another form, or no such day.
+    """
+    try:
+        return _micros(datetime.fromisoformat(text))
+    except ValueError:
+        pass
+    found = _KNOWN.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no time of a known form")
+    part = found.groupdict()
+    year, day = (next(int(part[f"{name}{form}"]) for form in "1234" if part[f"{name}{form}"]) for name in "yd")
+    named = part["m3"]
+    if named is None:
+        month = next(int(part[f"m{form}"]) for form in "124" if part[f"m{form}"])
+    else:
+        month = _MONTHS.index(named.lower()) + 1
+    hour, minute, second = (int(part[name] or part[f"{name}2"] or 0) for name in "HMS")
+    if part["p"]:
+        if not 1 <= hour <= 12:
+            raise ValueError(f"{text!r} has an hour of AM and PM outside of 1 to 12")
+        hour = hour % 12 + (12 if part["p"] in "Pp" else 0)
+    moment = datetime(year, month, day, hour, minute, second, int((part["f"] or "")[:6].ljust(6, "0")))
+    if part["utc"]:
+        moment = moment.replace(tzinfo=UTC)
+    elif part["sign"]:
+        offset = timedelta(hours=int(part["oh"]), minutes=int(part["om"] or 0))
+        moment = moment.replace(tzinfo=timezone(-offset if part["sign"] == "-" else offset))
+    return _micros(moment)
+
+
+def _micros(moment: datetime) -> tuple[int, bool]:
+    if moment.tzinfo is None:
+        return (moment - _NAIVE_EPOCH) // MICROSECOND, True
+    return (moment - EPOCH) // MICROSECOND, False
+
+
+@lru_cache(maxsize=64)
+def check_format(formatting: str) -> None:
+    """A format that `datetime.strptime` reads, with a day in it.
+
+    Raises:
+        ValueError: with what is wrong about it.
+    """
+    try:
+        datetime.strptime("", formatting)
+    except ValueError as error:
+        if "does not match format" not in str(error):
+            raise ValueError(f"time_format {formatting!r} is no strptime format: {error}") from None
+    names = set(_DIRECTIVE.findall(formatting))
+    if not names & set("cx") and not ({"Y", "y", "G"} & names and {"d", "j", "u", "w", "a", "A"} & names):
+        raise ValueError(
+            f"time_format {formatting!r} has no year or no day, expected both, e.g. '%d.%m.%Y %H:%M:%S'; where day and time are two "
+            "columns, name both as the time"
+        )
+
+
+def micros_of_format(text: str, formatting: str) -> tuple[int, bool]:
+    """As `micros_of_text`, of a text of a strptime format; %f takes any number of digits and cuts them to six.
+
+    Raises:
+        ValueError: another form, or no such day.
+    """
+    if "%f" in formatting:
+        text = _EXCESS_DIGITS.sub(r"\1", text)
+    moment = datetime.strptime(text, formatting)
+    if moment.tzinfo is None and "%Z" in formatting and text.upper().endswith(("UTC", "GMT", "Z")):
+        moment = moment.replace(tzinfo=UTC)
+    return _micros(moment)
+
+
+def column_of_known(texts: pa.Array) -> tuple[np.ndarray, np.ndarray] | None:
+    """[T] microseconds and [T] whether local, as `micros_of_text` reads each; None where pyarrow cannot."""
+    texts = pc.replace_substring_regex(texts, r"\s+(?:UTC|GMT)$", "Z")
+    if not pc.match_substring_regex(texts[:1], r"^[0-9]{4}-")[0].as_py():
+        attempts = (column_of_format(texts, formatting) for formatting in _KNOWN_FORMATS)
+        return next((found for found in attempts if found is not None), None)
+    if not pc.all(pc.match_substring_regex(texts, r"^[0-9]{4}-")).as_py():
+        return None
+    for zone in (None, "UTC"):
+        for unit in ("us", "ns"):
+            try:
+                parsed = pc.cast(pc.cast(texts, pa.timestamp(unit, tz=zone)), pa.int64()).to_numpy()
+            except pa.ArrowInvalid:
+                continue
+            return parsed // (1 if unit == "us" else 1_000), np.full(len(texts), zone is None)
+    return None
+
+
+def column_of_format(texts: pa.Array, formatting: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """[T] microseconds and [T] whether local, as `micros_of_format` reads each; None where pyarrow cannot."""
+    pattern, place, before = "", 0, ""
+    names: list[str] = []
+    for directive in _DIRECTIVE.finditer(formatting):
+        form = "[0-9]+" if directive[1] == "f" else _SAME_IN_ARROW.get(directive[1])
+        if form is None or directive[1] in names:
+            return None
+        names.append(directive[1])
+        pattern += re.escape(formatting[place : directive.start()]) + form
+        before, place = formatting[: directive.end()], directive.end()
+    pattern += re.escape(formatting[place:])
+    plain, fraction = formatting, np.zeros(len(texts), dtype=np.int64)
+    if "f" in names:
+        # Decimals of seconds stand last, or pyarrow is not asked.
+        if before != formatting or not formatting.endswith(("%S.%f", "%S,%f")):
+            return None
+        plain = formatting[:-3]
+    for rows in (texts[:1], texts):  # most formats are refused by the first row
+        if not pc.all(pc.match_substring_regex(rows, f"^{pattern}$")).as_py():
+            return None
+    if "f" in names:
+        cut = pc.extract_regex(texts, r"^(?P<rest>.*)[.,](?P<digits>[0-9]+)$")
+        rest, digits = pc.struct_field(cut, "rest"), pc.struct_field(cut, "digits")
+        fraction = pc.cast(pc.utf8_rpad(pc.utf8_slice_codeunits(digits, 0, 6), 6, "0"), pa.int64()).to_numpy()
+        texts = rest
+    try:
+        parsed = pc.strptime(texts, format=plain, unit="us")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+    return pc.cast(parsed, pa.int64()).to_numpy() + fraction, np.ones(len(texts), dtype=bool)
