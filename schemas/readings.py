@@ -84,7 +84,8 @@ class ReadingError(ValueError):
     """
 
     def __init__(self, found: object, expected: str, index: int | None = None) -> None:
-        self.found = repr(found) if len(repr(found)) <= 60 else repr(found)[:57] + "..."
+        shown = f"'{found}'" if isinstance(found, str) else repr(found)
+        self.found = shown if len(shown) <= 60 else shown[:57] + "..."
         self.expected = expected
         self.index = index
         super().__init__(f"found {self.found}, expected {expected}")

@@ -77,9 +77,9 @@ def _load(dataset: str, data: Path | None, entity: str | None, wanted: str) -> S
         raise InputError(f"data set '{dataset}' holds {have}, expected {want}; choose one of {', '.join(others)}")
     loader = _loader(dataset)
     folder = _folder(dataset, data)
-    if entity is None and folder.is_file():
-        entity = _stem(folder)
     known = loader.entities(folder)
+    if entity is None and folder.is_file() and _stem(folder) in known:
+        entity = _stem(folder)
     return loader.load(folder, _choose(dataset, folder, entity, known))
 
 

@@ -30,6 +30,7 @@ class SensorSeries:
         train_ts, test_ts: [T] int64, microseconds UTC, strictly increasing.
         test_labels: [T_test] uint8, 1 = anomalous; None where the source has no labels.
         segments: labelled segments of the test part, in order.
+        notes: what the loader left out, and why, and what it found that the source does not say; a line each.
         made_up_clock: True where the source has no timestamps and `wheeltapper.training.datasets.clock` made them.
     """
 
@@ -45,3 +46,4 @@ class SensorSeries:
     test_labels: np.ndarray | None = None
     segments: tuple[LabelledSegment, ...] = field(default=())
     made_up_clock: bool = False
+    notes: tuple[str, ...] = ()

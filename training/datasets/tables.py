@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.readings import ReadingError, TimeStyle, TimeUnit, parse_times, parse_times_of_numbers
 
 SEPARATORS = (",", ";", "\t", "|")
 
@@ -30,21 +31,8 @@ LFS_POINTER = "version https://git-lfs.github.com/spec"
 # What reading a cut or damaged (compressed) text file raises.
 BROKEN = (OSError, EOFError, zlib.error, csv.Error)
 
-# ISO 8601 is tried first; these are what plants and data sets write besides it. 01/02/2024 is not among them, as it is
-# two different days on two sides of an ocean.
-TIME_FORMATS = (
-    "%Y/%m/%d %H:%M:%S",
-    "%Y/%m/%d %H:%M",
-    "%Y%m%d %H:%M:%S",
-    "%Y%m%d %H:%M:%S%z",
-    "%d.%m.%Y %H:%M:%S",
-    "%d.%m.%Y %H:%M",
-)
 # Arrow's own names of a missing value, and cells of nothing but blanks.
 _MISSING = (*pa_csv.ConvertOptions().null_values, *(" " * width for width in range(1, 9)))
-UNIT_MICROS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
-# A number as a time is an instant after 2001-09-09, so its size tells its unit.
-_SMALLEST_OF_UNIT = (("ns", 1e18), ("us", 1e15), ("ms", 1e12), ("s", 1e9))
 
 
 def read_matrix(path: Path, *, columns: int, separator: str = ",") -> np.ndarray:
@@ -161,48 +149,31 @@ def times_from_text(path: Path, column: pa.ChunkedArray, name: str, formatting: 
     """[T] int64 microseconds UTC of a column of texts; a time without an offset is UTC.
 
     Args:
-        formatting: strptime format; None tries ISO 8601 and the formats of `TIME_FORMATS`.
+        formatting: strptime format; None: ISO 8601 and what `time_texts` lists.
 
     Raises:
         InputError: a cell that is none of these.
     """
-    column = pc.utf8_trim_whitespace(column)
-    target = pa.timestamp("us")
-    tries: Sequence[str | None] = (formatting,) if formatting else (None, *TIME_FORMATS)
-    for attempt in tries:
-        try:
-            parsed = _parse_iso(column) if attempt is None else pc.strptime(column, format=attempt, unit="us")
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            continue
-        if parsed.null_count == 0:
-            return np.asarray(pc.cast(parsed.cast(target), pa.int64()).to_numpy())
-    wrong = _first_bad_time(column, formatting)
-    wanted = f"a time as in '{formatting}'" if formatting else "ISO 8601, e.g. 2024-05-01 12:00:00, or a known format"
-    raise InputError(
-        f"{path}, row {wrong + 1} of the data, column '{name}': found '{column[wrong].as_py()}', expected {wanted}"
-    )
+    try:
+        return parse_times(column, TimeStyle("iso", formatting))
+    except ReadingError as error:
+        raise InputError(_wrong_time(path, name, error)) from None
 
 
-def times_from_numbers(path: Path, values: np.ndarray, name: str, unit: str | None = None) -> np.ndarray:
-    """[T] int64 microseconds UTC of numbers since 1970; `unit` s, ms, us or ns, None guesses it from their size."""
-    if not len(values):
-        return np.empty(0, dtype=np.int64)
-    bad = np.flatnonzero(~np.isfinite(values.astype(np.float64)))
-    if len(bad):
-        raise InputError(
-            f"{path}, row {bad[0] + 1} of the data, column '{name}': the time is missing; fill or drop the row"
-        )
-    if unit is None:
-        size = float(np.abs(values[0]))
-        unit = next((unit for unit, smallest in _SMALLEST_OF_UNIT if size >= smallest), None)
-        if unit is None:
-            raise InputError(
-                f"{path}: column '{name}' starts with {values[0]:g}, which is no time since 1970 in s, ms, us or ns; "
-                "say its unit in the description file"
-            )
-    if np.issubdtype(values.dtype, np.integer):
-        return values * int(UNIT_MICROS[unit]) if unit != "ns" else values // 1000
-    return np.rint(values * UNIT_MICROS[unit]).astype(np.int64)
+def times_from_numbers(path: Path, values: np.ndarray, name: str, unit: TimeUnit = "auto") -> np.ndarray:
+    """[T] int64 microseconds UTC of numbers since 1970; `unit` auto guesses it from their size.
+
+    Raises:
+        InputError: a number that is no time of the unit.
+    """
+    try:
+        return parse_times_of_numbers(values, TimeStyle(unit))
+    except ReadingError as error:
+        raise InputError(_wrong_time(path, name, error)) from None
+
+
+def _wrong_time(path: Path, name: str, error: ReadingError) -> str:
+    return f"{path}, row {(error.index or 0) + 1} of the data, column '{name}': found {error.found}, expected {error.expected}"
 
 
 def _read(path: Path, separator: str, names: Sequence[str], types: dict[str, pa.DataType], *, header: int) -> pa.Table:
@@ -223,29 +194,6 @@ def _read(path: Path, separator: str, names: Sequence[str], types: dict[str, pa.
     if not table.num_rows:
         raise InputError(f"{path}: has no rows, expected {len(names)} columns of numbers; copy the file again")
     return table
-
-
-def _parse_iso(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    try:
-        return pc.cast(column, pa.timestamp("us"))
-    except pa.ArrowInvalid:
-        # Texts with an offset or a trailing Z are instants to Arrow, and need a zoned type.
-        return pc.cast(column, pa.timestamp("us", tz="UTC"))
-
-
-def _first_bad_time(column: pa.ChunkedArray, formatting: str | None) -> int:
-    """Index of a cell that no format reads, else of the first that breaks with its column's first format."""
-    attempts: Sequence[str | None] = (formatting,) if formatting else (None, *TIME_FORMATS)
-    best = 0
-    for attempt in attempts:
-        for index, cell in enumerate(column):
-            one = pa.chunked_array([pa.array([cell.as_py()])])
-            try:
-                _parse_iso(one) if attempt is None else pc.strptime(one, format=attempt, unit="us")
-            except pa.ArrowInvalid:
-                best = max(best, index)
-                break
-    return best
 
 
 def open_text(path: Path) -> TextIO:

@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     import sys
     from contextlib import ExitStack
 
+    from wheeltapper.loaded import load_told
     from wheeltapper.offline import open_pipeline, replay_block, run_offline
     from wheeltapper.schemas.bundle import open_bundle
     from wheeltapper.schemas.errors import InputError
@@ -67,7 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
     from wheeltapper.sound_report import check_kinds
     from wheeltapper.stream.logs import configure_logs
     from wheeltapper.stream.settings import load_settings
-    from wheeltapper.training.datasets.registry import load_series
 
     settings = load_settings(arguments.config, scoring={"publish_scores": arguments.scores is not None})
     configure_logs(settings.worker)
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         outputs = run_offline_sound(pipeline, recorded_chunks(arguments, bundle.manifest))
         what, advice = f"{arguments.dataset} {arguments.entity or arguments.data}", "recorded with the same channels"
     else:
-        series = load_series(arguments.dataset, arguments.data, arguments.entity, start=arguments.start)
+        series = load_told(arguments.dataset, arguments.data, arguments.entity, start=arguments.start)
         outputs = run_offline(pipeline, replay_block(series, arguments.machine, arguments.limit))
         what, advice = f"{series.dataset} {series.entity}", "trained on the same channels"
     started = time.monotonic()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wheeltapper.cli import HelpFormatter
+from wheeltapper.loaded import load_told
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import duration
 from wheeltapper.sound_report import check_kinds, evaluate_sound_command, three, write_json
@@ -115,7 +116,6 @@ def run(arguments: argparse.Namespace) -> int:
     from wheeltapper.schemas.bundle import open_bundle
     from wheeltapper.stream.logs import configure_logs
     from wheeltapper.stream.settings import load_settings
-    from wheeltapper.training.datasets.registry import load_series
     from wheeltapper.training.judging.evaluation import evaluate_bundle, in_bundle_order, run_bundle
 
     settings = load_settings(arguments.config, **_overrides(arguments.stride))
@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     entity = arguments.entity or (trained.entity if dataset == trained.dataset else None)
     if check_kinds(bundle, dataset):
         return evaluate_sound_command(arguments, bundle, dataset, entity)
-    series = in_bundle_order(bundle, load_series(dataset, arguments.data, entity))
+    series = in_bundle_order(bundle, load_told(dataset, arguments.data, entity))
     if arguments.gate:
         return _judge(
             arguments, bundle, open_bundle(arguments.gate[1]), series, settings.threshold.false_alarms_per_day

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wheeltapper.cli import HelpFormatter
 from wheeltapper.commands.train import add_bundle_arguments, add_data_arguments, check_rate, print_summary
+from wheeltapper.loaded import load_for_training
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.train_run import write_trained
 
@@ -47,7 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: no such file, a graph that breaks the contract, or data that does not fit it."""
-    from wheeltapper.training.datasets.registry import load_series
     from wheeltapper.training.fitting.brought_graph import pack_graph, read_model
     from wheeltapper.training.fitting.bundle_writer import check_place
     from wheeltapper.training.fitting.options import TrainOptions
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.name.strip():
         raise InputError("--name is empty, expected a word for manifest and alerts, e.g. mine")
     model = read_model(arguments.model)
-    series = load_series(arguments.dataset, arguments.data, arguments.entity)
+    series = load_for_training(arguments.dataset, arguments.data, arguments.entity)
     fitted, scores = pack_graph(
         model, series, options, file=str(arguments.model), detector=arguments.name.strip(), lag=arguments.lag
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wheeltapper.cli import HelpFormatter
+from wheeltapper.loaded import load_told
 from wheeltapper.schemas.codec import CONTENT_TYPES, MAX_ROWS, Encoding, encode_sensor_block
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.sensor_block import SensorBlock
@@ -97,7 +99,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: data that is not there, no Kafka, or a topic or message that it refuses."""
     from wheeltapper.kafka_admin import settings_from
-    from wheeltapper.training.datasets.registry import load_series
 
     _check(arguments)
     if arguments.dataset == WAV:
@@ -105,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.path is not None:
         raise InputError(f"{arguments.path}: a path follows '{WAV}' alone; give --data DIR for {arguments.dataset}")
     arguments.encoding = arguments.encoding or "json"
-    series = load_series(arguments.dataset, arguments.data, arguments.entity)
+    series = load_told(arguments.dataset, arguments.data, arguments.entity, file=sys.stdout)
     block = _part(series, arguments)
     settings = settings_from(arguments)
     topic = existing_topic(arguments.topic, settings, SENSORS)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from wheeltapper.cli import HelpFormatter
 from wheeltapper.detector_help import DetectorHelp
 from wheeltapper.labels.options import add_label_arguments, asks_for_labels, read_labels
+from wheeltapper.loaded import load_for_training
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.train_run import notes_of_choice, print_bundle, train_options, write_trained
 from wheeltapper.training.datasets.registry import EVERY_DATASET, entity_help
@@ -152,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
             print("detectors of sound do not learn from labels: --labels and --labels-from are not used")
         return train_sound(arguments, settings)
     if detector == AUTO:
-        series = load_series(arguments.dataset, arguments.data, arguments.entity)
+        series = load_for_training(arguments.dataset, arguments.data, arguments.entity)
         choice = choose(series, arguments.kind)
         # What a person sets goes before what the rule would.
         chosen = {} if arguments.window else choice.settings
@@ -163,7 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{detector} does not learn from labels: --labels and --labels-from are not used")
     options = train_options(arguments, entry, settings, stride=arguments.stride, window=arguments.window)
     if series is None:
-        series = load_series(arguments.dataset, arguments.data, arguments.entity)
+        series = load_for_training(arguments.dataset, arguments.data, arguments.entity)
     if entry.learns_from_labels:
         extra_data = ExtraData(
             labelled=read_labels(arguments, series.channels, arguments.window),

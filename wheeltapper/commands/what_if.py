@@ -76,11 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
     variants = read_variants(settings, arguments.config, arguments.tries)
     bundle = None if arguments.bundle is None else open_bundle(arguments.bundle)
     if arguments.dataset is not None:
-        from wheeltapper.training.datasets.registry import load_series
-
         if bundle is None:
             raise InputError("--dataset needs --bundle: the bundle that is to score it")
-        series = load_series(arguments.dataset, arguments.data, arguments.entity)
+        from wheeltapper.loaded import load_told
+
+        series = load_told(arguments.dataset, arguments.data, arguments.entity)
         pasts = [scores_from_series(bundle, series, settings)]
     else:
         since_ms = None if arguments.since is None else parse_since(arguments.since, int(time.time() * 1000))

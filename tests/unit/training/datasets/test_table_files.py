@@ -119,14 +119,27 @@ def test_missing_cells_are_nan(tmp_path: Path) -> None:
     np.testing.assert_array_equal(series.test, [[np.nan, np.nan], [5, np.nan]])
 
 
-def test_repeated_times_are_refused_or_dropped_as_told(tmp_path: Path) -> None:
-    write_rows(tmp_path / "a.csv", "ts,x", ["2024-05-02,2", "2024-05-01,1", "2024-05-02,3", "2024-05-03,4"])
-    with pytest.raises(InputError, match=r"row 2 of the data, column 'ts'.*sort = true in .*a\.toml"):
+def test_times_out_of_order_are_sorted_where_nothing_is_lost_by_it(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.csv", "ts,x", ["2024-05-02,2", "2024-05-01,1", "2024-05-03,3"])
+    with pytest.raises(InputError, match=r"line 3, column 'ts'.*sort = true in .*a\.toml"):
         load_series("csv", tmp_path, "a")
     (tmp_path / "a.toml").write_text("sort = true\ntrain_rows = 1\n")
     series = load_series("csv", tmp_path, "a")
     assert series.train.tolist() == [[1.0]]
+    assert series.test.tolist() == [[2.0], [3.0]]
+    assert series.notes == ()
+
+
+def test_sorting_is_not_offered_where_it_drops_rows_and_counts_what_it_drops(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.csv", "ts,x", ["2024-05-02,2", "2024-05-01,1", "2024-05-02,3", "2024-05-03,4"])
+    with pytest.raises(InputError, match=r"line 3, column 'ts'.*1 of 4 rows repeat a time") as refused:
+        load_series("csv", tmp_path, "a")
+    assert "sort = true" not in str(refused.value)
+    (tmp_path / "a.toml").write_text("sort = true\ntrain_rows = 1\n")
+    series = load_series("csv", tmp_path, "a")
+    assert series.train.tolist() == [[1.0]]
     assert series.test.tolist() == [[2.0], [4.0]]
+    assert any("1 of 4 rows repeat a time and are left out" in note for note in series.notes)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +148,7 @@ def test_repeated_times_are_refused_or_dropped_as_told(tmp_path: Path) -> None:
         ('tiem = "ts"', r"unknown key 'tiem'; did you mean 'time'\?"),
         ('time = "timestam"', r"time names column 'timestam', which is not there; did you mean 'timestamp'\?"),
         ("train_rows = 20", "20 of 20 rows would be the train part"),
-        ("train_fraction = 2", "train_fraction: Input should be less than 1"),
+        ("train_fraction = 2", "train_fraction: Input should be less than or equal to 1"),
         ('values = ["flow", "state"]', r"line 2, column 4 \(state\): found 'ok', expected a number"),
         ('units = { speed = "rpm" }', "units name 'speed', which is no channel"),
         ('time_format = "%d.%m.%Y"', r"found '2024-05-01 00:00:00', expected a time as in '%d\.%m\.%Y'"),
