@@ -28,6 +28,8 @@ _KNOWN_TYPES: dict[str, Encoding] = {
 }
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+"""What text in UTF-16 starts with; no other encoding of ours does."""
 WIRE_MAGIC = 0x00
 """First byte of the wire format of schema registries; 4 bytes of schema id follow."""
 WIRE_PREFIX_BYTES = 5
@@ -58,7 +60,7 @@ def sniff_encoding(value: bytes | None, content_type: str | bytes | None = None)
         known = _KNOWN_TYPES.get(named) or ("json" if named.endswith("+json") else None)
         if known is not None:
             return known
-    if value[0] in b"{[ \t\r\n" or value.startswith(BYTE_ORDER_MARK):
+    if value[0] in b"{[ \t\r\n" or value.startswith((BYTE_ORDER_MARK, *UTF16_MARKS)):
         return "json"
     if value.startswith(ARROW_CONTINUATION):
         return "arrow"

@@ -3,23 +3,20 @@
     {"machine": "pump-7", "ts": "2026-11-05T08:00:00Z", "values": {"flow": 12.5, "pressure": null}}
     {"machine": "pump-7", "ts": [..], "channels": ["flow", "pressure"], "values": [[12.5, null], ..]}
 
-`ts` is ISO 8601 or integer microseconds. Unknown fields are ignored; of a field that appears twice the last counts.
+`ts` is ISO 8601 or integer microseconds; a missing value is null, or the bare word NaN. Unknown fields are ignored; of a field that appears twice the last counts.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import orjson
 from pydantic import BaseModel, ValidationError
 
 from wheeltapper.schemas.codec import checks
-from wheeltapper.schemas.codec.encoding import BYTE_ORDER_MARK, WIRE_MAGIC, WIRE_PREFIX_BYTES
 from wheeltapper.schemas.codec.fields import block_from_fields
-from wheeltapper.schemas.errors import DecodeError
-from wheeltapper.schemas.events import DeadLetterReason
-from wheeltapper.schemas.limits import MAX_PARSED_BYTES
+from wheeltapper.schemas.codec.json_text import parse_json, plain_json
 from wheeltapper.schemas.sensor_block import SensorBlock
 
 M = TypeVar("M", bound=BaseModel)
@@ -40,29 +37,7 @@ def decode_sensor_block(value: bytes, machine: str | None = None) -> SensorBlock
     Raises:
         DecodeError.
     """
-    return block_from_fields(_parse(value), machine)
-
-
-def _parse(value: bytes) -> Any:
-    if len(value) > MAX_PARSED_BYTES:
-        raise DecodeError(
-            DeadLetterReason.TOO_LARGE,
-            f"{len(value)} bytes of JSON, at most {MAX_PARSED_BYTES} are read; send Arrow or smaller blocks",
-        )
-    value = _plain(value)
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        if "infinity" in str(error):  # orjson on 1e999
-            raise DecodeError(DeadLetterReason.NOT_FINITE, f"a number beyond float64: {error}") from None
-        raise checks.no_block(f"not JSON: {error}") from None
-
-
-def _plain(value: bytes) -> bytes:
-    """Without the prefix of a schema registry's JSON serializer, or a byte-order mark."""
-    if value[:1] == bytes([WIRE_MAGIC]):
-        value = value[WIRE_PREFIX_BYTES:]
-    return value.removeprefix(BYTE_ORDER_MARK)
+    return block_from_fields(parse_json(value), machine)
 
 
 def encode_sensor_block(block: SensorBlock) -> bytes:
@@ -97,7 +72,7 @@ def decode_message(model_type: type[M], value: bytes) -> M:
         DecodeError.
     """
     try:
-        return model_type.model_validate_json(_plain(value), strict=True)
+        return model_type.model_validate_json(plain_json(value), strict=True)
     except ValidationError as error:
         raise checks.no_block(f"no {model_type.__name__}: {first_complaint(error)}") from None
 

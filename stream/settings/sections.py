@@ -5,11 +5,13 @@ The sections of every client, [kafka] and [topics], are in `connection.py`.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from wheeltapper.schemas.readings import MISSING_WORDS, NumberStyle, TimeStyle
 from wheeltapper.stream.core.drift.policy import DriftPolicy
 from wheeltapper.stream.core.policies import AlarmPolicy, ThresholdMethod, WindowPolicy
 from wheeltapper.stream.settings.audio import AudioSettings
@@ -25,7 +27,18 @@ class InputSettings(Section):
     )
     time: str = Field(default="ts", description="field with the event time, or 'record' for the record's own timestamp")
     time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = Field(
-        default="auto", description="auto: ISO 8601 text, or integer microseconds"
+        default="auto",
+        description="auto: texts, or numbers since 1970 whose size tells s, ms, us or ns (after 2001-09-09). Else numbers are of this "
+        "unit; iso: texts alone",
+    )
+    time_format: str | None = Field(
+        default=None,
+        description="strptime format of texts, e.g. '%d.%m.%Y %H:%M:%S.%f'; none: ISO 8601 and what docs/datasets.md lists",
+    )
+    time_zone: str | None = Field(
+        default=None,
+        description="IANA name of the zone of texts without an offset, e.g. 'Europe/Berlin'; none: UTC. Of the two equal hours in autumn "
+        "the one near the record's own timestamp counts, the first where that is more than a day away",
     )
     values: str = Field(
         default="values", description="field that holds the channels, or '' where they are fields of the message itself"
@@ -38,9 +51,42 @@ class InputSettings(Section):
         default="dead-letter",
         description="impute: an absent channel counts as null: last value carried forward, lower quality",
     )
+    quoted_numbers: Literal["dead-letter", "read"] = Field(
+        default="dead-letter",
+        description="what becomes of a message with a text for a value. read: '3.2', 'true' and words for missing (as No Data, Bad, -: "
+        "docs/datasets.md) are read as in a table",
+    )
+    decimal: Literal[".", ","] = Field(default=".", description="of numbers in texts")
+    thousands: Literal["", ".", ",", "'", " "] = Field(default="", description="between groups of digits in texts")
+    missing_words: tuple[str, ...] = Field(default=(), description="further texts that stand for a missing value")
+    missing_values: tuple[float, ...] = Field(
+        default=(), description="numbers that stand for a missing value, e.g. [-9999]"
+    )
     max_message_bytes: int = Field(
         default=16 * 2**20, ge=1_000, description="larger messages go to dead-letters unread"
     )
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> InputSettings:
+        _ = self.times, self.numbers
+        return self
+
+    @cached_property
+    def times(self) -> TimeStyle:
+        """How times are written."""
+        return TimeStyle(self.time_unit, self.time_format, self.time_zone)
+
+    @cached_property
+    def numbers(self) -> NumberStyle:
+        """How values are written."""
+        words = frozenset(word.strip().lower() for word in self.missing_words)
+        return NumberStyle(
+            self.decimal,
+            self.thousands,
+            MISSING_WORDS | words,
+            self.missing_values,
+            texts=self.quoted_numbers == "read",
+        )
 
     @property
     def is_native(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
+from wheeltapper.schemas.clock import MAX_MICROS
 from wheeltapper.schemas.codec import MAX_PARSED_BYTES, decode_sensor_block, sniff_encoding
 from wheeltapper.schemas.codec.checks import MAX_NAME_LENGTH, shown
 from wheeltapper.schemas.errors import DecodeError
@@ -25,7 +25,14 @@ from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.row_memory import RowBlock
 from wheeltapper.stream.dead_letters import dead_letter
 from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Route, Routes
-from wheeltapper.stream.kinds.sensors.field_mapping import FieldMapping, micros_of, text_of, to_float32
+from wheeltapper.stream.kinds.sensors.field_mapping import (
+    LEAST_MICROS,
+    FieldMapping,
+    micros_of,
+    near_of,
+    text_of,
+    to_float32,
+)
 from wheeltapper.stream.records import Headers, PartitionBatch
 from wheeltapper.stream.settings import InputSettings
 
@@ -83,7 +90,7 @@ class Decoder:
         self._rows_are_plain = (
             not any("." in name for name in top_level) and settings.machine != "key" and settings.time != "record"
         )
-        self._maps_json = not settings.is_native or settings.unknown_channels == "ignore"
+        self._missing_values = np.array(settings.missing_values)
         # Flat messages carry machine and time among the channels.
         self._fields_beside = 0 if settings.values else 2
 
@@ -99,7 +106,7 @@ class Decoder:
         machine_field, time_field, values_field = settings.machine, settings.time, settings.values
         largest = min(settings.max_message_bytes, MAX_PARSED_BYTES) if self._rows_are_plain else -1
         exact_width = settings.unknown_channels == "dead-letter"
-        raw_micros, time_unit = settings.time_unit == "auto", settings.time_unit
+        raw_micros, times = settings.time_unit == "auto", settings.times
         loads = orjson.loads
         for index, value in enumerate(batch.values):
             try:
@@ -107,8 +114,8 @@ class Decoder:
                     raise LookupError
                 message = loads(value)  # type: ignore[arg-type]
                 ts = message[time_field]
-                if not (raw_micros and type(ts) is int and MIN_MICROS <= ts <= MAX_MICROS):
-                    ts = micros_of(ts, time_unit)
+                if not (raw_micros and type(ts) is int and LEAST_MICROS <= ts <= MAX_MICROS):
+                    ts = micros_of(ts, times, near_of(batch.timestamps_ms[index]))
                 values = message[values_field] if values_field else message
                 machine = message[machine_field]
                 collector = collectors.get(machine) or self._collect(collectors, machine)
@@ -187,7 +194,7 @@ class Decoder:
                 f"{len(value)} bytes, at most {settings.max_message_bytes} are read (input.max_message_bytes)",
             )
         content_type = _header(batch.headers[index], "content-type")
-        if self._maps_json and sniff_encoding(value, content_type) == "json":
+        if sniff_encoding(value, content_type) == "json":
             block = self._mapping.block(value, key, batch.timestamps_ms[index], self._fields_of)
         else:
             block = decode_sensor_block(value, content_type, machine=text_of(key))
@@ -197,7 +204,7 @@ class Decoder:
         values = self._in_order(block, collector.route)
         self._arrange(collector, batch, decoded)  # rows that came before it
         offsets = np.full(len(block), batch.offsets[index], dtype=np.int64)
-        collector.blocks.append((offsets, block.ts, values))
+        collector.blocks.append((offsets, block.ts, self._measured(values)))
 
     def _in_order(self, block: SensorBlock, route: Route) -> np.ndarray:
         """The block's values in the route's channel order, [n, C] float32, NaN for absent channels."""
@@ -213,6 +220,12 @@ class Decoder:
         if (order < 0).any():
             values = np.concatenate([values, np.full((len(block), 1), np.nan, dtype=np.float32)], axis=1)
         return np.ascontiguousarray(values[:, order])
+
+    def _measured(self, values: np.ndarray) -> np.ndarray:
+        """[n, C] with NaN for the numbers that stand for a missing value (input.missing_values)."""
+        if not len(self._missing_values):
+            return values
+        return np.where(np.isin(values, self._missing_values.astype(values.dtype)), np.float32(np.nan), values)
 
     def _find_order(self, block: SensorBlock, route: Route) -> np.ndarray:
         """[C] the block's column of each channel of the route, -1 where it has none."""
@@ -257,7 +270,7 @@ class Decoder:
             indices = [index for index, fit in zip(indices, fits.tolist(), strict=True) if fit]
         if indices:
             offsets = np.array([batch.offsets[index] for index in indices], dtype=np.int64)
-            collector.blocks.append((offsets, times, values))
+            collector.blocks.append((offsets, times, self._measured(values)))
         collector.rows, collector.times, collector.indices = [], [], []
 
 

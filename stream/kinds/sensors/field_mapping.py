@@ -7,19 +7,20 @@ from math import nan
 from typing import Any
 
 import numpy as np
-import orjson
 
-from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS, micros_from_iso
-from wheeltapper.schemas.codec import MAX_PARSED_BYTES
+from wheeltapper.schemas.clock import MAX_MICROS
 from wheeltapper.schemas.codec.checks import shown
-from wheeltapper.schemas.codec.encoding import BYTE_ORDER_MARK, WIRE_MAGIC, WIRE_PREFIX_BYTES
 from wheeltapper.schemas.codec.fields import block_from_fields
+from wheeltapper.schemas.codec.json_text import parse_json
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason as Reason
+from wheeltapper.schemas.readings import NumberStyle, ReadingError, TimeStyle, parse_number, parse_time
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.stream.settings import InputSettings
 
-MICROS_PER = {"auto": 1, "us": 1, "ms": 1_000, "s": 1_000_000}
+# Whole numbers from here to the end of the calendar are microseconds, by their size alone: from 2001-09-09 on.
+LEAST_MICROS = 10**15
+_RECORD_TIME = TimeStyle("ms")
 
 
 class FieldMapping:
@@ -43,9 +44,9 @@ class FieldMapping:
             DecodeError: with the setting to look at in its detail.
         """
         settings = self._settings
-        message = _parse(value)
+        message = parse_json(value)
         if settings.is_native:
-            return _native_block(message, text_of(key), fields_of)
+            return self._native_block(message, text_of(key), timestamp_ms, fields_of)
         if not isinstance(message, dict):
             raise DecodeError(Reason.NOT_DECODABLE, f"JSON {type(message).__name__}, expected an object")
         if settings.machine == "key":
@@ -61,9 +62,10 @@ class FieldMapping:
         if settings.time == "record":
             if timestamp_ms < 0:
                 raise DecodeError(Reason.BAD_TIME, "the record has no timestamp (input.time)")
-            micros = micros_of(timestamp_ms, "ms")
+            micros = micros_of(timestamp_ms, _RECORD_TIME)
         else:
-            micros = micros_of(_find(message, settings.time, Reason.BAD_TIME, "input.time"), settings.time_unit)
+            found = _find(message, settings.time, Reason.BAD_TIME, "input.time")
+            micros = micros_of(found, settings.times, near_of(timestamp_ms))
         values = _find(message, settings.values, Reason.NOT_DECODABLE, "input.values") if settings.values else message
         if not isinstance(values, dict):
             raise DecodeError(
@@ -74,68 +76,93 @@ class FieldMapping:
         known = fields_of(machine)
         if settings.unknown_channels == "ignore":
             fields = {name: entry for name, entry in fields.items() if name in known}
-        numbers = [number_of(name, entry) if name in known else nan for name, entry in fields.items()]
+        style = settings.numbers
+        numbers = [number_of(name, entry, style) if name in known else nan for name, entry in fields.items()]
         row = np.array([numbers], dtype=np.float64)
         return SensorBlock(machine, np.array([micros], dtype=np.int64), tuple(fields), to_float32(row, tuple(fields)))
 
+    def _native_block(
+        self, message: Any, key: str | None, timestamp_ms: int, fields_of: Callable[[str], Collection[str]]
+    ) -> SensorBlock:
+        """A SensorBlock's own form; of a row the fields that nobody asked for, where they are to be ignored, may hold anything."""
+        settings, style = self._settings, self._settings.numbers
+        if isinstance(message, dict):
+            ts, values = message.get("ts"), message.get("values")
+            if isinstance(values, dict) and settings.unknown_channels == "ignore":
+                machine = message.get("machine") or key
+                if isinstance(machine, str):
+                    known = fields_of(machine)
+                    values = {name: entry for name, entry in values.items() if name in known}
+            if style.texts:
+                values = _numbers_in(values, message.get("channels"), style)
+            message = {**message, "values": values, "ts": self._micros_in(ts, near_of(timestamp_ms))}
+        try:
+            return block_from_fields(message, key)
+        except DecodeError as error:
+            if error.reason == Reason.NOT_A_NUMBER:
+                raise DecodeError(Reason.NOT_A_NUMBER, f"{error.detail} (input.quoted_numbers)") from None
+            raise
 
-def _native_block(message: Any, key: str | None, fields_of: Callable[[str], Collection[str]]) -> SensorBlock:
-    """A SensorBlock's own form, a row of it without the fields that nobody asked for: those may hold anything."""
-    if isinstance(message, dict) and isinstance(message.get("values"), dict):
-        machine = message.get("machine") or key
-        if isinstance(machine, str):
-            known = fields_of(machine)
-            message["values"] = {name: entry for name, entry in message["values"].items() if name in known}
-    return block_from_fields(message, key)
+    def _micros_in(self, ts: Any, near: int | None) -> Any:
+        """A message's time or times in microseconds."""
+        style = self._settings.times
+        if not isinstance(ts, list):
+            return micros_of(ts, style, near)
+        if style.unit == "auto" and set(map(type, ts)) == {int} and min(ts) >= LEAST_MICROS and max(ts) <= MAX_MICROS:
+            return ts
+        return [micros_of(time, style, near) for time in ts]
 
 
-def _parse(value: bytes) -> Any:
-    """JSON, also behind the prefix of a schema registry's serializer or a byte-order mark."""
-    if len(value) > MAX_PARSED_BYTES:
-        raise DecodeError(Reason.TOO_LARGE, f"{len(value)} bytes of JSON, at most {MAX_PARSED_BYTES} are read")
-    if value[0] == WIRE_MAGIC:
-        value = value[WIRE_PREFIX_BYTES:]
-    try:
-        return orjson.loads(value.removeprefix(BYTE_ORDER_MARK))
-    except orjson.JSONDecodeError as error:
-        reason = Reason.NOT_FINITE if "infinity" in str(error) else Reason.NOT_DECODABLE  # 1e999
-        raise DecodeError(reason, f"not JSON: {error}") from error
+def _numbers_in(values: Any, channels: Any, style: NumberStyle) -> Any:
+    """Texts among the values of a row or of the rows of a block, as numbers."""
+    if isinstance(values, dict):
+        return {
+            name: number_of(name, entry, style) if isinstance(entry, str) else entry for name, entry in values.items()
+        }
+    if not isinstance(values, list) or not isinstance(channels, list):
+        return values
+    return [
+        [
+            number_of(str(name), entry, style) if isinstance(entry, str) else entry
+            for name, entry in zip(channels, row, strict=True)
+        ]
+        if isinstance(row, list) and len(row) == len(channels)
+        else row
+        for row in values
+    ]
 
 
-def micros_of(time: Any, unit: str) -> int:
-    """Event time in a setting's unit to microseconds.
+def micros_of(time: Any, style: TimeStyle, near: int | None = None) -> int:
+    """Event time as the settings have it, to microseconds.
+
+    Args:
+        near: as of `parse_time`: the record's own time.
 
     Raises:
-        DecodeError: not a time of that unit.
+        DecodeError: not a time of that style.
     """
     try:
-        if type(time) is str and unit in ("auto", "iso"):
-            return micros_from_iso(time)
-        if type(time) is int and unit == "ns":
-            micros = time // 1_000
-        elif type(time) is int and unit != "iso":
-            micros = time * MICROS_PER[unit]
-        elif type(time) is float and unit in ("s", "ms"):
-            micros = round(time * MICROS_PER[unit])
-        else:
-            raise ValueError(f"{type(time).__name__} does not fit the unit '{unit}' (input.time_unit)")
-        if not MIN_MICROS <= micros <= MAX_MICROS:
-            raise ValueError("outside of the years 1 to 9999: is the unit right (input.time_unit)?")
-    except (ValueError, OverflowError) as error:
-        raise DecodeError(Reason.BAD_TIME, f"time is {shown(time)}: {error}") from error
-    return micros
+        return parse_time(time, style, near)
+    except ReadingError as error:
+        raise DecodeError(
+            Reason.BAD_TIME, f"time is {shown(time)}, expected {error.expected} (input.time_unit, input.time_format)"
+        ) from None
 
 
-def number_of(channel: str, value: Any) -> float:
-    """A channel's value as float, null as NaN; DecodeError for anything that is not a number."""
-    if value is None:
-        return float("nan")
-    if isinstance(value, int | float):
-        try:
-            return float(value)
-        except OverflowError:
-            return float("inf")
-    raise DecodeError(Reason.NOT_A_NUMBER, f"channel {shown(channel)} holds {shown(value)}, expected a number or null")
+def near_of(timestamp_ms: int) -> int | None:
+    """A record's own time in microseconds; None where it has none."""
+    return timestamp_ms * 1_000 if timestamp_ms >= 0 else None
+
+
+def number_of(channel: str, value: Any, style: NumberStyle) -> float:
+    """A channel's value as float, NaN for what is missing; DecodeError for anything that is not a number."""
+    try:
+        return parse_number(value, style)
+    except ReadingError:
+        hint = " (input.quoted_numbers, input.missing_words)" if isinstance(value, str) else ""
+        raise DecodeError(
+            Reason.NOT_A_NUMBER, f"channel {shown(channel)} holds {shown(value)}, expected a number or null{hint}"
+        ) from None
 
 
 def to_float32(values: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:

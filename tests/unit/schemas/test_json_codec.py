@@ -69,6 +69,29 @@ def test_the_key_names_the_machine_where_the_message_does_not(machine: dict[str,
         decode_sensor_block(value)
 
 
+def test_the_bare_word_nan_is_a_missing_value_and_stays_what_it_is_in_texts() -> None:
+    value = b'{"machine":"NaN, \\"NaN\\\\","ts":[0,1],"channels":["a NaN","b"],"values":[[NaN,1.5],[2, NaN ]]}'
+    decoded = decode_sensor_block(value)
+
+    assert decoded.machine == 'NaN, "NaN\\'
+    assert decoded.channels == ("a NaN", "b")
+    np.testing.assert_array_equal(decoded.values, [[np.nan, 1.5], [2, np.nan]])
+
+
+def test_infinity_is_refused_with_what_to_send_instead() -> None:
+    with pytest.raises(DecodeError, match="Infinity is no value: send null"):
+        decode_sensor_block(b'{"machine":"m","ts":0,"values":{"a":-Infinity}}')
+    with pytest.raises(DecodeError) as other:
+        decode_sensor_block(b'{"machine":"Infinity","ts":0,"values":{"a":x}}')
+    assert "Infinity" not in other.value.detail
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_read_behind_its_mark(encoding: str) -> None:
+    mark = {"utf-16": b"", "utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}[encoding]
+    assert decode_sensor_block(mark + row(machine="Prüfstand 7 µ").decode().encode(encoding)).machine == "Prüfstand 7 µ"
+
+
 @pytest.mark.parametrize("prefix", [b"\xef\xbb\xbf", b" \r\n\t", b"\0\0\0\0\x07"])
 def test_a_byte_order_mark_white_space_and_a_registry_prefix_are_skipped(prefix: bytes) -> None:
     assert decode_sensor_block(prefix + row()).machine == "m"
@@ -84,7 +107,13 @@ def test_a_byte_order_mark_white_space_and_a_registry_prefix_are_skipped(prefix:
         ("null", "not-decodable"),
         (b'{"machine":"\xff","ts":0,"values":{"a":1}}', "not-decodable"),
         (r'{"machine":"\ud800","ts":0,"values":{"a":1}}', "not-decodable"),
-        ('{"machine":"m","ts":0,"values":{"a":NaN}}', "not-decodable"),
+        ('{"machine":"m","ts":NaN,"values":{"a":1}}', "bad-time"),
+        ('{"machine":"m","ts":0,"values":{"a":-NaN}}', "not-decodable"),
+        ('{"machine":"m","ts":0,"values":{NaN:1}}', "not-decodable"),
+        ('{"machine":"m","ts":0,"values":{"a":NaN1}}', "not-decodable"),
+        ('{"machine":"m","ts":0,"values":{"a":Infinity}}', "not-decodable"),
+        ('{"machine":"m","ts":0,"values":{"a":NaN,"b":-Infinity}}', "not-decodable"),
+        (b"\xff\xfe{", "not-decodable"),
         (row(machine=7), "no-machine"),
         (row(machine=["m"]), "no-machine"),
         (row(machine="m" * 2000), "too-large"),
