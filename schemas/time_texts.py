@@ -61,7 +61,7 @@ def micros_of_text(text: str) -> tuple[int, bool]:
         ValueError: another form, or no such day.
     """
     try:
-        return _micros(datetime.fromisoformat(text))
+        return micros_of_iso(text)
     except ValueError:
         pass
     found = _KNOWN.fullmatch(text)
@@ -86,6 +86,15 @@ def micros_of_text(text: str) -> tuple[int, bool]:
         offset = timedelta(hours=int(part["oh"]), minutes=int(part["om"] or 0))
         moment = moment.replace(tzinfo=timezone(-offset if part["sign"] == "-" else offset))
     return _micros(moment)
+
+
+def micros_of_iso(text: str) -> tuple[int, bool]:
+    """As `micros_of_text`, of ISO 8601 alone.
+
+    Raises:
+        ValueError: another form, or no such day.
+    """
+    return _micros(datetime.fromisoformat(text))
 
 
 def _micros(moment: datetime) -> tuple[int, bool]:

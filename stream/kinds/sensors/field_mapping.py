@@ -92,10 +92,10 @@ class FieldMapping:
                 machine = message.get("machine") or key
                 if isinstance(machine, str):
                     known = fields_of(machine)
-                    values = {name: entry for name, entry in values.items() if name in known}
+                    message["values"] = {name: entry for name, entry in values.items() if name in known}
             if style.texts:
-                values = _numbers_in(values, message.get("channels"), style)
-            message = {**message, "values": values, "ts": self._micros_in(ts, near_of(timestamp_ms))}
+                message["values"] = _numbers_in(message.get("values"), message.get("channels"), style)
+            message["ts"] = self._micros_in(ts, near_of(timestamp_ms))
         try:
             return block_from_fields(message, key)
         except DecodeError as error:
