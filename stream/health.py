@@ -81,6 +81,11 @@ class WorkerStatus:
         yield counter("gaps", "Gaps that emptied a window.", counts.gaps)
         yield counter("sound_samples", "Samples of sound taken in, of each channel.", counts.sound_samples)
         yield counter("dead_microphones", "Microphones found dead.", counts.dead_microphones)
+        yield counter("odd_rates", "Machines whose rows come at another rate than their bundle's.", counts.odd_rates)
+        readings = CounterMetricFamily("wheeltapper_readings", "What was noticed of readings.", labels=["event"])
+        for event, number in sorted(counts.readings.items()):
+            readings.add_metric([event], number)
+        yield readings
         sound = CounterMetricFamily("wheeltapper_sound", "What was noticed of sound.", labels=["event"])
         for event, number in sorted(counts.sound.items()):
             sound.add_metric([event], number)

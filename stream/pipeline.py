@@ -7,7 +7,7 @@ direct runner, `backtest` and the tests all call `Pipeline.handle`; `evaluate` r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from wheeltapper.schemas.bundle import Bundle
@@ -78,6 +78,17 @@ class Pipeline:
                 boundary = partition.next_boundary()
                 batch, rest = (rest, None) if boundary is None else rest.split(boundary)
                 self._take_in(partition, batch, now, outputs)
+        self._judge(outputs)
+        return outputs
+
+    def finish(self) -> list[Output]:
+        """What waits for more input, where none follows: the end of a recording. A worker's input has no end."""
+        outputs: list[Output] = []
+        for partition in self.partitions.values():
+            for machine in partition.known_machines():
+                self._take_parts(
+                    partition, machine, machine.memory.rest(self.settings.windows, self.counters, machine.name), outputs
+                )
         self._judge(outputs)
         return outputs
 
@@ -196,6 +207,8 @@ class Pipeline:
             count(self.counters.dead_letters, (emission.output.headers[0][1] or b"").decode())
         outputs += partition.fresh(decoded.dead_letters)
         self.counters.messages += len(batch) - len(decoded.dead_letters)
+        for event, number in decoded.readings.items():
+            self.counters.readings[event] = self.counters.readings.get(event, 0) + number
         for block in decoded.blocks:
             self._take_block(partition, block, now, outputs)
         partition.position = batch.offsets[-1] + 1
@@ -210,8 +223,16 @@ class Pipeline:
                 return
             block = block.after(machine.offset)
             first = int(block.offsets[0])
+        parts = machine.memory.take(block, self.settings.windows, self.counters, machine.name)
+        self._take_parts(partition, machine, parts, outputs)
+        partition.touch(machine, first, last, len(block.offsets), now)
+
+    def _take_parts(
+        self, partition: PartitionState, machine: Machine, parts: Iterable[Any], outputs: list[Output]
+    ) -> None:
+        """Each part of a machine's input to the windows that it completes."""
         calendar = partition.calendar
-        for part in machine.memory.take(block, self.settings.windows, self.counters, machine.name):
+        for part in parts:
             if machine.silent_since is not None:
                 outputs += partition.fresh([self._speaks_again(machine, int(part.offsets[0]), int(part.times[0]))])
             for served in machine.rules.values():
@@ -225,7 +246,6 @@ class Pipeline:
             notices = machine.memory.notices(part)
             if notices:
                 outputs += partition.fresh(notices)
-        partition.touch(machine, first, last, len(block.offsets), now)
 
     def _judge(self, outputs: list[Output]) -> None:
         """Scores before the judges, for all machines of one rule after the other."""

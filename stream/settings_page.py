@@ -44,7 +44,7 @@ def _row(name: str, setting: FieldInfo) -> str:
     default = setting.get_default(call_default_factory=True)
     shown = "none" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default!r}`"
     kinds = _kinds(setting)
-    meaning = (setting.description or "").replace("|", "\\|")
+    meaning = (setting.description or "").replace("|", "\\|").replace("*", "\\*")
     text = "; ".join(part for part in (meaning, kinds) if part)
     return f"| `{name}` | {shown} | {text} |\n"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wheeltapper.schemas.audio_chunk import AudioChunk, record_key
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_audio_chunk, encode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
-from wheeltapper.schemas.topics import AUDIO
+from wheeltapper.schemas.topics import AUDIO, SENSORS
 from wheeltapper.stream.maintenance import maintenance_sources
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output, PartitionBatch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Rows in one message, and messages handed over at a time: neither changes the result.
 ROWS_PER_MESSAGE = 64
 MESSAGES_PER_BATCH = 64
+LINES_PER_BATCH = 1_000
 
 
 def replay_block(series: SensorSeries, machine: str | None = None, limit: int | None = None) -> SensorBlock:
@@ -46,6 +47,29 @@ def run_offline(pipeline: Pipeline, block: SensorBlock) -> Iterator[Output]:
             batch.timestamps_ms.append(int(part.ts[-1]) // 1000)
             offset += 1
         yield from pipeline.handle([batch], now=0.0)
+    yield from pipeline.finish()
+
+
+def run_messages_offline(pipeline: Pipeline, values: Iterable[bytes], key: bytes | None = None) -> Iterator[Output]:
+    """`run_offline` for messages of the sensors topic as they are: in the order given, without timestamps of their records.
+
+    Args:
+        key: of every record.
+    """
+    topic = pipeline.settings.topics.full_name(SENSORS)
+    batch = PartitionBatch(topic, 0)
+    for offset, value in enumerate(values):
+        batch.offsets.append(offset)
+        batch.keys.append(key)
+        batch.values.append(value)
+        batch.headers.append(None)
+        batch.timestamps_ms.append(-1)
+        if len(batch) == LINES_PER_BATCH:
+            yield from pipeline.handle([batch], now=0.0)
+            batch = PartitionBatch(topic, 0)
+    if len(batch):
+        yield from pipeline.handle([batch], now=0.0)
+    yield from pipeline.finish()
 
 
 def run_chunks_offline(pipeline: Pipeline, chunks: Iterable[AudioChunk]) -> Iterator[Output]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,6 +133,29 @@ def writer_of(name: str, text: bytes) -> Any:
     except Exception as error:  # fastavro has a dozen kinds; a schema from outside can raise any of them
         raise checks.no_block(f"no readable Avro schema: {type(error).__name__} {checks.shown(str(error))}") from None
     return plain if known is None else known
+
+
+def foreign_schema(text: str, named: Sequence[str] = ()) -> Any:
+    """A schema for fastavro of any record, without logical types: times are numbers then.
+
+    Args:
+        named: texts of the schemas that it refers to, each behind those that it refers to itself.
+
+    Raises:
+        ValueError: not an Avro schema, or one that could take unbounded time or depth.
+    """
+    known: dict[str, Any] = {}
+    heights: dict[str, int] = {}
+    try:
+        for part in (*named, text):
+            if len(part) > _MAX_SCHEMA_BYTES:
+                raise ValueError(f"{len(part)} characters, at most {_MAX_SCHEMA_BYTES} are read")
+            parsed = parse_schema(_without_logical_types(orjson.loads(part), set()), named_schemas=known)
+            if _height(parsed, heights) > _MAX_DEPTH:
+                raise ValueError(f"nested more than {_MAX_DEPTH} deep")
+    except Exception as error:  # as in `writer_of`
+        raise ValueError(f"{type(error).__name__} {checks.shown(str(error))}") from None
+    return parsed
 
 
 @cache

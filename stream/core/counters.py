@@ -13,6 +13,9 @@ class Counters:
         messages: handled; with `dead_letters` (by reason) they add up to what was produced.
         rows: taken in; late_rows: dropped as not newer than their machine's last.
         imputed_values: missing values that were carried forward.
+        readings: of messages that carry readings one by one, what was noticed: late, repeated, expired (a held value that was too
+            old for a row), bad-quality, unknown-tag.
+        odd_rates: machines whose rows or readings come at another rate than their bundle's.
         clock_restarts, gaps: how often a machine's window started anew, and why.
         sound_samples: of sound, taken in of each channel. sound: chunks, or quarters of a second, in which something was noticed:
             skew, overlap, repeated, late, filled-gap, gap, clock-restart, rate-change; clipped, offset, silent.
@@ -31,6 +34,8 @@ class Counters:
     rows: int = 0
     late_rows: int = 0
     imputed_values: int = 0
+    readings: dict[str, int] = field(default_factory=dict)
+    odd_rates: int = 0
     clock_restarts: int = 0
     gaps: int = 0
     sound_samples: int = 0

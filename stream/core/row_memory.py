@@ -13,6 +13,7 @@ from wheeltapper.stream.core.imputation import filled
 from wheeltapper.stream.core.imputation import usual_values as usual_values
 from wheeltapper.stream.core.judging import DueWindows, Emission
 from wheeltapper.stream.core.policies import WindowRules
+from wheeltapper.stream.core.rates import RateCheck, tell_of_rate
 from wheeltapper.stream.core.row_clock import RowClock
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.windows import RowTail
@@ -75,12 +76,14 @@ def row_layout(rules: Sequence[RuleSpec]) -> RowLayout:
 class RowMemory:
     """Rows of one machine in one input partition."""
 
-    __slots__ = ("clock", "layout", "tail")
+    __slots__ = ("clock", "layout", "rate", "tail")
 
     def __init__(self, layout: RowLayout) -> None:
         self.layout = layout
         self.tail = RowTail(layout.window, len(layout.channels), layout.blank)
         self.clock = RowClock()
+        self.rate: RateCheck | None = RateCheck()
+        """None once it has been judged whether rows come as often as those that the bundle was trained on."""
 
     @property
     def last_time(self) -> int | None:
@@ -95,12 +98,17 @@ class RowMemory:
         for anew, picked in self.clock.sort(block.times, self.layout.interval_us, policy, counters, machine):
             if anew:
                 self.tail.clear()
+                if self.rate is not None:
+                    self.rate.restart()
             times = block.times[picked]
             if not len(times):
                 continue
             self.clock.last_time = int(times[-1])
             counters.newest_time = max(counters.newest_time, self.clock.last_time)
             counters.rows += len(times)
+            if self.rate is not None and (step := self.rate.see(times)) is not None:
+                tell_of_rate(step, self.layout.interval_us, counters, machine, readings=False)
+                self.rate = None
             values = block.values[picked]
             absent = np.isnan(values)
             if absent.any():
@@ -110,6 +118,15 @@ class RowMemory:
             else:
                 self.tail.append(times, values, False)
             yield RowBlock(block.offsets[picked], times, values)
+
+    def restart(self) -> None:
+        """The machine's clock was set back: the next row is its first."""
+        self.tail.clear()
+        self.clock = RowClock()
+
+    def rest(self, policy: WindowRules, counters: Counters, machine: str) -> Iterator[RowBlock]:
+        """Nothing: no row waits for another."""
+        return iter(())
 
     def due(self, part: RowBlock, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
         """The windows of a rule that the newest part completed; None where there are none.

@@ -67,6 +67,10 @@ class Memory(Protocol):
         """Take a block in; yields each part that windows may then be cut from, before the next part is taken."""
         ...
 
+    def rest(self, policy: WindowRules, counters: Counters, machine: str) -> Iterator[Any]:
+        """Parts that wait for more input, where none follows: at the end of a recording; as `take`."""
+        ...
+
     def due(self, part: Any, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
         """The windows of a rule that the newest part completed; None where there are none."""
         ...
@@ -221,11 +225,13 @@ class Decoded:
 
     Attributes:
         blocks: at most one a machine.
-        dead_letters: in the order in which they were found.
+        dead_letters: in the order in which they were found; at most one a message.
+        readings: what was noticed of readings, by `Counters.readings`' names.
     """
 
     blocks: list[MachineBlock] = field(default_factory=list)
     dead_letters: list[Emission] = field(default_factory=list)
+    readings: dict[str, int] = field(default_factory=dict)
 
 
 class Intake(Protocol):

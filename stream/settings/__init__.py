@@ -1,10 +1,12 @@
 """Settings of the worker: the sections, and where their values come from."""
 
+from wheeltapper.stream.settings.assembly import AssemblySettings
 from wheeltapper.stream.settings.audio import AudioSettings
 from wheeltapper.stream.settings.clients import confluent_config
 from wheeltapper.stream.settings.connection import KafkaSettings, Section, TopicSettings
 from wheeltapper.stream.settings.joint import JointSettings
 from wheeltapper.stream.settings.load import ENVIRONMENT_PREFIX, load_settings
+from wheeltapper.stream.settings.registry import RegistrySettings
 from wheeltapper.stream.settings.sections import (
     AdaptationSettings,
     ControlSettings,
@@ -24,6 +26,7 @@ from wheeltapper.stream.settings.sections import (
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "AdaptationSettings",
+    "AssemblySettings",
     "AudioSettings",
     "ControlSettings",
     "DriftSettings",
@@ -33,6 +36,7 @@ __all__ = [
     "LabelSettings",
     "MaintenanceSettings",
     "NoDataSettings",
+    "RegistrySettings",
     "ScoringSettings",
     "Section",
     "Settings",

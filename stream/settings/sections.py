@@ -14,16 +14,19 @@ from pydantic import Field, model_validator
 from wheeltapper.schemas.readings import MISSING_WORDS, NumberStyle, TimeStyle
 from wheeltapper.stream.core.drift.policy import DriftPolicy
 from wheeltapper.stream.core.policies import AlarmPolicy, ThresholdMethod, WindowPolicy
+from wheeltapper.stream.settings.assembly import AssemblySettings
 from wheeltapper.stream.settings.audio import AudioSettings
 from wheeltapper.stream.settings.connection import KafkaSettings, Section, TopicSettings
 from wheeltapper.stream.settings.joint import JointSettings
+from wheeltapper.stream.settings.registry import RegistrySettings
 
 
 class InputSettings(Section):
     """Where a message of the input topic carries machine, time and values; the defaults are SensorBlock's."""
 
     machine: str = Field(
-        default="machine", description="field with the machine's id (a.b = nested), or 'key' for the record's key"
+        default="machine",
+        description="field with the machine's id (a.b: nested; docs/gateways.md has all of paths), or 'key' for the record's key",
     )
     time: str = Field(default="ts", description="field with the event time, or 'record' for the record's own timestamp")
     time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = Field(
@@ -41,7 +44,9 @@ class InputSettings(Section):
         "the one near the record's own timestamp counts, the first where that is more than a day away",
     )
     values: str = Field(
-        default="values", description="field that holds the channels, or '' where they are fields of the message itself"
+        default="values",
+        description="field that holds the channels, or '' where they are fields of the message itself; rows[*]: each of a list of rows. "
+        "Fields of groups among the channels are named group.field",
     )
     rename: dict[str, str] = Field(default_factory=dict, description="field of the message -> channel of the bundle")
     unknown_channels: Literal["dead-letter", "ignore"] = Field(
@@ -108,6 +113,13 @@ class WindowSettings(Section):
         default=WindowPolicy.max_gap_intervals,
         ge=0,
         description="a gap of more than so many sampling intervals empties the window; 0: gaps are bridged",
+    )
+    max_jump_intervals: int = Field(
+        default=WindowPolicy.max_jump_intervals,
+        ge=0,
+        description="a row that is more sampling intervals ahead of the one before waits until 10 rows go on from it, or is "
+        "refused with a row that goes on from the one before (dead letter 'time-ahead'); where the records' timestamps show the "
+        "same gap it does not wait; 0: every time is believed",
     )
 
 
@@ -375,6 +387,8 @@ class Settings(Section):
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     input: InputSettings = InputSettings()
+    assembly: AssemblySettings = AssemblySettings()
+    registry: RegistrySettings = RegistrySettings()
     audio: AudioSettings = AudioSettings()
     joint: JointSettings = JointSettings()
     windows: WindowSettings = WindowSettings()

@@ -11,9 +11,11 @@ from wheeltapper.follow.follower import Follower, TopicRecord
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import SENSORS
+from wheeltapper.stream.core.assembly import Assembler
+from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.core.readings import ReadingBlock
 from wheeltapper.stream.kinds import KINDS
 from wheeltapper.stream.kinds.contract import Route, Routes
-from wheeltapper.stream.kinds.sensors.decoding import Decoder
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.routes import open_rule
 from wheeltapper.stream.settings import Settings
@@ -61,10 +63,11 @@ class RowCollector:
         self._most = settings.adaptation.max_rows
         kind = KINDS[bundle.manifest.kind]
         rule = open_rule(bundle.manifest.detector, bundle, settings)
-        self._decoder = Decoder(
-            Routes([Route("*", (rule,), kind, kind.layout("*", [rule]))]),
-            settings.input,
-        )
+        route = Route("*", (rule,), kind, kind.layout("*", [rule]))
+        self._intake = kind.intake(Routes([route]), settings)
+        self._assembler = Assembler(len(bundle.manifest.channels), route.layout.interval_us)
+        """Of messages that carry readings one by one."""
+        self._counters = Counters()
         self._times = np.zeros(0, dtype=np.int64)
         self._values = np.zeros((0, len(bundle.manifest.channels)), dtype=np.float32)
 
@@ -93,17 +96,24 @@ class RowCollector:
     def _take(self, batch: PartitionBatch) -> int:
         came = 0
         name = self._machine.encode()
-        # A look at the bytes spares the decoding of what other machines of the partition sent.
+        # A look at the bytes spares the decoding of what other machines of the partition sent. A map of tags may rename them.
+        names_lie_open = self._machine.isascii() and not self._settings.assembly.enabled
         wanted = [
             index
             for index, value in enumerate(batch.values)
-            if value and (batch.keys[index] == name or name in value or not self._machine.isascii())
+            if value and (batch.keys[index] == name or name in value or not names_lie_open)
         ]
         if not wanted:
             return 0
-        for block in self._decoder.decode(_part(batch, wanted)).blocks:
-            if block.machine == self._machine:
-                came += self._add(block.block.times, block.block.values)
+        for taken in self._intake.decode(_part(batch, wanted)).blocks:
+            if taken.machine != self._machine:
+                continue
+            blocks = [taken.block]
+            if isinstance(taken.block, ReadingBlock):
+                assembled = self._assembler.take(taken.block, self._settings.windows, self._counters, self._machine)
+                blocks = [rows for _, rows in assembled]
+            for block in blocks:
+                came += self._add(block.times, block.values)
         return came
 
     def _add(self, times: np.ndarray, values: np.ndarray) -> int:

@@ -260,6 +260,10 @@ class ClipMemory:
         """Number at the sender's rate of the sample with number `index` at the bundle's."""
         return index if self._resampler is None else index * self._resampler.down // self._resampler.up
 
+    def rest(self, policy: WindowRules, counters: Counters, machine: str) -> Iterator[ClipPart]:
+        """Nothing: a clip that is not whole is not scored."""
+        return iter(())
+
     def notices(self, part: ClipPart) -> Sequence[Emission]:
         """Alerts of a dead microphone, opened or cleared by the newest part."""
         if not self._notices:

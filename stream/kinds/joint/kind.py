@@ -118,6 +118,10 @@ class JointMemory:
                 self._notices.append(Emission(offset, alert_output(joint)))
         yield block
 
+    def rest(self, policy: WindowRules, counters: Counters, machine: str) -> Iterator[Any]:
+        """Nothing."""
+        return iter(())
+
     def due(self, part: Any, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
         """There are no windows."""
         return None

@@ -17,6 +17,7 @@ import orjson
 from wheeltapper.schemas.clock import MAX_MICROS
 from wheeltapper.schemas.codec import MAX_PARSED_BYTES, decode_sensor_block, sniff_encoding
 from wheeltapper.schemas.codec.checks import MAX_NAME_LENGTH, shown
+from wheeltapper.schemas.codec.json_text import parse_json
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason as Reason
 from wheeltapper.schemas.sensor_block import SensorBlock
@@ -33,8 +34,13 @@ from wheeltapper.stream.kinds.sensors.field_mapping import (
     text_of,
     to_float32,
 )
-from wheeltapper.stream.records import Headers, PartitionBatch
+from wheeltapper.stream.kinds.sensors.parsing import MessageParser, content_type_of
+from wheeltapper.stream.kinds.sensors.registry import SchemaRegistry
+from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.settings import InputSettings
+
+_OF_PATHS = '.[*|"'
+"""What a path of more than one field's name has."""
 
 # Caches that senders can fill with made-up names are emptied at this size.
 MAX_CACHED = 10_000
@@ -78,8 +84,9 @@ class _Collector:
 class Decoder:
     """Reads batches as the input settings say. Keeps only caches between batches."""
 
-    def __init__(self, routes: Routes, settings: InputSettings) -> None:
+    def __init__(self, routes: Routes, settings: InputSettings, registry: SchemaRegistry) -> None:
         self._routes = routes
+        self._parser = MessageParser(registry, settings.max_message_bytes)
         self._settings = settings
         self._mapping = FieldMapping(settings)
         self._source_of = {channel: source for source, channel in settings.rename.items()}
@@ -88,7 +95,9 @@ class Decoder:
         self._orders: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
         top_level = (settings.machine, settings.time, settings.values)
         self._rows_are_plain = (
-            not any("." in name for name in top_level) and settings.machine != "key" and settings.time != "record"
+            not any(character in name for name in top_level for character in _OF_PATHS)
+            and settings.machine != "key"
+            and settings.time != "record"
         )
         self._missing_values = np.array(settings.missing_values)
         # Flat messages carry machine and time among the channels.
@@ -184,27 +193,22 @@ class Decoder:
     def _decode_carefully(
         self, batch: PartitionBatch, index: int, collectors: dict[str, _Collector], decoded: Decoded
     ) -> None:
-        settings = self._settings
-        value, key = batch.values[index], batch.keys[index]
-        if value is None:
-            raise DecodeError(Reason.NOT_DECODABLE, "the message has no value, expected a SensorBlock")
-        if len(value) > settings.max_message_bytes:
-            raise DecodeError(
-                Reason.TOO_LARGE,
-                f"{len(value)} bytes, at most {settings.max_message_bytes} are read (input.max_message_bytes)",
-            )
-        content_type = _header(batch.headers[index], "content-type")
-        if sniff_encoding(value, content_type) == "json":
-            block = self._mapping.block(value, key, batch.timestamps_ms[index], self._fields_of)
+        value, key, headers = self._parser.checked(batch.values[index]), batch.keys[index], batch.headers[index]
+        named, fields = self._parser.registered(value, headers)
+        content_type = content_type_of(headers)
+        if not named and sniff_encoding(value, content_type) != "json":
+            blocks = [decode_sensor_block(value, content_type, machine=text_of(key))]
         else:
-            block = decode_sensor_block(value, content_type, machine=text_of(key))
-        if len(block) == 0:
-            return
-        collector = collectors.get(block.machine) or self._collect(collectors, block.machine)
-        values = self._in_order(block, collector.route)
-        self._arrange(collector, batch, decoded)  # rows that came before it
-        offsets = np.full(len(block), batch.offsets[index], dtype=np.int64)
-        collector.blocks.append((offsets, block.ts, self._measured(values)))
+            message = fields if named else parse_json(value)
+            blocks = self._mapping.blocks(message, key, batch.timestamps_ms[index], self._fields_of)
+        found = []
+        for block in blocks:
+            collector = collectors.get(block.machine) or self._collect(collectors, block.machine)
+            found.append((collector, block, self._in_order(block, collector.route)))
+        for collector, block, values in found:  # a message is taken as a whole, or refused
+            self._arrange(collector, batch, decoded)  # rows that came before it
+            offsets = np.full(len(block), batch.offsets[index], dtype=np.int64)
+            collector.blocks.append((offsets, block.ts, self._measured(values)))
 
     def _in_order(self, block: SensorBlock, route: Route) -> np.ndarray:
         """The block's values in the route's channel order, [n, C] float32, NaN for absent channels."""
@@ -272,13 +276,6 @@ class Decoder:
             offsets = np.array([batch.offsets[index] for index in indices], dtype=np.int64)
             collector.blocks.append((offsets, times, self._measured(values)))
         collector.rows, collector.times, collector.indices = [], [], []
-
-
-def _header(headers: Headers | None, name: str) -> str | None:
-    for key, value in headers or ():
-        if key == name and value is not None:
-            return value.decode("utf-8", "replace").strip().lower()
-    return None
 
 
 def _shown(names: list[str]) -> str:

@@ -11,31 +11,46 @@ import numpy as np
 from wheeltapper.schemas.clock import MAX_MICROS
 from wheeltapper.schemas.codec.checks import shown
 from wheeltapper.schemas.codec.fields import block_from_fields
-from wheeltapper.schemas.codec.json_text import parse_json
-from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.schemas.errors import DecodeError, InputError
 from wheeltapper.schemas.events import DeadLetterReason as Reason
 from wheeltapper.schemas.readings import NumberStyle, ReadingError, TimeStyle, parse_number, parse_time
 from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.paths import MISSING, Found, Places, Side
 from wheeltapper.stream.settings import InputSettings
 
 # Whole numbers from here to the end of the calendar are microseconds, by their size alone: from 2001-09-09 on.
 LEAST_MICROS = 10**15
-_RECORD_TIME = TimeStyle("ms")
+RECORD_TIME = TimeStyle("ms")
+_MOST_GROUPS = 8
+"""Groups within each other whose fields are channels."""
 
 
 class FieldMapping:
-    """Finds machine, time and values in a message of JSON."""
+    """Finds machine, time and values in a message of JSON, or in the fields of one in Avro."""
 
     def __init__(self, settings: InputSettings) -> None:
+        """
+        Raises:
+            InputError: paths that cannot be read, or do not fit each other.
+        """
         self._settings = settings
-        # In flat messages the fields that hold machine and time are no channels.
-        paths = [path for path, other in ((settings.machine, "key"), (settings.time, "record")) if path != other]
-        self._beside = set() if settings.values else {path.partition(".")[0] for path in paths}
+        self._places = Places(settings.values)
+        self._machine = self._side(settings.machine, "key", "input.machine")
+        self._time = self._side(settings.time, "record", "input.time")
 
-    def block(
-        self, value: bytes, key: bytes | None, timestamp_ms: int, fields_of: Callable[[str], Collection[str]]
-    ) -> SensorBlock:
-        """One message to a block of one row (or more, of a SensorBlock), channels named as the message names them.
+    def _side(self, path: str, special: str, setting: str) -> Side | None:
+        """None: it is not in the message. In flat rows the fields that hold machine and time are no channels."""
+        if path == special:
+            return None
+        try:
+            return self._places.beside(path)
+        except ValueError as error:
+            raise InputError(f"setting {setting}: {error}") from error
+
+    def blocks(
+        self, message: Any, key: bytes | None, timestamp_ms: int, fields_of: Callable[[str], Collection[str]]
+    ) -> list[SensorBlock]:
+        """One message to its rows, channels named as the message names them.
 
         Args:
             fields_of: names under which a machine's channels may come; what other fields hold is not looked at.
@@ -44,36 +59,52 @@ class FieldMapping:
             DecodeError: with the setting to look at in its detail.
         """
         settings = self._settings
-        message = parse_json(value)
         if settings.is_native:
-            return self._native_block(message, text_of(key), timestamp_ms, fields_of)
-        if not isinstance(message, dict):
+            return [self._native_block(message, text_of(key), timestamp_ms, fields_of)]
+        if not isinstance(message, dict) and not self._places.begins_in_list:
             raise DecodeError(Reason.NOT_DECODABLE, f"JSON {type(message).__name__}, expected an object")
-        if settings.machine == "key":
-            machine: Any = text_of(key)
-        else:
-            machine = _find(message, settings.machine, Reason.NO_MACHINE, "input.machine")
+        blocks = [self._row(found, key, timestamp_ms, fields_of) for found in self._places.find(message)]
+        if not blocks and not self._places.is_empty(message):
+            raise DecodeError(Reason.NOT_DECODABLE, f"the message has no field '{settings.values}' (input.values)")
+        return blocks
+
+    def _row(
+        self, found: Found, key: bytes | None, timestamp_ms: int, fields_of: Callable[[str], Collection[str]]
+    ) -> SensorBlock:
+        settings = self._settings
+        machine: Any = text_of(key) if self._machine is None else self._machine.of(found)
+        if machine is MISSING:
+            raise DecodeError(Reason.NO_MACHINE, f"the message has no field '{settings.machine}' (input.machine)")
         if type(machine) is int:
             machine = str(machine)
         if not isinstance(machine, str) or not machine:
             raise DecodeError(
                 Reason.NO_MACHINE, f"machine is {shown(machine)}, expected a text or whole number (input.machine)"
             )
-        if settings.time == "record":
+        if self._time is None:
             if timestamp_ms < 0:
                 raise DecodeError(Reason.BAD_TIME, "the record has no timestamp (input.time)")
-            micros = micros_of(timestamp_ms, _RECORD_TIME)
+            micros = micros_of(timestamp_ms, RECORD_TIME)
         else:
-            found = _find(message, settings.time, Reason.BAD_TIME, "input.time")
-            micros = micros_of(found, settings.times, near_of(timestamp_ms))
-        values = _find(message, settings.values, Reason.NOT_DECODABLE, "input.values") if settings.values else message
-        if not isinstance(values, dict):
+            time = self._time.of(found)
+            if time is MISSING:
+                raise DecodeError(Reason.BAD_TIME, f"the message has no field '{settings.time}' (input.time)")
+            micros = micros_of(time, settings.times, near_of(timestamp_ms))
+        if not isinstance(found.value, dict):
             raise DecodeError(
                 Reason.NOT_DECODABLE,
-                f"'{settings.values}' holds {type(values).__name__}, expected an object (input.values)",
+                f"'{settings.values}' holds {type(found.value).__name__}, expected an object (input.values)",
             )
-        fields = {name: entry for name, entry in values.items() if name not in self._beside}
         known = fields_of(machine)
+        beside = self._places.beside_channels
+        fields: dict[str, Any] = {}
+        for name, entry in found.value.items():
+            if name in beside:
+                continue
+            if isinstance(entry, dict) and name not in known:
+                _unfold(name, entry, fields, _MOST_GROUPS)
+            else:
+                fields[name] = entry
         if settings.unknown_channels == "ignore":
             fields = {name: entry for name, entry in fields.items() if name in known}
         style = settings.numbers
@@ -111,6 +142,15 @@ class FieldMapping:
         if style.unit == "auto" and set(map(type, ts)) == {int} and min(ts) >= LEAST_MICROS and max(ts) <= MAX_MICROS:
             return ts
         return [micros_of(time, style, near) for time in ts]
+
+
+def _unfold(group: str, entries: dict[str, Any], fields: dict[str, Any], depth: int) -> None:
+    """Fields of a group, named `group.field`."""
+    for name, entry in entries.items():
+        if isinstance(entry, dict) and depth:
+            _unfold(f"{group}.{name}", entry, fields, depth - 1)
+        else:
+            fields[f"{group}.{name}"] = entry
 
 
 def _numbers_in(values: Any, channels: Any, style: NumberStyle) -> Any:
@@ -184,12 +224,3 @@ def text_of(key: bytes | None) -> str | None:
         return key.decode() if key else None
     except UnicodeDecodeError:
         return None
-
-
-def _find(message: Any, path: str, reason: Reason, setting: str) -> Any:
-    found = message
-    for name in path.split("."):
-        if not isinstance(found, dict) or name not in found:
-            raise DecodeError(reason, f"the message has no field '{path}' ({setting})")
-        found = found[name]
-    return found

@@ -9,11 +9,14 @@ from wheeltapper.schemas.bundle import BundleManifest
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import ClearReason
 from wheeltapper.schemas.topics import SENSORS
-from wheeltapper.stream.core.row_memory import RowLayout, RowMemory, row_layout
+from wheeltapper.stream.core.row_memory import RowLayout, row_layout
 from wheeltapper.stream.core.rule import RuleSpec
-from wheeltapper.stream.kinds.contract import Routes
+from wheeltapper.stream.kinds.contract import Intake, Routes
 from wheeltapper.stream.kinds.sensors.decoding import Decoder
 from wheeltapper.stream.kinds.sensors.evidence import ChannelEvidence
+from wheeltapper.stream.kinds.sensors.memory import SensorMemory
+from wheeltapper.stream.kinds.sensors.reading_intake import ReadingIntake
+from wheeltapper.stream.kinds.sensors.registry import SchemaRegistry
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import Settings
 
@@ -45,13 +48,20 @@ class SensorKind:
                 )
         return row_layout(rules)
 
-    def intake(self, routes: Routes, settings: Settings) -> Decoder:
-        """Reads messages as the [input] settings say."""
-        return Decoder(routes, settings.input)
+    def intake(self, routes: Routes, settings: Settings) -> Intake:
+        """Reads messages as the [input] settings say, or those of [assembly] where messages carry readings one by one.
 
-    def memory(self, layout: RowLayout) -> RowMemory:
+        Raises:
+            InputError: settings that do not fit each other, or the bundles.
+        """
+        registry = SchemaRegistry(settings.registry)
+        if settings.assembly.enabled:
+            return ReadingIntake(routes, settings, registry)
+        return Decoder(routes, settings.input, registry)
+
+    def memory(self, layout: RowLayout) -> SensorMemory:
         """A machine without rows."""
-        return RowMemory(layout)
+        return SensorMemory(layout)
 
     def evidence(self, rule: RuleSpec) -> ChannelEvidence:
         """Shares of channels."""

@@ -108,6 +108,9 @@ class ScalarMemory:
         counters.rows += len(block.values)
         yield block
 
+    def rest(self, policy: WindowRules, counters: Counters, machine: str) -> Iterator[ScalarBlock]:
+        return iter(())
+
     def due(self, part: ScalarBlock, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
         window, first = rule.manifest.window, self._seen - len(part.values)
         ends = np.arange(first, self._seen)

@@ -16,6 +16,7 @@ from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import MINUTE, START, Message, feed, letters_of, row_message, scores_of
 from wheeltapper.schemas.clock import micros_from_iso
+from wheeltapper.schemas.codec.json_text import parse_json
 from wheeltapper.schemas.errors import DecodeError, InputError
 from wheeltapper.schemas.readings import MISSING_WORDS
 from wheeltapper.stream.kinds.sensors.field_mapping import FieldMapping
@@ -34,7 +35,8 @@ def in_a_message(fields: dict[str, Any], timestamp_ms: int = -1, **chosen: Any) 
     """Time and value of channel `x`, or why the message is refused."""
     message = json.dumps({"machine": "m", "ts": START, "values": {"x": 1}} | fields).encode()
     try:
-        block = FieldMapping(InputSettings(**chosen)).block(message, None, timestamp_ms, lambda _: {"x"})
+        fields = parse_json(message)
+        (block,) = FieldMapping(InputSettings(**chosen)).blocks(fields, None, timestamp_ms, lambda _: {"x"})
     except DecodeError as error:
         return str(error)
     return int(block.ts[0]), block.values[0, 0]
