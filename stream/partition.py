@@ -115,6 +115,10 @@ class PartitionState:
         """The machine's state; None where it has none."""
         return self._machines.get(name)
 
+    def known_machines(self) -> tuple[Machine, ...]:
+        """All machines, in the order in which they came."""
+        return tuple(self._machines.values())
+
     def fresh(self, emissions: Iterable[Emission]) -> Iterator[Output]:
         """The outputs that are not out already. This is the one place where what is read again after a restart is dropped."""
         return (emission.output for emission in emissions if emission.offset >= self.published)
@@ -259,7 +263,10 @@ class PartitionState:
     def committable(self) -> int:
         """The offset up to which everything is in snapshots."""
         waiting = (self._machines[name].dirty_from for name in self._dirty)
-        return min((offset for offset in waiting if offset is not None), default=self.position)
+        # A message that is half done has changed machines from offsets at or behind the position on.
+        return min(
+            (offset for offset in waiting if offset is not None and offset < self.position), default=self.position
+        )
 
     # -- silence ----------------------------------------------------------------------------------------------------------
 

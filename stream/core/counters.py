@@ -11,7 +11,7 @@ class Counters:
 
     Attributes:
         messages: handled; with `dead_letters` (by reason) they add up to what was produced.
-        rows: taken in; late_rows: dropped as not newer than their machine's last.
+        rows: taken in; late_rows: dropped as not newer than their machine's last; ahead_rows: refused as from the future.
         imputed_values: missing values that were carried forward.
         clock_restarts, gaps: how often a machine's window started anew, and why.
         sound_samples: of sound, taken in of each channel. sound: chunks, or quarters of a second, in which something was noticed:
@@ -30,6 +30,7 @@ class Counters:
     dead_letters: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     late_rows: int = 0
+    ahead_rows: int = 0
     imputed_values: int = 0
     clock_restarts: int = 0
     gaps: int = 0

@@ -17,6 +17,8 @@ class WindowRules(Protocol):
     def clock_restart_rows(self) -> int: ...
     @property
     def max_gap_intervals(self) -> int: ...
+    @property
+    def max_jump_intervals(self) -> int: ...
 
 
 class AlarmRules(Protocol):
@@ -50,11 +52,13 @@ class WindowPolicy:
         stride: rows between scored windows; None: the bundle's own.
         clock_restart_rows: late rows in a row after which a machine's clock counts as restarted; 0: never.
         max_gap_intervals: a gap of more than so many sampling intervals empties the window; 0: gaps are bridged.
+        max_jump_intervals: a row that is further ahead of the one before waits for others that prove it; 0: it is believed.
     """
 
     stride: int | None = None
     clock_restart_rows: int = 300
     max_gap_intervals: int = 0
+    max_jump_intervals: int = 60
 
 
 @dataclass(frozen=True)

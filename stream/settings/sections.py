@@ -41,6 +41,12 @@ class InputSettings(Section):
     max_message_bytes: int = Field(
         default=16 * 2**20, ge=1_000, description="larger messages go to dead-letters unread"
     )
+    max_ahead_s: float = Field(
+        default=86_400.0,
+        ge=0,
+        description="rows and sound whose event time is further ahead of their record's own timestamp go to dead-letters "
+        "(time-ahead); a day, so that local times sent as UTC pass; 0: no limit, as for rows of a made-up future",
+    )
 
     @property
     def is_native(self) -> bool:
@@ -62,6 +68,13 @@ class WindowSettings(Section):
         default=WindowPolicy.max_gap_intervals,
         ge=0,
         description="a gap of more than so many sampling intervals empties the window; 0: gaps are bridged",
+    )
+    max_jump_intervals: int = Field(
+        default=WindowPolicy.max_jump_intervals,
+        ge=0,
+        description="a row that is more sampling intervals ahead of the one before waits until 10 rows go on from it, or is "
+        "refused with a row that goes on from the one before (dead letter 'time-ahead'); where the records' timestamps show the "
+        "same gap it does not wait; 0: every time is believed",
     )
 
 
@@ -310,7 +323,13 @@ class WorkerSettings(Section):
         ge=1,
         description="transactions are readable after their commit: an alert waits at most about this long",
     )
-    max_batch_messages: int = Field(default=5_000, ge=1, description="messages handled at a time")
+    max_batch_messages: int = Field(default=5_000, ge=1, description="messages read at a time, at most")
+    max_batch_values: int = Field(
+        default=2_000_000,
+        ge=1_000,
+        description="values of rows, samples and scores in memory at a time, about 4 bytes each; a message that alone has more is "
+        "scored part by part. With it a worker takes less than 512 MB beside the state of its machines",
+    )
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=0, ge=0, le=65_535, description="/healthz, /readyz, /metrics; 0: not served")
     stall_timeout_s: float = Field(
