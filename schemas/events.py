@@ -204,6 +204,7 @@ class DeadLetterReason(StrEnum):
     TOO_LARGE = "too-large"
     NO_MACHINE = "no-machine"
     BAD_TIME = "bad-time"
+    TIME_AHEAD = "time-ahead"
     WRONG_WIDTH = "wrong-width"
     WRONG_RATE = "wrong-rate"
     UNKNOWN_CHANNEL = "unknown-channel"

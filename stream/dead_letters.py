@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterHeader as Header
+from wheeltapper.schemas.events import DeadLetterReason
+from wheeltapper.stream.core.judging import Refused
 from wheeltapper.stream.records import Output, PartitionBatch
 
 # Headers must not outgrow the message; the detail is for a person.
@@ -21,6 +23,19 @@ def dead_letter(batch: PartitionBatch, index: int, error: DecodeError) -> Output
         *(batch.headers[index] or ()),
     ]
     return Output("dead-letters", batch.keys[index], batch.values[index], headers)
+
+
+def refused_dead_letter(topic: str, partition: int, key: bytes, refused: Refused) -> Output:
+    """The dead letter of input that was found to be from the future after its message had been read: that part, encoded anew."""
+    headers: list[tuple[str, bytes | None]] = [
+        (Header.REASON, str(DeadLetterReason.TIME_AHEAD).encode()),
+        (Header.DETAIL, refused.detail[:MAX_DETAIL].encode("utf-8", "replace")),
+        (Header.TOPIC, topic.encode()),
+        (Header.PARTITION, str(partition).encode()),
+        (Header.OFFSET, str(refused.offset).encode()),
+        ("content-type", refused.content_type.encode()),
+    ]
+    return Output("dead-letters", key, refused.value, headers)
 
 
 def cut_to(output: Output, largest: int) -> Output:

@@ -76,6 +76,7 @@ class WorkerStatus:
         yield counter("messages", "Input messages handled.", counts.messages)
         yield counter("rows", "Rows taken into windows.", counts.rows)
         yield counter("late_rows", "Rows dropped as not newer than their machine's last.", counts.late_rows)
+        yield counter("ahead_rows", "Rows and chunks refused as from the future.", counts.ahead_rows)
         yield counter("imputed_values", "Missing values carried forward.", counts.imputed_values)
         yield counter("clock_restarts", "Machines whose clock was set back.", counts.clock_restarts)
         yield counter("gaps", "Gaps that emptied a window.", counts.gaps)

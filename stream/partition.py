@@ -263,7 +263,10 @@ class PartitionState:
     def committable(self) -> int:
         """The offset up to which everything is in snapshots."""
         waiting = (self._machines[name].dirty_from for name in self._dirty)
-        return min((offset for offset in waiting if offset is not None), default=self.position)
+        # A message that is half done has changed machines from offsets at or behind the position on.
+        return min(
+            (offset for offset in waiting if offset is not None and offset < self.position), default=self.position
+        )
 
     # -- silence ----------------------------------------------------------------------------------------------------------
 

@@ -1,30 +1,47 @@
 """The heart: messages in, alerts out. Synchronous, without Kafka, clock or randomness.
 
 The main path, top to bottom: decode -> take in -> windows -> scores -> judges -> what is not out already. The Faust and the
-direct runner, `backtest` and the tests all call `Pipeline.handle`; `evaluate` runs the same core (`stream.core`).
+direct runner take its steps one by one, `backtest` and the tests all of them (`Pipeline.handle`); `evaluate` runs the same core
+(`stream.core`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+from wheeltapper.schemas.audio_chunk import record_key
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.events import ClearReason
 from wheeltapper.schemas.topics import STATE
+from wheeltapper.stream.ahead import AheadCheck
 from wheeltapper.stream.control.log import Change, ControlMessage
 from wheeltapper.stream.core.calendar import SpanSource
 from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.judging import Emission
+from wheeltapper.stream.dead_letters import refused_dead_letter
 from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
-from wheeltapper.stream.kinds.contract import Intake, MachineBlock, Routes
+from wheeltapper.stream.kinds.contract import Decoded, Intake, MachineBlock, Routes
 from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.pace import MOST_BYTES, Pace
 from wheeltapper.stream.partition import PartitionKey, PartitionState
 from wheeltapper.stream.records import Output, PartitionBatch
 from wheeltapper.stream.rule_book import RuleBook
 from wheeltapper.stream.settings import Settings
+
+
+class Step(NamedTuple):
+    """A bounded piece of work that is done.
+
+    Attributes:
+        outputs: to be published, in order.
+        whole: no message is half done: snapshots may be taken.
+    """
+
+    outputs: list[Output]
+    whole: bool
 
 
 class Pipeline:
@@ -42,6 +59,10 @@ class Pipeline:
         self._maintenance = tuple(maintenance)
         self._book = RuleBook(routes, settings, self.counters)
         self._kinds = {settings.topics.full_name(kind.topic): kind for kind in routes.kinds.values()}
+        self._pace = Pace(settings)
+        self._is_clean = True
+        """Nothing has been taken since the last step."""
+        self._ahead = AheadCheck(settings.input.max_ahead_s, self.counters)
         self._intakes: dict[str, Intake] = {topic: kind.intake(routes, settings) for topic, kind in self._kinds.items()}
 
     @property
@@ -59,13 +80,21 @@ class Pipeline:
         return state
 
     def handle(self, batches: Sequence[PartitionBatch], now: float) -> list[Output]:
-        """Handle messages and return what is to be published, in order.
+        """All `steps` at once; returns what is to be published, in order."""
+        return [output for step in self.steps(batches, now) for output in step.outputs]
+
+    def steps(self, batches: Sequence[PartitionBatch], now: float) -> Iterator[Step]:
+        """Handle messages in steps that are bounded in memory and time; how they are cut changes nothing.
+
+        Between two steps the pipeline may be used otherwise, or be left for good.
 
         Args:
             batches: at most one a partition.
             now: monotonic time (s); it only decides when snapshots are due and who is silent, never what is computed.
         """
         outputs: list[Output] = []
+        self._pace.begin(self.scoring_seconds)
+        self._is_clean = True
         for received in batches:
             partition = self.partition(received.topic, received.partition)
             # A client that went back to its commit brings rows again.
@@ -77,18 +106,16 @@ class Pipeline:
                     outputs += partition.apply_changes(now)
                 boundary = partition.next_boundary()
                 batch, rest = (rest, None) if boundary is None else rest.split(boundary)
-                self._take_in(partition, batch, now, outputs)
-        self._judge(outputs)
-        return outputs
+                yield from self._take_in(partition, batch, now, outputs)
+        yield self._end_step(outputs)
 
     def finish(self) -> list[Output]:
         """What waits for more input, where none follows: the end of a recording. A worker's input has no end."""
         outputs: list[Output] = []
         for partition in self.partitions.values():
             for machine in partition.known_machines():
-                self._take_parts(
-                    partition, machine, machine.memory.rest(self.settings.windows, self.counters, machine.name), outputs
-                )
+                rest = machine.memory.rest(self.counters, machine.name)
+                self._take_parts(partition, machine, rest, outputs)
         self._judge(outputs)
         return outputs
 
@@ -190,31 +217,89 @@ class Pipeline:
         """Time spent in onnxruntime so far."""
         return self._book.scoring_seconds
 
-    def _take_in(self, partition: PartitionState, batch: PartitionBatch, now: float, outputs: list[Output]) -> None:
-        """One partition's messages to windows that wait for their scores."""
+    def _take_in(
+        self, partition: PartitionState, batch: PartitionBatch, now: float, outputs: list[Output]
+    ) -> Iterator[Step]:
+        """One partition's messages to windows that wait for their scores, piece by piece."""
+        while batch:
+            decoded = self._decode(partition, batch)
+            piece, batch = batch.first(decoded.messages), batch.without(decoded.messages)
+            if not self._is_clean and not self._pace.has_room(*self._load(partition, decoded)):
+                yield self._end_step(outputs)
+            may_pause = self._is_clean and not outputs
+            self._is_clean = False
+            yield from self._take_piece(partition, piece, decoded, now, outputs, may_pause=may_pause)
+            if self._pace.is_full:
+                yield self._end_step(outputs)
+
+    def _end_step(self, outputs: list[Output]) -> Step:
+        self._judge(outputs)
+        self._pace.end(self.scoring_seconds, whole=True)
+        self._pace.begin(self.scoring_seconds)
+        self._is_clean = True
+        done = outputs.copy()
+        outputs.clear()
+        return Step(done, whole=True)
+
+    def _decode(self, partition: PartitionState, batch: PartitionBatch) -> Decoded:
+        """So many of the messages as a step may hold, one at least."""
         intake = self._intakes[batch.topic]
-        while (limit := intake.limit(batch)) is not None:
-            piece, batch = batch.split(limit)
-            self._take_piece(partition, intake, piece, now, outputs)
-            self._judge(outputs)  # lets go of the windows and their outputs
-        self._take_piece(partition, intake, batch, now, outputs)
+        messages = _fitting(batch, self._pace.most_messages)
+        while True:
+            decoded = intake.decode(batch.first(messages), self._pace.most_values)
+            share = self._pace.share(*self._load(partition, decoded))
+            if share > 0.5 or decoded.messages == 1:  # twice as much is no reason to read them again
+                return decoded
+            messages = max(1, int(share * decoded.messages))
+
+    def _load(self, partition: PartitionState, decoded: Decoded) -> tuple[float, float]:
+        """(values, seconds) that these messages are expected to take."""
+        values = seconds = 0.0
+        for found in decoded.blocks:
+            machine = partition.find(found.machine)
+            if machine is None:
+                values += found.block.size
+                continue
+            more = self._pace.expect(machine, found.block.length, found.block.size)
+            values, seconds = values + more[0], seconds + more[1]
+        return values, seconds
 
     def _take_piece(
-        self, partition: PartitionState, intake: Intake, batch: PartitionBatch, now: float, outputs: list[Output]
-    ) -> None:
-        decoded = intake.decode(batch)
+        self,
+        partition: PartitionState,
+        batch: PartitionBatch,
+        decoded: Decoded,
+        now: float,
+        outputs: list[Output],
+        *,
+        may_pause: bool,
+    ) -> Iterator[Step]:
+        """
+        Args:
+            may_pause: nothing else is part of this step: it may end within a message.
+        """
+        decoded, partly = self._ahead.refuse(batch, decoded)
         for emission in decoded.dead_letters:
             count(self.counters.dead_letters, (emission.output.headers[0][1] or b"").decode())
-        outputs += partition.fresh(decoded.dead_letters)
+        found = list(partition.fresh([*decoded.dead_letters, *partly]))
         self.counters.messages += len(batch) - len(decoded.dead_letters)
         for event, number in decoded.readings.items():
             self.counters.readings[event] = self.counters.readings.get(event, 0) + number
         for block in decoded.blocks:
-            self._take_block(partition, block, now, outputs)
+            for _ in self._take_block(partition, block, batch, now, found):
+                self._judge(found)
+                self._pace.end(self.scoring_seconds, whole=False)
+                if may_pause:
+                    yield Step([], whole=False)
+                self._pace.begin(self.scoring_seconds)
         partition.position = batch.offsets[-1] + 1
+        self._pace.took(len(batch))
+        outputs += found
 
-    def _take_block(self, partition: PartitionState, taken: MachineBlock, now: float, outputs: list[Output]) -> None:
-        """One machine's block into its memory; the windows that it completes into the rules' batches."""
+    def _take_block(
+        self, partition: PartitionState, taken: MachineBlock, batch: PartitionBatch, now: float, outputs: list[Output]
+    ) -> Iterator[None]:
+        """One machine's block into its memory; yields where the windows that wait for their scores are enough for a step."""
         machine = partition.machine(taken.machine, taken.route)
         block: Any = taken.block
         first, last = int(block.offsets[0]), int(block.offsets[-1])
@@ -223,9 +308,24 @@ class Pipeline:
                 return
             block = block.after(machine.offset)
             first = int(block.offsets[0])
-        parts = machine.memory.take(block, self.settings.windows, self.counters, machine.name)
-        self._take_parts(partition, machine, parts, outputs)
-        partition.touch(machine, first, last, len(block.offsets), now)
+        pace, memory, entries = self._pace, machine.memory, len(block.offsets)
+        values, seconds = pace.expect(machine, block.length, block.size)
+        share = pace.share(values, seconds)
+        step = entries if share == 1.0 else max(1, int(share * entries))
+        for start in range(0, entries, step):
+            piece = block if step >= entries else block.only(slice(start, start + step))
+            part = len(piece.offsets) / entries
+            if pace.values and not pace.has_room(part * values, part * seconds):
+                yield
+            pace.add(part * values, part * seconds, round(part * block.length))
+            parts = memory.take(piece, self.settings.windows, self.counters, machine.name, batch.stamp_of)
+            self._take_parts(partition, machine, parts, outputs)
+            if machine.silent_since is not None and memory.waiting is not None:
+                outputs += partition.fresh([self._speaks_again(machine, *memory.waiting)])
+            for refused in memory.refused():
+                letter = refused_dead_letter(batch.topic, batch.partition, record_key(machine.name), refused)
+                outputs += partition.fresh([Emission(refused.by, letter)])
+        partition.touch(machine, first, last, entries, now)
 
     def _take_parts(
         self, partition: PartitionState, machine: Machine, parts: Iterable[Any], outputs: list[Output]
@@ -283,3 +383,13 @@ class Pipeline:
         self.counters.forgotten_machines += 1
         tombstone = Output(STATE, machine.name.encode(), None, partition=partition.number)
         return [*partition.forget(machine, ClearReason.NO_DATA), *partition.addressed([tombstone])]
+
+
+def _fitting(batch: PartitionBatch, most: int) -> int:
+    """How many messages of a batch are read at a time: `most`, fewer where they are large, one at least."""
+    total = 0
+    for index, value in enumerate(batch.values[:most]):
+        total += len(value or b"")
+        if index and total > MOST_BYTES:
+            return index
+    return most

@@ -23,6 +23,9 @@ _T = TypeVar("_T")
 # What the client lets through: how much each topic takes is the broker's to say.
 LARGEST_MESSAGE = 100_000_000
 
+# What waits in the client for delivery; publishing waits where it is full. No less than one message.
+QUEUE_KBYTES = LARGEST_MESSAGE // 1_000
+
 # Room for a dead letter's headers and the record's own framing beside its value.
 FRAMING_BYTES = 16 * 1024
 
@@ -70,6 +73,7 @@ class Publisher:
             "compression.type": "lz4",
             "delivery.timeout.ms": settings.kafka.delivery_timeout_ms,
             "message.max.bytes": LARGEST_MESSAGE,
+            "queue.buffering.max.kbytes": QUEUE_KBYTES,
         }
         self.transactional = transactional_id is not None
         if self.transactional:

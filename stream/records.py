@@ -12,7 +12,11 @@ Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
 @dataclass(slots=True)
 class PartitionBatch:
-    """Consecutive messages of one partition, as columns: lists of the same length, in offset order."""
+    """Consecutive messages of one partition, as columns: lists of the same length, in offset order.
+
+    Attributes:
+        timestamps_ms: of the records, as their producer or broker set them; -1 where a record has none.
+    """
 
     topic: str
     partition: int
@@ -25,6 +29,14 @@ class PartitionBatch:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def stamp_of(self, offset: int) -> int:
+        """Timestamp (ms) of the record at `offset`, which is among these; -1 where it has none."""
+        return self.timestamps_ms[self.index_of(offset)]
+
+    def index_of(self, offset: int) -> int:
+        """Place of the message at `offset`, which is among these."""
+        return bisect_left(self.offsets, offset)
+
     def since(self, offset: int) -> PartitionBatch:
         """The messages from `offset` on; itself where that is all of them."""
         if self.offsets and self.offsets[0] >= offset:
@@ -35,6 +47,14 @@ class PartitionBatch:
         """The messages before `offset`, and those from it on."""
         stop = bisect_left(self.offsets, offset)
         return self._part(0, stop), self._part(stop, len(self.offsets))
+
+    def first(self, messages: int) -> PartitionBatch:
+        """The first so many messages; itself where that is all of them."""
+        return self if messages >= len(self) else self._part(0, messages)
+
+    def without(self, messages: int) -> PartitionBatch:
+        """All but the first so many messages."""
+        return self._part(messages, len(self))
 
     def _part(self, start: int, stop: int) -> PartitionBatch:
         columns = (self.offsets, self.keys, self.values, self.headers, self.timestamps_ms)

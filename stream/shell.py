@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
@@ -51,6 +51,8 @@ class Shell:
         self._reserve_messages = settings.worker.max_batch_messages
         self._committed: dict[PartitionKey, int] = {}
         self._alerts_pending = False
+        self._is_whole = True
+        """False while a message is half done: its machines may not be snapshotted then."""
         self.working_seconds = 0.0
         """Spent on handling and publishing so far."""
         self.assigned = False
@@ -135,14 +137,33 @@ class Shell:
         for partition in partitions:
             self.pipeline.partitions.pop(partition, None)
             self._committed.pop(partition, None)
+        self._is_whole = self._is_whole or not self.pipeline.partitions
 
     def handle(self, batches: Sequence[PartitionBatch]) -> None:
-        """Handle messages of assigned partitions and publish what comes of them."""
+        """All of `work` at once."""
+        for _ in self.work(batches):
+            pass
+
+    def work(self, batches: Sequence[PartitionBatch]) -> Iterator[None]:
+        """Handle messages of assigned partitions and publish what comes of them, in steps that are bounded in memory and time.
+
+        Between two steps offsets may be committed, partitions revoked, and the rest be left: it is read again from the commit.
+        """
         started = time.monotonic()
         self._apply_news(started)
         self._reserve(batches)
-        self._publish(self.pipeline.handle(batches, started))
-        self.working_seconds += time.monotonic() - started
+        steps = self.pipeline.steps(batches, started)
+        while True:
+            self._is_whole = False  # and stays so where a step fails, or the rest is left
+            step = next(steps, None)
+            if step is None:
+                break
+            self._publish(step.outputs)
+            self._is_whole = step.whole
+            self.working_seconds += time.monotonic() - started
+            yield
+            started = time.monotonic()
+        self._is_whole = True
 
     def _reserve(self, batches: Sequence[PartitionBatch]) -> None:
         """Say before any output of these rows is out that it may be: a successor must score them by the same bundles.
@@ -167,6 +188,8 @@ class Shell:
         Args:
             is_at_end: whether a partition is known to have been read to its end; asked only where a machine is overdue.
         """
+        if not self._is_whole:
+            return
         self._apply_news(time.monotonic())
         outputs = self.pipeline.tick(time.monotonic(), is_at_end)
         if not outputs:
@@ -225,9 +248,10 @@ class Shell:
         not arrive when the alert did not.
 
         Args:
-            everything: snapshot every machine with new rows, as on a clean stop.
+            everything: snapshot every machine with new rows, as on a clean stop. While a message is half done there are no
+                snapshots.
         """
-        records = self._snapshots(time.monotonic(), everything=everything)
+        records = self._snapshots(time.monotonic(), everything=everything) if self._is_whole else []
         offsets: dict[PartitionKey, int] = {}
         for key, state in self.pipeline.partitions.items():
             committable = state.committable

@@ -9,6 +9,7 @@ from wheeltapper.schemas.audio_chunk import AudioChunk, record_key
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_audio_chunk, encode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.schemas.topics import AUDIO, SENSORS
+from wheeltapper.stream.core.row_clock import NO_STAMP
 from wheeltapper.stream.maintenance import maintenance_sources
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output, PartitionBatch
@@ -31,7 +32,10 @@ def replay_block(series: SensorSeries, machine: str | None = None, limit: int | 
 
 
 def run_offline(pipeline: Pipeline, block: SensorBlock) -> Iterator[Output]:
-    """Send a block through decoder, windows, scores, thresholds and alerts; yields what would be published."""
+    """Send a block through decoder, windows, scores, thresholds and alerts; yields what would be published.
+
+    Recorded rows have no timestamps of records: of rows from the future their neighbours tell.
+    """
     headers = [("content-type", CONTENT_TYPES["arrow"].encode())]
     offset = 0
     step = ROWS_PER_MESSAGE * MESSAGES_PER_BATCH
@@ -44,7 +48,7 @@ def run_offline(pipeline: Pipeline, block: SensorBlock) -> Iterator[Output]:
             batch.keys.append(block.machine.encode())
             batch.values.append(encode_sensor_block(part, "arrow"))
             batch.headers.append(headers)
-            batch.timestamps_ms.append(int(part.ts[-1]) // 1000)
+            batch.timestamps_ms.append(NO_STAMP)
             offset += 1
         yield from pipeline.handle([batch], now=0.0)
     yield from pipeline.finish()
@@ -63,7 +67,7 @@ def run_messages_offline(pipeline: Pipeline, values: Iterable[bytes], key: bytes
         batch.keys.append(key)
         batch.values.append(value)
         batch.headers.append(None)
-        batch.timestamps_ms.append(-1)
+        batch.timestamps_ms.append(NO_STAMP)
         if len(batch) == LINES_PER_BATCH:
             yield from pipeline.handle([batch], now=0.0)
             batch = PartitionBatch(topic, 0)
@@ -82,7 +86,7 @@ def run_chunks_offline(pipeline: Pipeline, chunks: Iterable[AudioChunk]) -> Iter
         batch.keys.append(record_key(chunk.machine))
         batch.values.append(encode_audio_chunk(chunk, "avro"))
         batch.headers.append(headers)
-        batch.timestamps_ms.append(chunk.end // 1000)
+        batch.timestamps_ms.append(NO_STAMP)
         if len(batch) == MESSAGES_PER_BATCH:
             yield from pipeline.handle([batch], now=0.0)
             batch = PartitionBatch(topic, 0)

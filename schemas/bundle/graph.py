@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ BATCH_SIZES = (1, 8, 32, 128, 512)
 # On a CPU a new shape costs nothing, so padding would only be work; what costs is a batch that outgrows the core's cache.
 CPU_BATCH_BYTES = 640 * 1024
 SMALLEST_CPU_BATCH = 16
+
+MOST_WARM_UP_S = 5.0
+"""A CPU is warmed up with the largest batch only where that takes no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ class Graph:
         self.attribute_width = self._check_attributes(inputs.get(ATTRIBUTES))
         self.output_names = self._check_outputs()
         self._fetches = list(self.output_names)
+        self.seconds_per_window = 0.0
+        """What a window took when the graph was warmed up; 0 before."""
         self._at_once = 0 if self.device == "cuda" else self.largest_batch
 
     def _check_input(self, inputs: Mapping[str, Any]) -> tuple[int, ...]:
@@ -186,7 +192,11 @@ class Graph:
     def warm_up(self) -> None:
         """Run the batch sizes that count once, so that the first real batch is as fast as the others."""
         for size in self.batch_sizes if self.device == "cuda" else (1, self.largest_batch):
+            if self.device == "cpu" and size * self.seconds_per_window > MOST_WARM_UP_S:
+                return  # a shape costs a CPU nothing, the windows of this graph do
+            began = time.perf_counter()
             self.run(np.zeros((size, *self.sample_shape), dtype=np.float32), self._unknown(size))
+            self.seconds_per_window = (time.perf_counter() - began) / size
 
     def _unknown(self, count: int) -> np.ndarray | None:
         return np.zeros((count, self.attribute_width), dtype=np.float32) if self.attribute_width else None

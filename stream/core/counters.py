@@ -11,7 +11,7 @@ class Counters:
 
     Attributes:
         messages: handled; with `dead_letters` (by reason) they add up to what was produced.
-        rows: taken in; late_rows: dropped as not newer than their machine's last.
+        rows: taken in; late_rows: dropped as not newer than their machine's last; ahead_rows: refused as from the future.
         imputed_values: missing values that were carried forward.
         readings: of messages that carry readings one by one, what was noticed: late, repeated, expired (a held value that was too
             old for a row), bad-quality, unknown-tag.
@@ -33,6 +33,7 @@ class Counters:
     dead_letters: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     late_rows: int = 0
+    ahead_rows: int = 0
     imputed_values: int = 0
     readings: dict[str, int] = field(default_factory=dict)
     odd_rates: int = 0

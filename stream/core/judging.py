@@ -32,6 +32,23 @@ class Emission:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """Input that was read, and then found to be from the future.
+
+    Attributes:
+        offset: input offset of the message that it came in; by: of the one with which it was refused.
+        value: it alone as a message, and content_type: how that is encoded.
+        detail: why, for a person.
+    """
+
+    offset: int
+    by: int
+    value: bytes
+    content_type: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class DueWindows:
     """Windows of one machine that are due for a rule.
 

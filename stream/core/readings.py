@@ -59,8 +59,8 @@ class ReadingBlock:
 
     @property
     def length(self) -> int:
-        """Readings: no fewer than the rows that they make."""
-        return len(self.offsets)
+        """Steps of time, as far as readings of one time stand side by side: about the rows that they make."""
+        return 1 + int(np.count_nonzero(np.diff(self.times))) if len(self.times) else 0
 
     @property
     def size(self) -> int:

@@ -1,12 +1,21 @@
-"""Which rows a machine takes in: late rows, restarted clocks, gaps. Each case is counted."""
+"""Which rows a machine takes in: late rows, rows from the future, restarted clocks, gaps. Each case is counted.
+
+A row that is further ahead of the one before than `windows.max_jump_intervals` is not believed at once: it waits. Rows that go on
+from it, `PROOF_ROWS` in all, prove that time has moved on, and all are taken; a row that goes on from where the clock was proves
+that it was a wrong stamp, and it is refused. Where records have timestamps of their own, a jump that they show too needs no
+proof. What becomes of a row follows from the rows' times and timestamps in their order alone: neither grouping into messages nor
+a restart changes it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
 
+from wheeltapper.stream.core.clock_notes import ClockNotes
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.policies import WindowRules
 
@@ -15,6 +24,42 @@ log = structlog.get_logger(__name__)
 UNBOUNDED = 2**63 - 1
 """A step in time that no two int64 times have between them: gaps are bridged."""
 
+PROOF_ROWS = 10
+"""So many rows that go on from a far jump prove it."""
+
+NO_STAMP = -1
+"""Timestamp of a record that has none."""
+
+
+@dataclass(slots=True)
+class Part:
+    """Rows that are taken in, one after the other.
+
+    Attributes:
+        anew: the window starts anew with them.
+        rows: which, in order.
+        by: for each the row with whose coming it was taken: itself, or a later one that it waited for.
+    """
+
+    anew: bool
+    rows: list[int] | slice = field(default_factory=list)
+    by: list[int] | slice = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Sorted:
+    """What becomes of rows; of those in no list nothing does: they are late.
+
+    Attributes:
+        parts: taken in, in order.
+        waiting: wait for others.
+        refused: are from the future: (row, the row with whose coming that was found, time (us) of the newest row then).
+    """
+
+    parts: list[Part]
+    waiting: list[int] = field(default_factory=list)
+    refused: list[tuple[int, int, int]] = field(default_factory=list)
+
 
 @dataclass(slots=True)
 class RowClock:
@@ -22,11 +67,19 @@ class RowClock:
 
     Attributes:
         last_time: event time (us) of its newest row; late rows are those not newer. None before the first row.
+        stamp: timestamp (ms) of the record that it came in; NO_STAMP where there is none.
         late_run: late rows in a row, to notice a clock that was set back.
+        back_run, back_time: of them, those in a row that are far behind and newer each than the one before; the last one's time.
+        support: rows that the clock has gone on with since it began, or jumped far: a run that is longer overrules it.
     """
 
     last_time: int | None = None
+    stamp: int = NO_STAMP
     late_run: int = 0
+    back_run: int = 0
+    back_time: int = 0
+    support: int = 0
+    notes: ClockNotes = field(default_factory=ClockNotes)
 
     def sort(
         self,
@@ -35,48 +88,152 @@ class RowClock:
         policy: WindowRules,
         counters: Counters,
         machine: str,
-    ) -> list[tuple[bool, list[int] | slice]]:
-        """Sort [n] int64 event times: (whether the window starts anew, rows to take) for each part, in order.
+        stamp_of: Callable[[int], int],
+        waiting: int = 0,
+    ) -> Sorted:
+        """Sort [n] int64 event times.
 
-        The outcome depends on the times alone, not on how they were grouped into messages. `last_time` is moved on by the
-        caller, part by part.
+        `last_time` is moved on by the caller, part by part.
 
         Args:
             machine: whose clock it is, for the log.
+            stamp_of: row -> timestamp (ms) of the record that it came in; NO_STAMP where there is none.
+            waiting: the first so many rows are those that have waited since before.
         """
-        steps = np.empty(len(times), dtype=np.int64)  # np.diff(prepend=..) takes three times as long
-        steps[0] = 1 if self.last_time is None else times[0] - self.last_time
-        np.subtract(times[1:], times[:-1], out=steps[1:])
-        largest_step = policy.max_gap_intervals * interval_us or UNBOUNDED
-        if steps.min() > 0 and (largest_step == UNBOUNDED or steps.max() <= largest_step):
-            self.late_run = 0
-            return [(False, slice(None))]
-        return self._sort_out(times.tolist(), largest_step, policy.clock_restart_rows, counters, machine)
+        largest_gap = policy.max_gap_intervals * interval_us or UNBOUNDED
+        largest_jump = policy.max_jump_intervals * interval_us or UNBOUNDED
+        if not waiting:
+            steps = np.empty(len(times), dtype=np.int64)  # np.diff(prepend=..) takes three times as long
+            steps[0] = 1 if self.last_time is None else times[0] - self.last_time
+            np.subtract(times[1:], times[:-1], out=steps[1:])
+            largest = min(largest_gap, largest_jump)
+            if steps.min() > 0 and (largest == UNBOUNDED or steps.max() <= largest):
+                self.late_run = self.back_run = 0
+                self.support += len(times)
+                self.stamp = stamp_of(len(times) - 1)
+                self.notes.taken += len(times)
+                return Sorted([Part(False, slice(None), slice(None))])
+        return _Sorting(self, times.tolist(), stamp_of, largest_gap, largest_jump, policy, counters, machine).run(
+            waiting
+        )
 
-    def _sort_out(
+
+class _Sorting:
+    """One call of `sort` that has to look at each row."""
+
+    def __init__(
         self,
+        clock: RowClock,
         times: list[int],
-        largest_step: int,
-        restart_rows: int,
+        stamp_of: Callable[[int], int],
+        largest_gap: int,
+        largest_jump: int,
+        policy: WindowRules,
         counters: Counters,
         machine: str,
-    ) -> list[tuple[bool, list[int] | slice]]:
-        taken: list[int] = []
-        parts: list[tuple[bool, list[int] | slice]] = [(False, taken)]
-        last = self.last_time
-        for index, time in enumerate(times):
-            if last is not None and time <= last:
-                self.late_run += 1
-                if not restart_rows or self.late_run < restart_rows:
-                    counters.late_rows += 1
-                    continue
-                counters.clock_restarts += 1
-                log.warning("clock restarted", machine=machine, late_rows=self.late_run, from_us=last, to_us=time)
-                parts.append((True, taken := []))
-            elif last is not None and time - last > largest_step:
-                counters.gaps += 1
-                parts.append((True, taken := []))
-            self.late_run = 0
-            last = time
-            taken.append(index)
-        return parts
+    ) -> None:
+        self._clock = clock
+        self._last = clock.last_time
+        self._times = times
+        self._stamp_of = stamp_of
+        self._largest_gap, self._largest_jump = largest_gap, largest_jump
+        self._restart_rows = policy.clock_restart_rows
+        self._counters = counters
+        self._machine = machine
+        self._part = Part(False)
+        self._sorted = Sorted([self._part])
+
+    def run(self, waiting: int) -> Sorted:
+        times, held, gone = self._times, self._sorted.waiting, list[int]()
+        held += range(waiting)
+        for index in range(waiting, len(times)):
+            time, last = times[index], self._last
+            if last is None:
+                self._take(index, index)
+            elif time <= last:
+                self._take_late(index, last)
+            else:
+                goes_on = time - last <= self._largest_jump or self._is_due(index, last)
+                slack = 0 if goes_on else self._largest_jump
+                while held and times[held[-1]] > time + slack:
+                    gone.append(held.pop())
+                while gone:
+                    self._refuse(gone.pop(), index, last)
+                if held and time <= times[held[-1]]:
+                    self._drop(is_equal=time == times[held[-1]])
+                elif goes_on:
+                    self._take_held(index)
+                    self._take(index, index)
+                else:
+                    held.append(index)
+                    if len(held) == 1:
+                        self._clock.notes.jumped(self._machine, time, last)
+                    if len(held) >= PROOF_ROWS:
+                        self._take_held(index)
+        return self._sorted
+
+    def _is_due(self, index: int, last: int) -> bool:
+        """Whether the records' own timestamps have moved on as far as the row; one that is the row's time again says nothing."""
+        stamp, before, time = self._stamp_of(index), self._clock.stamp, self._times[index]
+        if stamp <= 0 or before <= 0 or stamp == time // 1_000:
+            return False
+        return time - last <= (stamp - before) * 1_000 + self._largest_jump
+
+    def _take_held(self, by: int) -> None:
+        for index in self._sorted.waiting:
+            self._take(index, by)
+        self._sorted.waiting.clear()
+
+    def _take(self, index: int, by: int) -> None:
+        clock, time = self._clock, self._times[index]
+        if self._last is not None:
+            step = time - self._last
+            if step > self._largest_jump:
+                clock.support = 0
+            if step > self._largest_gap:
+                self._counters.gaps += 1
+                self._begin_part()
+        clock.late_run = clock.back_run = 0
+        clock.support += 1
+        clock.stamp = self._stamp_of(index)
+        clock.notes.taken += 1
+        self._last = time
+        assert isinstance(self._part.rows, list)
+        assert isinstance(self._part.by, list)
+        self._part.rows.append(index)
+        self._part.by.append(by)
+
+    def _begin_part(self) -> None:
+        self._part = Part(True)
+        self._sorted.parts.append(self._part)
+
+    def _take_late(self, index: int, last: int) -> None:
+        clock, time, restart_rows = self._clock, self._times[index], self._restart_rows
+        clock.late_run += 1
+        if last - time > self._largest_jump:
+            clock.back_run = clock.back_run + 1 if clock.back_run and time > clock.back_time else 1
+            clock.back_time = time
+        else:
+            clock.back_run = 0
+        is_proven = clock.late_run >= restart_rows or clock.back_run > min(clock.support, restart_rows)
+        if not restart_rows or not is_proven:
+            self._drop(is_equal=time == last)
+            return
+        for held in self._sorted.waiting:
+            self._refuse(held, index, last)
+        self._sorted.waiting.clear()
+        self._counters.clock_restarts += 1
+        log.warning("clock restarted", machine=self._machine, late_rows=clock.late_run, from_us=last, to_us=time)
+        self._begin_part()
+        clock.support, self._last = 0, None
+        clock.notes.restarted()
+        self._take(index, index)
+
+    def _drop(self, *, is_equal: bool) -> None:
+        self._counters.late_rows += 1
+        self._clock.notes.dropped(self._machine, is_equal=is_equal)
+
+    def _refuse(self, index: int, by: int, last: int) -> None:
+        self._counters.ahead_rows += 1
+        self._clock.notes.refused(self._machine, self._times[index], last)
+        self._sorted.refused.append((index, by, last))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from wheeltapper.schemas.clock import iso_from_micros
+from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
+from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.schemas.text import duration
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.imputation import filled
 from wheeltapper.stream.core.imputation import usual_values as usual_values
-from wheeltapper.stream.core.judging import DueWindows, Emission
+from wheeltapper.stream.core.judging import DueWindows, Emission, Refused
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rates import RateCheck, tell_of_rate
-from wheeltapper.stream.core.row_clock import RowClock
+from wheeltapper.stream.core.row_clock import NO_STAMP, PROOF_ROWS, RowClock
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.windows import RowTail
 
@@ -27,19 +31,42 @@ class RowBlock:
         offsets: [n] int64, input offset of the message that each row came in.
         times: [n] int64, event time, microseconds UTC.
         values: [n, C] float32 in the layout's channel order; NaN where a sensor gave nothing.
+        sources: of rows that waited for others: `offsets` are then those of the messages that let them in, these their own.
     """
 
     offsets: np.ndarray
     times: np.ndarray
     values: np.ndarray
+    sources: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)
 
+    @property
+    def length(self) -> int:
+        """Rows."""
+        return len(self.offsets)
+
+    @property
+    def size(self) -> int:
+        """Values."""
+        return self.values.size
+
     def after(self, offset: int) -> RowBlock:
         """The rows of messages behind `offset`."""
-        new = self.offsets > offset
-        return RowBlock(self.offsets[new], self.times[new], self.values[new])
+        return self.only(self.offsets > offset)
+
+    def only(self, kept: np.ndarray | slice) -> RowBlock:
+        """The rows that [n] bool `kept` says, or a range of them."""
+        return RowBlock(self.offsets[kept], self.times[kept], self.values[kept])
+
+    def behind(self, waiting: RowBlock) -> RowBlock:
+        """These rows behind those that waited."""
+        return RowBlock(
+            np.concatenate([waiting.offsets, self.offsets]),
+            np.concatenate([waiting.times, self.times]),
+            np.concatenate([waiting.values, self.values]),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +103,7 @@ def row_layout(rules: Sequence[RuleSpec]) -> RowLayout:
 class RowMemory:
     """Rows of one machine in one input partition."""
 
-    __slots__ = ("clock", "layout", "rate", "tail")
+    __slots__ = ("_refused", "_stamps", "_waiting", "clock", "layout", "rate", "tail")
 
     def __init__(self, layout: RowLayout) -> None:
         self.layout = layout
@@ -84,49 +111,114 @@ class RowMemory:
         self.clock = RowClock()
         self.rate: RateCheck | None = RateCheck()
         """None once it has been judged whether rows come as often as those that the bundle was trained on."""
+        self._waiting: RowBlock | None = None
+        """Rows far ahead of the clock, which others may prove; None where there are none."""
+        self._stamps: list[int] = []
+        """Timestamps (ms) of the records that those came in."""
+        self._refused: list[Refused] = []
 
     @property
     def last_time(self) -> int | None:
         """Event time (us) of the newest row; None before the first."""
         return self.clock.last_time
 
-    def take(self, block: RowBlock, policy: WindowRules, counters: Counters, machine: str) -> Iterator[RowBlock]:
+    def take(
+        self,
+        block: RowBlock,
+        policy: WindowRules,
+        counters: Counters,
+        machine: str,
+        stamp_of: Callable[[int], int] | None = None,
+    ) -> Iterator[RowBlock]:
         """Take rows in; yields each part that windows may then be cut from, before the next part is taken.
 
         There are several parts where the window starts anew in between.
+
+        Args:
+            stamp_of: input offset -> timestamp (ms) of that record; None: records have none.
         """
-        for anew, picked in self.clock.sort(block.times, self.layout.interval_us, policy, counters, machine):
-            if anew:
+        waiting, stamps = len(self._stamps), self._stamps
+        if self._waiting is not None:
+            block = block.behind(self._waiting)
+        offsets = block.offsets
+
+        def stamp(row: int) -> int:
+            if row < waiting:
+                return stamps[row]
+            return NO_STAMP if stamp_of is None else stamp_of(int(offsets[row]))
+
+        done = self.clock.sort(block.times, self.layout.interval_us, policy, counters, machine, stamp, waiting)
+        if waiting or done.waiting:
+            self._waiting = block.only(np.array(done.waiting, dtype=np.int64)) if done.waiting else None
+            self._stamps = [stamp(row) for row in done.waiting]
+        self._refused += [self._refuse(machine, block, row, by, last) for row, by, last in done.refused]
+        for part in done.parts:
+            if part.anew:
                 self.tail.clear()
                 if self.rate is not None:
                     self.rate.restart()
-            times = block.times[picked]
-            if not len(times):
-                continue
-            self.clock.last_time = int(times[-1])
-            counters.newest_time = max(counters.newest_time, self.clock.last_time)
-            counters.rows += len(times)
-            if self.rate is not None and (step := self.rate.see(times)) is not None:
-                tell_of_rate(step, self.layout.interval_us, counters, machine, readings=False)
-                self.rate = None
-            values = block.values[picked]
-            absent = np.isnan(values)
-            if absent.any():
-                before = self.tail.last_row()
-                self.tail.append(times, filled(values, self.layout.fill if before is None else before), absent)
-                counters.imputed_values += int(absent.sum())
-            else:
-                self.tail.append(times, values, False)
-            yield RowBlock(block.offsets[picked], times, values)
+            taken = self._append(block, part.rows, part.by, counters, machine)
+            if taken is not None:
+                yield taken
+
+    def rest(self, counters: Counters, machine: str) -> Iterator[RowBlock]:
+        """The rows that wait for others, where none follows: at the end of a recording; as `take`."""
+        waiting, self._waiting, self._stamps = self._waiting, None, []
+        if waiting is not None:
+            taken = self._append(waiting, slice(None), slice(None), counters, machine)
+            assert taken is not None
+            yield taken
+
+    def _append(
+        self, block: RowBlock, rows: list[int] | slice, by: list[int] | slice, counters: Counters, machine: str
+    ) -> RowBlock | None:
+        """Some rows of a block into the tail; what windows may be cut from, None where there are no rows."""
+        times = block.times[rows]
+        if not len(times):
+            return None
+        self.clock.last_time = int(times[-1])
+        counters.newest_time = max(counters.newest_time, self.clock.last_time)
+        counters.rows += len(times)
+        if self.rate is not None and (step := self.rate.see(times)) is not None:
+            tell_of_rate(step, self.layout.interval_us, counters, machine, readings=False)
+            self.rate = None
+        values = block.values[rows]
+        absent = np.isnan(values)
+        if absent.any():
+            before = self.tail.last_row()
+            self.tail.append(times, filled(values, self.layout.fill if before is None else before), absent)
+            counters.imputed_values += int(absent.sum())
+        else:
+            self.tail.append(times, values, False)
+        return RowBlock(block.offsets[by], times, values, None if by == rows else block.offsets[rows])
+
+    def _refuse(self, machine: str, block: RowBlock, row: int, by: int, last: int) -> Refused:
+        time = int(block.times[row])
+        alone = SensorBlock(machine, block.times[[row]], self.layout.channels, block.values[[row]])
+        detail = (
+            f"event time {iso_from_micros(time)} is {duration((time - last) / 1e6)} ahead of the machine's row before, "
+            f"{iso_from_micros(last)}, and the row that followed went on from that; check the clock of the sender "
+            "(windows.max_jump_intervals)"
+        )
+        value = encode_sensor_block(alone, "json")
+        return Refused(int(block.offsets[row]), int(block.offsets[by]), value, CONTENT_TYPES["json"], detail)
+
+    @property
+    def waiting(self) -> tuple[int, int] | None:
+        """Input offset and event time (us) of the first row that waits for others; None where none does."""
+        return None if self._waiting is None else (int(self._waiting.offsets[0]), int(self._waiting.times[0]))
+
+    def refused(self) -> Sequence[Refused]:
+        """Rows that were refused since this was last asked."""
+        if not self._refused:
+            return ()
+        refused, self._refused = self._refused, []
+        return refused
 
     def restart(self) -> None:
         """The machine's clock was set back: the next row is its first."""
         self.tail.clear()
         self.clock = RowClock()
-
-    def rest(self, policy: WindowRules, counters: Counters, machine: str) -> Iterator[RowBlock]:
-        """Nothing: no row waits for another."""
-        return iter(())
 
     def due(self, part: RowBlock, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
         """The windows of a rule that the newest part completed; None where there are none.
@@ -168,12 +260,22 @@ class RowMemory:
         imputed, a bit each, uint8 [n, ceil(C / 8)]; all little-endian.
         """
         times, values, absent = self.tail.snapshot()
-        header = {
+        header: dict[str, Any] = {
             "last_time": self.clock.last_time,
             "late_run": self.clock.late_run,
+            "back": [self.clock.back_run, self.clock.back_time],
+            "support": self.clock.support,
+            "stamp": self.clock.stamp,
             "seen": self.tail.seen,
             "channels": self.layout.channels,
         }
+        if self._waiting is not None:
+            header["waiting"] = {
+                "offsets": self._waiting.offsets.tolist(),
+                "times": self._waiting.times.tolist(),
+                "stamps": self._stamps,
+                "values": self._waiting.values.tolist(),  # NaN becomes null
+            }
         body = (times.astype("<i8").tobytes(), values.astype("<f4").tobytes(), np.packbits(absent, axis=1).tobytes())
         return header, b"".join(body)
 
@@ -194,11 +296,32 @@ class RowMemory:
         values = np.frombuffer(body, dtype="<f4", count=rows * width, offset=8 * rows).reshape(rows, width)
         packed = np.frombuffer(body, dtype=np.uint8, offset=(8 + 4 * width) * rows).reshape(rows, bits)
         absent = np.unpackbits(packed, axis=1, count=width).astype(np.bool_)
+        # Snapshots of a version that knew no jumps lack what only those need.
+        back_run, back_time = header.get("back", (0, 0))
         clock = RowClock(
             None if header["last_time"] is None else int(header["last_time"]),
+            int(header.get("stamp", NO_STAMP)),
             int(header["late_run"]),
+            int(back_run),
+            int(back_time),
+            int(header.get("support", header["seen"])),
         )
+        waiting, stamps = _read_waiting(header.get("waiting"), width)
         # A longer window than the snapshot's tail fills up first, as after a start.
         seen = int(header["seen"]) if rows >= self.layout.window - 1 else rows
         self.tail.restore(times, values, absent, seen)
         self.clock = clock
+        self._waiting, self._stamps = waiting, stamps
+
+
+def _read_waiting(saved: dict[str, Any] | None, width: int) -> tuple[RowBlock | None, list[int]]:
+    """Rows that wait, of a snapshot, and the timestamps of their records."""
+    if saved is None:
+        return None, []
+    offsets, times = (np.array([int(entry) for entry in saved[name]], dtype=np.int64) for name in ("offsets", "times"))
+    stamps = [int(stamp) for stamp in saved["stamps"]]
+    values = np.array(saved["values"], dtype=np.float32)
+    rows = len(offsets)
+    if not 0 < rows < PROOF_ROWS or (len(times), len(stamps), values.shape) != (rows, rows, (rows, width)):
+        raise ValueError(f"{rows} rows wait, with {len(times)} times and values {values.shape}")
+    return RowBlock(offsets, times, values), stamps

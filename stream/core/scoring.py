@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from wheeltapper.schemas.bundle import GraphOutput
 
 
+FIRST_WINDOW_S = 1e-3
+"""What a window is taken to cost until one has been scored, of a graph that was not warmed up."""
+
+FORGETS = 0.5
+"""Weight of what runs cost before, against the newest run."""
+
+
 class ScoredWindows:
     """Scores of the windows that were added, in the order they were added.
 
@@ -65,6 +72,14 @@ class BatchScorer:
         """Spent in onnxruntime so far."""
         self.windows = 0
         """Scored so far."""
+        self.values_per_window = 2.0 * graph.channels
+        """What a window leaves in memory until it has been judged."""
+        self._recent_s, self._recent_windows = graph.seconds_per_window or FIRST_WINDOW_S, 1.0
+
+    @property
+    def seconds_per_window(self) -> float:
+        """What a window has cost lately."""
+        return self._recent_s / self._recent_windows
 
     def add(self, windows: np.ndarray, attributes: np.ndarray | None = None) -> None:
         """Add [k, *sample shape] windows; they are copied at once, so the view may change afterwards.
@@ -95,9 +110,16 @@ class BatchScorer:
         count, self._filled = self._filled, 0
         started = time.perf_counter()
         attributes = None if self._attributes is None else self._attributes[:count]
-        self._outputs.append(self._rule.graph.run(self._batch[:count], attributes))
-        self.seconds += time.perf_counter() - started
+        output = self._rule.graph.run(self._batch[:count], attributes)
+        self._outputs.append(output)
+        seconds = time.perf_counter() - started
+        self.seconds += seconds
         self.windows += count
+        if count:
+            self._recent_s = FORGETS * self._recent_s + seconds
+            self._recent_windows = FORGETS * self._recent_windows + count
+            parts = (output.contribution, output.expected, output.embedding)
+            self.values_per_window = sum(part.size for part in parts if part is not None) / count
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

@@ -6,7 +6,8 @@ manifest in `schemas.bundle.manifest.MANIFESTS` and its topic in the table of to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ import numpy as np
 from wheeltapper.schemas.bundle import BundleManifest
 from wheeltapper.schemas.events import ChannelShare, ClearReason, ClipPointer, Patch
 from wheeltapper.stream.core.counters import Counters
-from wheeltapper.stream.core.judging import DueWindows, Emission, Judged
+from wheeltapper.stream.core.judging import DueWindows, Emission, Judged, Refused
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.records import Output, PartitionBatch
@@ -38,6 +39,20 @@ class Block(Protocol):
 
     def after(self, offset: int) -> Any:
         """The same without entries of messages up to `offset`."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Steps of time that windows are counted in: rows, or samples of each channel."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Values held."""
+        ...
+
+    def only(self, kept: np.ndarray | slice) -> Any:
+        """The entries that [n] bool `kept` says, or a range of them."""
         ...
 
 
@@ -63,12 +78,27 @@ class Memory(Protocol):
         """Event time (us) of the newest entry; None before the first."""
         ...
 
-    def take(self, block: Any, policy: WindowRules, counters: Counters, machine: str) -> Iterator[Any]:
-        """Take a block in; yields each part that windows may then be cut from, before the next part is taken."""
+    def take(
+        self, block: Any, policy: WindowRules, counters: Counters, machine: str, stamp_of: Callable[[int], int]
+    ) -> Iterator[Any]:
+        """Take a block in; yields each part that windows may then be cut from, before the next part is taken.
+
+        Args:
+            stamp_of: input offset of the block -> timestamp (ms) of that record, -1 where it has none.
+        """
         ...
 
-    def rest(self, policy: WindowRules, counters: Counters, machine: str) -> Iterator[Any]:
+    @property
+    def waiting(self) -> tuple[int, int] | None:
+        """Input offset and event time (us) of the first entry that waits for more input; None where none does."""
+        ...
+
+    def rest(self, counters: Counters, machine: str) -> Iterator[Any]:
         """Parts that wait for more input, where none follows: at the end of a recording; as `take`."""
+        ...
+
+    def refused(self) -> Sequence[Refused]:
+        """Input that was refused since this was last asked."""
         ...
 
     def due(self, part: Any, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
@@ -226,19 +256,21 @@ class Decoded:
     Attributes:
         blocks: at most one a machine.
         dead_letters: in the order in which they were found; at most one a message.
+        messages: so many of the batch, from its first, were read.
+        size: values that their blocks of rows hold.
         readings: what was noticed of readings, by `Counters.readings`' names.
     """
 
     blocks: list[MachineBlock] = field(default_factory=list)
     dead_letters: list[Emission] = field(default_factory=list)
+    messages: int = 0
+    size: int = 0
     readings: dict[str, int] = field(default_factory=dict)
 
 
 class Intake(Protocol):
     """Reads messages. Keeps only caches between batches."""
 
-    def decode(self, batch: PartitionBatch) -> Decoded: ...
-
-    def limit(self, batch: PartitionBatch) -> int | None:
-        """Offset up to which to decode a batch at a time, where all of it would take too much memory; None: all."""
+    def decode(self, batch: PartitionBatch, most_values: float = math.inf) -> Decoded:
+        """Read messages until they hold so many values or all have been read, one at least."""
         ...

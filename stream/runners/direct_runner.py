@@ -17,6 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.kafka_client import broker_answers, client_config
 from wheeltapper.stream.kafka_errors import PublishError, refusal
+from wheeltapper.stream.pace import MOST_BYTES
 from wheeltapper.stream.partition import PartitionKey
 from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.records import PartitionBatch
@@ -26,8 +27,20 @@ from wheeltapper.stream.shell import Shell
 
 log = structlog.get_logger(__name__)
 
+# What is fetched and kept ahead of the work, beside what the client's queue takes in one fetch more. Records are unpacked when they
+# come: compressed ones may be many times as large.
+FETCH_BYTES = 2 * 2**20
+FETCH_BYTES_OF_PARTITION = 512 * 1024
+QUEUE_KBYTES = 16 * 1024
+
+# Taken out of the client's queue at a time, until so many bytes are together.
+MESSAGES_AT_ONCE = 64
+
 # Longest wait of one poll for the first message; signals and commits are handled in between.
 POLL_S = 0.1
+
+# How often a worker that is busy lets its group's coordinator know: far below any session timeout and poll interval.
+ANSWER_GROUP_S = 0.5
 
 # A stream without messages for this long is snapshotted at once: a restart then has nothing to replay.
 QUIET_S = 2.0
@@ -185,6 +198,11 @@ class _Session:
         self._lost = False
         self._last_commit = time.monotonic()
         self._published = shell.publisher.published
+        self._waiting: list[Message] = []
+        """Came while others were handled."""
+        self._polled_at = time.monotonic()
+        self._generation = 0
+        """Changes whenever partitions come or go."""
         self._membership: object = None
         """Of the group's generation that assigned the partitions: rows read in it must not be committed under a later one."""
         self._consumer = Consumer(
@@ -198,8 +216,11 @@ class _Session:
                     "session.timeout.ms": kafka.session_timeout_ms,
                     "heartbeat.interval.ms": kafka.session_timeout_ms // 3,
                     "max.poll.interval.ms": kafka.max_poll_interval_ms,
-                    "message.max.bytes": 100_000_000,
                     "receive.message.max.bytes": 200_000_000,
+                    "fetch.max.bytes": FETCH_BYTES,
+                    "fetch.message.max.bytes": FETCH_BYTES_OF_PARTITION,
+                    "message.max.bytes": FETCH_BYTES,  # fetch.max.bytes is no less; the broker sends larger ones all the same
+                    "queued.max.messages.kbytes": QUEUE_KBYTES,
                 },
             )
         )
@@ -212,15 +233,11 @@ class _Session:
         while not stop():
             wait_s = settings.alert_commit_interval_ms / 1000 if self._is_urgent else POLL_S
             batches = self._read(self._poll(wait_s))
-            if self._lost:
-                raise _PartitionsLost("partitions were given to another worker")
+            self._check_lost()
             if batches:
-                shell.handle(batches)
-                self._progress.handled()
+                self._work(batches, stop)
             self._turned_at = time.monotonic()
-            interval_ms = settings.alert_commit_interval_ms if self._is_urgent else settings.commit_interval_ms
-            if (time.monotonic() - self._last_commit) * 1000 >= interval_ms:
-                self._commit(everything=self._idle.idle_s() > QUIET_S)
+            self._commit_if_due(everything=self._idle.idle_s() > QUIET_S)
             if time.monotonic() - self._ticked_at >= TICK_S:
                 self._ticked_at = time.monotonic()
                 shell.tick(self._is_read_to_end)
@@ -232,6 +249,33 @@ class _Session:
                 break
         self._commit(everything=True)
         self._consumer.close()
+
+    def _work(self, batches: list[PartitionBatch], stop: Callable[[], bool]) -> None:
+        """Handle messages step by step; what is left where partitions go, or at a stop, is read again from the commit."""
+        generation = self._generation
+        for _ in self._shell.work(batches):
+            self._progress.handled()
+            self._turned_at = time.monotonic()
+            self._commit_if_due()
+            if self._turned_at - self._polled_at >= ANSWER_GROUP_S:
+                # At most one message for each step, which handles at least one: this cannot grow.
+                self._polled_at = self._turned_at
+                message = self._consumer.poll(0)
+                if message is not None:
+                    self._waiting.append(message)
+                self._check_lost()
+            if generation != self._generation or stop():
+                return
+
+    def _check_lost(self) -> None:
+        if self._lost:
+            raise _PartitionsLost("partitions were given to another worker")
+
+    def _commit_if_due(self, *, everything: bool = False) -> None:
+        settings = self._settings.worker
+        interval_ms = settings.alert_commit_interval_ms if self._is_urgent else settings.commit_interval_ms
+        if (time.monotonic() - self._last_commit) * 1000 >= interval_ms:
+            self._commit(everything=everything)
 
     def is_at_end(self) -> bool | None:
         """Whether every partition has been read to its end; None where it is not known. May be asked from any thread."""
@@ -266,13 +310,28 @@ class _Session:
 
     def _poll(self, wait_s: float) -> list[Message]:
         # consume() waits until its count or time limit is reached: taking only available messages keeps latency low.
-        largest = self._settings.worker.max_batch_messages
-        messages: list[Message] = self._consumer.consume(largest, timeout=0)
+        self._polled_at = time.monotonic()
+        messages, self._waiting = self._waiting, []
+        messages += self._available(messages)
         if not messages:
             first = self._consumer.poll(wait_s)
             if first is not None:
-                messages = [first, *self._consumer.consume(largest - 1, timeout=0)]
+                messages = [first]
+                messages += self._available(messages)
         return messages
+
+    def _available(self, messages: list[Message]) -> list[Message]:
+        """What the client has fetched, as far as it may be handled together with these."""
+        found: list[Message] = []
+        left, left_bytes = self._settings.worker.max_batch_messages - len(messages), MOST_BYTES
+        while left > 0 and left_bytes > 0:
+            taken: list[Message] = self._consumer.consume(min(left, MESSAGES_AT_ONCE), timeout=0)
+            found += taken
+            if len(taken) < MESSAGES_AT_ONCE:
+                break
+            left -= len(taken)
+            left_bytes -= sum(map(len, taken))
+        return found
 
     def _read(self, messages: list[Message]) -> list[PartitionBatch]:
         batches: dict[str, dict[int, PartitionBatch]] = {topic: {} for topic in self._shell.topics}
@@ -324,6 +383,7 @@ class _Session:
         self._last_commit = time.monotonic()
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._generation += 1
         committed = self._shell.assign([(tp.topic, tp.partition) for tp in partitions])
         starts = [
             TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING if offset is None else offset)
@@ -338,8 +398,11 @@ class _Session:
         if self._lost:
             return
         self._commit(everything=True)
+        self._generation += 1
+        self._waiting.clear()
         self._shell.revoke((tp.topic, tp.partition) for tp in partitions)
         self._idle.assign(())
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._generation += 1
         self._lost = True

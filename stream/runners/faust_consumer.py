@@ -32,6 +32,13 @@ log = structlog.get_logger(__name__)
 # Our services log their start and stop where Faust's own services do.
 FAUST_LOGGER = logging.getLogger("faust.wheeltapper")
 
+# What is fetched ahead of the work: see the direct runner. Records are unpacked when they are handed over, so many at a time until
+# so many bytes are together.
+FETCH_BYTES = 2 * 2**20
+FETCH_BYTES_OF_PARTITION = 512 * 1024
+MESSAGES_AT_ONCE = 64
+MOST_BYTES = 8 * 2**20
+
 # A broker answers a fetch within 1.5 s, with rows or without.
 SILENT_S = 10.0
 
@@ -60,7 +67,36 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
+        consumer._fetch_max_bytes = FETCH_BYTES
+        consumer._max_partition_fetch_bytes = FETCH_BYTES_OF_PARTITION
         return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> dict[TP, list[Any]]:
+        """What has been fetched, at most `max_records` and not much more than `MOST_BYTES`."""
+        found: dict[TP, list[Any]] = {}
+        left, left_bytes = max_records or 1, MOST_BYTES
+        while left > 0 and left_bytes > 0:
+            records = await super()._fetch_records(
+                consumer, active_partitions, 0 if found else timeout, min(left, MESSAGES_AT_ONCE)
+            )
+            if not records:
+                break
+            for partition, more in records.items():
+                found.setdefault(partition, []).extend(more)
+                left -= len(more)
+                left_bytes -= sum(len(record.value or b"") for record in more)
+        return found
+
+    def answer_group(self) -> None:
+        """Say that work goes on: a worker that fetches nothing for the poll interval would leave its group."""
+        subscription = self._ensure_consumer()._subscription
+        subscription._last_fetch_ended = time.monotonic()
 
     async def on_thread_stop(self) -> None:
         try:
@@ -124,6 +160,11 @@ class FetchConsumer(driver.Consumer):
         """
         assert isinstance(self._thread, ConsumerThread)
         return self._thread.is_at_end(partition)
+
+    def answer_group(self) -> None:
+        """See `ConsumerThread.answer_group`; to be called after every step of work."""
+        assert isinstance(self._thread, ConsumerThread)
+        self._thread.answer_group()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)

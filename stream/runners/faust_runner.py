@@ -36,8 +36,8 @@ from wheeltapper.stream.shell import Shell
 
 log = structlog.get_logger(__name__)
 
-# Limit of fetches that wait for the agent: each holds up to max_batch_messages, so few are enough.
-WAITING_FETCHES = 4
+# Limit of fetches that wait for the agent: each holds up to max_batch_messages, or 8 MB, so few are enough.
+WAITING_FETCHES = 2
 
 # How often idleness, progress and stop requests are checked.
 WATCH_S = 0.2
@@ -167,12 +167,16 @@ class FaustRunner:
         async for event in events:
             while event.message.generation_id > self._generation and self._failure is None:
                 await asyncio.sleep(WATCH_S / 10)  # Faust lets rows through before the state has been restored
-            async with self._busy:
-                if event.message.generation_id != self._generation or self._failure is not None:
-                    continue  # from before a rebalance: its rows are read again from the commit
-                await self._in_thread(self._shell.handle, event.value)
-                self._progress.handled()
-            self._last_message = time.monotonic()
+            steps = self._shell.work(event.value)
+            is_done = False
+            while not is_done:
+                async with self._busy:  # between two steps commits and rebalances have their turn
+                    if event.message.generation_id != self._generation or self._failure is not None:
+                        break  # from before a rebalance: its rows are read again from the commit
+                    is_done = await self._in_thread(next, steps, True) is True
+                    self._progress.handled()
+                    self._consumer.answer_group()
+                self._last_message = time.monotonic()
 
     # -- partitions and commits -----------------------------------------------------------------------------------
 

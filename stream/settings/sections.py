@@ -70,6 +70,12 @@ class InputSettings(Section):
     max_message_bytes: int = Field(
         default=16 * 2**20, ge=1_000, description="larger messages go to dead-letters unread"
     )
+    max_ahead_s: float = Field(
+        default=86_400.0,
+        ge=0,
+        description="rows and sound whose event time is further ahead of their record's own timestamp go to dead-letters "
+        "(time-ahead); a day, so that local times sent as UTC pass; 0: no limit, as for rows of a made-up future",
+    )
 
     @model_validator(mode="after")
     def _can_be_read(self) -> InputSettings:
@@ -368,7 +374,13 @@ class WorkerSettings(Section):
         ge=1,
         description="transactions are readable after their commit: an alert waits at most about this long",
     )
-    max_batch_messages: int = Field(default=5_000, ge=1, description="messages handled at a time")
+    max_batch_messages: int = Field(default=5_000, ge=1, description="messages read at a time, at most")
+    max_batch_values: int = Field(
+        default=2_000_000,
+        ge=1_000,
+        description="values of rows, samples and scores in memory at a time, about 4 bytes each; a message that alone has more is "
+        "scored part by part. With it a worker takes less than 512 MB beside the state of its machines",
+    )
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=0, ge=0, le=65_535, description="/healthz, /readyz, /metrics; 0: not served")
     stall_timeout_s: float = Field(

@@ -261,6 +261,11 @@ def _warnings(bundle: Bundle, series: SensorSeries, run: StreamRun) -> tuple[str
         found.append(
             f"{counters.late_rows} rows are not newer than the one before: dropped as late, as the worker does"
         )
+    if counters.ahead_rows:
+        found.append(
+            f"{counters.ahead_rows} rows are far ahead of the rows around them: refused as from the future, as the worker does "
+            "(windows.max_jump_intervals)"
+        )
     if counters.clock_restarts or counters.gaps:
         found.append(
             f"the window started anew {counters.clock_restarts + counters.gaps} times: "

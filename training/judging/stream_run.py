@@ -7,7 +7,7 @@ under the worker's settings. What is added here: every scored window and every a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -110,6 +110,7 @@ def run_as_stream(
     """
     stream = MachineStream(bundle, windows=windows, alarms=alarms)
     stream.feed(values, times)
+    stream.finish()
     return stream.result()
 
 
@@ -190,17 +191,31 @@ class MachineStream:
             stop += _WINDOWS_AT_ONCE * rule.stride
             block = RowBlock(numbers[start:stop], times[start:stop], values[start:stop])
             for part in self._row_memory.take(block, self._windows, self._counters, manifest.training_data.entity):
-                self._taken.append(part.offsets)
-                due = self._row_memory.due(part, rule, keep_rows=self.runtime.keeps_rows)
-                if due is not None:
-                    self._lags.append(np.full(len(due.times), manifest.lag))
-                    self.runtime.collect(rule.name, self.memory, due)
-            if self.runtime.has_windows:
-                for _, found in self.runtime.judge(self._counters):
-                    emissions += found
+                self._collect(part)
+            emissions += self._judge()
             start = stop
         self.rows += len(values)
         return emissions
+
+    def finish(self) -> list[Emission]:
+        """No row follows: take those that wait for others, as after a far jump; what the further judges say of them."""
+        for part in self._row_memory.rest(self._counters, self.runtime.rule.manifest.training_data.entity):
+            self._collect(part)
+        return self._judge()
+
+    def _collect(self, part: RowBlock) -> None:
+        numbers = part.offsets if part.sources is None else part.sources
+        self._taken.append(numbers)
+        rule = self.runtime.rule
+        due = self._row_memory.due(replace(part, offsets=numbers), rule, keep_rows=self.runtime.keeps_rows)
+        if due is not None:
+            self._lags.append(np.full(len(due.times), rule.manifest.lag))
+            self.runtime.collect(rule.name, self.memory, due)
+
+    def _judge(self) -> list[Emission]:
+        if not self.runtime.has_windows:
+            return []
+        return [emission for _, found in self.runtime.judge(self._counters) for emission in found]
 
     def result(self) -> StreamRun:
         """What has been computed so far.
@@ -317,7 +332,7 @@ def _no_window(bundle: Bundle, rows: int, counters: Counters) -> str:
         )
     return (
         f"{bundle.location}: no stretch of the test part's {rows} rows fills a window of {bundle.manifest.window} rows "
-        f"({counters.late_rows} late rows, {counters.gaps} gaps, {counters.clock_restarts} clock restarts); check its times, "
+        f"({counters.late_rows} late rows, {counters.ahead_rows} from the future, {counters.gaps} gaps, {counters.clock_restarts} clock restarts); check its times, "
         "or raise windows.max_gap_intervals"
     )
 

@@ -16,6 +16,7 @@ from wheeltapper.schemas.codec import CONTENT_TYPES, encode_audio_chunk
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.sound.chunks import MICROS, Microphone, even_blocks, parse_attributes
 from wheeltapper.sound.files import find_files
+from wheeltapper.stream.core.row_clock import NO_STAMP
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output, PartitionBatch
 from wheeltapper.training.datasets.clock import MADE_UP_TEST_START, shift_to
@@ -61,7 +62,7 @@ def run_offline_sound(pipeline: Pipeline, chunks: Iterator[AudioChunk]) -> Itera
         batch.keys.append(chunk.machine.encode())
         batch.values.append(encode_audio_chunk(chunk, "avro"))
         batch.headers.append(headers)
-        batch.timestamps_ms.append(chunk.end // 1000)
+        batch.timestamps_ms.append(NO_STAMP)
         if len(batch.offsets) == MESSAGES_PER_BATCH:
             yield from pipeline.handle([batch], now=0.0)
             batch = PartitionBatch(pipeline.topics[0], 0)

@@ -16,6 +16,9 @@ SECOND_US = 1_000_000
 FOLLOW = 16
 """One part in so many of a chunk's deviation is followed: jitter is smoothed, a clock that runs fast or slow is kept up with."""
 
+FAR_US = 60 * SECOND_US
+"""A chunk that is further ahead than that may have a wrong stamp: where sound goes on from before it, the clock goes back at once."""
+
 Restart = Literal["", "gap", "clock-restart"]
 
 
@@ -49,6 +52,8 @@ class SourceClock:
         cursor: number that the sender's next sample has if its next chunk follows the last.
         late: samples in a row that were not new, to notice a clock that was set back.
         jump_time, jump_index: start (us) and number of the first sample of the last chunk that did not follow.
+        home: end (us) of the sound before a chunk that was far ahead; None where there was none, or as much sound has followed it
+            as proves a clock.
     """
 
     rate: int = 0
@@ -59,6 +64,7 @@ class SourceClock:
     late: int = 0
     jump_time: int = 0
     jump_index: int = 0
+    home: int | None = None
 
     def time_of(self, index: int, parts: int = 1) -> int:
         """Event time (us) of the sample with number index / parts; never beyond what a message can say."""
@@ -90,6 +96,13 @@ class SourceClock:
             index = self.cursor + _rounded(off * self.rate, SECOND_US)
             self.jump_time, self.jump_index = start, index
         past = min(max(self.count - index, 0), samples)
+        if self.count > most_late:
+            self.home = None
+        if past and self.home is not None and -tolerance_us <= start - self.home <= FAR_US:
+            self.begin(self.rate, start)
+            self.count = self.cursor = samples
+            self.home = None
+            return Placement("clock-restart", 0, index)
         if past and most_late and self.late + past > most_late:
             drop = max(most_late - self.late, 0)
             self.begin(self.rate, self.jump_time + _rounded((index + drop - self.jump_index) * SECOND_US, self.rate))
@@ -102,6 +115,8 @@ class SourceClock:
         self.late = 0
         gap = max(index - self.count, 0)
         if gap > most_fill:
+            if self.home is None and gap * SECOND_US > FAR_US * self.rate:
+                self.home = self.time_of(self.count)
             self.begin(self.rate, start)
             self.count = self.cursor = samples
             return Placement("gap", 0, index)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
@@ -17,10 +19,6 @@ from wheeltapper.stream.kinds.audio.layout import ClipLayout
 from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Route, Routes
 from wheeltapper.stream.records import Headers, PartitionBatch
 from wheeltapper.stream.settings import AudioSettings
-
-MOST_MESSAGES = 64
-MOST_BYTES = 16 * 2**20
-"""Of messages that are decoded at a time: a batch of thousands would be hours of sound in memory."""
 
 NEAR_RATE = 0.99
 """Sound of so much of the bundle's rate is taken without audio.upsample: sound cards that run a little slow."""
@@ -48,6 +46,21 @@ class ClipBlock:
         first = int(np.searchsorted(self.offsets, offset, side="right"))
         return ClipBlock(self.offsets[first:], self.times[first:], self.chunks[first:], self.policy)
 
+    @property
+    def length(self) -> int:
+        """Samples of each channel."""
+        return sum(len(chunk) for chunk in self.chunks)
+
+    @property
+    def size(self) -> int:
+        """Samples of all channels."""
+        return sum(chunk.samples.size for chunk in self.chunks)
+
+    def only(self, kept: np.ndarray | slice) -> ClipBlock:
+        """The chunks that [n] bool `kept` says, or a range of them."""
+        chunks = self.chunks[kept] if isinstance(kept, slice) else tuple(compress(self.chunks, kept))
+        return ClipBlock(self.offsets[kept], self.times[kept], chunks, self.policy)
+
 
 class AudioIntake:
     """Reads batches as the [audio] settings say."""
@@ -56,20 +69,15 @@ class AudioIntake:
         self._routes = routes
         self._settings = settings
 
-    def limit(self, batch: PartitionBatch) -> int | None:
-        """Offset up to which to decode a batch at a time; None: all of it."""
-        total = 0
-        for index, value in enumerate(batch.values):
-            total += len(value or b"")
-            if index and (index >= MOST_MESSAGES or total > MOST_BYTES):
-                return batch.offsets[index]
-        return None
-
-    def decode(self, batch: PartitionBatch) -> Decoded:
-        """Read one partition's batch."""
+    def decode(self, batch: PartitionBatch, most_values: float = math.inf) -> Decoded:
+        """Read one partition's batch, until its chunks hold so many samples."""
         decoded = Decoded()
         found: dict[str, tuple[Route, list[int], list[AudioChunk]]] = {}
+        held = 0
         for index, value in enumerate(batch.values):
+            if held >= most_values:
+                break
+            decoded.messages = index + 1
             try:
                 route, chunk = self._read(value, batch.keys[index], batch.headers[index])
             except DecodeError as error:
@@ -78,6 +86,7 @@ class AudioIntake:
             _, offsets, chunks = found.setdefault(chunk.source, (route, [], []))
             offsets.append(batch.offsets[index])
             chunks.append(chunk)
+            held += chunk.samples.size
         for source, (route, offsets, chunks) in found.items():
             times = np.array([chunk.start for chunk in chunks], dtype=np.int64)
             block = ClipBlock(np.array(offsets, dtype=np.int64), times, tuple(chunks), self._settings)

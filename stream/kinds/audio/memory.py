@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -14,7 +14,7 @@ import structlog
 from wheeltapper.schemas.audio_chunk import AudioChunk
 from wheeltapper.schemas.events import ClearReason
 from wheeltapper.stream.core.counters import Counters, count
-from wheeltapper.stream.core.judging import DueWindows, Emission
+from wheeltapper.stream.core.judging import DueWindows, Emission, Refused
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.kinds.audio.clock import SECOND_US, Placement, SourceClock
@@ -112,7 +112,9 @@ class ClipMemory:
 
     # -- taking in ------------------------------------------------------------------------------------------------------
 
-    def take(self, block: ClipBlock, policy: WindowRules, counters: Counters, machine: str) -> Iterator[ClipPart]:
+    def take(
+        self, block: ClipBlock, policy: WindowRules, counters: Counters, machine: str, stamp_of: Callable[[int], int]
+    ) -> Iterator[ClipPart]:
         """Take chunks in; yields each part that windows may then be cut from, before the next part is taken.
 
         `policy` is of rows; chunks bring their own.
@@ -260,9 +262,18 @@ class ClipMemory:
         """Number at the sender's rate of the sample with number `index` at the bundle's."""
         return index if self._resampler is None else index * self._resampler.down // self._resampler.up
 
-    def rest(self, policy: WindowRules, counters: Counters, machine: str) -> Iterator[ClipPart]:
+    @property
+    def waiting(self) -> tuple[int, int] | None:
+        """None: nothing waits."""
+        return None
+
+    def rest(self, counters: Counters, machine: str) -> Iterator[ClipPart]:
         """Nothing: a clip that is not whole is not scored."""
         return iter(())
+
+    def refused(self) -> Sequence[Refused]:
+        """Nothing: what is far ahead begins anew, and is taken back where sound goes on from before it."""
+        return ()
 
     def notices(self, part: ClipPart) -> Sequence[Emission]:
         """Alerts of a dead microphone, opened or cleared by the newest part."""
@@ -340,7 +351,7 @@ class ClipMemory:
         """
         if (int(header["rate"]), tuple(header["channels"])) != (self.layout.rate, self.layout.channels):
             raise ValueError("its bundle's rate or channels have changed")
-        clock = SourceClock(**{name: int(value) for name, value in header["clock"].items()})
+        clock = _read_clock(header["clock"])
         health = MicrophoneHealth.load(header["health"])
         self._begin(clock.rate or self.layout.rate)
         taken = self._raw.load(header["raw"], body)
@@ -364,3 +375,10 @@ def _levels(samples: np.ndarray, channels: int) -> np.ndarray:
     """[k, C] float32: root mean square of each channel of each window, in its unit."""
     parts = samples.reshape(len(samples), channels, -1)
     return np.sqrt(np.einsum("kcs,kcs->kc", parts, parts) / parts.shape[2])
+
+
+def _read_clock(saved: Mapping[str, Any]) -> SourceClock:
+    home = saved.get("home")
+    clock = SourceClock(**{name: int(value) for name, value in saved.items() if name != "home"})
+    clock.home = None if home is None else int(home)
+    return clock

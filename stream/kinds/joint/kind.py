@@ -5,8 +5,10 @@ It has no bundles, windows or rules; what it brings about are notices. Its route
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, ClipPointer, Patch
 from wheeltapper.schemas.topics import ALERTS
 from wheeltapper.stream.core.counters import Counters, count
-from wheeltapper.stream.core.judging import DueWindows, Emission, Judged
+from wheeltapper.stream.core.judging import DueWindows, Emission, Judged, Refused
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.dead_letters import dead_letter
@@ -52,6 +54,21 @@ class AlertBlock:
         first = int(np.searchsorted(self.offsets, offset, side="right"))
         return AlertBlock(self.offsets[first:], self.times[first:], self.alerts[first:])
 
+    @property
+    def length(self) -> int:
+        """Events."""
+        return len(self.alerts)
+
+    @property
+    def size(self) -> int:
+        """Events."""
+        return len(self.alerts)
+
+    def only(self, kept: np.ndarray | slice) -> AlertBlock:
+        """Those that [n] bool `kept` says, or a range of them."""
+        alerts = self.alerts[kept] if isinstance(kept, slice) else tuple(compress(self.alerts, kept))
+        return AlertBlock(self.offsets[kept], self.times[kept], alerts)
+
 
 @dataclass(frozen=True, slots=True)
 class JointLayout:
@@ -72,9 +89,9 @@ class AlertIntake:
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
 
-    def decode(self, batch: PartitionBatch) -> Decoded:
-        """One partition's batch; joint alerts, silence and other events that say nothing of agreement are left out."""
-        decoded = Decoded()
+    def decode(self, batch: PartitionBatch, most_values: float = math.inf) -> Decoded:
+        """One partition's batch, all of it: alerts are small; joint alerts, silence and other events that say nothing of agreement are left out."""
+        decoded = Decoded(messages=len(batch))
         found: dict[str, list[tuple[int, AlertEvent]]] = {}
         for index, value in enumerate(batch.values):
             content_type = next((text for name, text in batch.headers[index] or () if name == "content-type"), None)
@@ -95,10 +112,6 @@ class AlertIntake:
             decoded.blocks.append(MachineBlock(machine, route, block))
         return decoded
 
-    def limit(self, batch: PartitionBatch) -> int | None:
-        """Alerts are small."""
-        return None
-
 
 @dataclass
 class JointMemory:
@@ -109,7 +122,9 @@ class JointMemory:
     last_time: int | None = None
     _notices: list[Emission] = field(default_factory=list)
 
-    def take(self, block: AlertBlock, policy: WindowRules, counters: Counters, machine: str) -> Iterator[AlertBlock]:
+    def take(
+        self, block: AlertBlock, policy: WindowRules, counters: Counters, machine: str, stamp_of: Callable[[int], int]
+    ) -> Iterator[AlertBlock]:
         """Take events in; yields the block once."""
         for offset, alert in zip(block.offsets.tolist(), block.alerts, strict=True):
             self.last_time = max(alert.time, self.last_time or alert.time)
@@ -118,9 +133,18 @@ class JointMemory:
                 self._notices.append(Emission(offset, alert_output(joint)))
         yield block
 
-    def rest(self, policy: WindowRules, counters: Counters, machine: str) -> Iterator[Any]:
-        """Nothing."""
+    @property
+    def waiting(self) -> tuple[int, int] | None:
+        """None: nothing waits."""
+        return None
+
+    def rest(self, counters: Counters, machine: str) -> Iterator[AlertBlock]:
+        """Nothing: no event waits."""
         return iter(())
+
+    def refused(self) -> Sequence[Refused]:
+        """Nothing."""
+        return ()
 
     def due(self, part: Any, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
         """There are no windows."""

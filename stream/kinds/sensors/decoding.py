@@ -6,6 +6,7 @@ one array a machine at its end. Everything else, and whatever looks odd, goes th
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from operator import itemgetter
@@ -103,13 +104,9 @@ class Decoder:
         # Flat messages carry machine and time among the channels.
         self._fields_beside = 0 if settings.values else 2
 
-    def limit(self, batch: PartitionBatch) -> int | None:
-        """None: rows take little more memory than their messages."""
-        return None
-
-    def decode(self, batch: PartitionBatch) -> Decoded:
-        """Read one partition's batch."""
-        decoded = Decoded()
+    def decode(self, batch: PartitionBatch, most_values: float = math.inf) -> Decoded:
+        """Read one partition's batch, until its blocks hold so many values; rows of one message each are no larger than those."""
+        decoded = Decoded(messages=len(batch))
         collectors: dict[str, _Collector] = {}
         settings = self._settings
         machine_field, time_field, values_field = settings.machine, settings.time, settings.values
@@ -146,6 +143,9 @@ class Decoder:
                     self._decode_carefully(batch, index, collectors, decoded)
                 except DecodeError as error:
                     decoded.dead_letters.append(Emission(batch.offsets[index], dead_letter(batch, index, error)))
+                if decoded.size >= most_values:
+                    decoded.messages = index + 1
+                    break
         for machine, collector in collectors.items():
             self._arrange(collector, batch, decoded)
             if collector.blocks:
@@ -209,6 +209,7 @@ class Decoder:
             self._arrange(collector, batch, decoded)  # rows that came before it
             offsets = np.full(len(block), batch.offsets[index], dtype=np.int64)
             collector.blocks.append((offsets, block.ts, self._measured(values)))
+            decoded.size += values.size
 
     def _in_order(self, block: SensorBlock, route: Route) -> np.ndarray:
         """The block's values in the route's channel order, [n, C] float32, NaN for absent channels."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from wheeltapper.stream.core.assembly import Assembler
 from wheeltapper.stream.core.counters import Counters
-from wheeltapper.stream.core.policies import WindowRules
+from wheeltapper.stream.core.policies import WindowPolicy, WindowRules
 from wheeltapper.stream.core.readings import AssemblyRules, ReadingBlock
 from wheeltapper.stream.core.row_memory import RowBlock, RowLayout, RowMemory
 
@@ -23,28 +23,41 @@ class SensorMemory(RowMemory):
         self._rules = AssemblyRules()
 
     def take(
-        self, block: RowBlock | ReadingBlock, policy: WindowRules, counters: Counters, machine: str
+        self,
+        block: RowBlock | ReadingBlock,
+        policy: WindowRules,
+        counters: Counters,
+        machine: str,
+        stamp_of: Callable[[int], int] | None = None,
     ) -> Iterator[RowBlock]:
-        """Take rows or readings in; yields each part that windows may then be cut from, before the next part is taken."""
+        """Take rows or readings in; yields each part that windows may then be cut from, before the next part is taken.
+
+        Args:
+            stamp_of: as of `RowMemory.take`; readings bring their own.
+        """
         if isinstance(block, RowBlock):
-            yield from super().take(block, policy, counters, machine)
+            yield from super().take(block, policy, counters, machine, stamp_of)
             return
         if self._assembler is None:
             self._assembler = self._new_assembler()
             self.rate = None  # its rows are on the grid; it looks at the rate of readings itself
         self._rules = block.rules
+        # The assembler has settled which times are believed.
+        settled = WindowPolicy(clock_restart_rows=0, max_gap_intervals=policy.max_gap_intervals, max_jump_intervals=0)
         for restarted, rows in self._assembler.take(block, policy, counters, machine):
             if restarted:
                 self.restart()
             if len(rows):
-                yield from super().take(rows, policy, counters, machine)
+                yield from super().take(rows, settled, counters, machine)
 
-    def rest(self, policy: WindowRules, counters: Counters, machine: str) -> Iterator[RowBlock]:
-        """Rows that wait for readings of their time, where none follow."""
+    def rest(self, counters: Counters, machine: str) -> Iterator[RowBlock]:
+        """Rows that wait for readings of their time, or for other rows, where none follow."""
+        yield from super().rest(counters, machine)
         if self._assembler is not None:
             rows = self._assembler.rest(self._rules, counters, machine)
+            settled = WindowPolicy(clock_restart_rows=0, max_jump_intervals=0)
             if len(rows):
-                yield from super().take(rows, policy, counters, machine)
+                yield from super().take(rows, settled, counters, machine)
 
     def fit(self, layout: RowLayout) -> None:
         """Go on under another layout of the same channels: rules came or went."""

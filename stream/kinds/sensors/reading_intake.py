@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
@@ -115,10 +116,6 @@ class ReadingIntake:
         self._check_intervals(chosen)
         self._check_tags()
 
-    def limit(self, batch: PartitionBatch) -> int | None:
-        """None: readings take little more memory than their messages."""
-        return None
-
     # -- settings ---------------------------------------------------------------------------------------------------------
 
     def _getter(self, path: str, setting: str, special: dict[str, _Getter]) -> _Getter:
@@ -176,11 +173,14 @@ class ReadingIntake:
 
     # -- messages ---------------------------------------------------------------------------------------------------------
 
-    def decode(self, batch: PartitionBatch) -> Decoded:
-        """Read one partition's batch."""
+    def decode(self, batch: PartitionBatch, most_values: float = math.inf) -> Decoded:
+        """Read messages until they hold so many readings or all have been read, one at least."""
         decoded = Decoded()
         open_batch = _OpenBatch()
         for index in range(len(batch)):
+            if decoded.size >= most_values:
+                break
+            decoded.messages = index + 1
             try:
                 self._read(batch, index, open_batch, decoded)
             except DecodeError as error:
@@ -259,6 +259,7 @@ class ReadingIntake:
         readings.columns.append(column)
         readings.values.append(value)
         readings.stamps.append(ms)
+        decoded.size += 1
 
     def _target(self, tag: Any, machine: Any, machines: dict[str, _Readings]) -> tuple[_Readings, int]:
         """Where readings of a tag go: their machine's, and the column of their channel.

@@ -31,7 +31,7 @@ class Message(NamedTuple):
     value: bytes | None
     key: bytes | None = None
     headers: Headers | None = None
-    timestamp_ms: int = START // 1000
+    timestamp_ms: int = -1
 
 
 def block_of(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from wheeltapper.schemas.bundle.store import sha256_of
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import ChannelShare, ClearReason, ClipPointer, DeadLetterReason, Patch
 from wheeltapper.stream.core.counters import Counters
-from wheeltapper.stream.core.judging import DueWindows, Emission, Judged
+from wheeltapper.stream.core.judging import DueWindows, Emission, Judged, Refused
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.windows import windows_of
@@ -52,7 +53,18 @@ class ScalarBlock:
 
     def after(self, offset: int) -> ScalarBlock:
         new = self.offsets > offset
-        return ScalarBlock(self.offsets[new], self.times[new], self.values[new])
+        return self.only(new)
+
+    @property
+    def length(self) -> int:
+        return len(self.values)
+
+    @property
+    def size(self) -> int:
+        return len(self.values)
+
+    def only(self, kept: np.ndarray | slice) -> ScalarBlock:
+        return ScalarBlock(self.offsets[kept], self.times[kept], self.values[kept])
 
 
 @dataclass(frozen=True)
@@ -67,11 +79,8 @@ class ScalarIntake:
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
 
-    def limit(self, batch: PartitionBatch) -> int | None:
-        return None
-
-    def decode(self, batch: PartitionBatch) -> Decoded:
-        decoded = Decoded()
+    def decode(self, batch: PartitionBatch, most_values: float = math.inf) -> Decoded:
+        decoded = Decoded(messages=len(batch))
         blocks: dict[str, list[ScalarBlock]] = {}
         for index, value in enumerate(batch.values):
             try:
@@ -100,16 +109,15 @@ class ScalarMemory:
         self._seen = 0
         self.last_time: int | None = None
 
-    def take(self, block: ScalarBlock, policy: WindowRules, counters: Counters, machine: str) -> Iterator[ScalarBlock]:
+    def take(
+        self, block: ScalarBlock, policy: WindowRules, counters: Counters, machine: str, stamp_of: Callable[[int], int]
+    ) -> Iterator[ScalarBlock]:
         self._before = self._tail[-(self._layout.window - 1) :]
         self._tail = np.concatenate([self._before, block.values])
         self._seen += len(block.values)
         self.last_time = int(block.times[-1])
         counters.rows += len(block.values)
         yield block
-
-    def rest(self, policy: WindowRules, counters: Counters, machine: str) -> Iterator[ScalarBlock]:
-        return iter(())
 
     def due(self, part: ScalarBlock, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
         window, first = rule.manifest.window, self._seen - len(part.values)
@@ -120,6 +128,16 @@ class ScalarMemory:
         new = ends - first
         samples = windows_of(self._tail, window)[len(self._before) + new - window + 1]
         return DueWindows(samples, part.times[new], part.offsets[new], np.ones(len(new)), part.values[new, None])
+
+    @property
+    def waiting(self) -> tuple[int, int] | None:
+        return None
+
+    def rest(self, counters: Counters, machine: str) -> Iterator[ScalarBlock]:
+        return iter(())
+
+    def refused(self) -> Sequence[Refused]:
+        return ()
 
     def notices(self, part: ScalarBlock) -> Sequence[Emission]:
         return ()

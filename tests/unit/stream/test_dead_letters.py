@@ -98,6 +98,7 @@ BAD: list[tuple[str, Message]] = [
     ("no-machine", row(machine=["press-1"])),
     ("no-machine", row(machine="\0progress")),  # would pass for the state's own record
     ("no-machine", row_message(ts=START, values={"a": 1, "b": 2, "c": 3})),
+    ("time-ahead", message_of(part_of(GOOD, 0, 1))._replace(timestamp_ms=START // 1_000 - 2 * 86_400_000)),
     ("bad-time", row(ts=None)),
     ("bad-time", row(ts=True)),
     ("bad-time", row(ts=1.7e5)),

@@ -107,7 +107,7 @@ def test_distance_is_from_the_level_in_force(open_routes: OpenRoutes) -> None:
 @pytest.mark.parametrize(("per_day", "expected"), [(1, 1), (2, 2), (24, 24), (0.5, 1)])
 def test_no_machine_asks_more_often_than_it_may(open_routes: OpenRoutes, per_day: float, expected: int) -> None:
     # given a day of windows that are all near, and the first row of the day after next
-    chosen = Settings(labels=LabelSettings(enabled=True, per_day=per_day))
+    chosen = Settings(labels=LabelSettings(enabled=True, per_day=per_day), windows=WindowSettings(max_jump_intervals=0))
     day = NEW_HOUR - NEW_HOUR % (48 * HOUR)
     times = [*(day + MINUTE * np.arange(24 * 60)), day + 48 * HOUR]
     values = 0.5 + np.sqrt(np.random.default_rng(3).uniform(0.8, 1.2, len(times)))
@@ -227,7 +227,7 @@ def test_a_question_that_waits_is_in_the_snapshot(open_routes: OpenRoutes) -> No
 
 def test_a_clock_that_is_set_back_asks_for_its_hours_anew(open_routes: OpenRoutes) -> None:
     # given a machine whose clock is set back from the third hour to the first
-    chosen = HOURLY.model_copy(update={"windows": WindowSettings(clock_restart_rows=2)})
+    chosen = HOURLY.model_copy(update={"windows": WindowSettings(clock_restart_rows=2, max_jump_intervals=0)})
     block = hours_of([[0.95], [], [0.9, 0.1]])
     back = hours_of([[0.1, 0.1, 0.1, 0.8], [0.1]])
     # when it goes on from there: then what waited is asked, and the hour as it is lived again

@@ -25,7 +25,8 @@ ALLOWED_S = 600.0
 
 def rows_at(*minutes: int, machine: str = "press-1", value: float = 0.5) -> Message:
     times = [START + MINUTE * minute for minute in minutes]
-    return message_of(block_of(machine, np.full((len(minutes), 3), value), times=times))
+    message = message_of(block_of(machine, np.full((len(minutes), 3), value), times=times))
+    return message._replace(timestamp_ms=times[-1] // 1_000 + 5)
 
 
 def opened_pipeline(open_routes: OpenRoutes, chosen: Settings = CHOSEN) -> Pipeline:
