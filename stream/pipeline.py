@@ -20,6 +20,7 @@ from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
 from wheeltapper.stream.kinds.contract import Intake, MachineBlock, Routes
+from wheeltapper.stream.left_out import DeadLetterLines
 from wheeltapper.stream.machine import Machine
 from wheeltapper.stream.partition import PartitionKey, PartitionState
 from wheeltapper.stream.records import Output, PartitionBatch
@@ -39,6 +40,7 @@ class Pipeline:
         self.settings = settings
         self.counters = Counters()
         self.partitions: dict[PartitionKey, PartitionState] = {}
+        self._dead_letter_lines = DeadLetterLines()
         self._maintenance = tuple(maintenance)
         self._book = RuleBook(routes, settings, self.counters)
         self._kinds = {settings.topics.full_name(kind.topic): kind for kind in routes.kinds.values()}
@@ -194,6 +196,7 @@ class Pipeline:
         decoded = intake.decode(batch)
         for emission in decoded.dead_letters:
             count(self.counters.dead_letters, (emission.output.headers[0][1] or b"").decode())
+            self._dead_letter_lines.see(emission.output.headers, emission.output.key)
         outputs += partition.fresh(decoded.dead_letters)
         self.counters.messages += len(batch) - len(decoded.dead_letters)
         for block in decoded.blocks:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from wheeltapper.stream.core.absence import Absence
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.imputation import filled
 from wheeltapper.stream.core.imputation import usual_values as usual_values
@@ -75,12 +76,13 @@ def row_layout(rules: Sequence[RuleSpec]) -> RowLayout:
 class RowMemory:
     """Rows of one machine in one input partition."""
 
-    __slots__ = ("clock", "layout", "tail")
+    __slots__ = ("absence", "clock", "layout", "tail")
 
     def __init__(self, layout: RowLayout) -> None:
         self.layout = layout
         self.tail = RowTail(layout.window, len(layout.channels), layout.blank)
         self.clock = RowClock()
+        self.absence = Absence()
 
     @property
     def last_time(self) -> int | None:
@@ -107,7 +109,10 @@ class RowMemory:
                 before = self.tail.last_row()
                 self.tail.append(times, filled(values, self.layout.fill if before is None else before), absent)
                 counters.imputed_values += int(absent.sum())
+                if not self.absence.settled:
+                    self.absence.see(absent, machine, self.layout.channels)
             else:
+                self.absence.settled = True
                 self.tail.append(times, values, False)
             yield RowBlock(block.offsets[picked], times, values)
 

@@ -33,6 +33,7 @@ from wheeltapper.stream.kinds.sensors.field_mapping import (
     text_of,
     to_float32,
 )
+from wheeltapper.stream.left_out import IgnoredFields
 from wheeltapper.stream.records import Headers, PartitionBatch
 from wheeltapper.stream.settings import InputSettings
 
@@ -47,17 +48,19 @@ class _RowReader:
         pick: the channels' values in the route's order.
         pack: them as float64 bytes; takes numbers only, where numpy would convert "1.5" without a word.
         width: fields that a message has where no channel is unknown.
+        names: of the channels' fields.
         order: the channels' names as objects of an earlier message, if messages have them in the route's order: the
             parser gives the same objects again, and comparing those costs next to nothing.
     """
 
-    __slots__ = ("order", "pack", "pick", "width")
+    __slots__ = ("names", "order", "pack", "pick", "width")
 
     def __init__(self, sources: list[str], fields_beside: int) -> None:
         self.pick: Callable[[Any], Any] = itemgetter(*sources) if len(sources) > 1 else lambda v: (v[sources[0]],)
         self.pack = struct.Struct(f"<{len(sources)}d").pack
         self.width = len(sources) + fields_beside
         self.order = sources
+        self.names = sources
 
 
 class _Collector:
@@ -81,7 +84,8 @@ class Decoder:
     def __init__(self, routes: Routes, settings: InputSettings) -> None:
         self._routes = routes
         self._settings = settings
-        self._mapping = FieldMapping(settings)
+        self._ignored = IgnoredFields({settings.machine, settings.time})
+        self._mapping = FieldMapping(settings, self._ignored)
         self._source_of = {channel: source for source, channel in settings.rename.items()}
         self._readers: dict[str, _RowReader] = {}
         self._fields: dict[str, frozenset[str]] = {}
@@ -127,6 +131,8 @@ class Decoder:
                 elif exact_width and len(names) != reader.width:
                     raise LookupError
                 else:
+                    if len(names) > reader.width:
+                        self._ignored.see(machine, names, reader.names)
                     row = reader.pack(*reader.pick(values))
                 collector.rows.append(row)
                 collector.times.append(ts)
@@ -243,6 +249,8 @@ class Decoder:
         if len(column_of) < len(names) and self._settings.unknown_channels == "dead-letter":
             twice = sorted({name for name in names if names.count(name) > 1})
             raise DecodeError(Reason.WRONG_WIDTH, f"{sent}; several fields are {_shown(twice)} (input.rename)")
+        if unknown:
+            self._ignored.see(block.machine, unknown, ())
         if missing and self._settings.missing_channels == "dead-letter":
             raise DecodeError(Reason.MISSING_CHANNEL, f"{sent}; missing: {_shown(missing)} (input.missing_channels)")
         if len(missing) == len(route.layout.channels):

@@ -16,6 +16,7 @@ from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason as Reason
 from wheeltapper.schemas.readings import NumberStyle, ReadingError, TimeStyle, parse_number, parse_time
 from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.left_out import IgnoredFields
 from wheeltapper.stream.settings import InputSettings
 
 # Whole numbers from here to the end of the calendar are microseconds, by their size alone: from 2001-09-09 on.
@@ -26,8 +27,13 @@ _RECORD_TIME = TimeStyle("ms")
 class FieldMapping:
     """Finds machine, time and values in a message of JSON."""
 
-    def __init__(self, settings: InputSettings) -> None:
+    def __init__(self, settings: InputSettings, ignored: IgnoredFields | None = None) -> None:
+        """
+        Args:
+            ignored: says which fields are ignored.
+        """
         self._settings = settings
+        self._ignored = ignored or IgnoredFields()
         # In flat messages the fields that hold machine and time are no channels.
         paths = [path for path, other in ((settings.machine, "key"), (settings.time, "record")) if path != other]
         self._beside = set() if settings.values else {path.partition(".")[0] for path in paths}
@@ -75,6 +81,7 @@ class FieldMapping:
         fields = {name: entry for name, entry in values.items() if name not in self._beside}
         known = fields_of(machine)
         if settings.unknown_channels == "ignore":
+            self._ignored.see(machine, list(fields), known)
             fields = {name: entry for name, entry in fields.items() if name in known}
         style = settings.numbers
         numbers = [number_of(name, entry, style) if name in known else nan for name, entry in fields.items()]
@@ -92,6 +99,7 @@ class FieldMapping:
                 machine = message.get("machine") or key
                 if isinstance(machine, str):
                     known = fields_of(machine)
+                    self._ignored.see(machine, list(values), known)
                     message["values"] = {name: entry for name, entry in values.items() if name in known}
             if style.texts:
                 message["values"] = _numbers_in(message.get("values"), message.get("channels"), style)
