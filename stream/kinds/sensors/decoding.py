@@ -94,6 +94,7 @@ class Decoder:
         self._rows_are_plain = (
             not any("." in name for name in top_level) and settings.machine != "key" and settings.time != "record"
         )
+        self._times = settings.times
         self._missing_values = np.array(settings.missing_values)
         # Flat messages carry machine and time among the channels.
         self._fields_beside = 0 if settings.values else 2
@@ -110,7 +111,7 @@ class Decoder:
         machine_field, time_field, values_field = settings.machine, settings.time, settings.values
         largest = min(settings.max_message_bytes, MAX_PARSED_BYTES) if self._rows_are_plain else -1
         exact_width = settings.unknown_channels == "dead-letter"
-        raw_micros, times, is_local = settings.time_unit == "auto", settings.times, settings.time_zone is not None
+        raw_micros, times, is_local = settings.time_unit == "auto", self._times, settings.time_zone is not None
         loads = orjson.loads
         for index, value in enumerate(batch.values):
             try:

@@ -33,6 +33,7 @@ class FieldMapping:
             ignored: says which fields are ignored.
         """
         self._settings = settings
+        self._times, self._numbers = settings.times, settings.numbers
         self._ignored = ignored or IgnoredFields()
         # In flat messages the fields that hold machine and time are no channels.
         paths = [path for path, other in ((settings.machine, "key"), (settings.time, "record")) if path != other]
@@ -71,7 +72,7 @@ class FieldMapping:
             micros = micros_of(timestamp_ms, _RECORD_TIME)
         else:
             found = _find(message, settings.time, Reason.BAD_TIME, "input.time")
-            micros = micros_of(found, settings.times, near_of(timestamp_ms))
+            micros = micros_of(found, self._times, near_of(timestamp_ms))
         values = _find(message, settings.values, Reason.NOT_DECODABLE, "input.values") if settings.values else message
         if not isinstance(values, dict):
             raise DecodeError(
@@ -83,7 +84,7 @@ class FieldMapping:
         if settings.unknown_channels == "ignore":
             self._ignored.see(machine, list(fields), known)
             fields = {name: entry for name, entry in fields.items() if name in known}
-        style = settings.numbers
+        style = self._numbers
         numbers = [number_of(name, entry, style) if name in known else nan for name, entry in fields.items()]
         row = np.array([numbers], dtype=np.float64)
         return SensorBlock(machine, np.array([micros], dtype=np.int64), tuple(fields), to_float32(row, tuple(fields)))
@@ -92,7 +93,7 @@ class FieldMapping:
         self, message: Any, key: str | None, timestamp_ms: int, fields_of: Callable[[str], Collection[str]]
     ) -> SensorBlock:
         """A SensorBlock's own form; of a row the fields that nobody asked for, where they are to be ignored, may hold anything."""
-        settings, style = self._settings, self._settings.numbers
+        settings, style = self._settings, self._numbers
         if isinstance(message, dict):
             ts, values = message.get("ts"), message.get("values")
             if isinstance(values, dict) and settings.unknown_channels == "ignore":
@@ -113,7 +114,7 @@ class FieldMapping:
 
     def _micros_in(self, ts: Any, near: int | None) -> Any:
         """A message's time or times in microseconds."""
-        style = self._settings.times
+        style = self._times
         if not isinstance(ts, list):
             return micros_of(ts, style, near)
         if style.unit == "auto" and set(map(type, ts)) == {int} and min(ts) >= LEAST_MICROS and max(ts) <= MAX_MICROS:
