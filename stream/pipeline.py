@@ -24,6 +24,7 @@ from wheeltapper.stream.dead_letters import refused_dead_letter
 from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
 from wheeltapper.stream.kinds.contract import Decoded, Intake, MachineBlock, Routes
+from wheeltapper.stream.left_out import DeadLetterLines
 from wheeltapper.stream.machine import Machine
 from wheeltapper.stream.pace import MOST_BYTES, Pace
 from wheeltapper.stream.partition import PartitionKey, PartitionState
@@ -56,6 +57,7 @@ class Pipeline:
         self.settings = settings
         self.counters = Counters()
         self.partitions: dict[PartitionKey, PartitionState] = {}
+        self._dead_letter_lines = DeadLetterLines()
         self._maintenance = tuple(maintenance)
         self._book = RuleBook(routes, settings, self.counters)
         self._kinds = {settings.topics.full_name(kind.topic): kind for kind in routes.kinds.values()}
@@ -281,6 +283,7 @@ class Pipeline:
         decoded, partly = self._ahead.refuse(batch, decoded)
         for emission in decoded.dead_letters:
             count(self.counters.dead_letters, (emission.output.headers[0][1] or b"").decode())
+            self._dead_letter_lines.see(emission.output.headers, emission.output.key)
         found = list(partition.fresh([*decoded.dead_letters, *partly]))
         self.counters.messages += len(batch) - len(decoded.dead_letters)
         for event, number in decoded.readings.items():

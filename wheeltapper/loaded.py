@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -23,8 +24,10 @@ def load_told(
     """
     from wheeltapper.training.datasets.registry import load_series
 
-    series = load_series(dataset, data, entity, start=start)
-    for note in series.notes:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        series = load_series(dataset, data, entity, start=start)
+    for note in dict.fromkeys([*series.notes, *(str(warning.message) for warning in said)]):
         print(f"data         {note}", file=file or sys.stderr)
     return series
 

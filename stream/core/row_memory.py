@@ -12,6 +12,7 @@ from wheeltapper.schemas.clock import iso_from_micros
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.schemas.text import duration
+from wheeltapper.stream.core.absence import Absence
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.imputation import filled
 from wheeltapper.stream.core.imputation import usual_values as usual_values
@@ -103,7 +104,7 @@ def row_layout(rules: Sequence[RuleSpec]) -> RowLayout:
 class RowMemory:
     """Rows of one machine in one input partition."""
 
-    __slots__ = ("_refused", "_stamps", "_waiting", "clock", "layout", "rate", "tail")
+    __slots__ = ("_refused", "_stamps", "_waiting", "absence", "clock", "layout", "rate", "tail")
 
     def __init__(self, layout: RowLayout) -> None:
         self.layout = layout
@@ -116,6 +117,7 @@ class RowMemory:
         self._stamps: list[int] = []
         """Timestamps (ms) of the records that those came in."""
         self._refused: list[Refused] = []
+        self.absence = Absence()
 
     @property
     def last_time(self) -> int | None:
@@ -188,7 +190,10 @@ class RowMemory:
             before = self.tail.last_row()
             self.tail.append(times, filled(values, self.layout.fill if before is None else before), absent)
             counters.imputed_values += int(absent.sum())
+            if not self.absence.settled:
+                self.absence.see(absent, machine, self.layout.channels)
         else:
+            self.absence.settled = True
             self.tail.append(times, values, False)
         return RowBlock(block.offsets[by], times, values, None if by == rows else block.offsets[rows])
 

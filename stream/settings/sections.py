@@ -5,7 +5,6 @@ The sections of every client, [kafka] and [topics], are in `connection.py`.
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -82,12 +81,12 @@ class InputSettings(Section):
         _ = self.times, self.numbers
         return self
 
-    @cached_property
+    @property
     def times(self) -> TimeStyle:
         """How times are written."""
         return TimeStyle(self.time_unit, self.time_format, self.time_zone)
 
-    @cached_property
+    @property
     def numbers(self) -> NumberStyle:
         """How values are written."""
         words = frozenset(word.strip().lower() for word in self.missing_words)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.readings import ReadingError, TimeStyle, parse_time
+from wheeltapper.schemas.text import first_names
 from wheeltapper.training.datasets.description import Description, own_description
 from wheeltapper.training.datasets.tables import BROKEN, LFS_POINTER, SEPARATORS, is_number
 
@@ -98,6 +100,7 @@ def open_csv(path: Path, description: Description) -> CsvSource:
             f"{path}, line {place + 1}: column {twice[0]!r} occurs twice, expected distinct names; rename one"
         )
     _refuse_preamble(path, place, header, head, separator)
+    _refuse_row_as_header(path, place, header)
     header_lines = place + 1 + int(description.unit_row)
     return CsvSource(
         path=path,
@@ -124,7 +127,7 @@ def _decoded(path: Path, encoding: str | None) -> tuple[bytes, str | None]:
         data = data[len(mark[0]) :]
         encoding = encoding if encoding and mark[1] == "utf-8" else mark[1]
     elif encoding is None:
-        encoding = _guessed(data)
+        encoding = _guessed(path, data)
         if encoding not in ("utf-8", None):
             said = f'read as {encoding}; encoding = ".." in the description says otherwise'
     try:
@@ -137,7 +140,7 @@ def _decoded(path: Path, encoding: str | None) -> tuple[bytes, str | None]:
         ) from None
 
 
-def _guessed(data: bytes) -> str | None:
+def _guessed(path: Path, data: bytes) -> str | None:
     """None: neither UTF-8 nor UTF-16, nor what Windows writes in the west."""
     start = data[:_LOOKED_AT]
     for offset, name in ((1, "utf-16-le"), (0, "utf-16-be")):
@@ -146,7 +149,16 @@ def _guessed(data: bytes) -> str | None:
             return name
     try:
         data.decode("utf-8")
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        text = data.decode("utf-8", "replace")
+        wrong = text.count("\ufffd")
+        if (
+            len(text) - len(text.encode("ascii", "ignore")) > 2 * wrong
+        ):  # what Windows writes is hardly ever UTF-8 by chance
+            raise InputError(
+                f"{path}: byte {error.start} is not UTF-8, though most of the file is; save it as UTF-8 again, or say its encoding in "
+                f'{own_description(path)} as encoding = ".."'
+            ) from None
         try:
             data.decode("windows-1252")
         except UnicodeDecodeError:
@@ -176,6 +188,23 @@ def _without_footer(body: bytes, lines: int) -> bytes:
         body = body.rstrip(b"\r\n")
         body = body[: max(body.rfind(b"\n"), body.rfind(b"\r")) + 1]
     return body
+
+
+def _refuse_row_as_header(path: Path, place: int, header: list[str]) -> None:
+    said = [name for name in header if name]
+    if all(map(is_number, said)) or any(_is_time(name) for name in said):
+        raise InputError(
+            f"{path}, line {place + 1}: found {first_names([repr(name) for name in said], 3)}, which is a row, expected column names; put a "
+            "line with names above the rows"
+        )
+
+
+def _is_time(text: str) -> bool:
+    try:
+        parse_time(text, TimeStyle("iso"))
+    except ReadingError:
+        return False
+    return True
 
 
 def _refuse_preamble(path: Path, place: int, header: list[str], head: list[str], separator: str) -> None:

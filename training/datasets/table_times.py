@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from wheeltapper.training.datasets.description import Description, own_descripti
 from wheeltapper.training.datasets.table_columns import Columns
 
 TIME_NAMES = ("time", "timestamp", "ts", "datetime", "date", "date_time", "date/time", "zeitstempel")
-_DAY = re.compile(r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}|[0-9]{1,2}[- /][A-Za-z]{3,9}[- /][0-9]{2,4}")
+_DAY = re.compile(
+    r"(?:[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}|[0-9]{1,2}[- /][A-Za-z]{3,9}[- /][0-9]{2,4})(?:[ T]00[:.]00(?:[:.]00(?:\.0+)?)?)?"
+)
 _CLOCK = re.compile(r"[0-9]{1,2}(?::[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?|\.[0-9]{2}\.[0-9]{2})(?:\s*[AaPp][Mm])?")
 # Days whose form does not say which number is what, and clocks that may follow: tried where nothing is said.
 _DAYS = (
@@ -197,21 +200,35 @@ def check_order(columns: Columns, times: np.ndarray, shown: str, description: De
 def _cause(columns: Columns, times: np.ndarray, description: Description) -> str:
     """Why times repeat, as far as the other columns tell."""
     own = own_description(columns.path)
+    known = {*(named_times(description) or ()), description.machine, description.tag}
+    codes: dict[str, tuple[np.ndarray, list[str]]] = {}
     for name, texts in columns.texts.items():
-        codes = pc.dictionary_encode(texts)
-        count = len(codes.dictionary)
-        if name in (named_times(description) or ()) or not 1 < count <= len(times) / 2:
-            continue
-        pairs = np.stack([times, np.asarray(codes.indices.to_numpy(zero_copy_only=False), dtype=np.int64)], axis=1)
-        if len(np.unique(pairs, axis=0)) == len(times):
-            shown = first_names([repr(text) for text in codes.dictionary.to_pylist()], 3)
+        found = pc.dictionary_encode(texts)
+        if name not in known and 1 < len(found.dictionary) <= len(times) / 2:
+            codes[name] = (
+                np.asarray(found.indices.to_numpy(zero_copy_only=False), dtype=np.int64),
+                found.dictionary.to_pylist(),
+            )
+    for name, (which, words) in codes.items():
+        if _is_key(times, which):
+            shown = first_names([repr(word) for word in words], 3)
             return (
                 f"each time occurs once for each of {shown} in column '{name}'; write machine = \"{name}\" in {own} where it names the "
                 f'machine, or tag = "{name}" and value = ".." where it names the channel'
             )
+    for one, other in itertools.combinations(list(codes)[:8], 2):
+        if _is_key(times, codes[one][0], codes[other][0]):
+            return (
+                f"each time occurs once for each pair of columns '{one}' and '{other}'; write machine = \"{one}\", tag = \"{other}\" and value = "
+                f'".." in {own}, or the two the other way round'
+            )
     if len(np.unique(times)) < len(times) / 2:
         return f'times are coarser than rows, or another column holds the time of day: name both, as time = ["..", ".."] in {own}'
     return "rows written twice, or times coarser than rows; leave such rows out of the file, or give each its own time"
+
+
+def _is_key(times: np.ndarray, *columns: np.ndarray) -> bool:
+    return len(np.unique(np.stack([times, *columns], axis=1), axis=0)) == len(times)
 
 
 def _where(columns: Columns, shown: str, error: ReadingError) -> str:

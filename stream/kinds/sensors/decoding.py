@@ -37,6 +37,7 @@ from wheeltapper.stream.kinds.sensors.field_mapping import (
 )
 from wheeltapper.stream.kinds.sensors.parsing import MessageParser, content_type_of
 from wheeltapper.stream.kinds.sensors.registry import SchemaRegistry
+from wheeltapper.stream.left_out import IgnoredFields
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.settings import InputSettings
 
@@ -54,17 +55,19 @@ class _RowReader:
         pick: the channels' values in the route's order.
         pack: them as float64 bytes; takes numbers only, where numpy would convert "1.5" without a word.
         width: fields that a message has where no channel is unknown.
+        names: of the channels' fields.
         order: the channels' names as objects of an earlier message, if messages have them in the route's order: the
             parser gives the same objects again, and comparing those costs next to nothing.
     """
 
-    __slots__ = ("order", "pack", "pick", "width")
+    __slots__ = ("names", "order", "pack", "pick", "width")
 
     def __init__(self, sources: list[str], fields_beside: int) -> None:
         self.pick: Callable[[Any], Any] = itemgetter(*sources) if len(sources) > 1 else lambda v: (v[sources[0]],)
         self.pack = struct.Struct(f"<{len(sources)}d").pack
         self.width = len(sources) + fields_beside
         self.order = sources
+        self.names = sources
 
 
 class _Collector:
@@ -89,7 +92,8 @@ class Decoder:
         self._routes = routes
         self._parser = MessageParser(registry, settings.max_message_bytes)
         self._settings = settings
-        self._mapping = FieldMapping(settings)
+        self._ignored = IgnoredFields({settings.machine, settings.time})
+        self._mapping = FieldMapping(settings, self._ignored)
         self._source_of = {channel: source for source, channel in settings.rename.items()}
         self._readers: dict[str, _RowReader] = {}
         self._fields: dict[str, frozenset[str]] = {}
@@ -100,6 +104,7 @@ class Decoder:
             and settings.machine != "key"
             and settings.time != "record"
         )
+        self._times = settings.times
         self._missing_values = np.array(settings.missing_values)
         # Flat messages carry machine and time among the channels.
         self._fields_beside = 0 if settings.values else 2
@@ -112,7 +117,7 @@ class Decoder:
         machine_field, time_field, values_field = settings.machine, settings.time, settings.values
         largest = min(settings.max_message_bytes, MAX_PARSED_BYTES) if self._rows_are_plain else -1
         exact_width = settings.unknown_channels == "dead-letter"
-        raw_micros, times, is_local = settings.time_unit == "auto", settings.times, settings.time_zone is not None
+        raw_micros, times, is_local = settings.time_unit == "auto", self._times, settings.time_zone is not None
         loads = orjson.loads
         for index, value in enumerate(batch.values):
             try:
@@ -133,6 +138,8 @@ class Decoder:
                 elif exact_width and len(names) != reader.width:
                     raise LookupError
                 else:
+                    if len(names) > reader.width:
+                        self._ignored.see(machine, names, reader.names)
                     row = reader.pack(*reader.pick(values))
                 collector.rows.append(row)
                 collector.times.append(ts)
@@ -248,6 +255,8 @@ class Decoder:
         if len(column_of) < len(names) and self._settings.unknown_channels == "dead-letter":
             twice = sorted({name for name in names if names.count(name) > 1})
             raise DecodeError(Reason.WRONG_WIDTH, f"{sent}; several fields are {_shown(twice)} (input.rename)")
+        if unknown:
+            self._ignored.see(block.machine, unknown, ())
         if missing and self._settings.missing_channels == "dead-letter":
             raise DecodeError(Reason.MISSING_CHANNEL, f"{sent}; missing: {_shown(missing)} (input.missing_channels)")
         if len(missing) == len(route.layout.channels):

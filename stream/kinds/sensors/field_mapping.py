@@ -15,6 +15,7 @@ from wheeltapper.schemas.errors import DecodeError, InputError
 from wheeltapper.schemas.events import DeadLetterReason as Reason
 from wheeltapper.schemas.readings import NumberStyle, ReadingError, TimeStyle, parse_number, parse_time
 from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.left_out import IgnoredFields
 from wheeltapper.stream.paths import MISSING, Found, Places, Side
 from wheeltapper.stream.settings import InputSettings
 
@@ -28,12 +29,17 @@ _MOST_GROUPS = 8
 class FieldMapping:
     """Finds machine, time and values in a message of JSON, or in the fields of one in Avro."""
 
-    def __init__(self, settings: InputSettings) -> None:
+    def __init__(self, settings: InputSettings, ignored: IgnoredFields | None = None) -> None:
         """
+        Args:
+            ignored: says which fields are ignored.
+
         Raises:
             InputError: paths that cannot be read, or do not fit each other.
         """
         self._settings = settings
+        self._times, self._numbers = settings.times, settings.numbers
+        self._ignored = ignored or IgnoredFields()
         self._places = Places(settings.values)
         self._machine = self._side(settings.machine, "key", "input.machine")
         self._time = self._side(settings.time, "record", "input.time")
@@ -89,7 +95,7 @@ class FieldMapping:
             time = self._time.of(found)
             if time is MISSING:
                 raise DecodeError(Reason.BAD_TIME, f"the message has no field '{settings.time}' (input.time)")
-            micros = micros_of(time, settings.times, near_of(timestamp_ms))
+            micros = micros_of(time, self._times, near_of(timestamp_ms))
         if not isinstance(found.value, dict):
             raise DecodeError(
                 Reason.NOT_DECODABLE,
@@ -106,8 +112,9 @@ class FieldMapping:
             else:
                 fields[name] = entry
         if settings.unknown_channels == "ignore":
+            self._ignored.see(machine, list(fields), known)
             fields = {name: entry for name, entry in fields.items() if name in known}
-        style = settings.numbers
+        style = self._numbers
         numbers = [number_of(name, entry, style) if name in known else nan for name, entry in fields.items()]
         row = np.array([numbers], dtype=np.float64)
         return SensorBlock(machine, np.array([micros], dtype=np.int64), tuple(fields), to_float32(row, tuple(fields)))
@@ -116,13 +123,14 @@ class FieldMapping:
         self, message: Any, key: str | None, timestamp_ms: int, fields_of: Callable[[str], Collection[str]]
     ) -> SensorBlock:
         """A SensorBlock's own form; of a row the fields that nobody asked for, where they are to be ignored, may hold anything."""
-        settings, style = self._settings, self._settings.numbers
+        settings, style = self._settings, self._numbers
         if isinstance(message, dict):
             ts, values = message.get("ts"), message.get("values")
             if isinstance(values, dict) and settings.unknown_channels == "ignore":
                 machine = message.get("machine") or key
                 if isinstance(machine, str):
                     known = fields_of(machine)
+                    self._ignored.see(machine, list(values), known)
                     message["values"] = {name: entry for name, entry in values.items() if name in known}
             if style.texts:
                 message["values"] = _numbers_in(message.get("values"), message.get("channels"), style)
@@ -136,7 +144,7 @@ class FieldMapping:
 
     def _micros_in(self, ts: Any, near: int | None) -> Any:
         """A message's time or times in microseconds."""
-        style = self._settings.times
+        style = self._times
         if not isinstance(ts, list):
             return micros_of(ts, style, near)
         if style.unit == "auto" and set(map(type, ts)) == {int} and min(ts) >= LEAST_MICROS and max(ts) <= MAX_MICROS:

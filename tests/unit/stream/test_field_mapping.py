@@ -139,7 +139,7 @@ def test_fractions_of_a_second_keep_their_microseconds(open_routes: OpenRoutes) 
         ("auto", 1.7e5),
         ("auto", 86_400),
         ("auto", -START),
-        ("auto", 2**62),
+        ("auto", START * 200),
         ("auto", float("nan")),
         ("auto", "17:00"),
         ("auto", None),

@@ -421,3 +421,34 @@ def test_parquet_says_what_it_leaves_out_too(tmp_path: Path) -> None:
     assert series.channels == ("flow",)
     assert_flow(series)
     assert len(series.notes) == 3
+
+
+def test_a_file_that_is_not_what_it_seems_is_refused(table: Callable[..., SensorSeries]) -> None:
+    with pytest.raises(
+        InputError, match=r"line 1: found '2024-05-01 08:00:00', '20.0', which is a row, expected column names"
+    ):
+        table("\n".join(plain().splitlines()[1:]))
+    damaged = (
+        lines("time,Förderung,Zähler,flow", lambda row: f"{stamp(row)},{level(row)},{level(row)},1").encode()
+        + b"x,\xff,1,1\n"
+    )
+    with pytest.raises(InputError, match="is not UTF-8, though most of the file is"):
+        table(damaged)
+
+
+def test_a_day_with_midnight_beside_a_clock(table: Callable[..., SensorSeries]) -> None:
+    series = table(lines("Date,Time,flow", lambda row: f"2024-05-01 00:00:00,{stamp(row)[11:]},{level(row)}"))
+    assert_flow(series)
+    assert any("times are read from the columns 'Date' and 'Time'" in note for note in series.notes)
+
+
+def test_readings_of_several_machines_are_known_for_what_they_are(table: Callable[..., SensorSeries]) -> None:
+    text = "time;asset;tag;value\n" + "".join(
+        f"{stamp(row)};p{pump};{tag};{level(row)}\n"
+        for row in range(ROWS)
+        for pump in "12"
+        for tag in ("flow", "speed")
+    )
+    with pytest.raises(InputError, match=r"write machine = \"asset\", tag = \"tag\" and value"):
+        table(text)
+    assert_flow(table(text, 'machine = "asset"\ntag = "tag"\nvalue = "value"', entity="p1"))
