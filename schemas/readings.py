@@ -79,13 +79,13 @@ class ReadingError(ValueError):
     """A value that is not what it should be.
 
     Attributes:
-        found: the value, cut to a line.
+        found: the value, as one line that is not long.
         expected: what it should have been, and where it helps, what to do.
         index: its position in the column; None of a single value.
     """
 
     def __init__(self, found: object, expected: str, index: int | None = None) -> None:
-        shown = f"'{found}'" if isinstance(found, str) else repr(found)
+        shown = f"'{' '.join(found.split())}'" if isinstance(found, str) else repr(found)
         self.found = shown if len(shown) <= 60 else shown[:57] + "..."
         self.expected = expected
         self.index = index

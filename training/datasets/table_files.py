@@ -259,7 +259,7 @@ def _channels(columns: Columns, description: Description, apart: set[str | None]
             said = [text for text in cells if text]
             if said:
                 columns.notes.append(
-                    f"column '{name}' is left out: {len(said)} of {len(cells)} cells hold texts such as '{said[0][:40]}'; numbers can be "
+                    f"column '{name}' is left out: {len(said)} of {len(cells)} cells hold texts such as '{' '.join(said[0].split())[:40]}'; numbers can be "
                     f"channels, and words for missing values are named in {own} as missing = [..]"
                 )
         others = [name for name in columns.moments if name not in apart]
