@@ -11,6 +11,9 @@ from wheeltapper.follow.follower import Follower, TopicRecord
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import SENSORS
+from wheeltapper.stream.ahead import AheadCheck
+from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.core.row_memory import RowBlock, RowMemory, row_layout
 from wheeltapper.stream.kinds import KINDS
 from wheeltapper.stream.kinds.contract import Route, Routes
 from wheeltapper.stream.kinds.sensors.decoding import Decoder
@@ -65,6 +68,9 @@ class RowCollector:
             Routes([Route("*", (rule,), kind, kind.layout("*", [rule]))]),
             settings.input,
         )
+        self._counters = Counters()
+        self._memory = RowMemory(row_layout([rule]))
+        self._ahead = AheadCheck(settings.input.max_ahead_s, self._counters)
         self._times = np.zeros(0, dtype=np.int64)
         self._values = np.zeros((0, len(bundle.manifest.channels)), dtype=np.float32)
 
@@ -101,18 +107,23 @@ class RowCollector:
         ]
         if not wanted:
             return 0
-        for block in self._decoder.decode(_part(batch, wanted)).blocks:
+        part = _part(batch, wanted)
+        decoded, _ = self._ahead.refuse(part, self._decoder.decode(part))
+        for block in decoded.blocks:
             if block.machine == self._machine:
-                came += self._add(block.block.times, block.block.values)
+                came += self._add(block.block, part)
         return came
 
-    def _add(self, times: np.ndarray, values: np.ndarray) -> int:
-        """Rows that are not newer than the last are late, or come twice: workers drop them too."""
-        newest = np.maximum.accumulate(np.concatenate([self._times[-1:], times]))
-        fresh = times > newest[: len(times)] if len(self._times) else _first_of_each(times)
-        self._times = np.concatenate([self._times, times[fresh]])[-self._most :]
-        self._values = np.concatenate([self._values, values[fresh]])[-self._most :]
-        return int(fresh.sum())
+    def _add(self, block: RowBlock, batch: PartitionBatch) -> int:
+        """Rows that are late, come twice or are from the future are left out, as by workers; a clock set back lives its time again."""
+        came = 0
+        for taken in self._memory.take(block, self._settings.windows, self._counters, self._machine, batch.stamp_of):
+            before = self._times < taken.times[0]
+            self._times = np.concatenate([self._times[before], taken.times])[-self._most :]
+            self._values = np.concatenate([self._values[before], taken.values])[-self._most :]
+            came += len(taken.times)
+        self._memory.refused()
+        return came
 
     @property
     def oldest(self) -> int | None:
@@ -138,12 +149,6 @@ class RowCollector:
         """([n] int64 event times (us), [n, C] float32 values, raw units, NaN where a sensor gave nothing) outside the spans."""
         kept = outside(self._times, [*spans])
         return self._times[kept], self._values[kept]
-
-
-def _first_of_each(times: np.ndarray) -> np.ndarray:
-    """[n] bool: rows that are newer than all before them."""
-    newest = np.maximum.accumulate(times)
-    return np.concatenate([[True], times[1:] > newest[:-1]]) if len(times) else np.zeros(0, dtype=bool)
 
 
 def _batches(records: Iterable[TopicRecord]) -> Iterator[PartitionBatch]:
