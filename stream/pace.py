@@ -6,10 +6,9 @@ None of it changes what comes out: how input is cut into pieces changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
-from wheeltapper.stream.machine import Machine
 from wheeltapper.stream.settings import Settings
 
 STEP_S = 1.0
@@ -68,15 +67,18 @@ class Pace:
         """So many messages have been taken in whole."""
         self._messages += messages
 
-    def expect(self, machine: Machine, entries: int, size: int) -> tuple[float, float]:
+    def expect(self, runtimes: Iterable[RuleRuntime], entries: int, size: int) -> tuple[float, float]:
         """(values, seconds) that `entries` of a machine, rows or samples, mean for memory and time, with scores and all.
 
         Args:
+            runtimes: of the rules that serve it.
             size: values that they are themselves.
         """
-        runtimes = [served.runtime for served in machine.rules.values()]
-        values = size + entries * sum(_values_of(runtime) for runtime in runtimes)
-        return values, entries * (self._entry_s + sum(_seconds_of(runtime) for runtime in runtimes))
+        values_each, seconds_each = 0.0, self._entry_s
+        for runtime in runtimes:
+            values_each += runtime.scorer.values_per_window / runtime.rule.stride
+            seconds_each += runtime.scorer.seconds_per_window / runtime.rule.stride
+        return size + entries * values_each, entries * seconds_each
 
     def add(self, values: float, seconds: float, entries: int) -> None:
         """Note what `expect` said of entries that are taken in."""
@@ -113,11 +115,3 @@ class Pace:
                 fitting = self._messages * self.most_s / max(self._whole_s, 1e-9)
                 self.most_messages = max(1, min(int(fitting), GROWTH * self.most_messages, self._largest))
             self._whole_s, self._messages = 0.0, 0
-
-
-def _seconds_of(runtime: RuleRuntime) -> float:
-    return runtime.scorer.seconds_per_window / runtime.rule.stride
-
-
-def _values_of(runtime: RuleRuntime) -> float:
-    return runtime.scorer.values_per_window / runtime.rule.stride

@@ -115,6 +115,14 @@ class PartitionState:
         """The machine's state; None where it has none."""
         return self._machines.get(name)
 
+    def runtimes_of(self, name: str, route: Route) -> list[RuleRuntime]:
+        """The rules that serve a machine, or would serve it: its state is not begun by asking."""
+        machine = self._machines.get(name)
+        if machine is not None:
+            return [served.runtime for served in machine.rules.values()]
+        deployments = self.control.deployments(self.control.in_force)
+        return [*self._book.rules_of(name, route, deployments).runtimes.values()]
+
     def known_machines(self) -> tuple[Machine, ...]:
         """All machines, in the order in which they came."""
         return tuple(self._machines.values())

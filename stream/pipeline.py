@@ -248,9 +248,10 @@ class Pipeline:
         intake = self._intakes[batch.topic]
         messages = _fitting(batch, self._pace.most_messages)
         while True:
-            decoded = intake.decode(batch.first(messages), self._pace.most_values)
-            share = self._pace.share(*self._load(partition, decoded))
-            if share > 0.5 or decoded.messages == 1:  # twice as much is no reason to read them again
+            decoded = intake.decode(batch.first(messages), self._pace.most_values / 2)
+            values, seconds = self._load(partition, decoded)
+            share = self._pace.share(values / 2, seconds)  # reading again costs more than twice the values
+            if share == 1.0 or decoded.messages == 1:
                 return decoded
             messages = max(1, int(share * decoded.messages))
 
@@ -258,11 +259,8 @@ class Pipeline:
         """(values, seconds) that these messages are expected to take."""
         values = seconds = 0.0
         for found in decoded.blocks:
-            machine = partition.find(found.machine)
-            if machine is None:
-                values += found.block.size
-                continue
-            more = self._pace.expect(machine, found.block.length, found.block.size)
+            runtimes = partition.runtimes_of(found.machine, found.route)
+            more = self._pace.expect(runtimes, found.block.length, found.block.size)
             values, seconds = values + more[0], seconds + more[1]
         return values, seconds
 
@@ -312,7 +310,8 @@ class Pipeline:
             block = block.after(machine.offset)
             first = int(block.offsets[0])
         pace, memory, entries = self._pace, machine.memory, len(block.offsets)
-        values, seconds = pace.expect(machine, block.length, block.size)
+        runtimes = (served.runtime for served in machine.rules.values())
+        values, seconds = pace.expect(runtimes, block.length, block.size)
         share = pace.share(values, seconds)
         step = entries if share == 1.0 else max(1, int(share * entries))
         for start in range(0, entries, step):

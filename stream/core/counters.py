@@ -14,7 +14,7 @@ class Counters:
         rows: taken in; late_rows: dropped as not newer than their machine's last; ahead_rows: refused as from the future.
         imputed_values: missing values that were carried forward.
         readings: of messages that carry readings one by one, what was noticed: late, repeated, expired (a held value that was too
-            old for a row), bad-quality, unknown-tag.
+            old for a row), bad-quality, unknown-tag, ahead.
         odd_rates: machines whose rows or readings come at another rate than their bundle's.
         clock_restarts, gaps: how often a machine's window started anew, and why.
         sound_samples: of sound, taken in of each channel. sound: chunks, or quarters of a second, in which something was noticed:

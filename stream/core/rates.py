@@ -60,7 +60,7 @@ def tell_of_rate(step_us: float, interval_us: int, counters: Counters, machine: 
     else:
         meaning = "of the readings within an interval only the last one counts"
     if counters.odd_rates == MOST_LINES:
-        meaning += "; further machines are only counted (wheeltapper_odd_rates)"
+        meaning += "; further machines are only counted (wheeltapper_odd_rates_total)"
     log.warning(
         "readings come at another rate than the bundle's"
         if readings

@@ -28,9 +28,9 @@ from wheeltapper.stream.shell import Shell
 log = structlog.get_logger(__name__)
 
 # What is fetched and kept ahead of the work, beside what the client's queue takes in one fetch more. Records are unpacked when they
-# come: compressed ones may be many times as large.
-FETCH_BYTES = 2 * 2**20
-FETCH_BYTES_OF_PARTITION = 512 * 1024
+# come: compressed ones may be hundreds of times as large.
+FETCH_BYTES = 512 * 1024
+FETCH_BYTES_OF_PARTITION = 128 * 1024
 QUEUE_KBYTES = 16 * 1024
 
 # Taken out of the client's queue at a time, until so many bytes are together.

@@ -34,8 +34,8 @@ FAUST_LOGGER = logging.getLogger("faust.wheeltapper")
 
 # What is fetched ahead of the work: see the direct runner. Records are unpacked when they are handed over, so many at a time until
 # so many bytes are together.
-FETCH_BYTES = 2 * 2**20
-FETCH_BYTES_OF_PARTITION = 512 * 1024
+FETCH_BYTES = 512 * 1024
+FETCH_BYTES_OF_PARTITION = 128 * 1024
 MESSAGES_AT_ONCE = 64
 MOST_BYTES = 8 * 2**20
 

@@ -58,7 +58,7 @@ class AssemblySettings(Section):
     unknown_tags: Literal["dead-letter", "ignore"] = Field(
         default="dead-letter",
         description="what becomes of a message with tags that are not in the map, or of no channel or machine that a bundle serves; its "
-        "other readings are taken either way. ignore: counted as wheeltapper_readings{event=unknown-tag}",
+        "other readings are taken either way. ignore: counted as wheeltapper_readings_total{event=unknown-tag}",
     )
     grace_s: float | None = Field(
         default=None,

@@ -202,13 +202,18 @@ def produce(
     transaction: str | None = None,
     abort: bool = False,
     timestamp_ms: int | None = None,
+    compression: str = "none",
 ) -> int:
     """Send (key, value, headers) in order, idempotently, and wait for every delivery; returns their number.
 
     Args:
         transaction: transactional id, to send all in one transaction; `abort` ends it so.
     """
-    options: dict[str, Any] = {"enable.idempotence": True, "message.max.bytes": LARGEST_MESSAGE}
+    options: dict[str, Any] = {
+        "enable.idempotence": True,
+        "message.max.bytes": LARGEST_MESSAGE,
+        "compression.type": compression,
+    }
     if transaction is not None:
         options["transactional.id"] = transaction
     producer = Producer(broker.client(**options))

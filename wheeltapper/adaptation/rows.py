@@ -11,9 +11,10 @@ from wheeltapper.follow.follower import Follower, TopicRecord
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import SENSORS
-from wheeltapper.stream.core.assembly import Assembler
+from wheeltapper.stream.ahead import AheadCheck
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.readings import ReadingBlock
+from wheeltapper.stream.core.row_memory import RowBlock
 from wheeltapper.stream.kinds import KINDS
 from wheeltapper.stream.kinds.contract import Route, Routes
 from wheeltapper.stream.records import PartitionBatch
@@ -65,9 +66,9 @@ class RowCollector:
         rule = open_rule(bundle.manifest.detector, bundle, settings)
         route = Route("*", (rule,), kind, kind.layout("*", [rule]))
         self._intake = kind.intake(Routes([route]), settings)
-        self._assembler = Assembler(len(bundle.manifest.channels), route.layout.interval_us)
-        """Of messages that carry readings one by one."""
         self._counters = Counters()
+        self._memory = kind.memory(route.layout)
+        self._ahead = AheadCheck(settings.input.max_ahead_s, self._counters)
         self._times = np.zeros(0, dtype=np.int64)
         self._values = np.zeros((0, len(bundle.manifest.channels)), dtype=np.float32)
 
@@ -105,24 +106,23 @@ class RowCollector:
         ]
         if not wanted:
             return 0
-        for taken in self._intake.decode(_part(batch, wanted)).blocks:
-            if taken.machine != self._machine:
-                continue
-            blocks = [taken.block]
-            if isinstance(taken.block, ReadingBlock):
-                assembled = self._assembler.take(taken.block, self._settings.windows, self._counters, self._machine)
-                blocks = [rows for _, rows in assembled]
-            for block in blocks:
-                came += self._add(block.times, block.values)
+        part = _part(batch, wanted)
+        decoded, _ = self._ahead.refuse(part, self._intake.decode(part))
+        for block in decoded.blocks:
+            if block.machine == self._machine:
+                came += self._add(block.block, part)
         return came
 
-    def _add(self, times: np.ndarray, values: np.ndarray) -> int:
-        """Rows that are not newer than the last are late, or come twice: workers drop them too."""
-        newest = np.maximum.accumulate(np.concatenate([self._times[-1:], times]))
-        fresh = times > newest[: len(times)] if len(self._times) else _first_of_each(times)
-        self._times = np.concatenate([self._times, times[fresh]])[-self._most :]
-        self._values = np.concatenate([self._values, values[fresh]])[-self._most :]
-        return int(fresh.sum())
+    def _add(self, block: RowBlock | ReadingBlock, batch: PartitionBatch) -> int:
+        """Rows that are late, come twice or are from the future are left out, as by workers; a clock set back lives its time again."""
+        came = 0
+        for taken in self._memory.take(block, self._settings.windows, self._counters, self._machine, batch.stamp_of):
+            before = self._times < taken.times[0]
+            self._times = np.concatenate([self._times[before], taken.times])[-self._most :]
+            self._values = np.concatenate([self._values[before], taken.values])[-self._most :]
+            came += len(taken.times)
+        self._memory.refused()
+        return came
 
     @property
     def oldest(self) -> int | None:
@@ -148,12 +148,6 @@ class RowCollector:
         """([n] int64 event times (us), [n, C] float32 values, raw units, NaN where a sensor gave nothing) outside the spans."""
         kept = outside(self._times, [*spans])
         return self._times[kept], self._values[kept]
-
-
-def _first_of_each(times: np.ndarray) -> np.ndarray:
-    """[n] bool: rows that are newer than all before them."""
-    newest = np.maximum.accumulate(times)
-    return np.concatenate([[True], times[1:] > newest[:-1]]) if len(times) else np.zeros(0, dtype=bool)
 
 
 def _batches(records: Iterable[TopicRecord]) -> Iterator[PartitionBatch]:

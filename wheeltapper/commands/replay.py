@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EPILOG = """
 examples:
   wheeltapper replay smd --data ServerMachineDataset --entity machine-1-1 --speed 0
-  wheeltapper replay simulated --entity pump-1 --speed 600 --start now --encoding arrow --rows-per-message 16
+  wheeltapper replay simulated --entity pump-1 --speed 600 --encoding arrow --rows-per-message 16
   wheeltapper replay wav recordings/fan-1 --machine fan-1 --speed 0
 """
 

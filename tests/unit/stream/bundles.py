@@ -32,6 +32,7 @@ class Recipe:
         warm_up: rows after which a machine is scored; rows that are not there count as usual.
         weighting: which rows of a window count: the scored one alone, all alike, or later ones more.
         center, alarm_level: raw scores that become 0 and 1.0.
+        toil: work for nothing: so many products with a matrix of 1,024 x 1,024 for each window.
         calibration: raw scores of normal windows; none: 500 drawn from an exponential distribution of scale 0.1.
     """
 
@@ -46,12 +47,15 @@ class Recipe:
     alarm_level: float = 1.0
     interval_s: float = 60.0
     calibration: tuple[float, ...] = ()
+    toil: int = 0
 
     @property
     def bundle_id(self) -> str:
         kind = self.weighting.replace(" ", "-")
         early = "" if self.warm_up is None else f"-from-{self.warm_up}"
-        return f"{self.detector}-{len(self.channels)}x{self.window}-s{self.stride}-l{self.lag}-{kind}{early}"
+        return f"{self.detector}-{len(self.channels)}x{self.window}-s{self.stride}-l{self.lag}-{kind}{early}" + (
+            f"-toil-{self.toil}" if self.toil else ""
+        )
 
     @property
     def weights(self) -> np.ndarray:
@@ -101,6 +105,15 @@ def graph_of(recipe: Recipe) -> bytes:
         helper.make_node("Mul", ["row", "nothing"], ["zero"]),
         helper.make_node("Add", ["zero", "usual"], ["expected"]),
     ]
+    if recipe.toil:
+        constants |= {"narrow": np.zeros((width, 1024), np.float32), "wide": np.zeros((1024, 1024), np.float32)}
+        nodes[6] = helper.make_node("ReduceSum", ["contribution", "rows"], ["plain"], keepdims=0)
+        nodes.append(helper.make_node("MatMul", ["contribution", "narrow"], ["toil-0"]))
+        nodes += [
+            helper.make_node("MatMul", [f"toil-{turn}", "wide"], [f"toil-{turn + 1}"]) for turn in range(recipe.toil)
+        ]
+        nodes.append(helper.make_node("ReduceSum", [f"toil-{recipe.toil}", "rows"], ["nought"], keepdims=0))
+        nodes.append(helper.make_node("Add", ["plain", "nought"], ["score"]))
     outputs = [("score", ["N"]), ("contribution", ["N", width]), ("expected", ["N", width])]
     graph = helper.make_graph(
         nodes,
