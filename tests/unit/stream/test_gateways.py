@@ -485,6 +485,22 @@ def test_uncertain_can_count_as_good_and_a_status_code_is_told_by_its_name(open_
     assert pipeline.counters.readings == {}
 
 
+def test_a_reading_from_the_future_is_refused_and_blinds_nothing(open_routes: OpenRoutes) -> None:
+    # given a gateway of which one reading, in a list with good ones, bears a time a year ahead
+    form, block = FORMS["kepware"], ordinary(40)
+    messages = sent(form, block)
+    fields = orjson.loads(messages[11].value or b"")
+    fields["values"][1]["t"] += 365 * 86_400_000
+    messages[11] = messages[11]._replace(value=orjson.dumps(fields))
+    # when it comes
+    pipeline = Pipeline(open_routes(Recipe(window=1)), chosen(form))
+    outputs = to_the_end(pipeline, messages)
+    # then a dead letter says so, and every row is scored, one with a value that was held
+    assert [(letter.reason, letter.offset) for letter in letters_of(outputs)] == [("time-ahead", 11)]
+    assert [time for _, _, time in scores_of(outputs)] == block.ts.tolist()
+    assert pipeline.counters.imputed_values == 0
+
+
 def test_the_last_row_waits_until_the_recording_ends(open_routes: OpenRoutes) -> None:
     # given a reading of one of three channels
     settings_ = chosen(FORMS["one reading"])
