@@ -6,20 +6,26 @@ from collections.abc import Collection, Iterable
 
 import structlog
 
+from wheeltapper.schemas.events import DeadLetterReason
 from wheeltapper.schemas.text import first_names
 
 log = structlog.get_logger(__name__)
 
+MAX_MACHINES = 20
 MAX_TOLD = 1_000
 """Names that senders can make up are told no more after so many."""
 
 
 class DeadLetterLines:
-    """A line at the first dead letter of a reason, at the tenth, the hundredth, and so on; each with the newest one's detail."""
+    """A line at the first dead letter of a reason, at the tenth, the hundredth, and so on; each with the newest one's detail.
+
+    Machines that no bundle serves have a line each, the first `MAX_MACHINES` of them.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
         self._next: dict[str, int] = {}
+        self._unserved: set[str] = set()
 
     def see(self, headers: Iterable[tuple[str, bytes | None]], key: bytes | None) -> None:
         """A message went to dead-letters.
@@ -29,17 +35,24 @@ class DeadLetterLines:
         """
         (_, reason_bytes), (_, detail), *_ = headers
         reason = (reason_bytes or b"").decode("utf-8", "replace")
+        newest = (detail or b"").decode("utf-8", "replace")
         number = self._seen[reason] = self._seen.get(reason, 0) + 1
-        if number < self._next.get(reason, 1):
+        is_new = (
+            reason == DeadLetterReason.NO_ROUTE and newest not in self._unserved and len(self._unserved) < MAX_MACHINES
+        )
+        if is_new:
+            self._unserved.add(newest)  # it names the machine
+        if number >= self._next.get(reason, 1):
+            self._next[reason] = 10 * number
+        elif not is_new:
             return
-        self._next[reason] = 10 * number
         log.warning(
             "messages cannot be read and go to dead-letters",
             reason=reason,
             messages=number,
-            newest=(detail or b"").decode("utf-8", "replace"),
+            newest=newest,
             key=(key or b"").decode("utf-8", "replace")[:100] or None,
-            next_line_at=10 * number,
+            next_line_at=self._next[reason],
         )
 
 

@@ -25,7 +25,7 @@ def load_told(
     from wheeltapper.training.datasets.registry import load_series
 
     with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", UserWarning)
         series = load_series(dataset, data, entity, start=start)
     for note in dict.fromkeys([*series.notes, *(str(warning.message) for warning in said)]):
         print(f"data         {note}", file=file or sys.stderr)

@@ -65,16 +65,17 @@ class Columns:
                 return f"line {line}"
         return f"row {row + 1} of the data"
 
-    def picked(self, rows: np.ndarray) -> Columns:
-        """The same columns of some rows, by their numbers or a mask."""
-        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+    def picked(self, rows: np.ndarray | slice) -> Columns:
+        """The same columns of some rows, by their numbers, a mask or a range, with notes of their own."""
+        chosen = np.arange(self.rows)[rows]
+        is_whole = isinstance(rows, slice) and rows == slice(None)
         return replace(
             self,
             numbers={name: values[rows] for name, values in self.numbers.items()},
-            texts={name: values.take(pa.array(rows)) for name, values in self.texts.items()},
+            texts={name: values if is_whole else values.take(pa.array(chosen)) for name, values in self.texts.items()},
             moments={name: values[rows] for name, values in self.moments.items()},
-            notes=self.notes,
-            kept=rows if self.kept is None else self.kept[rows],
+            notes=list(self.notes),
+            kept=chosen if self.kept is None else self.kept[rows],
         )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,20 @@ def _files(data: Path) -> dict[str, Path]:
 
 def _columns(path: Path, description: Description) -> tuple[Columns, tuple[str, ...]]:
     """The file's columns, and which of them are its time."""
+    if description.machine is None:
+        return _columns_of(path, description)
+    # A fleet's file is read once for all of its machines, which are asked for one after the other.
+    state = path.stat()
+    columns, times = _remembered(path, description.model_dump_json(), state.st_mtime_ns, state.st_size)
+    return columns.picked(slice(None)), times
+
+
+@lru_cache(maxsize=1)
+def _remembered(path: Path, description: str, _mtime_ns: int, _size: int) -> tuple[Columns, tuple[str, ...]]:
+    return _columns_of(path, Description.model_validate_json(description))
+
+
+def _columns_of(path: Path, description: Description) -> tuple[Columns, tuple[str, ...]]:
     apart = tuple(name for name in (description.machine, description.tag) if name is not None)
     if path.suffix == ".parquet":
         columns = columns_of_parquet(path, description)

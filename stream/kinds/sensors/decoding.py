@@ -117,7 +117,7 @@ class Decoder:
         machine_field, time_field, values_field = settings.machine, settings.time, settings.values
         largest = min(settings.max_message_bytes, MAX_PARSED_BYTES) if self._rows_are_plain else -1
         exact_width = settings.unknown_channels == "dead-letter"
-        raw_micros, times, is_local = settings.time_unit == "auto", self._times, settings.time_zone is not None
+        raw_micros, time_style, is_local = settings.time_unit == "auto", self._times, settings.time_zone is not None
         loads = orjson.loads
         for index, value in enumerate(batch.values):
             try:
@@ -126,7 +126,7 @@ class Decoder:
                 message = loads(value)  # type: ignore[arg-type]
                 ts = message[time_field]
                 if not (raw_micros and type(ts) is int and LEAST_MICROS <= ts <= MAX_MICROS):
-                    ts = micros_of(ts, times, near_of(batch.timestamps_ms[index]) if is_local else None)
+                    ts = micros_of(ts, time_style, near_of(batch.timestamps_ms[index]) if is_local else None)
                 values = message[values_field] if values_field else message
                 machine = message[machine_field]
                 collector = collectors.get(machine) or self._collect(collectors, machine)

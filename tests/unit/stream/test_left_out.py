@@ -45,6 +45,20 @@ def test_dead_letters_are_told_at_the_first_the_tenth_and_the_hundredth(
     assert "input.unknown_channels" in told[0]["newest"]
 
 
+def test_machines_without_a_bundle_are_each_told_of_once_up_to_a_bound(
+    open_routes: OpenRoutes, log_lines: Lines
+) -> None:
+    # given a worker for one machine
+    pipeline = Pipeline(open_routes(ONE_ROW, pattern="press-1"), Settings())
+    # when thirty others send, each three times
+    sent = [row_message(machine=f"pump-{number % 30}", ts=START, values={"a": 1}) for number in range(90)]
+    feed(pipeline, sent)
+    # then twenty have a line, and the tenth and hundredth message, not more
+    told = lines_of(log_lines, "go to dead-letters")
+    assert {line["newest"].split("'")[1] for line in told[:20]} == {f"pump-{number}" for number in range(20)}
+    assert len(told) == 20
+
+
 @pytest.mark.parametrize("layout", [{}, {"values": ""}, {"machine": "m.id"}])
 def test_fields_that_are_ignored_are_told_once(
     open_routes: OpenRoutes, log_lines: Lines, layout: dict[str, Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wheeltapper.loaded import load_for_training
+from wheeltapper.loaded import load_for_training, load_told
 from wheeltapper.schemas.clock import iso_from_micros, micros_from_iso
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.datasets.registry import list_entities, load_series
@@ -452,3 +453,17 @@ def test_readings_of_several_machines_are_known_for_what_they_are(table: Callabl
     with pytest.raises(InputError, match=r"write machine = \"asset\", tag = \"tag\" and value"):
         table(text)
     assert_flow(table(text, 'machine = "asset"\ntag = "tag"\nvalue = "value"', entity="p1"))
+
+
+def test_commands_print_what_was_left_out(table: Callable[..., SensorSeries], tmp_path: Path) -> None:
+    # given a table with a column of texts, and rows that repeat a time
+    rows = [f"{stamp(row)},{level(row)},run" for row in range(ROWS)]
+    table("\n".join(["time,flow,state", *rows, rows[7]]) + "\n", "sort = true")
+    # when a command loads it
+    told = io.StringIO()
+    load_told("csv", tmp_path / "pump.csv", None, file=told)
+    # then a line says each
+    lines_told = told.getvalue().splitlines()
+    assert len(lines_told) == 2
+    assert "data         1 of 121 rows repeat a time and are left out" in lines_told[0]
+    assert "column 'state' is left out" in lines_told[1]
