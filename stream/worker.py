@@ -18,7 +18,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.health import WorkerStatus, serve_health
+from wheeltapper.stream.health import WorkerStatus
+from wheeltapper.stream.health_server import serve_health
 from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.maintenance import maintenance_sources
 from wheeltapper.stream.progress import Progress
