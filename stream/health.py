@@ -98,6 +98,14 @@ class WorkerStatus:
         for reason, number in sorted(counts.dead_letters.items()):
             dead.add_metric([reason], number)
         yield dead
+        for name, text, found in (
+            ("cut_messages", "Messages larger than their topic takes, sent without a part.", counts.cut_messages),
+            ("split_messages", "Messages larger than their topic takes, sent in several.", counts.split_messages),
+        ):
+            family = CounterMetricFamily(f"wheeltapper_{name}", text, labels=["topic"])
+            for topic, number in sorted(found.items()):
+                family.add_metric([topic], number)
+            yield family
         alerts = CounterMetricFamily("wheeltapper_alert_events", "Alert events.", labels=["event"])
         for event in ("opened", "updated", "cleared"):
             alerts.add_metric([event], counts.alerts.get(event, 0))
