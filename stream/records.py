@@ -58,6 +58,19 @@ class PartitionBatch:
         stop = bisect_left(self.offsets, offset)
         return self._part(0, stop), self._part(stop, len(self.offsets))
 
+    def followed_by(self, other: PartitionBatch) -> PartitionBatch:
+        """These messages, then the other's."""
+        return PartitionBatch(
+            self.topic,
+            self.partition,
+            self.offsets + other.offsets,
+            self.keys + other.keys,
+            self.values + other.values,
+            self.headers + other.headers,
+            self.timestamps_ms + other.timestamps_ms,
+            self.flaws | other.flaws,
+        )
+
     def at(self, indices: Iterable[int]) -> PartitionBatch:
         """The messages at these places, which rise; all of them can be read."""
         places = list(indices)
