@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -172,6 +172,8 @@ class Publisher:
                 )
                 self.published += 1
                 return
+            except KafkaException as error:
+                self._raise(error)
             except BufferError as error:  # the client's queue is full: deliveries make room
                 waiting = waiting or _Deadline(self._deadline_s, self._stop)
                 self._serve(self._producer.poll, 0.1)
@@ -216,8 +218,7 @@ class Publisher:
             self._call_until_done(self._producer.commit_transaction)
         except KafkaException as error:
             self.fenced = self.fenced or error.args[0].code() in FENCED
-            self._check()  # a message that was refused is the reason, this only what follows from it
-            raise
+            self._raise(error)
         self._check()
         self._producer.begin_transaction()
 
@@ -268,6 +269,14 @@ class Publisher:
         self.fenced = self.fenced or error.code() in FENCED
         self._failure = PublishError(f"a message to topic {message.topic()} was not delivered: {error.str()}", error)
         log.error("not delivered", topic=message.topic(), partition=message.partition(), error=error.str())
+
+    def _raise(self, error: KafkaException) -> NoReturn:
+        """Raise what the client said of a transaction; a message that was refused is the reason, this only what follows from it."""
+        reason = error.args[0]
+        if self._failure is None and reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._failure = PublishError(reason.str(), reason)
+        self._check()
+        raise error
 
     def _check(self) -> None:
         if self._failure is None:

@@ -37,10 +37,9 @@ def topic_limits(settings: Settings, names: Collection[str] = WRITTEN) -> Mappin
     most = settings.kafka.max_message_bytes
     limits = dict.fromkeys(names, min(DEFAULT_MESSAGE_BYTES, most))
     resources = {ConfigResource(ResourceType.TOPIC, topic): name for name, topic in full.items()}
+    client = AdminClient(client_config(settings.kafka))  # answers come only while it lives
     try:
-        answers = AdminClient(client_config(settings.kafka)).describe_configs(
-            [*resources], request_timeout=ASK_TIMEOUT_S
-        )
+        answers = client.describe_configs([*resources], request_timeout=ASK_TIMEOUT_S)
     except KafkaException as error:
         log.warning("the brokers did not say how large messages may be; 1 MiB is taken", error=error.args[0].str())
         return limits

@@ -17,10 +17,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.kafka_client import broker_answers, client_config
 from wheeltapper.stream.kafka_errors import PublishError, refusal
+from wheeltapper.stream.kafka_headers import BadHeaders, bad_header, headers_of
 from wheeltapper.stream.partition import PartitionKey
 from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.records import Flaw, PartitionBatch
-from wheeltapper.stream.runners.headers import bad_header, readable_headers
 from wheeltapper.stream.runners.stopping import IdleClock
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.shell import Shell
@@ -286,7 +286,7 @@ class _Session:
         # Nearly always there is one topic: then no message need be asked for its own.
         only = next(iter(batches.values())) if len(batches) == 1 else None
         read_around: set[PartitionKey] = set()
-        for message in messages:
+        for message, headers in zip(messages, headers_of(messages), strict=True):
             if read_around and (message.topic(), message.partition()) in read_around:
                 continue  # comes again
             error = message.error()
@@ -307,12 +307,10 @@ class _Session:
             batch.offsets.append(message.offset())
             batch.keys.append(message.key())
             batch.values.append(message.value())
-            try:
-                batch.headers.append(message.headers())
-            except SystemError as problem:  # a name that is no UTF-8
-                headers, bad_name = readable_headers(message, problem)
-                batch.headers.append(headers)
-                batch.flaws[message.offset()] = Flaw(bad_header(bad_name), message.offset())
+            if isinstance(headers, BadHeaders):
+                batch.flaws[message.offset()] = Flaw(bad_header(headers.name), message.offset())
+                headers = headers.headers
+            batch.headers.append(headers)
             batch.timestamps_ms.append(message.timestamp()[1])
         return [batch for of_topic in batches.values() for batch in of_topic.values()]
 

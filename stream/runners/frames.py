@@ -22,8 +22,8 @@ from aiokafka.record.util import decode_varint
 from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.schemas.events import DeadLetterReason as Reason
 from wheeltapper.schemas.limits import MAX_MESSAGE_BYTES, MIB
+from wheeltapper.stream.kafka_headers import bad_header, legible
 from wheeltapper.stream.records import Flaw
-from wheeltapper.stream.runners.headers import bad_header, legible
 
 MOST_BYTES = 2 * MAX_MESSAGE_BYTES
 """Most that a frame may unpack to: a message of the largest size that is read, with as much beside it. Producers fill frames with
