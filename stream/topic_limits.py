@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 DEFAULT_MESSAGE_BYTES = 1_048_588
 """Kafka's default of max.message.bytes."""
 
-ASK_TIMEOUT_S = 10.0
+ASK_TIMEOUT_S = 5.0
 
 WRITTEN = tuple(
     name

@@ -52,6 +52,8 @@ UNREADABLE = {
     KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG, KafkaError._NOT_IMPLEMENTED, KafkaError._UNDERFLOW,
     KafkaError._CRIT_SYS_RESOURCE, KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_MSG_SIZE,
 }  # fmt: skip
+# Such frames are logged at most so often; each is a dead letter.
+NOTICE_S = 60.0
 
 # After a stall the session is left in this time; the process exits without it otherwise.
 STUCK_S = 10.0
@@ -190,6 +192,7 @@ class _Session:
         self._turned_at = self._ticked_at = time.monotonic()
         self._idle = IdleClock()
         self._lost = False
+        self._told_unreadable = -NOTICE_S
         self._last_commit = time.monotonic()
         self._published = shell.publisher.published
         self._membership: object = None
@@ -323,14 +326,16 @@ class _Session:
         found, following = read_frame(
             self._settings.kafka, topic, partition, offset, self._settings.worker.max_batch_messages
         )
-        log.warning(
-            "a frame of records could not be unpacked by the client",
-            topic=topic,
-            partition=partition,
-            offset=offset,
-            read_on_from=following,
-            error=message.error().str(),
-        )
+        if time.monotonic() - self._told_unreadable >= NOTICE_S:
+            self._told_unreadable = time.monotonic()
+            log.warning(
+                "a frame of records could not be unpacked by the client and is read around",
+                topic=topic,
+                partition=partition,
+                offset=offset,
+                read_on_from=following,
+                error=message.error().str(),
+            )
         if len(found):
             of_topic[partition] = found if batch is None else batch.followed_by(found)
             self._idle.message((topic, partition))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import struct
+import time
 from collections.abc import Sequence
 
 import cramjam
@@ -18,7 +19,11 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 RawRecord = tuple[bytes | None, bytes | None, Sequence[tuple[bytes, bytes | None]]]
 """Key, value, headers with names of any bytes."""
 
-TIMESTAMP_MS = 1_793_866_380_000
+# A broker deletes what is older than its retention.
+NOW_MS = int(time.time() * 1000)
+
+# A topic that has just been made: leader not available, not leader, unknown topic.
+NO_LEADER_YET = (3, 5, 6)
 
 
 def frame_of(
@@ -33,9 +38,7 @@ def frame_of(
     data = b"".join(_record(number, *record) for number, record in enumerate(records))
     packed = _pack(codec, data) if packed is None else packed
     count = len(records)
-    tail = struct.pack(
-        ">hiqqqhii", CODECS.index(codec), count - 1, TIMESTAMP_MS, TIMESTAMP_MS + count, -1, -1, -1, count
-    )
+    tail = struct.pack(">hiqqqhii", CODECS.index(codec), count - 1, NOW_MS, NOW_MS + count, -1, -1, -1, count)
     tail += packed
     return struct.pack(">qiibI", first, len(tail) + 9, -1, 2, calc_crc32c(tail)) + tail
 
@@ -51,9 +54,14 @@ async def _send(address: str, topic: str, partition: int, frames: Sequence[bytes
         await client.bootstrap()
         await client.add_topic(topic)
         for frame in frames:
-            leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
-            answer = await client.send(leader, ProduceRequest(None, -1, 60_000, [(topic, [(partition, frame)])]))
-            ((_, ((_, code, *_),)),) = answer.topics
+            while True:
+                leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+                answer = await client.send(leader, ProduceRequest(None, -1, 60_000, [(topic, [(partition, frame)])]))
+                ((_, ((_, code, *_),)),) = answer.topics
+                if code not in NO_LEADER_YET:
+                    break
+                await asyncio.sleep(0.1)
+                await client.force_metadata_update()
             assert code == 0, f"{topic} [{partition}] does not take a frame of {len(frame)} bytes: error {code}"
     finally:
         await client.close()

@@ -19,8 +19,10 @@ from tests.integration.worker_tools import (
     side_by_side,
     wait_until,
 )
+from wheeltapper.follow.follower import read_records
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
+from wheeltapper.stream.settings import load_settings
 
 pytestmark = [pytest.mark.broker, pytest.mark.kafka]
 
@@ -155,6 +157,13 @@ def test_bytes_that_no_client_can_read_stop_no_partition(rigs: list[Rig]) -> Non
         # and a worker that starts anew finds nothing more to say
         rig.run()
         assert len(rig.records("dead-letters")) == 6
+
+        # and readers of other topics do not stumble over such a name either
+        send_frames(rig.broker.address, f"{rig.prefix}alerts", 0, [frame_of([bad_name] * 50)])
+        settings = load_settings(kafka={"brokers": rig.broker.address}, topics={"prefix": rig.prefix})
+        found = read_records(settings, "alerts")[-50:]
+        assert [record.key for record in found] == [bad_name[0]] * 50
+        assert {record.content_type for record in found} == {None}
 
     side_by_side(rigs, scenario)
 
