@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests.helpers.raw_frames import RawRecord, frame_of, send_frames
-from tests.integration.kafka_tools import Broker, Record, topic_settings
+from tests.integration.kafka_tools import Broker, Record, consume_all, create_topic, topic_settings
 from tests.integration.processes import WorkerProcess
 from tests.integration.worker_tools import (
     RUNNERS,
@@ -19,12 +20,14 @@ from tests.integration.worker_tools import (
     side_by_side,
     wait_until,
 )
+from wheeltapper.control_messages import send
 from wheeltapper.follow.follower import read_records
+from wheeltapper.schemas.adaptation import AdaptationEvent, AdaptationStep
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.stream.settings import load_settings
 
-pytestmark = [pytest.mark.broker, pytest.mark.kafka]
+pytestmark = pytest.mark.broker
 
 START, MINUTE = 1_700_000_000_000_000, 60_000_000
 ARROW = [("content-type", CONTENT_TYPES["arrow"].encode())]
@@ -74,6 +77,7 @@ def read_everything(rig: Rig, worker: WorkerProcess) -> None:
     wait_until(lambda: rig.committed() == rig.ends(), "it had read everything", worker)
 
 
+@pytest.mark.kafka
 def test_outputs_fit_their_topics_whatever_these_take(rigs: list[Rig]) -> None:
     def scenario(rig: Rig) -> None:
         # given a cluster with its default limits, and a dead-letters topic of 100 kB
@@ -112,6 +116,7 @@ def test_outputs_fit_their_topics_whatever_these_take(rigs: list[Rig]) -> None:
     side_by_side(rigs, scenario)
 
 
+@pytest.mark.kafka
 def test_bytes_that_no_client_can_read_stop_no_partition(rigs: list[Rig]) -> None:
     # given rows, among them a record with a header name that is no UTF-8, and frames of which a few kB unpack to 300 MB
     # and to nothing at all
@@ -166,6 +171,24 @@ def test_bytes_that_no_client_can_read_stop_no_partition(rigs: list[Rig]) -> Non
         assert {record.content_type for record in found} == {None}
 
     side_by_side(rigs, scenario)
+
+
+def test_what_commands_publish_fits_its_topic_too(embedded_broker: str, topics_prefix: str) -> None:
+    # given a topic of adaptations that takes 20 kB
+    broker = Broker(embedded_broker, "tansu", supports_transactions=False)
+    create_topic(broker, f"{topics_prefix}adaptations", 1, max_message_bytes="20000")
+    settings = load_settings(kafka={"brokers": embedded_broker}, topics={"prefix": topics_prefix})
+    event = AdaptationEvent(
+        adaptation_id="a", machine="press-1", rule="r", event=AdaptationStep.REJECTED, at=START, reason="no gain",
+        evidence=orjson.dumps({"figures": list(range(20_000))}).decode(),
+    )  # fmt: skip
+    # when an event with the evidence of a large gate is published
+    send(settings, (event.machine, event))
+    # then it is there without it, and says so
+    (record,) = consume_all(broker, f"{topics_prefix}adaptations")
+    told = AdaptationEvent.model_validate_json(record.value or b"")
+    assert (told.evidence, told.reason) == ("", "no gain")
+    assert record.headers["wheeltapper-left-out"] == b"evidence of %d characters" % len(event.evidence)
 
 
 def size_of(record: Record) -> int:
