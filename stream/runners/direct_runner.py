@@ -319,9 +319,9 @@ class _Session:
 
     def _read_around(self, message: Message, of_topic: dict[int, PartitionBatch]) -> None:
         """What librdkafka cannot unpack is read without it, and then read over: it would try the same again for ever."""
-        topic, partition, offset = message.topic(), message.partition(), message.offset()
         from wheeltapper.stream.runners.raw_frames import read_frame  # brings aiokafka, which is seldom needed
 
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
         batch = of_topic.get(partition)
         found, following = read_frame(
             self._settings.kafka, topic, partition, offset, self._settings.worker.max_batch_messages
