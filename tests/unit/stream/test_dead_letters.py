@@ -98,6 +98,9 @@ BAD: list[tuple[str, Message]] = [
     ("no-machine", row(machine=None)),
     ("no-machine", row(machine=17)),
     ("no-machine", row(machine=["press-1"])),
+    ("no-machine", row_message(ts=START, values={"a": 1, "b": 2, "c": 3})._replace(key=b"press-\xff")),
+    # In Avro the name stands behind the fingerprint: here it is empty.
+    ("no-machine", typed(AVRO[:10] + b"\x00" + AVRO[18:], "avro")._replace(key=b"\xff\xfe")),
     ("no-machine", row(machine="\0progress")),  # would pass for the state's own record
     ("no-machine", row_message(ts=START, values={"a": 1, "b": 2, "c": 3})),
     ("bad-time", row(ts=None)),
