@@ -20,7 +20,7 @@ from wheeltapper.stream.control.log import Change, ControlMessage
 from wheeltapper.stream.core.calendar import SpanSource
 from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.judging import Emission
-from wheeltapper.stream.dead_letters import refused_dead_letter
+from wheeltapper.stream.dead_letters import flawed_letters, refused_dead_letter
 from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
 from wheeltapper.stream.kinds.contract import Decoded, Intake, MachineBlock, Routes
@@ -224,7 +224,14 @@ class Pipeline:
     ) -> Iterator[Step]:
         """One partition's messages to windows that wait for their scores, piece by piece."""
         while batch:
-            decoded = self._decode(partition, batch)
+            flawed = batch.first_flawed()
+            if flawed == 0:
+                self._refuse(partition, flawed_letters(batch.first(1)), outputs)
+                partition.position = batch.offsets[0] + 1
+                batch = batch.without(1)
+                self._is_clean = False
+                continue
+            decoded = self._decode(partition, batch if flawed is None else batch.first(flawed))
             piece, batch = batch.first(decoded.messages), batch.without(decoded.messages)
             if not self._is_clean and not self._pace.has_room(*self._load(partition, decoded)):
                 yield self._end_step(outputs)
@@ -279,10 +286,9 @@ class Pipeline:
             may_pause: nothing else is part of this step: it may end within a message.
         """
         decoded, partly = self._ahead.refuse(batch, decoded)
-        for emission in decoded.dead_letters:
-            count(self.counters.dead_letters, (emission.output.headers[0][1] or b"").decode())
-            self._dead_letter_lines.see(emission.output.headers, emission.output.key)
-        found = list(partition.fresh([*decoded.dead_letters, *partly]))
+        found: list[Output] = []
+        self._refuse(partition, decoded.dead_letters, found)
+        found += partition.fresh(partly)
         self.counters.messages += len(batch) - len(decoded.dead_letters)
         for event, number in decoded.readings.items():
             self.counters.readings[event] = self.counters.readings.get(event, 0) + number
@@ -296,6 +302,13 @@ class Pipeline:
         partition.position = batch.offsets[-1] + 1
         self._pace.took(len(batch))
         outputs += found
+
+    def _refuse(self, partition: PartitionState, letters: Sequence[Emission], outputs: list[Output]) -> None:
+        """Dead letters of whole messages."""
+        for emission in letters:
+            count(self.counters.dead_letters, (emission.output.headers[0][1] or b"").decode())
+            self._dead_letter_lines.see(emission.output.headers, emission.output.key)
+        outputs += partition.fresh(letters)
 
     def _take_block(
         self, partition: PartitionState, taken: MachineBlock, batch: PartitionBatch, now: float, outputs: list[Output]

@@ -7,7 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from wheeltapper.schemas.errors import DecodeError
+
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Why a Kafka client could not read a record, or a frame: records that were sent packed together.
+
+    Attributes:
+        first_offset: of the frame's first record; of a single record its own.
+    """
+
+    error: DecodeError
+    first_offset: int
 
 
 @dataclass(slots=True)
@@ -16,6 +30,8 @@ class PartitionBatch:
 
     Attributes:
         timestamps_ms: of the records, as their producer or broker set them; -1 where a record has none.
+        flaws: by offset, messages that the client could not read; a whole frame is one message, with the offset of its last
+            record and its packed bytes as its value.
     """
 
     topic: str
@@ -25,6 +41,7 @@ class PartitionBatch:
     values: list[bytes | None] = field(default_factory=list)
     headers: list[Headers | None] = field(default_factory=list)
     timestamps_ms: list[int] = field(default_factory=list)
+    flaws: dict[int, Flaw] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -56,9 +73,37 @@ class PartitionBatch:
         """All but the first so many messages."""
         return self._part(messages, len(self))
 
+    def followed_by(self, other: PartitionBatch) -> PartitionBatch:
+        """These messages, then the other's."""
+        return PartitionBatch(
+            self.topic,
+            self.partition,
+            self.offsets + other.offsets,
+            self.keys + other.keys,
+            self.values + other.values,
+            self.headers + other.headers,
+            self.timestamps_ms + other.timestamps_ms,
+            self.flaws | other.flaws,
+        )
+
+    def first_flawed(self) -> int | None:
+        """Place of the first message that the client could not read."""
+        if not self.flaws:
+            return None
+        return next((place for place, offset in enumerate(self.offsets) if offset in self.flaws), None)
+
     def _part(self, start: int, stop: int) -> PartitionBatch:
-        columns = (self.offsets, self.keys, self.values, self.headers, self.timestamps_ms)
-        return PartitionBatch(self.topic, self.partition, *(column[start:stop] for column in columns))  # type: ignore[arg-type]
+        part = slice(start, stop)
+        return PartitionBatch(
+            self.topic,
+            self.partition,
+            self.offsets[part],
+            self.keys[part],
+            self.values[part],
+            self.headers[part],
+            self.timestamps_ms[part],
+            self.flaws,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +120,11 @@ class Output:
     value: bytes | None
     headers: Headers = ()
     partition: int | None = None
+
+
+def key_text(key: bytes | None) -> str | None:
+    """A record's key as text; None where there is none, or where it is no UTF-8: two machines must not become one."""
+    try:
+        return key.decode() if key else None
+    except UnicodeDecodeError:
+        return None

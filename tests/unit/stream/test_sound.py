@@ -149,6 +149,10 @@ def bad(case: str) -> AudioChunk | Message:
         return dataclasses.replace(good, **changes[case])
     message = sound_message(dataclasses.replace(good, encoding="float32" if case == "NaN" else "flac"))
     assert message.value is not None
+    if case == "a key that is no UTF-8 in place of a machine":
+        # The name, behind the fingerprint, is empty.
+        value = sound_message(dataclasses.replace(good, machine="x")).value or b""
+        return Message(value[:10] + b"\x00" + value[12:], b"fan-\xff")
     if case == "corrupt FLAC":
         return message._replace(value=message.value[:-3_000] + bytes(3_000))
     if case == "NaN":
@@ -164,6 +168,7 @@ def bad(case: str) -> AudioChunk | Message:
         ("a rate of megahertz", "wrong-rate"),
         ("a chunk of an hour", "too-large"),
         ("a machine without a bundle", "no-route"),
+        ("a key that is no UTF-8 in place of a machine", "no-machine"),
         ("corrupt FLAC", "not-decodable"),
         ("NaN", "not-finite"),
         ("no value", "not-decodable"),
