@@ -25,7 +25,8 @@ class ClockNotes:
     Attributes:
         taken: rows taken in; late: rows dropped; equal: of them, those with the time of the newest row.
         next_line: late rows at which the next line is written. jumps: far jumps so far; next_jump: the one of which the next
-            line is written. refusals, next_refusal: the same of rows that were refused.
+            line is written. refusals, next_refusal, restarts, next_restart: the same of rows that were
+            refused, and of clocks set back.
     """
 
     taken: int = 0
@@ -36,11 +37,14 @@ class ClockNotes:
     next_jump: int = 1
     refusals: int = 0
     next_refusal: int = 1
+    restarts: int = 0
+    next_restart: int = 1
 
     def dropped(self, machine: str, *, is_equal: bool) -> None:
         """A late row was dropped."""
         if self.taken > FORGIVEN * max(self.late, 1):
-            self.restarted()
+            self.taken = self.late = self.equal = 0
+            self.next_line = FIRST_LINE
         self.late += 1
         self.equal += is_equal
         if self.late < self.next_line:
@@ -93,7 +97,12 @@ class ClockNotes:
             what_to_do="check the sender's clock; windows.max_jump_intervals is the limit",
         )
 
-    def restarted(self) -> None:
-        """Begin to count late rows anew."""
-        self.taken = self.late = self.equal = 0
-        self.next_line = FIRST_LINE
+    def restarted(self, machine: str, late_rows: int, time: int, last: int) -> None:
+        """The machine's clock was set back."""
+        self.restarts += 1
+        if self.restarts < self.next_restart:
+            return
+        self.next_restart = 10 * self.restarts
+        log.warning(
+            "clock restarted", machine=machine, late_rows=late_rows, from_us=last, to_us=time, restarts=self.restarts
+        )

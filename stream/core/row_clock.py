@@ -13,13 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import structlog
 
 from wheeltapper.stream.core.clock_notes import ClockNotes
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.policies import WindowRules
-
-log = structlog.get_logger(__name__)
 
 UNBOUNDED = 2**63 - 1
 """A step in time that no two int64 times have between them: gaps are bridged."""
@@ -223,10 +220,9 @@ class _Sorting:
             self._refuse(held, index, last)
         self._sorted.waiting.clear()
         self._counters.clock_restarts += 1
-        log.warning("clock restarted", machine=self._machine, late_rows=clock.late_run, from_us=last, to_us=time)
+        clock.notes.restarted(self._machine, clock.late_run, time, last)
         self._begin_part()
         clock.support, self._last = 0, None
-        clock.notes.restarted()
         self._take(index, index)
 
     def _drop(self, *, is_equal: bool) -> None:
