@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
 from wheeltapper.schemas.adaptation import is_in_share
+from wheeltapper.schemas.machine_names import matches
 
 Mode: TypeAlias = Literal["shadow", "canary", "active", "retired", "no-shadow"]
 MODES: tuple[Mode, ...] = ("shadow", "canary", "active", "retired", "no-shadow")
@@ -66,7 +66,7 @@ class Deployment:
 
     def covers(self, machine: str) -> bool:
         """True where it holds for this machine."""
-        if not fnmatchcase(machine, self.machines):
+        if not matches(self.machines, machine):
             return False
         return self.mode != "canary" or is_in_share(self.rule, machine, self.share)
 

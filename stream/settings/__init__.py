@@ -5,6 +5,7 @@ from wheeltapper.stream.settings.clients import confluent_config
 from wheeltapper.stream.settings.connection import KafkaSettings, Section, TopicSettings
 from wheeltapper.stream.settings.joint import JointSettings
 from wheeltapper.stream.settings.load import ENVIRONMENT_PREFIX, load_settings
+from wheeltapper.stream.settings.routes import RouteSetting
 from wheeltapper.stream.settings.sections import (
     AdaptationSettings,
     ControlSettings,
@@ -33,6 +34,7 @@ __all__ = [
     "LabelSettings",
     "MaintenanceSettings",
     "NoDataSettings",
+    "RouteSetting",
     "ScoringSettings",
     "Section",
     "Settings",

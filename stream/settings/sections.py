@@ -15,6 +15,7 @@ from wheeltapper.stream.core.policies import AlarmPolicy, ThresholdMethod, Windo
 from wheeltapper.stream.settings.audio import AudioSettings
 from wheeltapper.stream.settings.connection import KafkaSettings, Section, TopicSettings
 from wheeltapper.stream.settings.joint import JointSettings
+from wheeltapper.stream.settings.routes import RouteSetting
 
 
 class InputSettings(Section):
@@ -328,6 +329,10 @@ class Settings(Section):
 
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
+    routes: dict[str, RouteSetting] = Field(
+        default_factory=dict,
+        description="Which bundles serve which machines: a machine's id, or a pattern (fnmatch) such as 'pump-*', and its bundles",
+    )
     input: InputSettings = InputSettings()
     audio: AudioSettings = AudioSettings()
     joint: JointSettings = JointSettings()

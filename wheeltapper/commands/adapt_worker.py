@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         default=[],
-        help="the bundles that the workers were started with, given as to them (default: those on the topic models alone)",
+        help="the bundles that the workers were started with, given as to them; beside those of [routes] in --config (default: those on the topic models alone)",
     )
     parser.add_argument(
         "--out",
@@ -124,7 +124,7 @@ def given_bundles(words: list[str], settings: Settings) -> list[Serving]:
     from wheeltapper.stream.routes import load_routes
     from wheeltapper.training.adaptation.service.serving import Serving
 
-    if not words:
+    if not words and not settings.routes:
         return []
     return [
         Serving(

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[MACHINE-PATTERN=]BUNDLE",
         nargs="+",
         action="extend",
-        required=True,
-        help="bundle folder or .zip, and the machines it serves (default: all)",
+        default=[],
+        help="bundle folder or .zip, and the machines it serves (default: all); beside those of [routes] in --config",
     )
     parser.add_argument(
         "--runner",
