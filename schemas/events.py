@@ -211,6 +211,10 @@ class DeadLetterReason(StrEnum):
     NOT_A_NUMBER = "not-a-number"
     NOT_FINITE = "not-finite"
     NO_ROUTE = "no-route"
+    BAD_HEADER = "bad-header"
+    """The name of one of its headers is no UTF-8."""
+    BAD_FRAME = "bad-frame"
+    """Records that came packed together, of which nothing can be unpacked, or too much."""
 
 
 class DeadLetterHeader(StrEnum):
@@ -223,3 +227,9 @@ class DeadLetterHeader(StrEnum):
     OFFSET = "wheeltapper-offset"
     ORIGINAL_SIZE = "wheeltapper-original-size"
     """Bytes of the original value; present where the dead letter carries only its first part."""
+    ORIGINAL_KEY_SIZE = "wheeltapper-original-key-size"
+    """Bytes of the original key; present where the dead letter carries only its first part."""
+    HEADERS_LEFT_OUT = "wheeltapper-headers-left-out"
+    """How many of the original's headers are missing; present where some are."""
+    LAST_OFFSET = "wheeltapper-last-offset"
+    """Of a frame that could not be unpacked: offset of its last record; wheeltapper-offset is that of its first."""

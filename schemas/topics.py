@@ -88,8 +88,9 @@ def reads(program: Program, *, setting: str = "", note: str = "") -> Access:
 
 
 def writes(program: Program, *, setting: str = "", note: str = "") -> Access:
-    """The program publishes to the topic."""
-    return Access(program, ("WRITE",), setting, note)
+    """The program publishes to the topic. A worker asks how large its messages may be, and cuts larger ones."""
+    operations: tuple[Operation, ...] = ("WRITE", "DESCRIBE_CONFIGS") if program is Program.WORKER else ("WRITE",)
+    return Access(program, operations, setting, note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,15 +329,7 @@ DEAD_LETTERS = _entry(
         None,
         (),
         "delete",
-        # How large a dead letter may be is asked of the topic itself.
-        (
-            Access(
-                Program.WORKER,
-                ("WRITE", "DESCRIBE_CONFIGS"),
-                note="without DESCRIBE_CONFIGS, originals larger than 1 MiB are cut",
-            ),
-            reads(Program.SUBSCRIBER),
-        ),
+        (writes(Program.WORKER), reads(Program.SUBSCRIBER)),
         key="the original's",
         config={"retention.ms": _days(30), "max.message.bytes": str(DEAD_LETTERS_MAX_BYTES)},
     )
@@ -348,7 +341,7 @@ STATE = _entry(
         None,
         (),
         "compact",
-        (Access(Program.WORKER, ("READ", "WRITE")),),
+        (Access(Program.WORKER, ("READ", "WRITE", "DESCRIBE_CONFIGS")),),
         key="group and machine",
         # A snapshot replaces the one before it within minutes: compact early, or a restart reads mostly old ones.
         config={

@@ -1,17 +1,13 @@
-"""HTTP endpoints of a worker: /healthz, /readyz and Prometheus /metrics."""
+"""What a worker tells of itself: whether it is ready, and its metrics in Prometheus's form."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.progress import Progress
 from wheeltapper.stream.shell import Shell
@@ -102,6 +98,14 @@ class WorkerStatus:
         for reason, number in sorted(counts.dead_letters.items()):
             dead.add_metric([reason], number)
         yield dead
+        for name, text, found in (
+            ("cut_messages", "Messages larger than their topic takes, sent without a part.", counts.cut_messages),
+            ("split_messages", "Messages larger than their topic takes, sent in several.", counts.split_messages),
+        ):
+            family = CounterMetricFamily(f"wheeltapper_{name}", text, labels=["topic"])
+            for topic, number in sorted(found.items()):
+                family.add_metric([topic], number)
+            yield family
         alerts = CounterMetricFamily("wheeltapper_alert_events", "Alert events.", labels=["event"])
         for event in ("opened", "updated", "cleared"):
             alerts.add_metric([event], counts.alerts.get(event, 0))
@@ -155,44 +159,3 @@ class WorkerStatus:
             "Since the last progress.",
             value=self._progress.silent_s,
         )
-
-
-def serve_health(status: WorkerStatus, host: str, port: int) -> Callable[[], None]:
-    """Serve in a thread of its own; returns the function that ends it.
-
-    Raises:
-        InputError: the port is taken or may not be used.
-    """
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(status)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path == "/healthz":
-                self._answer(200, "text/plain", b"ok\n")
-            elif path == "/readyz":
-                problem = status.problem()
-                self._answer(503 if problem else 200, "text/plain", f"{problem or 'ready'}\n".encode())
-            elif path == "/metrics":
-                self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
-            else:
-                self._answer(404, "text/plain", b"try /healthz, /readyz or /metrics\n")
-
-        def _answer(self, code: int, kind: str, body: bytes) -> None:
-            self.send_response(code)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Requests are not logged: probes come every few seconds."""
-
-    try:
-        server = ThreadingHTTPServer((host, port), Handler)
-    except OSError as error:
-        raise InputError(f"worker.http_port {port} on {host} cannot be used ({error}); choose another") from error
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
-    return server.shutdown

@@ -12,7 +12,7 @@ REFUSALS = {
     KafkaError.SASL_AUTHENTICATION_FAILED: "user or password are wrong: check kafka.sasl_username and kafka.sasl_password",
     KafkaError._AUTHENTICATION: "user or password are wrong: check kafka.sasl_username and kafka.sasl_password",
     KafkaError.UNSUPPORTED_SASL_MECHANISM: "the broker does not offer kafka.sasl_mechanism: choose another",
-    KafkaError.MSG_SIZE_TOO_LARGE: "raise the topic's max.message.bytes; 'wheeltapper topics list' shows what it should be",
+    KafkaError.MSG_SIZE_TOO_LARGE: "raise the topic's max.message.bytes, or give the user DESCRIBE_CONFIGS on it, or set kafka.max_message_bytes to what it takes",
     KafkaError._SSL: "TLS failed: check kafka.ssl_ca_location and kafka.security_protocol",
 }
 

@@ -17,6 +17,7 @@ from wheeltapper.stream.control.log import Change, ControlMessage
 from wheeltapper.stream.core.calendar import SpanSource
 from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.judging import Emission
+from wheeltapper.stream.dead_letters import flawed_letters
 from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
 from wheeltapper.stream.kinds.contract import Intake, MachineBlock, Routes
@@ -191,11 +192,13 @@ class Pipeline:
     def _take_piece(
         self, partition: PartitionState, intake: Intake, batch: PartitionBatch, now: float, outputs: list[Output]
     ) -> None:
-        decoded = intake.decode(batch)
-        for emission in decoded.dead_letters:
+        flawed, readable = flawed_letters(batch) if batch.flaws else ([], batch)
+        decoded = intake.decode(readable)
+        dead_letters = [*flawed, *decoded.dead_letters] if flawed else decoded.dead_letters
+        for emission in dead_letters:
             count(self.counters.dead_letters, (emission.output.headers[0][1] or b"").decode())
-        outputs += partition.fresh(decoded.dead_letters)
-        self.counters.messages += len(batch) - len(decoded.dead_letters)
+        outputs += partition.fresh(dead_letters)
+        self.counters.messages += len(batch) - len(dead_letters)
         for block in decoded.blocks:
             self._take_block(partition, block, now, outputs)
         partition.position = batch.offsets[-1] + 1

@@ -1,20 +1,27 @@
-"""Sends what the pipeline gives out, and knows when it has arrived. Both runners publish through this one piece."""
+"""Sends what the pipeline gives out, and knows when it has arrived. Both runners publish through this one piece.
+
+It is also the one place that knows how large a message each topic takes: larger ones are split or cut here, and counted.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from wheeltapper.schemas.topics import DEAD_LETTERS, STATE
+from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.dead_letters import cut_to
 from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.kafka_errors import PublishError, kafka_error
+from wheeltapper.stream.message_fit import NOTE_BYTES, fit, record_bytes
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.topic_limits import DEFAULT_MESSAGE_BYTES
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +30,11 @@ _T = TypeVar("_T")
 # What the client lets through: how much each topic takes is the broker's to say.
 LARGEST_MESSAGE = 100_000_000
 
-# Room for a dead letter's headers and the record's own framing beside its value.
-FRAMING_BYTES = 16 * 1024
+# Messages are sent in batches, and a topic's limit is one on batches: librdkafka's default, or less where a topic takes less.
+BATCH_BYTES = 1_000_000
+
+# A topic whose messages are cut says so at most so often.
+NOTICE_S = 60.0
 
 # An alert waits at most this long for company in its batch; longer saves little, as outputs are few.
 LINGER_MS = 5
@@ -55,12 +65,14 @@ class Publisher:
         settings: Settings,
         *,
         transactional_id: str | None = None,
-        largest_dead_letter: int = 1_000_000,
+        limits: Mapping[str, int] | None = None,
+        ask_limits: Callable[[], Mapping[str, int]] | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """
         Args:
-            largest_dead_letter: bytes that the dead-letters topic takes (its max.message.bytes).
+            limits: topic, without prefix -> bytes of its largest message; Kafka's default for others.
+            ask_limits: gives them as they are now; called where a message was refused that should have fitted.
             stop: asked while waiting; once it is true, a broker that does not answer is not waited for much longer.
         """
         config: dict[str, Any] = {
@@ -70,6 +82,7 @@ class Publisher:
             "compression.type": "lz4",
             "delivery.timeout.ms": settings.kafka.delivery_timeout_ms,
             "message.max.bytes": LARGEST_MESSAGE,
+            "batch.size": min(BATCH_BYTES, *((limits or {}).values() or (BATCH_BYTES,))),
         }
         self.transactional = transactional_id is not None
         if self.transactional:
@@ -78,7 +91,11 @@ class Publisher:
             config["delivery.timeout.ms"] = min(config["delivery.timeout.ms"], TRANSACTION_TIMEOUT_MS)
         self._producer = Producer(config)
         self._names = settings.topics.full_names()
-        self._largest_dead_letter = largest_dead_letter - FRAMING_BYTES
+        self._limits = dict.fromkeys(self._names, DEFAULT_MESSAGE_BYTES) | dict(limits or {})
+        self._ask_limits = ask_limits
+        self._told: dict[str, float] = {}
+        self.counters = Counters()
+        """Where cut and split messages are counted; whoever publishes sets its own."""
         self._deadline_s = settings.kafka.delivery_timeout_ms / 1000
         self._stop = stop
         self._failure: PublishError | None = None
@@ -104,11 +121,44 @@ class Publisher:
             PublishError: an earlier message could not be delivered.
         """
         for output in outputs:
-            if output.topic == "dead-letters":
-                output = cut_to(output, self._largest_dead_letter)
-            self._produce(output)
+            # Only what is near the limit is measured in full.
+            quick = len(output.value or b"") + len(output.key or b"") + NOTE_BYTES
+            largest = self._limits[output.topic]
+            if (quick > largest or output.topic == DEAD_LETTERS) and record_bytes(output) > largest:
+                for part in self._fitted(output, largest):
+                    self._produce(part)
+            else:
+                self._produce(output)
         self._serve(self._producer.poll, 0.0)
         self._check()
+
+    def largest(self, topic: str) -> int:
+        """Bytes of the largest record that a topic (without prefix) takes, with key, headers and 128 bytes around them."""
+        return self._limits[topic]
+
+    def _fitted(self, output: Output, largest: int) -> Sequence[Output]:
+        """The message as its topic takes it; counted and told, as something is missing."""
+        if output.topic == STATE:
+            return [output]  # whoever wrote it knows how it may be parted
+        parts: tuple[Output, ...]
+        if output.topic == DEAD_LETTERS:
+            parts, what = (cut_to(output, largest),), "cut, headers say what is missing"
+        else:
+            fitted = fit(output, largest)
+            parts, what = fitted.outputs, fitted.what
+        counts = self.counters.split_messages if len(parts) > 1 else self.counters.cut_messages
+        count(counts, output.topic)
+        if len(parts) <= 1 and time.monotonic() - self._told.get(output.topic, -NOTICE_S) >= NOTICE_S:
+            self._told[output.topic] = time.monotonic()
+            log.warning(
+                "a message was larger than its topic takes",
+                topic=self._names[output.topic],
+                machine=(output.key or b"")[:100].decode("utf-8", "replace"),
+                bytes=record_bytes(output),
+                max_message_bytes=largest,
+                what=what,
+            )
+        return parts
 
     def _produce(self, output: Output) -> None:
         options: dict[str, Any] = {"headers": list(output.headers)}
@@ -122,6 +172,8 @@ class Publisher:
                 )
                 self.published += 1
                 return
+            except KafkaException as error:
+                self._raise(error)
             except BufferError as error:  # the client's queue is full: deliveries make room
                 waiting = waiting or _Deadline(self._deadline_s, self._stop)
                 self._serve(self._producer.poll, 0.1)
@@ -166,8 +218,7 @@ class Publisher:
             self._call_until_done(self._producer.commit_transaction)
         except KafkaException as error:
             self.fenced = self.fenced or error.args[0].code() in FENCED
-            self._check()  # a message that was refused is the reason, this only what follows from it
-            raise
+            self._raise(error)
         self._check()
         self._producer.begin_transaction()
 
@@ -219,9 +270,26 @@ class Publisher:
         self._failure = PublishError(f"a message to topic {message.topic()} was not delivered: {error.str()}", error)
         log.error("not delivered", topic=message.topic(), partition=message.partition(), error=error.str())
 
+    def _raise(self, error: KafkaException) -> NoReturn:
+        """Raise what the client said of a transaction; a message that was refused is the reason, this only what follows from it."""
+        reason = error.args[0]
+        if self._failure is None and reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._failure = PublishError(reason.str(), reason)
+        self._check()
+        raise error
+
     def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        if self._failure is None:
+            return
+        cause = self._failure.cause
+        if cause is not None and cause.code() == KafkaError.MSG_SIZE_TOO_LARGE and self._ask_limits is not None:
+            now, self._ask_limits = self._ask_limits(), None
+            less = [f"{self._names[name]} {now[name]}" for name in now if now[name] < self._limits[name]]
+            if less:  # the next session keeps to it: that is no reason to give up
+                self._failure = PublishError(
+                    f"topics take smaller messages than when this worker asked (max.message.bytes): {', '.join(less)}"
+                )
+        raise self._failure
 
 
 class _Deadline:

@@ -47,6 +47,7 @@ class Shell:
         self._control = Control(settings, self.pipeline) if settings.control.enabled else None
         self._group = settings.kafka.group
         self.publisher = publisher
+        publisher.counters = self.pipeline.counters
         self._reader = StateReader(settings, stop)
         self._reserve_messages = settings.worker.max_batch_messages
         self._committed: dict[PartitionKey, int] = {}

@@ -8,32 +8,28 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
 import structlog
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.stream.health import WorkerStatus, serve_health
-from wheeltapper.stream.kafka_client import client_config
+from wheeltapper.stream.health import WorkerStatus
+from wheeltapper.stream.health_server import serve_health
 from wheeltapper.stream.maintenance import maintenance_sources
 from wheeltapper.stream.progress import Progress
 from wheeltapper.stream.publisher import Publisher
 from wheeltapper.stream.routes import Routes, load_routes
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.shell import Shell
+from wheeltapper.stream.topic_limits import topic_limits
 from wheeltapper.stream.transactions import TransactionalId, broker_has_transactions
 
 log = structlog.get_logger(__name__)
 
 RUNNERS = ("faust", "direct")
-
-# Kafka's default for max.message.bytes.
-DEFAULT_MESSAGE_BYTES = 1_048_588
 
 FAILURE = "worker stops after a failure; nothing was committed past the last good batch"
 
@@ -163,8 +159,13 @@ def _shell_opener(
         else:
             log.info("no transactions: output is at least once, repeated alerts keep their ids")
     maintenance = maintenance_sources(settings.maintenance)
-    largest = _largest_message(settings, settings.topics.full_name("dead-letters"))
+    limits = topic_limits(settings)
     last: Publisher | None = None
+
+    def ask_limits() -> Mapping[str, int]:
+        nonlocal limits
+        limits = topic_limits(settings)
+        return limits
 
     def open_shell() -> Shell:
         nonlocal last
@@ -175,7 +176,8 @@ def _shell_opener(
         publisher = last = Publisher(
             settings,
             transactional_id=identity.value if identity else None,
-            largest_dead_letter=largest,
+            limits=limits,
+            ask_limits=ask_limits,
             stop=stop,
         )
         try:
@@ -189,14 +191,3 @@ def _shell_opener(
         return shell
 
     return open_shell
-
-
-def _largest_message(settings: Settings, topic: str) -> int:
-    """The topic's max.message.bytes; Kafka's default if the broker does not report it."""
-    client = AdminClient(client_config(settings.kafka))
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    try:
-        answer = client.describe_configs([resource], request_timeout=10.0)[resource].result(10.0)
-        return int(answer["max.message.bytes"].value)
-    except (KafkaException, KeyError, TypeError, ValueError, TimeoutError):
-        return DEFAULT_MESSAGE_BYTES

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import getpass
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wheeltapper.follow.messages import topic_of
 from wheeltapper.kafka_clients import producer
-from wheeltapper.schemas.codec import CONTENT_TYPES, encode_message
+from wheeltapper.schemas.codec import encode_message
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.message_fit import fit, record_bytes
+from wheeltapper.stream.outgoing import JSON_HEADERS
+from wheeltapper.stream.records import Output
+from wheeltapper.stream.topic_limits import topic_limits
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError
@@ -19,11 +24,15 @@ if TYPE_CHECKING:
 
 DELIVERY_TIMEOUT_S = 15.0
 
+# Every topic takes so much: its own limit is asked for larger messages alone.
+SMALL_BYTES = 4_096
+
 
 def send(settings: Settings, *messages: tuple[str, BaseModel | type[BaseModel]]) -> None:
     """Publish messages (key, message), each to the topic of its type; all have arrived when this returns.
 
-    A type in place of a message deletes the key from its topic.
+    A type in place of a message deletes the key from its topic. A message that is larger than its topic takes goes without its
+    dispensable parts, such as the evidence of an adaptation.
 
     Raises:
         InputError: one was not delivered.
@@ -32,19 +41,16 @@ def send(settings: Settings, *messages: tuple[str, BaseModel | type[BaseModel]])
     failures: list[tuple[str, KafkaError]] = []
     for key, message in messages:
         kind = message if isinstance(message, type) else type(message)
-        topic = settings.topics.full_name(topic_of(kind))
+        output = Output(topic_of(kind), key.encode(), None, JSON_HEADERS)
+        if not isinstance(message, type):
+            output = _fitting(settings, replace(output, value=encode_message(message)))
+        topic = settings.topics.full_name(output.topic)
 
         def delivered(error: KafkaError | None, record: object, topic: str = topic) -> None:
             if error is not None:
                 failures.append((topic, error))
 
-        client.produce(
-            topic,
-            None if isinstance(message, type) else encode_message(message),
-            key=key.encode(),
-            headers=[("content-type", CONTENT_TYPES["json"].encode())],
-            on_delivery=delivered,
-        )
+        client.produce(topic, output.value, key=output.key, headers=list(output.headers), on_delivery=delivered)
     left = client.flush(DELIVERY_TIMEOUT_S)
     if failures or left:
         topic, reason = (
@@ -57,6 +63,21 @@ def send(settings: Settings, *messages: tuple[str, BaseModel | type[BaseModel]])
             f"a message did not reach topic {topic or settings.topics.prefix + '..'}: {reason}; check the brokers, that "
             "'wheeltapper topics create' has made the topics, and the user's right to WRITE there"
         )
+
+
+def _fitting(settings: Settings, output: Output) -> Output:
+    if record_bytes(output) <= SMALL_BYTES:
+        return output
+    largest = topic_limits(settings, (output.topic,))[output.topic]
+    if record_bytes(output) <= largest:
+        return output
+    fitted = fit(output, largest)
+    if not fitted.outputs:
+        raise InputError(
+            f"a message to topic {settings.topics.full_name(output.topic)} has {record_bytes(output)} bytes, the topic takes "
+            f"{largest} (max.message.bytes); raise that"
+        )
+    return fitted.outputs[0]
 
 
 def person(name: str | None) -> str:

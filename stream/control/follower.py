@@ -22,6 +22,7 @@ from wheeltapper.stream.control.log import CONTROL_TOPICS, ControlMessage
 from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.kafka_errors import refusal
+from wheeltapper.stream.kafka_headers import header_of
 from wheeltapper.stream.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -164,7 +165,7 @@ class ControlFollower:
         self._look_for_a_new_topic(name, offset + 1)
         self._next[name] = offset + 1
         key, value = message.key() or b"", message.value()
-        content_type = next((text for header, text in message.headers() or () if header == "content-type"), None)
+        content_type = header_of(message, "content-type")
         if name == ALARM_COMMANDS:
             self._ready.append(self._command(offset, key, value, content_type))
         elif self._early is not None:

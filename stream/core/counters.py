@@ -23,6 +23,8 @@ class Counters:
             ones those with stuck or missing channels.
         silent_machines: NO_DATA alerts opened. forgotten_machines: dropped after state.forget_machine_after_s.
         deployments: from the topic `models`, by what became of them. alarm_commands: of operators, by action.
+        cut_messages, split_messages: that were larger than their topic takes, by topic without prefix: sent without a part, which
+            a header names, or in several.
         newest_time: newest event time of any machine, microseconds UTC.
     """
 
@@ -46,6 +48,8 @@ class Counters:
     forgotten_machines: int = 0
     deployments: dict[str, int] = field(default_factory=dict)
     alarm_commands: dict[str, int] = field(default_factory=dict)
+    cut_messages: dict[str, int] = field(default_factory=dict)
+    split_messages: dict[str, int] = field(default_factory=dict)
     newest_time: int = 0
 
     def __add__(self, other: Counters) -> Counters:

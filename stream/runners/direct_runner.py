@@ -17,9 +17,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.kafka_client import broker_answers, client_config
 from wheeltapper.stream.kafka_errors import PublishError, refusal
+from wheeltapper.stream.kafka_headers import BadHeaders, bad_header, headers_of
 from wheeltapper.stream.partition import PartitionKey
 from wheeltapper.stream.progress import Progress, StallError
-from wheeltapper.stream.records import PartitionBatch
+from wheeltapper.stream.records import Flaw, PartitionBatch
 from wheeltapper.stream.runners.stopping import IdleClock
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.shell import Shell
@@ -45,6 +46,14 @@ WATCH_S, ANSWER_INTERVAL_S = 0.2, 5.0
 
 # A loop that has not turned for so long is in a call that waits: where it stands is then not known.
 SILENT_S = 10.0
+
+# Of frames of records: librdkafka stays before one for ever.
+UNREADABLE = {
+    KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG, KafkaError._NOT_IMPLEMENTED, KafkaError._UNDERFLOW,
+    KafkaError._CRIT_SYS_RESOURCE, KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_MSG_SIZE,
+}  # fmt: skip
+# Such frames are logged at most so often; each is a dead letter.
+NOTICE_S = 60.0
 
 # After a stall the session is left in this time; the process exits without it otherwise.
 STUCK_S = 10.0
@@ -183,6 +192,7 @@ class _Session:
         self._turned_at = self._ticked_at = time.monotonic()
         self._idle = IdleClock()
         self._lost = False
+        self._told_unreadable = -NOTICE_S
         self._last_commit = time.monotonic()
         self._published = shell.publisher.published
         self._membership: object = None
@@ -278,10 +288,17 @@ class _Session:
         batches: dict[str, dict[int, PartitionBatch]] = {topic: {} for topic in self._shell.topics}
         # Nearly always there is one topic: then no message need be asked for its own.
         only = next(iter(batches.values())) if len(batches) == 1 else None
-        for message in messages:
+        read_around: set[PartitionKey] = set()
+        for message, headers in zip(messages, headers_of(messages), strict=True):
+            if read_around and (message.topic(), message.partition()) in read_around:
+                continue  # comes again
             error = message.error()
             if error is not None:
-                self._note(error, message)
+                if error.code() in UNREADABLE and message.offset() >= 0:
+                    self._read_around(message, batches[message.topic()])
+                    read_around.add((message.topic(), message.partition()))
+                else:
+                    self._note(error, message)
                 continue
             partition = message.partition()
             of_topic = only if only is not None else batches[message.topic()]
@@ -293,9 +310,36 @@ class _Session:
             batch.offsets.append(message.offset())
             batch.keys.append(message.key())
             batch.values.append(message.value())
-            batch.headers.append(message.headers())
+            if isinstance(headers, BadHeaders):
+                batch.flaws[message.offset()] = Flaw(bad_header(headers.name), message.offset())
+                headers = headers.headers
+            batch.headers.append(headers)
             batch.timestamps_ms.append(message.timestamp()[1])
         return [batch for of_topic in batches.values() for batch in of_topic.values()]
+
+    def _read_around(self, message: Message, of_topic: dict[int, PartitionBatch]) -> None:
+        """What librdkafka cannot unpack is read without it, and then read over: it would try the same again for ever."""
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        from wheeltapper.stream.runners.raw_frames import read_frame  # brings aiokafka, which is seldom needed
+
+        batch = of_topic.get(partition)
+        found, following = read_frame(
+            self._settings.kafka, topic, partition, offset, self._settings.worker.max_batch_messages
+        )
+        if time.monotonic() - self._told_unreadable >= NOTICE_S:
+            self._told_unreadable = time.monotonic()
+            log.warning(
+                "a frame of records could not be unpacked by the client and is read around",
+                topic=topic,
+                partition=partition,
+                offset=offset,
+                read_on_from=following,
+                error=message.error().str(),
+            )
+        if len(found):
+            of_topic[partition] = found if batch is None else batch.followed_by(found)
+            self._idle.message((topic, partition))
+        self._consumer.seek(TopicPartition(topic, partition, following))
 
     def _note(self, error: KafkaError, message: Message) -> None:
         if error.code() == KafkaError._PARTITION_EOF:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterable, Callable
@@ -31,6 +30,7 @@ from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
 from wheeltapper.stream.runners.repeated_lines import limit_repeats
+from wheeltapper.stream.runners.tls import ssl_context
 from wheeltapper.stream.settings import KafkaSettings, Settings
 from wheeltapper.stream.shell import Shell
 
@@ -288,14 +288,7 @@ def _credentials(kafka: KafkaSettings) -> Any:
     """Faust's form of the TLS and SASL settings; None without either."""
     if kafka.security_protocol == "PLAINTEXT":
         return None
-    context = None
-    if kafka.security_protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=str(kafka.ssl_ca_location) if kafka.ssl_ca_location else None)
-        if kafka.ssl_certificate_location:
-            password = kafka.ssl_key_password.get_secret_value() if kafka.ssl_key_password else None
-            context.load_cert_chain(
-                str(kafka.ssl_certificate_location), kafka.ssl_key_location and str(kafka.ssl_key_location), password
-            )
+    context = ssl_context(kafka)
     if kafka.security_protocol == "SSL":
         return faust.SSLCredentials(context)
     return faust.SASLCredentials(

@@ -44,6 +44,12 @@ class KafkaSettings(Section):
     delivery_timeout_ms: int = Field(
         default=600_000, ge=1_000, description="how long an unreachable broker is waited for before the worker gives up"
     )
+    max_message_bytes: int = Field(
+        default=100_000_000,
+        ge=4_096,
+        description="largest message that a worker publishes; a topic that takes less is asked for its own limit "
+        "(max.message.bytes). To be set where topics take less than 1 MiB and the user may not ask them (DESCRIBE_CONFIGS)",
+    )
 
 
 class TopicNames(Section):

@@ -29,7 +29,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENT = ("broker.session.timeout.ms=60000",)
 # Java compiles quickly instead of well: brokers of tests live for minutes. Less than half of the CPU time.
 JAVA_ENVIRONMENT = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
-# The largest message of any test is 20 MB; replicas must be able to fetch what producers may send.
+# The largest message of any test is 20 MB. What brokers and topics take is theirs to say: brokers have their default limits.
 LARGEST_MESSAGE = 32 * 1024 * 1024
 
 
@@ -100,8 +100,6 @@ class KafkaNode:
         self._folder = folder
         self._port = port or free_port_pair()
         self._settings = [
-            f"message.max.bytes={LARGEST_MESSAGE}",
-            f"replica.fetch.max.bytes={LARGEST_MESSAGE}",
             # Transactions that a killed worker left open are looked for this often: 10 s otherwise.
             "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000",
             *settings,

@@ -41,7 +41,7 @@ def test_a_started_broker_answers_and_a_stopped_one_is_gone() -> None:
 def test_what_is_written_is_read_back_with_keys_headers_and_large_values(embedded_broker: str) -> None:
     # given a topic of four partitions
     broker = Broker(embedded_broker, "tansu", supports_transactions=False)
-    create_topic(broker, "round-trip", 4)
+    create_topic(broker, "round-trip", 4, max_message_bytes="33554432")
     sent = [(f"machine-{i % 7}".encode(), f"value {i}".encode(), [("n", b"%d" % i)]) for i in range(500)]
     sent.append((b"machine-0", b"\0" * 20_000_000, []))
     # when messages are produced, one of them of 20 MB

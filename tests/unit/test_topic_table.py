@@ -174,7 +174,10 @@ def test_a_new_message_has_its_schemas(grown: Path) -> None:
     [
         ("docs/messages.md", "| `wear-events` | `WearEvent`: how worn a part is | machine | json, avro | delete |"),
         ("docs/deploy.md", "| `wear-events` | delete | 14 days | 2 MiB |"),
-        ("docs/deploy.md", "| | topic `wheeltapper.wear-events`, where `labels.enabled` is true | WRITE |"),
+        (
+            "docs/deploy.md",
+            "| | topic `wheeltapper.wear-events`, where `labels.enabled` is true | WRITE, DESCRIBE_CONFIGS |",
+        ),
         ("docs/deploy.md", "| | topic `wheeltapper.wear-events` | READ |"),
         ("deploy/worker.toml", '# wear_events = "wheeltapper.wear-events"        # how worn a part is'),
     ],

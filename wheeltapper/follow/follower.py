@@ -16,6 +16,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from wheeltapper.kafka_admin import REACH_TIMEOUT_S, connect, quiet_client_config
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.kafka_errors import refusal
+from wheeltapper.stream.kafka_headers import header_of
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.topic_end import ASK_TIMEOUT_S, messages_to_end, retry_until, waiting_messages
 
@@ -237,11 +238,10 @@ class Follower:
         return late_enough and self._keep(message.key() or b"")
 
     def _record(self, message: Any) -> TopicRecord:
-        content_type = next((text for name, text in message.headers() or () if name == "content-type"), None)
         published_ms = int(message.timestamp()[1])
         return TopicRecord(
             message.value() or b"",
-            content_type,
+            header_of(message, "content-type"),
             published_ms,
             self._topic,
             message.partition(),

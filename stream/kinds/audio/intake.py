@@ -15,7 +15,7 @@ from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.dead_letters import dead_letter
 from wheeltapper.stream.kinds.audio.layout import ClipLayout
 from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Route, Routes
-from wheeltapper.stream.records import Headers, PartitionBatch
+from wheeltapper.stream.records import Headers, PartitionBatch, key_text
 from wheeltapper.stream.settings import AudioSettings
 
 MOST_MESSAGES = 64
@@ -91,8 +91,7 @@ class AudioIntake:
                 Reason.TOO_LARGE, f"{len(value)} bytes, at most {most} are read (audio.max_message_bytes)"
             )
         content_type = next((text for name, text in headers or () if name.lower() == "content-type"), None)
-        sender = None if key is None else key.decode("utf-8", "replace")
-        chunk = decode_audio_chunk(value, content_type, sender, longest_s=self._settings.longest_chunk_s)
+        chunk = decode_audio_chunk(value, content_type, key_text(key), longest_s=self._settings.longest_chunk_s)
         route = self._routes.of(chunk.source, "audio")
         if route is None:
             patterns = [known.pattern for known in self._routes.of_kind("audio")]

@@ -20,7 +20,7 @@ from wheeltapper.stream.runners.direct_runner import DirectRunner
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.shell import Shell
 
-SESSIONS = 30
+SESSIONS = 100  # that fail at work: what each leaves behind would add up
 ROWS = 12
 
 
@@ -37,12 +37,12 @@ def threads_and_files() -> tuple[int, int]:
 def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Clients at an address where nothing listens, and no pause between sessions."""
     monkeypatch.setattr(direct_runner, "FIRST_BACKOFF_S", 0.0)
-    monkeypatch.setattr(worker, "_largest_message", lambda settings, topic: worker.DEFAULT_MESSAGE_BYTES)
+    monkeypatch.setattr(worker, "topic_limits", lambda settings: {})
     return Settings.model_validate({"kafka": {"brokers": "127.0.0.1:1"}, "worker": {"commit_interval_ms": 10}})
 
 
 def sessions(settings: Settings, open_routes: OpenRoutes) -> tuple[WorkerStatus, list[tuple[int, int]]]:
-    """Thirty sessions, each with rows handled before it fails: their status, and what was open at each."""
+    """A hundred sessions, each with rows handled before it fails: their status, and what was open at each."""
     progress = Progress(settings.worker.stall_timeout_s)
     status = WorkerStatus(progress)
     opened: list[tuple[int, int]] = []
@@ -68,13 +68,13 @@ def sessions(settings: Settings, open_routes: OpenRoutes) -> tuple[WorkerStatus,
     return status, opened
 
 
-def test_thirty_failed_sessions_leave_no_client_behind_and_are_all_counted(
+def test_a_hundred_failed_sessions_leave_no_client_behind_and_are_all_counted(
     settings: Settings, open_routes: OpenRoutes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given sessions without a transaction, whose broker is lost at the first commit
     monkeypatch.setattr(worker, "broker_has_transactions", lambda settings: False)
     monkeypatch.setattr(Shell, "prepare_commit", broker_lost)
-    # when thirty of them have failed
+    # when a hundred of them have failed
     status, opened = sessions(settings, open_routes)
     # then there are as many threads and open files as after the first few
     assert len(opened) == SESSIONS + 1
@@ -102,7 +102,7 @@ def test_sessions_that_fail_in_their_start_leave_no_client_behind(
 
     monkeypatch.setattr(Publisher, "start", start)
     monkeypatch.setattr(direct_runner, "Consumer", broker_lost)
-    # when thirty have failed
+    # when a hundred have failed
     _, opened = sessions(settings, open_routes)
     # then nothing of them is left
     assert len(opened) == SESSIONS + 1
@@ -113,7 +113,7 @@ def test_sessions_that_fail_in_their_start_leave_no_client_behind(
 @pytest.fixture
 def waiting_rows(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A broker that answers and has rows, which no session gets; the limit is half a second."""
-    monkeypatch.setattr(worker, "_largest_message", lambda settings, topic: worker.DEFAULT_MESSAGE_BYTES)
+    monkeypatch.setattr(worker, "topic_limits", lambda settings: {})
     monkeypatch.setattr(worker, "broker_has_transactions", lambda settings: False)
     monkeypatch.setattr(direct_runner, "broker_answers", lambda kafka: True)
     monkeypatch.setattr(direct_runner._Session, "is_at_end", lambda session: False)
