@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from wheeltapper.schemas.bundle import Bundle, Graph, open_bundle
+from wheeltapper.schemas.bundle import Bundle, Graph
+from wheeltapper.schemas.bundle.normal_blocks import check_tables
 from wheeltapper.schemas.bundle.remote import is_uri
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.machine_names import is_pattern
+from wheeltapper.stream.bundle_gate import open_trusted
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.kinds import KINDS
 from wheeltapper.stream.kinds.contract import Route, Routes
@@ -96,7 +98,7 @@ class _Opened:
     def bundle(self, location: str) -> _Loaded:
         place = location if is_uri(location) else os.path.realpath(location)
         if place not in self._bundles:
-            self._bundles[place] = _Loaded(open_bundle(location, cache=self._settings.control.cache_folder))
+            self._bundles[place] = _Loaded(open_trusted(location, self._settings, at_start=True))
         return self._bundles[place]
 
     def rule(self, name: str, loaded: _Loaded) -> RuleSpec:
@@ -122,9 +124,13 @@ def _given(words: Sequence[str], settings: Settings) -> dict[str, RouteSetting]:
 
 
 def _open_graph(bundle: Bundle, settings: Settings) -> Graph:
-    graph = bundle.open_graph(device=settings.scoring.device, threads=settings.scoring.threads)
-    graph.warm_up()
-    return graph
+    check_tables(bundle)
+    return bundle.open_graph(
+        device=settings.scoring.device,
+        threads=settings.scoring.threads,
+        timeout_s=settings.bundles.load_timeout_s,
+        warm_up=True,
+    )
 
 
 def _rule(name: str, bundle: Bundle, graph: Graph, settings: Settings) -> RuleSpec:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from wheeltapper.schemas.bundle import Bundle, open_bundle
+from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.machine_names import is_pattern, matches
+from wheeltapper.stream.bundle_gate import open_trusted, try_elsewhere
 from wheeltapper.stream.core.alert_judge import AlertJudge
 from wheeltapper.stream.core.alert_life import AlertState, EventKind
 from wheeltapper.stream.core.counters import Counters
@@ -130,9 +131,8 @@ class RuleBook:
             )
 
     def _open(self, deployment: Deployment, bundle: Bundle | None) -> RuleSpec:
-        control = self._settings.control
         if bundle is None:
-            bundle = open_bundle(deployment.bundle, sha256=deployment.sha256, cache=control.cache_folder)
+            bundle = open_trusted(deployment.bundle, self._settings, sha256=deployment.sha256)
         if deployment.sha256 and bundle.manifest_sha256 != deployment.sha256:
             raise InputError(
                 f"{deployment.bundle}: its manifest has sha256 {bundle.manifest_sha256[:12]}.., the deployment of rule "
@@ -142,6 +142,7 @@ class RuleBook:
             raise InputError(
                 f"{deployment.bundle}: is a bundle for {bundle.manifest.kind}, rule '{deployment.rule}' takes {deployment.kind}"
             )
+        try_elsewhere(bundle, self._settings)
         rule = open_rule(deployment.rule, bundle, self._settings)
         for route in self.routes.of_kind(deployment.kind):
             if _may_meet(route, deployment.machines):

@@ -1,6 +1,7 @@
 """Settings of the worker: the sections, and where their values come from."""
 
 from wheeltapper.stream.settings.audio import AudioSettings
+from wheeltapper.stream.settings.bundles import BundleSettings
 from wheeltapper.stream.settings.clients import confluent_config
 from wheeltapper.stream.settings.connection import KafkaSettings, Section, TopicSettings
 from wheeltapper.stream.settings.joint import JointSettings
@@ -26,6 +27,7 @@ __all__ = [
     "ENVIRONMENT_PREFIX",
     "AdaptationSettings",
     "AudioSettings",
+    "BundleSettings",
     "ControlSettings",
     "DriftSettings",
     "InputSettings",

@@ -62,7 +62,7 @@ def load_settings(config: Path | None = None, **overrides: Mapping[str, Any]) ->
             raise InputError(
                 f"setting {key}: unknown{hint}; a route has {list(RouteSetting.model_fields)}; correct it in {config or ROUTES_VARIABLE}"
             ) from error
-        shown = "" if "password" in key else f", found {first['input']!r}"
+        shown = "" if "password" in key or "seal_key" in key else f", found {first['input']!r}"
         raise InputError(
             f"setting {key}: {first['msg']}{shown}; correct it in {config or 'the options or variables'}"
         ) from error

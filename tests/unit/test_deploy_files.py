@@ -26,7 +26,7 @@ UNITS = ("wheeltapper-worker.service", "wheeltapper-adapt-worker.service")
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, object]]:
     """The example with every setting uncommented."""
-    text = re.sub(r"^# ([a-z_]+ = )", r"\1", WORKER_TOML.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(r"^# ([a-z_0-9]+ = )", r"\1", WORKER_TOML.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return tomllib.loads(text)
 
 

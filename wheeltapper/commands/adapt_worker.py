@@ -107,9 +107,19 @@ def _check(settings: Settings) -> None:
     Raises:
         InputError: settings with which children could not be judged or deployed.
     """
+    from wheeltapper.schemas.bundle.signature import read_private_key
+
     if not settings.scoring.publish_scores:
         raise InputError(
             "scoring.publish_scores is false: a child bundle is judged by the scores that workers publish; set it to true"
+        )
+    if settings.bundles.signing_key is not None:
+        password = settings.bundles.signing_key_password
+        read_private_key(settings.bundles.signing_key, None if password is None else password.get_secret_value())
+    elif settings.bundles.trusted_keys:
+        raise InputError(
+            "bundles.trusted_keys is set and bundles.signing_key is not: workers would refuse the children; give the adaptation worker "
+            "a key of its own, and its public key to the workers"
         )
     if not settings.control.enabled:
         raise InputError("control.enabled is false: workers would not follow the topic models; set it to true")
