@@ -40,6 +40,9 @@ class Deployment:
         Raises:
             ValueError: a field that does not fit.
         """
+        texts = (self.rule, self.mode, self.machines, self.kind, self.bundle, self.sha256)
+        if not all(isinstance(each, str) for each in texts) or isinstance(self.share, bool | str):
+            raise ValueError(f"fields of other types: {texts}, share {self.share!r}")
         if self.mode not in MODES:
             raise ValueError(f"mode is {self.mode!r}, expected one of {', '.join(MODES)}")
         if not self.rule or not self.machines:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from wheeltapper.schemas.clock import MIN_MICROS
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.imputation import filled
 from wheeltapper.stream.core.imputation import usual_values as usual_values
@@ -15,7 +16,11 @@ from wheeltapper.stream.core.judging import DueWindows, Emission
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.row_clock import RowClock
 from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.saved import moment, optional, whole
 from wheeltapper.stream.core.windows import RowTail
+
+MOST_SEEN = 2**53
+"""More rows than any machine has sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,7 @@ class RowMemory:
             raise ValueError("its bundle's channels have changed")
         width = len(self.layout.channels)
         bits = -(-width // 8)
+        last_time, late_run = optional(moment, header["last_time"]), whole(header["late_run"])
         rows, rest = divmod(len(body), 8 + 4 * width + bits)
         if rest:
             raise ValueError(f"{len(body)} bytes are no whole number of rows")
@@ -177,11 +183,12 @@ class RowMemory:
         values = np.frombuffer(body, dtype="<f4", count=rows * width, offset=8 * rows).reshape(rows, width)
         packed = np.frombuffer(body, dtype=np.uint8, offset=(8 + 4 * width) * rows).reshape(rows, bits)
         absent = np.unpackbits(packed, axis=1, count=width).astype(np.bool_)
-        clock = RowClock(
-            None if header["last_time"] is None else int(header["last_time"]),
-            int(header["late_run"]),
-        )
+        if not np.isfinite(values).all():
+            raise ValueError("values that are no finite numbers")
+        if rows and (last_time is None or int(times.max()) > last_time or int(times.min()) < MIN_MICROS):
+            raise ValueError(f"rows up to {int(times.max())} of a machine whose newest row is of {last_time}")
         # A longer window than the snapshot's tail fills up first, as after a start.
-        seen = int(header["seen"]) if rows >= self.layout.window - 1 else rows
+        told = whole(header["seen"], 0, MOST_SEEN)
+        seen = max(told, rows) if rows >= self.layout.window - 1 else rows
         self.tail.restore(times, values, absent, seen)
-        self.clock = clock
+        self.clock = RowClock(last_time, late_run)
