@@ -19,6 +19,8 @@ from tests.integration.worker_tools import (
     assert_scores,
     make_rig,
 )
+from wheeltapper.stream.runners.raw_frames import read_frame
+from wheeltapper.stream.settings import load_settings
 
 pytestmark = [pytest.mark.broker, pytest.mark.kafka]
 
@@ -81,3 +83,22 @@ def test_a_missing_right_ends_with_2_and_one_line(rig: Rig, secure_kafka: Secure
     assert line in last
     assert "Traceback" not in worker.log()
     assert password not in worker.log()
+
+
+def test_a_frame_is_read_raw_behind_tls_and_passwords(
+    secure_kafka: SecureKafka, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given rows on a partition behind TLS and SASL
+    rig = make_rig(secure_kafka.as_user(secure_kafka.admin), "direct", topics_prefix, tmp_path, partitions=1)
+    rig.produce(messages_of(make_plant(machines=1, rows=50)))
+    for name, value in secure_kafka.environment(secure_kafka.admin).items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(secure_kafka.settings_file(tmp_path, secure_kafka.admin))
+    # when the frame of an offset within it is read as the direct runner does where librdkafka cannot
+    first, following = read_frame(settings.kafka, rig.sensors, 0, 2, most=3)
+    # then it gives the messages from there on, as many as were asked for, and where to go on
+    assert first.offsets == [2, 3, 4]
+    assert following == 5
+    everything, following = read_frame(settings.kafka, rig.sensors, 0, 0, most=10_000)
+    assert everything.offsets == list(range(following))
+    assert first.values == everything.values[2:5]
