@@ -4,6 +4,11 @@ from __future__ import annotations
 
 MIB = 1024 * 1024
 
+LOAD_TIMEOUT_S = 60.0
+"""How long a bundle may take to load: graphs need tenths of a second, the largest on a cold GPU some ten seconds."""
+LOAD_MEMORY_MB = 4_096
+"""What a bundle may take in a process that tries it."""
+
 # 32 MiB is a block of 4,096 rows of 2,000 channels: more than any sender batches. Kafka's own limit is 1 MiB.
 MAX_MESSAGE_BYTES = 32 * MIB
 """Longest value that is read at all."""

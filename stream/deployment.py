@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
 from wheeltapper.schemas.adaptation import is_in_share
+from wheeltapper.schemas.machine_names import matches
 
 Mode: TypeAlias = Literal["shadow", "canary", "active", "retired", "no-shadow"]
 MODES: tuple[Mode, ...] = ("shadow", "canary", "active", "retired", "no-shadow")
@@ -40,6 +40,9 @@ class Deployment:
         Raises:
             ValueError: a field that does not fit.
         """
+        texts = (self.rule, self.mode, self.machines, self.kind, self.bundle, self.sha256)
+        if not all(isinstance(each, str) for each in texts) or isinstance(self.share, bool | str):
+            raise ValueError(f"fields of other types: {texts}, share {self.share!r}")
         if self.mode not in MODES:
             raise ValueError(f"mode is {self.mode!r}, expected one of {', '.join(MODES)}")
         if not self.rule or not self.machines:
@@ -66,7 +69,7 @@ class Deployment:
 
     def covers(self, machine: str) -> bool:
         """True where it holds for this machine."""
-        if not fnmatchcase(machine, self.machines):
+        if not matches(self.machines, machine):
             return False
         return self.mode != "canary" or is_in_share(self.rule, machine, self.share)
 

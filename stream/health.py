@@ -132,6 +132,14 @@ class WorkerStatus:
         for result in ("taken", "refused"):
             deployments.add_metric([result], counts.deployments.get(result, 0))
         yield deployments
+        refused = CounterMetricFamily(
+            "wheeltapper_state_refused",
+            "Records of the topic state, or parts of them, that were not used.",
+            labels=["reason"],
+        )
+        for reason, number in sorted(counts.state_refused.items()):
+            refused.add_metric([reason], number)
+        yield refused
         commands = CounterMetricFamily("wheeltapper_alarm_commands", "Operators' commands.", labels=["action"])
         for action, number in sorted(counts.alarm_commands.items()):
             commands.add_metric([action], number)
@@ -140,6 +148,11 @@ class WorkerStatus:
             "wheeltapper_newest_row_timestamp_seconds",
             "Newest event time of any machine.",
             value=counts.newest_time / 1e6,
+        )
+        yield GaugeMetricFamily(
+            "wheeltapper_transactions",
+            "1 where output, state and offsets commit together.",
+            value=shell is not None and shell.publisher.transactional,
         )
         yield GaugeMetricFamily("wheeltapper_ready", "1 where /readyz is 200.", value=self.problem() is None)
         if shell is not None:

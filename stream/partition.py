@@ -8,11 +8,15 @@ from typing import TypeAlias
 
 import structlog
 
+from wheeltapper.schemas.clock import iso_from_micros
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import ClearReason
-from wheeltapper.stream.control.log import Change, ControlLog
+from wheeltapper.stream.control.log import Change, ControlLog, latest_since
 from wheeltapper.stream.control.operators import tell
+from wheeltapper.stream.core.alert_judge import ALERT
+from wheeltapper.stream.core.alert_life import AlertState, is_ahead
 from wheeltapper.stream.core.calendar import Calendar, MaintenanceSpan, SpanSource
+from wheeltapper.stream.core.counters import count
 from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.deployment import Deployment, InForce
@@ -22,6 +26,7 @@ from wheeltapper.stream.machine import Machine, ServedRule
 from wheeltapper.stream.orphans import by_place, ends_of, ends_of_machine, ends_of_rules
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.rule_book import MachineRules, RuleBook
+from wheeltapper.stream.sealing import sealer_of
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.state import (
     CONTROL,
@@ -35,8 +40,11 @@ from wheeltapper.stream.state import (
     read_reserved,
     read_snapshot,
 )
+from wheeltapper.stream.state_parts import FRAMING, PartWriter
 
 log = structlog.get_logger(__name__)
+
+DAY_S = 86_400.0
 
 PartitionKey: TypeAlias = tuple[str, int]
 """Full name of the input topic, and the partition's number."""
@@ -60,6 +68,10 @@ class PartitionState:
         progress_written: position in the last progress record.
         reserved: no output of input from it on may be out: a record said so before.
         handled_before: input below it may have been handled by another worker, and its output be out.
+        input_end: no input from it on can have been handled; None: that is not known.
+        largest_record: bytes that the `state` topic takes; 0: any number. Larger ones go in parts.
+        parts: which records are there in parts.
+        refused: counts what was not used of the records, by reason.
         state_prefix: what the keys of its records in the `state` topic start with: group and input topic.
         control: changes in force, and how far the control topics were applied.
         calendar: when which machines are in maintenance.
@@ -80,8 +92,15 @@ class PartitionState:
         self.progress_written = 0
         self.reserved = 0
         self.handled_before = 0
+        self.input_end: int | None = None
+        self.largest_record = 0
+        self.parts = PartWriter()
+        self.refused: dict[str, int] = {}
         self.state_prefix = state_prefix(settings.kafka.group, key[0])
         self._settings = settings.state
+        self._sealer = sealer_of(settings.state)
+        # What is ahead of its sender's clock by more is no row's time, nor can it be the newest row's.
+        self._ahead_us = round(max(getattr(settings.input, "max_ahead_s", DAY_S), DAY_S) * 1e6)
         self._no_data = settings.no_data
         self._book = book
         self.control = ControlLog()
@@ -132,8 +151,17 @@ class PartitionState:
         return (emission.output for emission in emissions if emission.offset >= self.published)
 
     def addressed(self, records: Iterable[Output]) -> list[Output]:
-        """Records of the `state` topic with their whole keys: group and input topic before the machine."""
-        return [replace(record, key=self.state_prefix + (record.key or b"")) for record in records]
+        """Records of the `state` topic with their whole keys, group and input topic before the machine; in parts where they are too
+        large, and sealed where there is a key."""
+        largest = self.largest_record
+        if largest:
+            largest = max(1, largest - FRAMING - len(self.state_prefix) - self._sealer.overhead)
+        addressed = []
+        for record in records:
+            for part in self.parts.write(record, largest):
+                key = self.state_prefix + (part.key or b"")
+                addressed.append(replace(part, key=key, value=self._sealer.seal(key, self.number, part.value)))
+        return addressed
 
     # -- changes while the worker runs ------------------------------------------------------------------------------------
 
@@ -318,60 +346,122 @@ class PartitionState:
         Returns:
             what has to be published of alerts that ended, and keys whose records are of no use any more.
         """
-        # While rows are read again, progress is not written: it would fall behind what is already out.
-        self.published = self.progress_written = read_progress(records.get(PROGRESS, b""))
-        self.reserved = read_reserved(records.get(PROGRESS, b""))
+        self._restore_progress(records.get(PROGRESS, b""))
         self._restore_control(records.get(CONTROL, b""))
         outputs: list[Output] = []
         unused: list[bytes] = []
-        kind = self._book.routes.kinds[self.kind]
         for key, value in records.items():
             if key in (PROGRESS, CONTROL):
                 continue
             try:
-                snapshot = read_snapshot(value)
-                if snapshot.machine.encode() != key:
-                    log.debug("snapshot belongs to another group whose name starts with ours", key=key)
-                    continue
-                route = self._book.routes.of(snapshot.machine, self.kind)
-                if route is None:
-                    log.warning("no bundle serves this machine any more: its alerts end", machine=snapshot.machine)
-                    outputs += ends_of_machine(snapshot)
-                    outputs += kind.ended(snapshot.machine, snapshot.memory, ClearReason.MACHINE_RETIRED)
-                    unused.append(key)
-                    continue
-                applied = self._applied(snapshot)
-                wanted = self._book.rules_of(snapshot.machine, route, self.control.deployments(applied))
+                ended, is_unused = self._restore_machine(key, value, now, wall_us)
             except SnapshotError as error:
+                self._refuse("unreadable")
                 log.warning("snapshot cannot be used, the machine warms up again", key=key, error=str(error))
                 continue
-            try:
-                machine = snapshot.restore(route, wanted.layout)
-            except SnapshotError as error:
-                log.warning("rows of a snapshot cannot be used, the machine warms up again", key=key, error=str(error))
-                machine = Machine(snapshot.machine, route, wanted.layout)
-                machine.offset = snapshot.offset
-                outputs += kind.ended(snapshot.machine, snapshot.memory, ClearReason.SUPERSEDED)
-            machine.applied = applied
-            self._machines[machine.name] = machine
-            age_s = 0.0 if wall_us is None or snapshot.heard_at is None else (wall_us - snapshot.heard_at) / 1e6
-            self._heard[machine.name] = now - max(0.0, age_s)
-            ended = self._restore_rules(machine, snapshot, wanted)
+            except Exception as error:  # whoever wrote it: a record must not keep the partition from being watched
+                self._refuse("unreadable")
+                self._machines.pop(key.decode(errors="replace"), None)
+                log.error(
+                    "snapshot cannot be used, the machine warms up again",
+                    key=key,
+                    error=f"{type(error).__name__}: {str(error)[:300]}",
+                )
+                continue
             outputs += ended
-            if machine.silent_since is not None:  # a worker that ended in between may not have said so
-                allowed_s = allowed_silence_s(self._no_data, route.layout.interval_us)
-                outputs.append(start_of_silence(machine.name, machine.silent_since, allowed_s, allowed_s))
-            if ended:
-                self._mark(machine, now)
+            if is_unused:
+                unused.append(key)
         self._heard = dict(sorted(self._heard.items(), key=lambda entry: entry[1]))
         return outputs, unused
+
+    def _restore_machine(self, key: bytes, value: bytes, now: float, wall_us: int | None) -> tuple[list[Output], bool]:
+        """One machine's snapshot: what has to be published of it, and whether its record is of no use any more.
+
+        Raises:
+            SnapshotError: it cannot be read.
+        """
+        snapshot = read_snapshot(value)
+        if snapshot.machine.encode() != key:
+            log.debug("snapshot belongs to another group whose name starts with ours", key=key)
+            return [], False
+        if self.input_end is not None and snapshot.offset >= self.input_end:
+            self._refuse("offset")
+            log.error(
+                "snapshot is of input that this worker's group has not handled: it is deleted, the machine warms up again",
+                machine=snapshot.machine,
+                offset=snapshot.offset,
+                handled_up_to=self.input_end,
+            )
+            return [], True
+        kind = self._book.routes.kinds[self.kind]
+        route = self._book.routes.of(snapshot.machine, self.kind)
+        if route is None:
+            log.warning("no bundle serves this machine any more: its alerts end", machine=snapshot.machine)
+            ended = kind.ended(snapshot.machine, snapshot.memory, ClearReason.MACHINE_RETIRED)
+            return [*ends_of_machine(snapshot), *ended], True
+        outputs: list[Output] = []
+        applied = self._applied(snapshot)
+        wanted = self._book.rules_of(snapshot.machine, route, self.control.deployments(applied))
+        try:
+            machine = snapshot.restore(route, wanted.layout)
+            self._check_clock(machine, wall_us)
+        except SnapshotError as error:
+            self._refuse(error.reason)
+            log.warning("rows of a snapshot cannot be used, the machine warms up again", key=key, error=str(error))
+            machine = Machine(snapshot.machine, route, wanted.layout)
+            machine.offset = snapshot.offset
+            outputs += kind.ended(snapshot.machine, snapshot.memory, ClearReason.SUPERSEDED)
+        machine.applied = applied
+        self._machines[machine.name] = machine
+        age_s = 0.0 if wall_us is None or snapshot.heard_at is None else (wall_us - snapshot.heard_at) / 1e6
+        ended_rules = self._restore_rules(machine, snapshot, wanted, wall_us)
+        outputs += ended_rules
+        if machine.silent_since is not None:  # a worker that ended in between may not have said so
+            allowed_s = allowed_silence_s(self._no_data, route.layout.interval_us)
+            outputs.append(start_of_silence(machine.name, machine.silent_since, allowed_s, allowed_s))
+        self._heard[machine.name] = now - max(0.0, age_s)
+        if ended_rules:
+            self._mark(machine, now)
+        return outputs, False
+
+    def _refuse(self, reason: str) -> None:
+        count(self.refused, reason)
+
+    def _check_clock(self, machine: Machine, wall_us: int | None) -> None:
+        """
+        Raises:
+            SnapshotError: the machine's newest row is of a time that cannot have come yet: later rows would all count as late.
+        """
+        last = machine.memory.last_time
+        if wall_us is not None and last is not None and last > wall_us + self._ahead_us:
+            raise SnapshotError(f"its newest row is of {iso_from_micros(last)}, which is ahead of now", "clock")
+
+    def _restore_progress(self, value: bytes) -> None:
+        published, reserved = read_progress(value), read_reserved(value)
+        if self.input_end is not None and published > self.input_end:
+            # Else output of all rows up to there would be held back as told already.
+            self._refuse("progress")
+            log.error(
+                "the state says that output of input is out that has not been handled: it is taken to be out up to the commit",
+                partition=self.number,
+                published=published,
+                handled_up_to=self.input_end,
+            )
+            published = self.position
+        # While rows are read again, progress is not written: it would fall behind what is already out.
+        self.published = self.progress_written = published
+        self.reserved = reserved if self.input_end is None else min(reserved, self.input_end)
 
     def _restore_control(self, value: bytes) -> None:
         if not value:
             return
         try:
+            latest = latest_since(value)
+            if self.input_end is not None and latest > self.input_end:
+                raise ValueError(f"a change holds from offset {latest}, and {self.input_end} is not handled yet")
             self.control = ControlLog.from_bytes(value, self.position)
         except (LookupError, TypeError, ValueError) as error:
+            self._refuse("changes")
             log.error(
                 "changes in force cannot be read: the bundles given at start serve",
                 error=f"{type(error).__name__}: {error}",
@@ -389,15 +479,19 @@ class PartitionState:
             behind = max(self.position, snapshot.offset + 1)
             entries = self.control.entries
             applied = next((entry.number - 1 for entry in entries if entry.since > behind), self.control.number)
-        return max(applied, self.control.in_force)
+        # Beyond the log's own count there is no change: the machine would never meet another one.
+        return max(min(applied, self.control.number), self.control.in_force)
 
-    def _restore_rules(self, machine: Machine, snapshot: Snapshot, wanted: MachineRules) -> list[Output]:
+    def _restore_rules(
+        self, machine: Machine, snapshot: Snapshot, wanted: MachineRules, wall_us: int | None
+    ) -> list[Output]:
         """Give each rule its memory back; outputs of alerts whose rule does not serve any more."""
         saved = by_place(snapshot.rules, wanted.runtimes)
         for place, runtime in wanted.runtimes.items():
             known = saved.pop(place, None)
 
             def unreadable(slot: str, error: Exception, place: str = place) -> None:
+                self._refuse("slot")
                 log.warning(
                     "part of a snapshot cannot be read and starts anew",
                     machine=machine.name,
@@ -407,5 +501,9 @@ class PartitionState:
                 )
 
             memory = runtime.new_memory() if known is None else runtime.load(known.slots, unreadable)
+            alert: AlertState = memory.slots[ALERT]
+            if wall_us is not None and is_ahead(alert, wall_us + self._ahead_us):
+                unreadable(ALERT, ValueError("it is of a time ahead of now"))
+                memory.slots[ALERT] = AlertState()
             machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
         return ends_of(saved, machine.name, machine.memory.last_time, ClearReason.SUPERSEDED)

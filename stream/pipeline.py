@@ -58,6 +58,8 @@ class Pipeline:
         self.counters = Counters()
         self.partitions: dict[PartitionKey, PartitionState] = {}
         self._dead_letter_lines = DeadLetterLines()
+        self.largest_state_record = 0
+        """Bytes that the `state` topic takes; 0: any number."""
         self._maintenance = tuple(maintenance)
         self._book = RuleBook(routes, settings, self.counters)
         self._kinds = {settings.topics.full_name(kind.topic): kind for kind in routes.kinds.values()}
@@ -79,6 +81,8 @@ class Pipeline:
         if state is None:
             kind = self._kinds[topic].name
             state = self.partitions[key] = PartitionState(key, kind, self.settings, self._book, self._maintenance)
+            state.refused = self.counters.state_refused
+            state.largest_record = self.largest_state_record
         return state
 
     def handle(self, batches: Sequence[PartitionBatch], now: float) -> list[Output]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import structlog
 
-from wheeltapper.schemas.bundle import Bundle, open_bundle
+from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.machine_names import is_pattern, matches
+from wheeltapper.stream.bundle_gate import open_trusted, try_elsewhere
 from wheeltapper.stream.core.alert_judge import AlertJudge
 from wheeltapper.stream.core.alert_life import AlertState, EventKind
 from wheeltapper.stream.core.counters import Counters
@@ -68,7 +69,7 @@ class RuleBook:
         self._unavailable: set[tuple[str, str, str]] = set()
         """Told already that they are in force and cannot be loaded."""
         self._runtimes: dict[tuple[str, str, bool], RuleRuntime] = {}
-        """(pattern of the route, id of the rule's object, shadow)"""
+        """(kind and area of the route, id of the rule's object, shadow): routes that name the same bundle share it."""
         self._ready: dict[tuple[str, str, bool], RuleRuntime] = {}
         """Made while their bundles were prepared, and not at work yet: what drift is judged by takes a while to be made."""
         self._known: dict[tuple[str, str, tuple[InForce, ...]], MachineRules] = {}
@@ -130,9 +131,8 @@ class RuleBook:
             )
 
     def _open(self, deployment: Deployment, bundle: Bundle | None) -> RuleSpec:
-        control = self._settings.control
         if bundle is None:
-            bundle = open_bundle(deployment.bundle, sha256=deployment.sha256, cache=control.cache_folder)
+            bundle = open_trusted(deployment.bundle, self._settings, sha256=deployment.sha256)
         if deployment.sha256 and bundle.manifest_sha256 != deployment.sha256:
             raise InputError(
                 f"{deployment.bundle}: its manifest has sha256 {bundle.manifest_sha256[:12]}.., the deployment of rule "
@@ -142,9 +142,10 @@ class RuleBook:
             raise InputError(
                 f"{deployment.bundle}: is a bundle for {bundle.manifest.kind}, rule '{deployment.rule}' takes {deployment.kind}"
             )
+        try_elsewhere(bundle, self._settings)
         rule = open_rule(deployment.rule, bundle, self._settings)
         for route in self.routes.of_kind(deployment.kind):
-            if _may_meet(route.pattern, deployment.machines):
+            if _may_meet(route, deployment.machines):
                 route.kind.layout(route.pattern, [*route.rules, rule])  # refuses what does not fit
         return rule
 
@@ -153,7 +154,7 @@ class RuleBook:
         shadow = deployment.mode == "shadow"
         for route in self.routes.of_kind(deployment.kind):
             key = self._runtime_key(route, rule, shadow)
-            if _may_meet(route.pattern, deployment.machines) and key not in self._runtimes and key not in self._ready:
+            if _may_meet(route, deployment.machines) and key not in self._runtimes and key not in self._ready:
                 route.kind.layout(route.pattern, [rule])  # remembers what its channels usually give
                 self._ready[key] = RuleRuntime(rule, self._judges(route, rule, shadow))
 
@@ -266,7 +267,7 @@ class RuleBook:
 
     @staticmethod
     def _runtime_key(route: Route, rule: RuleSpec, shadow: bool) -> tuple[str, str, bool]:
-        return f"{route.kind.name}:{route.pattern}", f"{rule.name}:{id(rule)}", shadow
+        return f"{route.kind.name}:{route.area}", f"{rule.name}:{id(rule)}", shadow
 
     def _judges(self, route: Route, rule: RuleSpec, shadow: bool) -> list[Judge]:
         """The alert judge first: it says which level was in force. A shadow learns and is published, but speaks to nobody."""
@@ -306,12 +307,11 @@ class RuleBook:
         return deployment.rule, deployment.bundle, deployment.sha256
 
 
-def _may_meet(pattern: str, other: str) -> bool:
-    """False where no machine can match both patterns, as far as plain names tell."""
-    plain = [text for text in (pattern, other) if not any(character in text for character in "*?[")]
-    if len(plain) == 2:
-        return pattern == other
-    return fnmatchcase(pattern, other) if pattern in plain else fnmatchcase(other, pattern) if other in plain else True
+def _may_meet(route: Route, machines: str) -> bool:
+    """False where no machine can be of the route and match `machines`, as far as plain names tell."""
+    if route.exact or not is_pattern(route.pattern):
+        return matches(machines, route.pattern)
+    return is_pattern(machines) or matches(route.pattern, machines)
 
 
 def _say_nothing(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from wheeltapper.stream.settings import ENVIRONMENT_PREFIX, Settings
+from wheeltapper.stream.settings import ENVIRONMENT_PREFIX, RouteSetting, Settings
 
 HEAD = """# Settings of the worker
 
@@ -21,17 +21,39 @@ unknown key is an error that names the nearest known one. Every client takes its
 This page is made by `python -m wheeltapper.stream.settings_page > docs/settings.md`.
 """
 
+# What [routes] looks like.
+ROUTES = """ A name that is a machine's own goes before
+every pattern, a longer pattern before a shorter one. `--bundle` adds to them. Paths are those of the worker's working directory.
+
+    [routes]
+    "pump-*" = "bundles/pumps"                                        # one bundle
+    "fan-*" = ["bundles/fans", "bundles/fans-sound"]                  # several, side by side
+    "line=1;press[3]" = { bundles = "bundles/press", exact = true }   # one machine, whatever characters its id has
+    "mill-7" = { bundles = "bundles/mills", area = "hall 2/line 1" }
+
+As a variable the whole table is one: `WHEELTAPPER_ROUTES='{"pump-*" = "bundles/pumps"}'`.
+"""
+
 
 def page() -> str:
     """The page as Markdown."""
     parts = [HEAD.format(prefix=ENVIRONMENT_PREFIX)]
     for section, field in Settings.model_fields.items():
+        if section == "routes":
+            parts.append(_routes(field))
+            continue
         model = field.annotation
         assert isinstance(model, type)
         assert issubclass(model, BaseModel)
         parts.append(f"\n## [{section}]\n\n{_first_line(model)}| setting | default | meaning |\n|---|---|---|\n")
         parts += [_row(name, setting) for name, setting in model.model_fields.items()]
     return "".join(parts)
+
+
+def _routes(field: FieldInfo) -> str:
+    """[routes] has no settings of its own: its keys are machines, and what each may say is a table."""
+    rows = "".join(_row(name, setting) for name, setting in RouteSetting.model_fields.items())
+    return f"\n## [routes]\n\n{field.description}.{ROUTES}\n| of one route | default | meaning |\n|---|---|---|\n{rows}"
 
 
 def _first_line(model: type[BaseModel]) -> str:
@@ -42,7 +64,13 @@ def _first_line(model: type[BaseModel]) -> str:
 
 def _row(name: str, setting: FieldInfo) -> str:
     default = setting.get_default(call_default_factory=True)
-    shown = "none" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default!r}`"
+    shown = (
+        "needed"
+        if setting.is_required()
+        else "none"
+        if default is None
+        else f"`{str(default).lower() if isinstance(default, bool) else default!r}`"
+    )
     kinds = _kinds(setting)
     meaning = (setting.description or "").replace("|", "\\|").replace("*", "\\*")
     text = "; ".join(part for part in (meaning, kinds) if part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -17,6 +17,7 @@ from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.publisher import Publisher
 from wheeltapper.stream.records import Output, PartitionBatch
 from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.state import PROGRESS, read_progress, read_reserved, says_reserved
 from wheeltapper.stream.state_reader import StateReader
 
 log = structlog.get_logger(__name__)
@@ -48,7 +49,9 @@ class Shell:
         self._group = settings.kafka.group
         self.publisher = publisher
         publisher.counters = self.pipeline.counters
+        self.pipeline.largest_state_record = publisher.largest(STATE)
         self._reader = StateReader(settings, stop)
+        self._reader.refused = self.pipeline.counters.state_refused
         self._reserve_messages = settings.worker.max_batch_messages
         self._committed: dict[PartitionKey, int] = {}
         self._alerts_pending = False
@@ -100,30 +103,46 @@ class Shell:
         """`assign` for the partitions of one input topic."""
         committed = self._reader.committed(topic, numbers)
         prefix = state_prefix(self._group, topic)
-        records = self._reader.read({number: offset or 0 for number, offset in committed.items()}, prefix)
+        ends = self._reader.input_ends(topic, [number for number, offset in committed.items() if offset is not None])
+        records = self._reader.read({number: offset or 0 for number, offset in committed.items()}, prefix, ends)
         for number, offset in committed.items():
             state = self.pipeline.partition(topic, number)
+            state.parts.sets = self._reader.sets[number]
+            self._delete(state, self._reader.left_over[number])
             if offset is None:
                 # Snapshots without a commit belong to a topic that was deleted and made anew, or to a first run that
                 # ended before its first commit. They must not come back once there is a commit.
                 self._delete(state, records[number])
                 continue
             state.position = self._committed[topic, number] = offset
+            state.input_end = self._handled_end(offset, ends[number], records[number].get(PROGRESS, b""))
             outputs, unused = state.restore(records[number], time.monotonic(), time.time_ns() // 1000)
             self._publish(outputs)
             self._delete(state, unused)
             log.debug("restored", topic=topic, partition=number, offset=offset, published=state.published)
-        self._find_handled(topic, numbers)
+        self._find_handled(topic, ends)
         return {(topic, number): offset for number, offset in committed.items()}
 
-    def _find_handled(self, topic: str, numbers: Iterable[int]) -> None:
+    @staticmethod
+    def _handled_end(committed: int, end: int, progress: bytes) -> int:
+        """The offset from which on nothing can have been handled: the input's end, or less where the group has said how far it came.
+
+        Args:
+            progress: the partition's progress record.
+        """
+        if not says_reserved(progress):
+            return max(committed, end)
+        published = read_progress(progress)
+        told = max(committed, published if published <= end else 0, read_reserved(progress))
+        return max(committed, min(end, told))
+
+    def _find_handled(self, topic: str, ends: Mapping[int, int]) -> None:
         """How far the worker before may have come: as far as it had said, and no further than there was input."""
-        states = {number: self.pipeline.partition(topic, number) for number in numbers}
-        doubtful = {number for number, state in states.items() if state.reserved > max(state.position, state.published)}
-        for number, end in self._reader.input_ends(topic, doubtful).items():
-            states[number].handled_before = min(states[number].reserved, end)
-        if self.publisher.transactional:
-            for state in states.values():
+        for number, end in ends.items():
+            state = self.pipeline.partition(topic, number)
+            if state.reserved > max(state.position, state.published):
+                state.handled_before = min(state.reserved, end)
+            if self.publisher.transactional:
                 state.reserved = 0
 
     def _delete(self, state: PartitionState, keys: Iterable[bytes]) -> None:

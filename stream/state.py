@@ -19,6 +19,7 @@ from wheeltapper.schemas.topics import STATE
 from wheeltapper.stream.control.log import ControlLog
 from wheeltapper.stream.core.alert_judge import ALERT, THRESHOLD, AlertSlot
 from wheeltapper.stream.core.alert_life import AlertState
+from wheeltapper.stream.core.saved import moment, optional, text, whole
 from wheeltapper.stream.judges.labels import QUESTION
 from wheeltapper.stream.kinds.contract import Layout, Route
 from wheeltapper.stream.machine import Machine
@@ -36,7 +37,15 @@ CONTROL = b"\x00deployments"
 
 
 class SnapshotError(Exception):
-    """A snapshot that cannot be used: damaged, or of another layout. The machine warms up again."""
+    """A snapshot that cannot be used: damaged, or of another layout. The machine warms up again.
+
+    Attributes:
+        reason: by which it is counted.
+    """
+
+    def __init__(self, text: str, reason: str = "unreadable") -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 @dataclass(slots=True)
@@ -55,7 +64,7 @@ class SavedRule:
         """Its alert's life; a fresh one where that cannot be read."""
         try:
             return AlertSlot().load(self.slots[ALERT])
-        except (LookupError, TypeError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             return AlertState()
 
 
@@ -87,6 +96,8 @@ class Snapshot:
         Raises:
             SnapshotError: its memory cannot be read, or is of other channels.
         """
+        if not isinstance(self.memory, dict):
+            raise SnapshotError(f"machine '{self.machine}': its memory is no table")
         machine = Machine(self.machine, route, layout)
         machine.offset = self.offset
         machine.silent_since = self.silent_since
@@ -120,8 +131,8 @@ def machine_snapshot(machine: Machine, partition: int, heard_at: int | None = No
             for place, served in machine.rules.items()
         },
     }
-    text = orjson.dumps(header)
-    checked = b"".join((HEAD.pack(machine.offset, len(text)), text, body))
+    packed = orjson.dumps(header)
+    checked = b"".join((HEAD.pack(machine.offset, len(packed)), packed, body))
     value = CHECK.pack(MAGIC, zlib.crc32(checked)) + checked
     return Output(STATE, machine.name.encode(), value, partition=partition)
 
@@ -135,7 +146,7 @@ def progress_record(published: int, partition: int, reserved: int = 0) -> Output
 def read_progress(value: bytes) -> int:
     """The offset of a progress record; 0 where it cannot be read (then output may be published twice, never lost)."""
     try:
-        return int(orjson.loads(value)["published"])
+        return whole(orjson.loads(value)["published"])
     except (orjson.JSONDecodeError, LookupError, TypeError, ValueError):
         return 0
 
@@ -143,9 +154,17 @@ def read_progress(value: bytes) -> int:
 def read_reserved(value: bytes) -> int:
     """The second offset of a progress record; 0 where there is none: transactions leave no output that is not known of."""
     try:
-        return int(orjson.loads(value).get("reserved", 0))
+        return whole(orjson.loads(value).get("reserved", 0))
     except (AttributeError, orjson.JSONDecodeError, TypeError, ValueError):
         return 0
+
+
+def says_reserved(value: bytes) -> bool:
+    """False of progress records of versions that did not say up to where output may be out."""
+    try:
+        return "reserved" in orjson.loads(value)
+    except (orjson.JSONDecodeError, TypeError):
+        return False
 
 
 def control_record(control: ControlLog, partition: int) -> Output:
@@ -170,14 +189,14 @@ def read_snapshot(value: bytes) -> Snapshot:
     try:
         first = magic == MAGIC_1
         return Snapshot(
-            machine=_text(header["machine"]),
-            offset=snapshot_offset(value),
-            heard_at=_number(header.get("heard_at")),
-            silent_since=_number(header.get("silent_since")),
+            machine=text(header["machine"]),
+            offset=whole(snapshot_offset(value)),
+            heard_at=optional(moment, header.get("heard_at")),
+            silent_since=optional(moment, header.get("silent_since")),
             rules=_rules_of_layout_1(header["rules"]) if first else _rules(header["rules"]),
             memory=header if first else header["memory"],
             body=body,
-            applied=_number(header.get("applied")),
+            applied=optional(whole, header.get("applied")),
         )
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"{type(error).__name__}: {error}") from error
@@ -200,7 +219,7 @@ def _checked(value: bytes) -> tuple[dict[str, Any], memoryview, bytes]:
 
 def _rules(saved: dict[str, Any]) -> dict[str, SavedRule]:
     return {
-        place: SavedRule(_text(rule["bundle"]), _text(rule["detector"]), dict(rule["slots"]))
+        text(place): SavedRule(text(rule["bundle"]), text(rule["detector"]), dict(rule["slots"]))
         for place, rule in saved.items()
     }
 
@@ -213,15 +232,5 @@ def _rules_of_layout_1(saved: dict[str, Any]) -> dict[str, SavedRule]:
         slots = {THRESHOLD: state.pop("spot", None), QUESTION: state.pop("question", None)}
         if state.get("opened_at") is not None:
             state["bundle"] = bundle
-        rules[bundle] = SavedRule(_text(bundle), "", {ALERT: state, **slots})
+        rules[bundle] = SavedRule(text(bundle), "", {ALERT: state, **slots})
     return rules
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _number(value: Any) -> int | None:
-    return None if value is None else int(value)

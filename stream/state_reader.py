@@ -11,15 +11,21 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.control.log import writes_of
+from wheeltapper.stream.core.counters import count
 from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.kafka_errors import refusal
+from wheeltapper.stream.sealing import SealError, sealer_of
 from wheeltapper.stream.settings import KafkaSettings, Settings
 from wheeltapper.stream.state import CONTROL, PROGRESS, read_progress, snapshot_offset
+from wheeltapper.stream.state_parts import PartReader
 from wheeltapper.stream.topic_end import ASK_TIMEOUT_S, messages_to_end, retry_until
 
 log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
+
+MOST_TOLD = 20
+"""Lines of one reason: a topic may hold hundreds of thousands of records."""
 
 
 class StateReader:
@@ -33,6 +39,13 @@ class StateReader:
         self._settings = settings
         self._topic = settings.topics.full_name("state")
         self._stop = stop
+        self._sealer = sealer_of(settings.state)
+        self.refused: dict[str, int] = {}
+        """Counts records that were not used, by reason."""
+        self.sets: dict[int, dict[bytes, tuple[int, int]]] = {}
+        """Of the last `read`: partition -> `PartReader.sets`."""
+        self.left_over: dict[int, list[bytes]] = {}
+        """Of the last `read`: partition -> keys of parts that no record means."""
 
     def committed(self, topic: str, partitions: Sequence[int]) -> dict[int, int | None]:
         """The group's committed offset of each partition; None where it has none.
@@ -119,7 +132,9 @@ class StateReader:
                 "raise state.restore_timeout_s or compact the topic"
             )
 
-    def read(self, committed: Mapping[int, int], prefix: bytes) -> dict[int, dict[bytes, bytes]]:
+    def read(
+        self, committed: Mapping[int, int], prefix: bytes, ends: Mapping[int, int] | None = None
+    ) -> dict[int, dict[bytes, bytes]]:
         """Newest record of every key that starts with `prefix`, by partition and the key's rest.
 
         Of two snapshots of one machine that with the higher input offset counts: a worker that lost its partition
@@ -129,11 +144,16 @@ class StateReader:
             committed: partition -> the group's committed offset. The state that belongs to a commit is there when the
                 commit is, but a transaction that a killed worker left open may hide it: then its end is waited for.
 
+            ends: partition -> end of its input: snapshots of input that there is not are no snapshots.
+
         Raises:
             TimeoutError: the end was not reached in `state.restore_timeout_s`.
             InputError: the topic lacks a partition.
         """
         newest: dict[int, dict[bytes, bytes]] = {partition: {} for partition in committed}
+        parts = {partition: PartReader() for partition in committed}
+        self.sets = {partition: reader.sets for partition, reader in parts.items()}
+        self.left_over = {partition: [] for partition in committed}
         waiting = set(committed)
         if not waiting:
             return newest
@@ -152,10 +172,51 @@ class StateReader:
                 return read_progress(progress) >= committed[end.partition()] or self._is_end(consumer, end)
 
             for message in messages_to_end(consumer, waiting, on_turn=look_up, on_error=self._judge, is_end=is_end):
-                self._keep_newest(newest[message.partition()], message.key() or b"", message.value(), prefix)
+                number, key = message.partition(), message.key() or b""
+                if key.startswith(prefix):
+                    whole = self._whole(parts[number], key, key[len(prefix) :], message.value(), number)
+                    if whole is not None and self._is_possible(*whole, number, (ends or {}).get(number)):
+                        self._keep_newest(newest[number], *whole)
         finally:
             consumer.close()
+        self.left_over = {number: reader.left_over() for number, reader in parts.items()}
         return newest
+
+    def _whole(
+        self, parts: PartReader, key: bytes, rest: bytes, value: bytes | None, number: int
+    ) -> tuple[bytes, bytes | None] | None:
+        """Key and value of a record of ours that is sealed as it must be, and whole; None of others."""
+        try:
+            return parts.take(rest, None if value is None else self._sealer.open(key, number, value))
+        except SealError as error:
+            count(self.refused, "seal")
+            if self.refused["seal"] <= MOST_TOLD:
+                log.error(
+                    "a record of the state is not used: whoever wrote it does not have our key (state.seal_key)",
+                    partition=number,
+                    key=key,
+                    reason=str(error),
+                )
+        except ValueError as error:
+            count(self.refused, "parts")
+            if self.refused["parts"] <= MOST_TOLD:
+                log.warning("a record of the state in parts is not used", partition=number, key=key, reason=str(error))
+        return None
+
+    def _is_possible(self, rest: bytes, value: bytes | None, number: int, end: int | None) -> bool:
+        """False of a snapshot of input that there is not: it would be taken for the machine's newest for ever."""
+        if end is None or value is None or rest in (PROGRESS, CONTROL) or snapshot_offset(value) < end:
+            return True
+        count(self.refused, "offset")
+        if self.refused["offset"] <= MOST_TOLD:
+            log.error(
+                "a snapshot is not used: it is of input that there is not",
+                partition=number,
+                machine=rest,
+                offset=snapshot_offset(value),
+                input_ends_at=end,
+            )
+        return False
 
     def _is_end(self, consumer: Consumer, end: Message) -> bool:
         """False where records follow that an open transaction keeps from us."""
@@ -166,10 +227,7 @@ class StateReader:
         return False
 
     @staticmethod
-    def _keep_newest(known: dict[bytes, bytes], key: bytes, value: bytes | None, prefix: bytes) -> None:
-        if not key.startswith(prefix):
-            return
-        rest = key[len(prefix) :]
+    def _keep_newest(known: dict[bytes, bytes], rest: bytes, value: bytes | None) -> None:
         if value is None:
             known.pop(rest, None)
         elif rest not in known or rest == PROGRESS or _age(rest, value) >= _age(rest, known[rest]):

@@ -6,10 +6,10 @@ import contextlib
 import fcntl
 import os
 import socket
+import stat
 import tempfile
 import time
 from pathlib import Path
-from typing import IO
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -81,15 +81,22 @@ class TransactionalId:
     """An id that is this worker's alone, and the same again after a restart on the same host.
 
     The same id fences what a killed worker left open at once; a random one would make readers of committed data wait
-    for the transaction timeout. Slots are held by file locks, which end with the process however it ends.
+    for the transaction timeout. Slots are held by file locks, which end with the process however it ends. They lie in a folder of
+    this user's own: in a shared one anybody could hold them, or lead them elsewhere.
     """
 
-    def __init__(self, group: str, topic: str) -> None:
+    def __init__(self, group: str, topic: str, folder: Path | None = None) -> None:
+        """
+        Args:
+            folder: for locks; None: see `lock_folder`.
+
+        Raises:
+            InputError: the folder cannot be made or written, or belongs to somebody else.
+        """
         # The group comes first, so that one rule for a prefix gives a user the right to all of its ids.
         self._name = f"{group}-{topic}-{socket.gethostname()}".replace("/", "_")
-        self._folder = Path(tempfile.gettempdir()) / f"wheeltapper-{os.getuid()}"
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._lock: IO[str] | None = None
+        self._folder = lock_folder(folder)
+        self._lock: int | None = None
         self._slot = -1
         self.move_on()
 
@@ -100,12 +107,64 @@ class TransactionalId:
     def move_on(self) -> None:
         """Take the next free slot: a worker that does not see our locks, as in another container, uses this one too."""
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
         while True:
             self._slot += 1
-            self._lock = (self._folder / f"{self.value}.lock").open("w")
+            path = self._folder / f"{self.value}.lock"
+            try:
+                self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                self._lock = None
+                raise InputError(
+                    f"{path}: the lock cannot be opened ({error.strerror}); set worker.lock_folder to a folder of this user's own"
+                ) from error
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except OSError:
-                self._lock.close()
+                os.close(self._lock)
+
+
+def lock_folder(asked: Path | None = None) -> Path:
+    """Where locks of this user's workers lie: as asked, else in XDG_RUNTIME_DIR, XDG_STATE_HOME or ~/.local/state.
+
+    Where none of them can be written, as in a container with a read-only root, it is a new folder of this process alone.
+
+    Raises:
+        InputError: the asked one cannot be made or written, or any of them is another user's, or open to others.
+    """
+    if asked is not None:
+        try:
+            return _private(asked)
+        except OSError as error:
+            raise InputError(f"{asked}: cannot be made or written ({error}); correct worker.lock_folder") from error
+    runtime, state = os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("XDG_STATE_HOME")
+    places = [Path(runtime)] if runtime else []
+    places.append(Path(state) if state else Path.home() / ".local" / "state")
+    for place in places:
+        try:
+            return _private(place / "wheeltapper" / "locks")
+        except OSError:
+            continue
+    log.warning(
+        "locks lie in a folder of this process alone: workers of one host may take each other's transactional id once; "
+        "worker.lock_folder names a better one"
+    )
+    return Path(tempfile.mkdtemp(prefix="wheeltapper-locks-"))
+
+
+def _private(folder: Path) -> Path:
+    """
+    Raises:
+        OSError: it cannot be made or written. InputError: it is another user's, or open to others.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise InputError(
+            f"{folder}: belongs to user {found.st_uid} or may be written by others (mode {stat.S_IMODE(found.st_mode):o}); locks need "
+            "a folder of this user's own: chmod go-w, or set worker.lock_folder"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder} cannot be written")
+    return folder

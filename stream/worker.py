@@ -153,7 +153,9 @@ def _shell_opener(
     identity: TransactionalId | None = None
     if direct and settings.worker.transactions != "off":
         if broker_has_transactions(settings):
-            identity = TransactionalId(settings.kafka.group, settings.topics.full_name("sensors"))
+            identity = TransactionalId(
+                settings.kafka.group, settings.topics.full_name("sensors"), settings.worker.lock_folder
+            )
         elif settings.worker.transactions == "on":
             raise InputError("worker.transactions is 'on' but the broker has none; set it to 'auto' or 'off'")
         else:

@@ -27,6 +27,7 @@ COMMANDS = {
     "datasets": "list which data sets are found, broken or missing, and where they are offered",
     "train": "fit a detector on an entity's train part and write a bundle",
     "pack": "check and calibrate an ONNX graph of your own and write a bundle",
+    "bundle": "show, compare, check and sign bundles",
     "evaluate": "judge a bundle on an entity's test part",
     "compare": "run every detector on every entity of data sets and write tables, figures and a report",
     "reproduce": "reproduce the published table of a system and explain the differences",

@@ -56,11 +56,15 @@ class TopicState:
 
     def config_differences(self) -> list[str]:
         """'setting is X, expected Y' for each setting that the cluster tells otherwise."""
-        return [
+        found = [
             f"{key} is {self.config[key]}, expected {value}"
             for key, value in self.spec.kafka_config().items()
             if key in self.config and self.config[key] != value
         ]
+        wanted, in_sync = copies_in_sync(self.replication or 1), self.config.get("min.insync.replicas", "")
+        if in_sync.isdecimal() and int(in_sync) < wanted:
+            found.append(f"min.insync.replicas is {in_sync} of {self.replication} copies, expected {wanted} or more")
+        return found
 
 
 def add_kafka_arguments(parser: argparse.ArgumentParser) -> None:
@@ -164,24 +168,38 @@ def describe_topics(admin: AdminClient, settings: Settings) -> list[TopicState]:
     ]
 
 
-def new_topic(spec: TopicSpec, name: str, partitions: int, replication: int | None = None) -> NewTopic:
+def copies_in_sync(replication: int) -> int:
+    """Copies that must have a record before it counts as written: with 3 or more the loss of any one broker loses nothing, and
+    stops nobody; with 2 one of both would stop everybody."""
+    return replication // 2 + 1 if replication >= 3 else 1
+
+
+def new_topic(
+    spec: TopicSpec, name: str, partitions: int, replication: int | None = None, in_sync: int | None = None
+) -> NewTopic:
     """What the cluster is asked to make.
 
     Args:
         name: its full name.
         partitions: where the topic has no fixed number of its own.
         replication: None is the cluster's own default.
+        in_sync: min.insync.replicas; None is the cluster's own.
     """
     return NewTopic(
         name,
         num_partitions=spec.partitions or partitions,
         replication_factor=replication or -1,
-        config=spec.kafka_config(),
+        config=spec.kafka_config() | ({} if in_sync is None else {"min.insync.replicas": str(in_sync)}),
     )
 
 
 def create_topics(
-    admin: AdminClient, settings: Settings, *, partitions: int | None = None, replication: int | None = None
+    admin: AdminClient,
+    settings: Settings,
+    *,
+    partitions: int | None = None,
+    replication: int | None = None,
+    in_sync: int | None = None,
 ) -> list[TopicState]:
     """Make the topics that are missing; existing ones are left as they are.
 
@@ -189,15 +207,18 @@ def create_topics(
         partitions: of every machine-keyed topic. None: as many as the sensors topic has, or 8 where it is new. An existing
             sensors topic wins in any case: a machine must have the same partition number everywhere.
         replication: None is the cluster's own default.
+        in_sync: min.insync.replicas; None: `copies_in_sync` of the replication, where that is known.
 
     Raises:
         InputError: the cluster refuses one of them.
     """
     before = {state.spec.name: state for state in describe_topics(admin, settings)}
     count = before[SENSORS].partitions or partitions or DEFAULT_PARTITIONS
-    missing = [
-        new_topic(state.spec, state.name, count, replication) for state in before.values() if state.partitions is None
-    ]
+    names = [state for state in before.values() if state.partitions is None]
+    if names and in_sync is None:
+        copies = replication or _default_replication(admin)
+        in_sync = None if copies is None else copies_in_sync(copies)
+    missing = [new_topic(state.spec, state.name, count, replication, in_sync) for state in names]
     if missing:
         created = admin.create_topics(missing, operation_timeout=REQUEST_TIMEOUT_S, request_timeout=REQUEST_TIMEOUT_S)
         for name, future in created.items():
@@ -206,10 +227,10 @@ def create_topics(
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was faster: fine
                     raise InputError(f"cannot create topic {name}: {_short(error.args[0])}") from error
-    names = {topic.topic for topic in missing}
-    _wait_until_led(admin, names)
+    made = {topic.topic for topic in missing}
+    _wait_until_led(admin, made)
     return [
-        TopicState(state.spec, state.name, state.partitions, state.replication, state.config, state.name in names)
+        TopicState(state.spec, state.name, state.partitions, state.replication, state.config, state.name in made)
         for state in describe_topics(admin, settings)
     ]
 
@@ -318,6 +339,19 @@ def _configs(admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
             raise InputError(f"the cluster does not describe topic {resource.name}: {_short(error.args[0])}") from error
         configs[resource.name] = {key: entry.value for key, entry in entries.items() if entry.value is not None}
     return configs
+
+
+def _default_replication(admin: AdminClient) -> int | None:
+    """The cluster's default.replication.factor; None where it does not tell."""
+    brokers = admin.list_topics(timeout=REQUEST_TIMEOUT_S).brokers
+    if not brokers:
+        return None
+    resource = ConfigResource(ConfigResource.Type.BROKER, str(min(brokers)))
+    try:
+        found = admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)[resource].result()
+        return int(found["default.replication.factor"].value)
+    except (KafkaException, KeyError, TypeError, ValueError):
+        return None  # it may not be asked, or knows no such setting
 
 
 def _replication(topic: Any) -> int:

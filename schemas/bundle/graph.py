@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from wheeltapper.schemas.bundle.onnx_file import read_onnx
 from wheeltapper.schemas.errors import InputError
 
 ATTRIBUTES = "attributes"
@@ -83,6 +84,7 @@ class Graph:
             InputError: not an ONNX file, or one that breaks the contract.
         """
         self.name = name
+        self._run_options = ort.RunOptions()
         self.batch_sizes = tuple(batch_sizes)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -92,6 +94,7 @@ class Graph:
             ["CUDAExecutionProvider", "CPUExecutionProvider"] if self.device == "cuda" else ["CPUExecutionProvider"]
         )
         data = model.read_bytes() if isinstance(model, Path) else model
+        read_onnx(data, name)  # refuses tensors that lie elsewhere
         try:
             self._session = ort.InferenceSession(data, sess_options=options, providers=providers)
         except Exception as error:  # onnxruntime raises a family of unrelated types
@@ -198,6 +201,10 @@ class Graph:
             self.run(np.zeros((size, *self.sample_shape), dtype=np.float32), self._unknown(size))
             self.seconds_per_window = (time.perf_counter() - began) / size
 
+    def interrupt(self) -> None:
+        """End a run that goes on in another thread, between two operators, and every later one: it then raises."""
+        self._run_options.terminate = True
+
     def _unknown(self, count: int) -> np.ndarray | None:
         return np.zeros((count, self.attribute_width), dtype=np.float32) if self.attribute_width else None
 
@@ -249,7 +256,7 @@ class Graph:
         feeds = {"window": np.ascontiguousarray(windows, dtype=np.float32)}
         if attributes is not None:
             feeds[ATTRIBUTES] = np.ascontiguousarray(attributes, dtype=np.float32)
-        outputs: list[np.ndarray] = self._session.run(self._fetches, feeds)
+        outputs: list[np.ndarray] = self._session.run(self._fetches, feeds, self._run_options)
         return outputs
 
     def _empty(self) -> GraphOutput:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from typing import Any, Literal, Self, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LARGEST_RAW = 3.4e38
+"""Graphs give float32: no score can reach a level beyond it."""
 
 
 class _Part(BaseModel):
@@ -32,8 +36,14 @@ class Calibration(_Part):
     1.0 is the alarm level of this bundle, for every detector.
     """
 
-    center: float = Field(description="raw score that becomes 0: the median of held-out normal windows")
-    alarm_level: float = Field(description="raw score that becomes 1.0")
+    center: float = Field(
+        ge=-LARGEST_RAW, le=LARGEST_RAW, description="raw score that becomes 0: the median of held-out normal windows"
+    )
+    alarm_level: float = Field(
+        ge=-LARGEST_RAW,
+        le=LARGEST_RAW,
+        description="raw score that becomes 1.0; above center, and one that a graph can give",
+    )
     false_alarms_per_day: float = Field(
         gt=0, description="how many the alarm level was chosen for, per machine and day"
     )
@@ -44,6 +54,8 @@ class Calibration(_Part):
     def _level_above_center(self) -> Self:
         if not self.alarm_level > self.center:
             raise ValueError(f"alarm_level {self.alarm_level} must be above center {self.center}")
+        if not self.false_alarms_per_day < math.inf:
+            raise ValueError("false_alarms_per_day must be finite")
         return self
 
 
@@ -62,7 +74,7 @@ class BundleManifest(_Part, ABC):
     detector: str = Field(description="e.g. range-bands, pca, alora")
     detector_version: int = Field(default=1, ge=1)
     kind: str = Field(description="kind of input")
-    sampling_interval_s: float = Field(gt=0, description="seconds between rows, or samples")
+    sampling_interval_s: float = Field(gt=0, le=1e9, description="seconds between rows, or samples")
     window: int = Field(ge=1, description="rows, or samples of a channel")
     stride: int = Field(default=1, ge=1, description="rows, or samples, between scored windows")
     inputs: tuple[TensorSpec, ...]

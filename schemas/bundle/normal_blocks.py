@@ -17,10 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from wheeltapper.schemas.bundle.files import column, lists, read_parquet
 from wheeltapper.schemas.bundle.store import CALIBRATION, REFERENCE, Bundle
+from wheeltapper.schemas.errors import InputError
 
 DRIFT = "drift.parquet"
 SUMMARY_COLUMNS = ("mean", "spread", "q10", "q90")
@@ -42,39 +42,56 @@ class WrittenBlocks:
 
 
 def written_blocks(bundle: Bundle) -> WrittenBlocks | None:
-    """The blocks in drift.parquet; None where the bundle has none."""
+    """The blocks in drift.parquet; None where the bundle has none.
+
+    Raises:
+        InputError: the file cannot be read; so do the others.
+    """
     if DRIFT not in bundle.files:
         return None
-    table = pq.read_table(pa.BufferReader(bundle.files[DRIFT]))
+    where = str(bundle.location / DRIFT)
+    table = read_parquet(bundle.files[DRIFT], where)
     width = bundle.manifest.sample_shape[-1]
     present = set(SUMMARY_COLUMNS) <= set(table.column_names)
-    columns = [_lists(table, name).reshape(-1, width) if present else np.zeros((0, width)) for name in SUMMARY_COLUMNS]
-    scores = np.asarray(table["score"].to_numpy(), dtype=np.float64)
-    block_us = int(table["block_us"][0].as_py()) if table.num_rows else 0
+    columns = [lists(table, name, width, where) if present else np.zeros((0, width)) for name in SUMMARY_COLUMNS]
+    scores = column(table, "score", np.float64, where)
+    lengths = column(table, "block_us", np.int64, where)
+    block_us = int(lengths[0]) if len(lengths) else 0
+    if block_us < 0 or len({len(one) for one in columns}) > 1:
+        raise InputError(f"{where}: block_us is {block_us}, or columns differ in length; write the bundle again")
     return WrittenBlocks(block_us, np.stack(columns, axis=1).astype(np.float64), scores[np.isfinite(scores)])
 
 
 def calibration_sample(bundle: Bundle) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
     """Times [n] int64 (None where they are not told), raw scores [n] float64 and embeddings [n, D] (None where the graph
     has none) of held-out windows."""
-    table = pq.read_table(pa.BufferReader(bundle.files[CALIBRATION]))
-    scores = np.asarray(table["score"].to_numpy(), dtype=np.float64)
-    times = np.asarray(table["time"].to_numpy(), dtype=np.int64) if "time" in table.column_names else None
+    where = str(bundle.location / CALIBRATION)
+    table = read_parquet(bundle.files[CALIBRATION], where)
+    scores = bundle.calibration_scores()
+    times = column(table, "time", np.int64, where) if "time" in table.column_names else None
     if "embedding" not in table.column_names or not len(scores):
         return times, scores, None
-    return times, scores, _lists(table, "embedding").reshape(len(scores), -1)
+    flat = lists(table, "embedding", 1, where)
+    return times, scores, lists(table, "embedding", max(1, flat.size // len(scores)), where)
 
 
 def reference_times(bundle: Bundle) -> np.ndarray | None:
     """[n] int64 event time of each of `Bundle.reference_rows`; None where they are not told."""
-    table = pq.read_table(pa.BufferReader(bundle.files[REFERENCE]))
+    where = str(bundle.location / REFERENCE)
+    table = read_parquet(bundle.files[REFERENCE], where)
     if "time" not in table.column_names:
         return None
     window = bundle.manifest.sample_shape[0]
     back = np.arange(1 - window, 1) * round(bundle.manifest.sampling_interval_s * 1e6)
-    return (np.asarray(table["time"].to_numpy(), dtype=np.int64)[:, None] + back).ravel()
+    return (column(table, "time", np.int64, where)[:, None] + back).ravel()
 
 
-def _lists(table: pa.Table, name: str) -> np.ndarray:
-    values = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(values)
+def check_tables(bundle: Bundle) -> None:
+    """What drift is judged by can be read.
+
+    Raises:
+        InputError: it cannot.
+    """
+    calibration_sample(bundle)
+    written_blocks(bundle)
+    reference_times(bundle)

@@ -11,14 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from wheeltapper.schemas.bundle.files import LARGEST_BUNDLE_BYTES, LARGEST_MANIFEST_BYTES, MOST_FILES, BundleFiles
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.limits import MIB
 
 MANIFEST = "manifest.json"
-
-# Bundles have a handful of files of at most some hundred MiB: what is larger is something else.
-LARGEST_BUNDLE_BYTES = 2_048 * MIB
-MOST_FILES = 1_000
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 
@@ -172,9 +169,12 @@ def _manifest_of_zip(uri: str, path: Path) -> str:
     import zipfile
 
     try:
-        with zipfile.ZipFile(path) as archive:
-            return hashlib.sha256(archive.read(MANIFEST)).hexdigest()
-    except (zipfile.BadZipFile, KeyError) as error:
+        with BundleFiles(path) as files:
+            size = files.size(MANIFEST)
+            if size is None or size > LARGEST_MANIFEST_BYTES:
+                raise InputError(f"{uri}: is no .zip of a bundle; 'wheeltapper train --out NAME.zip' writes one")
+            return hashlib.sha256(files.read(MANIFEST, size)).hexdigest()
+    except zipfile.BadZipFile as error:
         raise InputError(
             f"{uri}: is no .zip of a bundle ({error}); 'wheeltapper train --out NAME.zip' writes one"
         ) from error

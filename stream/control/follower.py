@@ -13,11 +13,12 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, AdaptationStep
-from wheeltapper.schemas.bundle import Bundle, open_bundle
+from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.codec import decode_message
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.errors import DecodeError, InputError
 from wheeltapper.schemas.topics import ALARM_COMMANDS, MODELS
+from wheeltapper.stream.bundle_gate import open_trusted
 from wheeltapper.stream.control.log import CONTROL_TOPICS, ControlMessage
 from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.kafka_client import client_config
@@ -218,7 +219,7 @@ class ControlFollower:
         bundle: Bundle | None = None
         rule = model.rule
         if model.mode != "retired":
-            bundle = open_bundle(model.uri, sha256=model.sha256, cache=self._settings.control.cache_folder)
+            bundle = open_trusted(model.uri, self._settings, sha256=model.sha256)
             rule = rule or bundle.manifest.detector
         return deployment_of(model, rule), bundle
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import orjson
@@ -15,6 +16,7 @@ import structlog
 
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.topics import ALARM_COMMANDS, MODELS
+from wheeltapper.stream.core.saved import optional, whole
 from wheeltapper.stream.deployment import Deployment, InForce
 
 log = structlog.get_logger(__name__)
@@ -163,21 +165,26 @@ class ControlLog:
         found = orjson.loads(value)
         if isinstance(found, list):  # wheeltapper 0.1.0 before the control topics
             entries = [
-                Entry(number, int(each["since"]), InForce.from_json(each).deployment)
+                Entry(number, whole(each["since"]), InForce.from_json(each).deployment)
                 for number, each in enumerate(found, start=1)
             ]
             control = ControlLog(entries, len(entries))
         else:
             entries = [
-                Entry(int(each["number"]), int(each["since"]), _change_from_json(each)) for each in found["changes"]
+                Entry(whole(each["number"], 1), whole(each["since"]), _change_from_json(each))
+                for each in found["changes"]
             ]
             read = {topic: found["read"].get(topic) for topic in CONTROL_TOPICS}
             control = ControlLog(
                 entries,
-                int(found["number"]),
-                read={topic: None if offset is None else int(offset) for topic, offset in read.items()},
-                writes=int(found["writes"]),
+                whole(found["number"]),
+                read={topic: optional(whole, offset) for topic, offset in read.items()},
+                writes=whole(found["writes"]),
             )
+            if any(later.number <= earlier.number for earlier, later in pairwise(entries)) or (
+                entries and entries[-1].number > control.number
+            ):
+                raise ValueError("its changes are not numbered one after the other")
         control.in_force = next((entry.number - 1 for entry in entries if entry.since >= position), control.number)
         return control
 
@@ -185,9 +192,19 @@ class ControlLog:
 def writes_of(value: bytes) -> int:
     """How often a record was written when it was; 0 where that cannot be read."""
     try:
-        return int(orjson.loads(value)["writes"])
+        return whole(orjson.loads(value)["writes"])
     except (orjson.JSONDecodeError, LookupError, TypeError, ValueError):
         return 0
+
+
+def latest_since(value: bytes) -> int:
+    """The highest input offset from which a change of a record holds; -1 where there is none, or it cannot be read."""
+    try:
+        found = orjson.loads(value)
+        entries = found if isinstance(found, list) else found["changes"]
+        return max((whole(each["since"]) for each in entries), default=-1)
+    except (LookupError, TypeError, ValueError):
+        return -1
 
 
 def _change_to_json(change: Change) -> dict[str, Any]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import ClearReason
+from wheeltapper.schemas.machine_names import matches
 from wheeltapper.stream.core.alert_judge import ALERT
 from wheeltapper.stream.core.alert_life import AlertState, alert_id
 from wheeltapper.stream.deployment import shadow_slot
@@ -17,7 +16,7 @@ from wheeltapper.stream.records import Output
 def tell(machine: Machine, command: AlarmCommand) -> list[Output] | None:
     """What an operator says, to the rules that are meant; ends of alerts that end by it, None where nobody was meant."""
     time = machine.memory.last_time
-    if time is None or not any(fnmatchcase(name, command.machine) for name in (machine.name, machine.patterned)):
+    if time is None or not any(matches(command.machine, name) for name in (machine.name, machine.patterned)):
         return None
     meant = {
         place: served

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.judging import Emission, Judged, RuleMemory, Slot
 from wheeltapper.stream.core.policies import AlarmRules
 from wheeltapper.stream.core.recent_scores import RecentSlot
+from wheeltapper.stream.core.saved import moment, optional, score, span, text, whole
 from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY, Calibrated, OperatorAction, Threshold, make_threshold
 
 ALERT = "alert"
@@ -49,11 +50,24 @@ class AlertSlot:
 
     def load(self, saved: Any) -> AlertState:
         """Snapshots from when durations were counted in windows have an alert's counts under other names: they start anew."""
-        known = {each.name: saved[each.name] for each in fields(AlertState) if each.name in saved}
-        state = AlertState(**known | {name: saved[name] for name in ("opened_at", "peak_score", "severity")})
-        if state.last is not None:
-            state.last = EndedAlert(**saved["last"])
-        return state
+        last = saved.get("last")
+        return AlertState(
+            opened_at=optional(moment, saved["opened_at"]),
+            peak_score=score(saved["peak_score"]),
+            severity=whole(saved["severity"], 0, 100),
+            above_us=span(saved.get("above_us", 0)),
+            quiet_us=span(saved.get("quiet_us", 0)),
+            above_since=moment(saved.get("above_since", 0)),
+            seen_at=moment(saved.get("seen_at", 0)),
+            bundle=text(saved.get("bundle", "")),
+            last=last
+            and EndedAlert(
+                opened_at=moment(last["opened_at"]),
+                cleared_at=moment(last["cleared_at"]),
+                bundle=text(last["bundle"]),
+                peak_score=score(last["peak_score"]),
+            ),
+        )
 
 
 class AlertJudge:

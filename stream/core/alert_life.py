@@ -72,6 +72,11 @@ class EndedAlert:
     peak_score: float
 
 
+def is_ahead(state: AlertState, latest: int) -> bool:
+    """True where a state tells of event times (us) after `latest`."""
+    return max(state.opened_at or state.seen_at, state.above_since, state.seen_at) > latest
+
+
 class AlertLife:
     """Turns scores, one window after the other, into the steps of an alert's life."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 import numpy as np
+
+from wheeltapper.schemas.machine_names import matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Calendar:
             spans += source(first, last)
         found: np.ndarray | None = None
         for span in spans:
-            if fnmatchcase(machine, span.machines) or fnmatchcase(patterned, span.machines):
+            if matches(span.machines, machine) or matches(span.machines, patterned):
                 inside = (times >= span.start) & (times < span.until)
                 found = inside if found is None else found | inside
         return found if found is not None and found.any() else None

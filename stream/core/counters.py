@@ -28,6 +28,8 @@ class Counters:
         deployments: from the topic `models`, by what became of them. alarm_commands: of operators, by action.
         cut_messages, split_messages: that were larger than their topic takes, by topic without prefix: sent without a part, which
             a header names, or in several.
+        state_refused: records of the topic `state` that were not used, or parts of them, by reason: seal, parts, unreadable, offset,
+            clock, slot, progress, changes.
         newest_time: newest event time of any machine, microseconds UTC.
     """
 
@@ -56,6 +58,7 @@ class Counters:
     alarm_commands: dict[str, int] = field(default_factory=dict)
     cut_messages: dict[str, int] = field(default_factory=dict)
     split_messages: dict[str, int] = field(default_factory=dict)
+    state_refused: dict[str, int] = field(default_factory=dict)
     newest_time: int = 0
 
     def __add__(self, other: Counters) -> Counters:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from wheeltapper.stream.core.saved import LONGEST_US, listed, score, text, whole
+
 BLOCK_US = 30 * 60 * 1_000_000
 BLOCKS = 8
 # With so many blocks the largest of them is left out: what a change begins with is no part of what it leads to.
@@ -64,5 +66,9 @@ class RecentSlot:
         return asdict(memory) if memory.blocks else None
 
     def load(self, saved: Any) -> RecentScores:
-        blocks = [int(block) for block in saved["blocks"]]
-        return RecentScores(str(saved["of"]), blocks, [float(score) for score in saved["largest"]])
+        # Blocks may be numbered before 1970.
+        blocks = listed(lambda block: whole(block, -LONGEST_US, LONGEST_US), saved["blocks"], BLOCKS)
+        largest = listed(score, saved["largest"], BLOCKS)
+        if len(blocks) != len(largest):
+            raise ValueError(f"{len(largest)} scores of {len(blocks)} half hours")
+        return RecentScores(text(saved["of"]), blocks, largest)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wheeltapper.schemas.clock import iso_from_micros
+from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS, iso_from_micros
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.schemas.text import duration
@@ -21,7 +21,11 @@ from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rates import RateCheck, tell_of_rate
 from wheeltapper.stream.core.row_clock import NO_STAMP, PROOF_ROWS, RowClock
 from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.saved import moment, optional, whole
 from wheeltapper.stream.core.windows import RowTail
+
+MOST_SEEN = 2**53
+"""More rows than any machine has sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +298,7 @@ class RowMemory:
             raise ValueError("its bundle's channels have changed")
         width = len(self.layout.channels)
         bits = -(-width // 8)
+        last_time, late_run = optional(moment, header["last_time"]), whole(header["late_run"])
         rows, rest = divmod(len(body), 8 + 4 * width + bits)
         if rest:
             raise ValueError(f"{len(body)} bytes are no whole number of rows")
@@ -301,19 +306,24 @@ class RowMemory:
         values = np.frombuffer(body, dtype="<f4", count=rows * width, offset=8 * rows).reshape(rows, width)
         packed = np.frombuffer(body, dtype=np.uint8, offset=(8 + 4 * width) * rows).reshape(rows, bits)
         absent = np.unpackbits(packed, axis=1, count=width).astype(np.bool_)
+        if not np.isfinite(values).all():
+            raise ValueError("values that are no finite numbers")
+        if rows and (last_time is None or int(times.max()) > last_time or int(times.min()) < MIN_MICROS):
+            raise ValueError(f"rows up to {int(times.max())} of a machine whose newest row is of {last_time}")
         # Snapshots of a version that knew no jumps lack what only those need.
         back_run, back_time = header.get("back", (0, 0))
         clock = RowClock(
-            None if header["last_time"] is None else int(header["last_time"]),
-            int(header.get("stamp", NO_STAMP)),
-            int(header["late_run"]),
-            int(back_run),
-            int(back_time),
-            int(header.get("support", header["seen"])),
+            last_time,
+            whole(header.get("stamp", NO_STAMP), NO_STAMP),
+            late_run,
+            whole(back_run),
+            whole(back_time, MIN_MICROS, MAX_MICROS),
+            whole(header.get("support", header["seen"])),
         )
         waiting, stamps = _read_waiting(header.get("waiting"), width)
         # A longer window than the snapshot's tail fills up first, as after a start.
-        seen = int(header["seen"]) if rows >= self.layout.window - 1 else rows
+        told = whole(header["seen"], 0, MOST_SEEN)
+        seen = max(told, rows) if rows >= self.layout.window - 1 else rows
         self.tail.restore(times, values, absent, seen)
         self.clock = clock
         self._waiting, self._stamps = waiting, stamps
@@ -323,10 +333,13 @@ def _read_waiting(saved: dict[str, Any] | None, width: int) -> tuple[RowBlock | 
     """Rows that wait, of a snapshot, and the timestamps of their records."""
     if saved is None:
         return None, []
-    offsets, times = (np.array([int(entry) for entry in saved[name]], dtype=np.int64) for name in ("offsets", "times"))
-    stamps = [int(stamp) for stamp in saved["stamps"]]
+    offsets = np.array([whole(entry) for entry in saved["offsets"]], dtype=np.int64)
+    times = np.array([moment(entry) for entry in saved["times"]], dtype=np.int64)
+    stamps = [whole(stamp, NO_STAMP) for stamp in saved["stamps"]]
     values = np.array(saved["values"], dtype=np.float32)
     rows = len(offsets)
     if not 0 < rows < PROOF_ROWS or (len(times), len(stamps), values.shape) != (rows, rows, (rows, width)):
         raise ValueError(f"{rows} rows wait, with {len(times)} times and values {values.shape}")
+    if np.isinf(values).any() or (np.diff(offsets) < 0).any():
+        raise ValueError("rows wait whose values are infinite, or whose offsets fall")
     return RowBlock(offsets, times, values), stamps

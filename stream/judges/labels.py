@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import orjson
 
-from wheeltapper.schemas.topics import LABEL_REQUESTS, MAX_LABEL_VALUES
+from wheeltapper.schemas.topics import LABEL_REQUESTS, LABEL_REQUESTS_MAX_BYTES, MAX_LABEL_VALUES
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import Emission, Judged, Slot
 from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.saved import LONGEST_US, number, text, whole
 from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY
 from wheeltapper.stream.judges.messages import AlertMessages
 from wheeltapper.stream.outgoing import JSON_HEADERS, short
@@ -72,7 +73,10 @@ class QuestionSlot:
         return None if memory is None else asdict(memory)
 
     def load(self, saved: Any) -> Question | None:
-        return Question(int(saved["stretch"]), float(saved["distance"]), str(saved["message"]))
+        message = text(saved["message"], LABEL_REQUESTS_MAX_BYTES)
+        if not isinstance(orjson.loads(message), dict):
+            raise ValueError("its message is no label request")
+        return Question(whole(saved["stretch"], -LONGEST_US, LONGEST_US), number(saved["distance"], 0.0), message)
 
 
 class LabelRequests:

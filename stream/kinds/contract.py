@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import numpy as np
 
 from wheeltapper.schemas.bundle import BundleManifest
 from wheeltapper.schemas.events import ChannelShare, ClearReason, ClipPointer, Patch
+from wheeltapper.schemas.machine_names import is_pattern, matcher
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import DueWindows, Emission, Judged, Refused
 from wheeltapper.stream.core.policies import WindowRules
@@ -201,21 +201,31 @@ class Route:
     Attributes:
         kind: of input.
         layout: the kind's own: what a machine's input looks like to these rules.
+        exact: `pattern` is the id of one machine, whatever characters it has.
+        area: where the machines stand, outermost first; empty where nobody said.
     """
 
     pattern: str
     rules: tuple[RuleSpec, ...]
     kind: InputKind
     layout: Any
+    exact: bool = False
+    area: str = ""
 
 
 class Routes:
-    """All routes; of each kind of input, the first whose pattern matches a machine serves it."""
+    """All routes; of each kind of input, the one of a machine's own name serves it, else the first whose pattern matches."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self.routes = tuple(routes)
         self.kinds: dict[str, InputKind] = {route.kind.name: route.kind for route in routes}
         self._known: dict[str, dict[str, Route | None]] = {kind: {} for kind in self.kinds}
+        self._exact: dict[tuple[str, str], Route] = {}
+        self._patterns: dict[str, list[tuple[Callable[[str], bool], Route]]] = {kind: [] for kind in self.kinds}
+        for route in self.routes:
+            self._exact.setdefault((route.kind.name, route.pattern), route)
+            if is_pattern(route.pattern) and not route.exact:
+                self._patterns[route.kind.name].append((matcher(route.pattern), route))
 
     def of(self, machine: str, kind: str = "sensors") -> Route | None:
         """The machine's route for a kind of input; None where no pattern matches."""
@@ -225,7 +235,9 @@ class Routes:
         except KeyError:
             served = self.kinds.get(kind)
             name = machine if served is None else served.machine_of(machine)
-            route = next((route for route in self.of_kind(kind) if fnmatchcase(name, route.pattern)), None)
+            route = self._exact.get((kind, name))
+            if route is None:
+                route = next((route for fits, route in self._patterns.get(kind, ()) if fits(name)), None)
             if len(known) > 1_000_000:  # made-up machine ids must not fill the memory
                 known.clear()
             known[machine] = route
@@ -237,7 +249,8 @@ class Routes:
 
     @property
     def rules(self) -> list[RuleSpec]:
-        return [rule for route in self.routes for rule in route.rules]
+        """Each once, however many routes name its bundle."""
+        return [*{id(rule): rule for route in self.routes for rule in route.rules}.values()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,13 @@
 
 from wheeltapper.stream.settings.assembly import AssemblySettings
 from wheeltapper.stream.settings.audio import AudioSettings
+from wheeltapper.stream.settings.bundles import BundleSettings
 from wheeltapper.stream.settings.clients import confluent_config
 from wheeltapper.stream.settings.connection import KafkaSettings, Section, TopicSettings
 from wheeltapper.stream.settings.joint import JointSettings
 from wheeltapper.stream.settings.load import ENVIRONMENT_PREFIX, load_settings
 from wheeltapper.stream.settings.registry import RegistrySettings
+from wheeltapper.stream.settings.routes import RouteSetting
 from wheeltapper.stream.settings.sections import (
     AdaptationSettings,
     ControlSettings,
@@ -28,6 +30,7 @@ __all__ = [
     "AdaptationSettings",
     "AssemblySettings",
     "AudioSettings",
+    "BundleSettings",
     "ControlSettings",
     "DriftSettings",
     "InputSettings",
@@ -37,6 +40,7 @@ __all__ = [
     "MaintenanceSettings",
     "NoDataSettings",
     "RegistrySettings",
+    "RouteSetting",
     "ScoringSettings",
     "Section",
     "Settings",

@@ -16,11 +16,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.settings.routes import RouteSetting
 from wheeltapper.stream.settings.sections import Settings
 
 ENVIRONMENT_PREFIX = "WHEELTAPPER_"
 # Variables of the same prefix that are not settings of the worker.
 OTHER_VARIABLES = {"WHEELTAPPER_DATA", "WHEELTAPPER_TEST_KAFKA"}
+
+# Keys of [routes] are ids of machines, which no variable's name can hold: the whole table is one.
+ROUTES_VARIABLE = f"{ENVIRONMENT_PREFIX}ROUTES"
 
 # Settings of earlier versions, and what has taken their place.
 _REPLACED = {
@@ -39,7 +43,9 @@ def load_settings(config: Path | None = None, **overrides: Mapping[str, Any]) ->
     if config is not None:
         sections = _read_toml(config)
     for name, value in os.environ.items():
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in OTHER_VARIABLES:
+        if name == ROUTES_VARIABLE:
+            sections["routes"] = _parse_routes(value)
+        elif name.startswith(ENVIRONMENT_PREFIX) and name not in OTHER_VARIABLES:
             section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
             _check_key(section, key, where=name)
             sections.setdefault(section, {})[key] = _parse_variable(value, section, key)
@@ -48,9 +54,15 @@ def load_settings(config: Path | None = None, **overrides: Mapping[str, Any]) ->
     try:
         return Settings.model_validate(sections)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key makes the right one a missing one: it is the cause.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
-        shown = "" if "password" in key else f", found {first['input']!r}"
+        if first["type"] == "extra_forbidden" and key.startswith("routes."):
+            hint = _nearest(str(first["loc"][-1]), list(RouteSetting.model_fields))
+            raise InputError(
+                f"setting {key}: unknown{hint}; a route has {list(RouteSetting.model_fields)}; correct it in {config or ROUTES_VARIABLE}"
+            ) from error
+        shown = "" if "password" in key or "seal_key" in key else f", found {first['input']!r}"
         raise InputError(
             f"setting {key}: {first['msg']}{shown}; correct it in {config or 'the options or variables'}"
         ) from error
@@ -68,6 +80,8 @@ def _read_toml(config: Path) -> dict[str, dict[str, Any]]:
             raise InputError(
                 f"{config}: '{section}' stands outside of a section; expected one of {_section_names()} as [section]"
             )
+        if section == "routes":
+            continue  # its keys are machines
         for key in values or {"": None}:
             _check_key(section, key, where=str(config))
     return data
@@ -81,6 +95,10 @@ def _check_key(section: str, key: str, *, where: str) -> None:
     if section not in Settings.model_fields:
         raise InputError(
             f"{where}: unknown section '{section}'{_nearest(section, _section_names())}; sections are {_section_names()}"
+        )
+    if section == "routes":
+        raise InputError(
+            f'{where}: routes are one variable, a TOML table: {ROUTES_VARIABLE}=\'{{"pump-*" = "bundles/pumps"}}\''
         )
     known = list(_section_model(section).model_fields)
     if f"{section}.{key}" in _REPLACED:
@@ -101,6 +119,15 @@ def _section_model(section: str) -> type[BaseModel]:
 def _nearest(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f", did you mean '{close[0]}'?" if close else ""
+
+
+def _parse_routes(value: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(
+            f'{ROUTES_VARIABLE}: not a TOML table ({error}); expected e.g. {{"pump-*" = "bundles/pumps"}}'
+        ) from error
 
 
 def _parse_variable(value: str, section: str, key: str) -> Any:

@@ -8,16 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from wheeltapper.schemas.readings import MISSING_WORDS, NumberStyle, TimeStyle
 from wheeltapper.stream.core.drift.policy import DriftPolicy
 from wheeltapper.stream.core.policies import AlarmPolicy, ThresholdMethod, WindowPolicy
 from wheeltapper.stream.settings.assembly import AssemblySettings
 from wheeltapper.stream.settings.audio import AudioSettings
+from wheeltapper.stream.settings.bundles import BundleSettings
 from wheeltapper.stream.settings.connection import KafkaSettings, Section, TopicSettings
 from wheeltapper.stream.settings.joint import JointSettings
 from wheeltapper.stream.settings.registry import RegistrySettings
+from wheeltapper.stream.settings.routes import RouteSetting
 
 
 class InputSettings(Section):
@@ -360,12 +362,28 @@ class StateSettings(Section):
         "reason 'no-data'",
     )
     restore_timeout_s: float = Field(default=120.0, gt=0, description="reading the state back may take this long")
+    seal_key: SecretStr | None = Field(
+        default=None,
+        description="secret of at least 16 characters that records of the topic state are sealed with: one that was forged or changed "
+        "is not used. Several, separated by commas: the first seals, all are taken. See docs/deploy.md",
+    )
+    seal_key_file: Path | None = Field(default=None, description="text file with the same, a key a line")
+    seal_required: bool = Field(
+        default=True,
+        description="where there is a key: records without a seal are not used; false for the restart that begins to seal",
+    )
 
 
 class WorkerSettings(Section):
     transactions: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="runner direct: output, state and offsets commit together; auto: where the broker can",
+        description="runner direct: output, state and offsets commit together; auto: where the broker can; on: an end with an error "
+        "where it cannot, which is right for production",
+    )
+    lock_folder: Path | None = Field(
+        default=None,
+        description="folder of locks by which workers of one host take different transactional ids; unset: wheeltapper/locks in "
+        "XDG_RUNTIME_DIR, XDG_STATE_HOME or ~/.local/state",
     )
     commit_interval_ms: int = Field(default=1_000, ge=10, description="between commits when nothing urgent is pending")
     alert_commit_interval_ms: int = Field(
@@ -397,6 +415,11 @@ class Settings(Section):
 
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
+    bundles: BundleSettings = BundleSettings()
+    routes: dict[str, RouteSetting] = Field(
+        default_factory=dict,
+        description="Which bundles serve which machines: a machine's id, or a pattern (fnmatch) such as 'pump-*', and its bundles",
+    )
     input: InputSettings = InputSettings()
     assembly: AssemblySettings = AssemblySettings()
     registry: RegistrySettings = RegistrySettings()

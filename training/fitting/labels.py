@@ -7,7 +7,6 @@ train_detector(name, series, TrainOptions(extra_data=ExtraData(labelled=labelled
 
 from __future__ import annotations
 
-import fnmatch
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from wheeltapper.schemas.clock import iso_from_micros
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import Label, LabelRequest
+from wheeltapper.schemas.machine_names import matches
 from wheeltapper.schemas.text import first_names
 
 NORMAL, ANOMALOUS = 0, 1
@@ -78,7 +78,7 @@ def labelled_windows(
     Raises:
         InputError: an answer without one of the channels, or nothing that can be used.
     """
-    own = [answer for answer in answers if fnmatch.fnmatchcase(answer.request.machine, machines)]
+    own = [answer for answer in answers if matches(machines, answer.request.machine)]
     decided = sorted((answer for answer in own if answer.label.label in _CODES), key=lambda one: one.request.time)
     tables = [_table(answer.request, channels) for answer in decided]
     length = window or _usual_length(tables)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 
+from wheeltapper.schemas.machine_names import matches
 from wheeltapper.stream.core.calendar import SpanSource
 from wheeltapper.training.adaptation.service.presumed_normal import Span
 
@@ -17,5 +17,5 @@ def maintenance_spans(sources: Sequence[SpanSource], machine: str, first: int, l
     """
     for source in sources:
         for span in source(first, last):
-            if fnmatchcase(machine, span.machines):
+            if matches(span.machines, machine):
                 yield span.start, span.until - 1

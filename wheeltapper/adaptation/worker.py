@@ -21,12 +21,12 @@ from wheeltapper.control_messages import send
 from wheeltapper.follow.follower import Follower, TopicRecord
 from wheeltapper.follow.messages import received, topic_of
 from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, DriftEvent
-from wheeltapper.schemas.bundle import open_bundle
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import AlertEvent, ScoreBlock
 from wheeltapper.schemas.message import Message
 from wheeltapper.schemas.topics import SCORES
+from wheeltapper.stream.bundle_gate import open_trusted
 from wheeltapper.stream.maintenance import maintenance_sources
 from wheeltapper.stream.settings import Settings
 from wheeltapper.training.adaptation.service.job import Job, Store, run_job
@@ -250,7 +250,7 @@ class AdaptWorker:
         try:
             collector = self._collectors.get(life.adaptation_id)
             if collector is None:
-                bundle = open_bundle(life.parent.uri)
+                bundle = open_trusted(life.parent.uri, self._settings, sha256=life.parent.sha256)
                 collector = RowCollector(self._settings, life.machine, bundle, life.source)
                 self._collectors[life.adaptation_id] = collector
                 self._judged[life.adaptation_id] = read_judged(self._settings, life.machine, bundle)
@@ -281,17 +281,21 @@ class AdaptWorker:
     def _start(self, life: Life, pool: JobPool) -> None:
         """Put the rows beside the job, so that a restart repeats it with the same, and run it."""
         collector = self._collectors[life.adaptation_id]
+        signing_key, password = self._settings.bundles.signing_key, self._settings.bundles.signing_key_password
         job = Job(
             adaptation_id=life.adaptation_id,
             machine=life.machine,
             rule=life.rule,
             parent_uri=life.parent.uri,
-            parent_sha256=life.parent.sha256,
+            # The one that was checked: the job opens it anew.
+            parent_sha256=collector.bundle.manifest_sha256,
             false_alarms_per_day=self._settings.threshold.false_alarms_per_day,
             budget_s=self._settings.adaptation.budget_s,
             accepted=life.accepted_us is not None,
             tries=life.tries,
             alignment=self._settings.adaptation.alignment,
+            signing_key="" if signing_key is None else str(signing_key.resolve()),
+            signing_key_password="" if password is None else password.get_secret_value(),
         )
         try:
             # Once more: rows may have been waited for for days, and operators have answered meanwhile.

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         default=[],
-        help="the bundles that the workers were started with, given as to them (default: those on the topic models alone)",
+        help="the bundles that the workers were started with, given as to them; beside those of [routes] in --config (default: those on the topic models alone)",
     )
     parser.add_argument(
         "--out",
@@ -107,9 +107,19 @@ def _check(settings: Settings) -> None:
     Raises:
         InputError: settings with which children could not be judged or deployed.
     """
+    from wheeltapper.schemas.bundle.signature import read_private_key
+
     if not settings.scoring.publish_scores:
         raise InputError(
             "scoring.publish_scores is false: a child bundle is judged by the scores that workers publish; set it to true"
+        )
+    if settings.bundles.signing_key is not None:
+        password = settings.bundles.signing_key_password
+        read_private_key(settings.bundles.signing_key, None if password is None else password.get_secret_value())
+    elif settings.bundles.trusted_keys:
+        raise InputError(
+            "bundles.trusted_keys is set and bundles.signing_key is not: workers would refuse the children; give the adaptation worker "
+            "a key of its own, and its public key to the workers"
         )
     if not settings.control.enabled:
         raise InputError("control.enabled is false: workers would not follow the topic models; set it to true")
@@ -124,7 +134,7 @@ def given_bundles(words: list[str], settings: Settings) -> list[Serving]:
     from wheeltapper.stream.routes import load_routes
     from wheeltapper.training.adaptation.service.serving import Serving
 
-    if not words:
+    if not words and not settings.routes:
         return []
     return [
         Serving(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import sys
 from typing import TYPE_CHECKING
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.machine_names import matches
 
 if TYPE_CHECKING:
     from wheeltapper.adaptation.view import Adaptation
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = adaptations(read_messages(settings_from(arguments), AdaptationEvent, on_problem=_tell))
     console = Console(soft_wrap=True, highlight=False)
     if arguments.action == "list":
-        shown = [one for one in found if fnmatch.fnmatchcase(one.events[0].machine, arguments.machine)]
+        shown = [one for one in found if matches(arguments.machine, one.events[0].machine)]
         for one in shown[-limit:] if limit else shown:
             if arguments.json:
                 print(one.last.model_dump_json())

@@ -162,13 +162,13 @@ def _model(settings: Settings, arguments: argparse.Namespace) -> ActiveModel:
 
 def _bundle(settings: Settings, word: str) -> tuple[str, str, Manifest, str]:
     """Route, URI as workers take it, manifest and its sha256 of a bundle that was checked as a worker checks it."""
-    from wheeltapper.schemas.bundle import open_bundle
     from wheeltapper.schemas.bundle.remote import is_uri
+    from wheeltapper.stream.bundle_gate import open_trusted
     from wheeltapper.stream.routes import split_route
 
     route, location = split_route(word)
-    bundle = open_bundle(location, cache=settings.control.cache_folder)
-    bundle.open_graph(device="cpu")
+    bundle = open_trusted(location, settings)
+    bundle.open_graph(device="cpu", timeout_s=settings.bundles.load_timeout_s)
     uri = location if is_uri(location) else str(Path(location).resolve())
     return route, uri, bundle.manifest, bundle.manifest_sha256
 

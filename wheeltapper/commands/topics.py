@@ -39,14 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="copies of each partition, at most one a broker (default: the cluster's)",
     )
+    parser.add_argument(
+        "--min-in-sync",
+        metavar="N",
+        type=int,
+        help="min.insync.replicas of a new topic: copies that must have a record before it counts as written (default: more than half of "
+        "3 or more copies, else 1)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: no cluster there, a refusal of it, or topics that do not fit together."""
     from wheeltapper.kafka_admin import check_partitions, connect, create_topics, describe_topics, settings_from
 
-    for option in ("partitions", "replication"):
-        value = getattr(arguments, option)
+    for option in ("partitions", "replication", "min-in-sync"):
+        value = getattr(arguments, option.replace("-", "_"))
         if value is not None and not 1 <= value <= 100_000:
             raise InputError(f"--{option} {value}: expected a whole number of 1 or more")
     settings = settings_from(arguments)
@@ -54,7 +61,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "list":
         _print_table(describe_topics(admin, settings))
         return 0
-    states = create_topics(admin, settings, partitions=arguments.partitions, replication=arguments.replication)
+    if arguments.replication is not None and (arguments.min_in_sync or 0) > arguments.replication:
+        raise InputError(
+            f"--min-in-sync {arguments.min_in_sync}: there are only {arguments.replication} copies; nothing could be written"
+        )
+    states = create_topics(
+        admin,
+        settings,
+        partitions=arguments.partitions,
+        replication=arguments.replication,
+        in_sync=arguments.min_in_sync,
+    )
     for state in states:
         print(f"{state.name}: {'created' if state.created else 'exists'}, {_count(state.partitions, 'partition')}")
     for state in states:

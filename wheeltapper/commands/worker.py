@@ -29,8 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[MACHINE-PATTERN=]BUNDLE",
         nargs="+",
         action="extend",
-        required=True,
-        help="bundle folder or .zip, and the machines it serves (default: all)",
+        default=[],
+        help="bundle folder or .zip, and the machines it serves (default: all); beside those of [routes] in --config",
+    )
+    parser.add_argument(
+        "--bundle-sha256",
+        metavar="SHA256",
+        nargs="+",
+        action="extend",
+        help="sha256 of the manifests of the bundles that may be loaded; 'wheeltapper bundle inspect' says it (default: any)",
     )
     parser.add_argument(
         "--runner",
@@ -69,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         kafka={"brokers": arguments.brokers, "group": arguments.group},
         topics={"prefix": arguments.prefix},
         worker={"http_port": arguments.http_port},
+        bundles={"sha256": arguments.bundle_sha256},
     )
     configure_logs(settings.worker)
     run_worker(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from wheeltapper.kafka_clients import producer
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_message
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import Label, LabelRequest
+from wheeltapper.schemas.machine_names import matches
 from wheeltapper.schemas.topics import LABELS
 from wheeltapper.stream.settings import Settings
 
@@ -71,7 +71,7 @@ def read_questions(settings: Settings, *, machines: str = "*", since_ms: int | N
     problems: list[str] = []
     labels = read_messages(settings, Label, keep=keep, on_problem=problems.append)
     requests = read_messages(settings, LabelRequest, since_ms=since_ms, keep=keep, on_problem=problems.append)
-    once = {request.request_id: request for request in requests if fnmatch.fnmatchcase(request.machine, machines)}
+    once = {request.request_id: request for request in requests if matches(machines, request.machine)}
     newest_first = sorted(once.values(), key=lambda request: (-request.time, request.request_id))
     return Questions(newest_first, {label.request_id: label for label in labels}, problems)
 
@@ -79,10 +79,10 @@ def read_questions(settings: Settings, *, machines: str = "*", since_ms: int | N
 def _matcher(machines: str) -> Callable[[bytes], bool]:
     """By a message's key, which is the machine: others are not even decoded."""
 
-    def matches(key: bytes) -> bool:
-        return not key or fnmatch.fnmatchcase(key.decode(errors="replace"), machines)
+    def is_wanted(key: bytes) -> bool:
+        return not key or matches(machines, key.decode(errors="replace"))
 
-    return matches
+    return is_wanted
 
 
 class LabelSender:

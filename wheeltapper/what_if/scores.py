@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from wheeltapper.schemas.audio_chunk import split_source
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import ScoreBlock
+from wheeltapper.schemas.machine_names import matches
 from wheeltapper.stream.core.calibration import calibrate
 from wheeltapper.stream.settings import Settings
 
@@ -93,12 +93,12 @@ def scores_from_topic(
         ScoreBlock,
         since_ms=since_ms,
         # Sound of 'fan-1::left' is keyed by 'fan-1'.
-        keep=lambda key: fnmatchcase(key.decode(errors="replace"), split_source(machines)[0]),
+        keep=lambda key: matches(split_source(machines)[0], key.decode(errors="replace")),
         on_problem=tell,
     )
     by_rule: dict[tuple[str, str], list[ScoreBlock]] = {}
     for block in blocks:
-        if fnmatchcase(block.machine, machines) and (block.rule == rule or rule is None):
+        if matches(machines, block.machine) and (block.rule == rule or rule is None):
             by_rule.setdefault((block.machine, block.rule), []).append(block)
     if not by_rule:
         topic = settings.topics.full_name("scores")

@@ -9,9 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from wheeltapper.schemas.limits import MAX_CHANNELS
 from wheeltapper.stream.core.drift.blocks import MAX_ROWS, STATISTICS
+from wheeltapper.stream.core.saved import LONGEST_US, array, flag, moment, number, optional, text, whole
 
 NO_OFFSET = -1
+
+MAX_EMBEDDINGS = 2**22
+"""Most values of a block's embeddings in a snapshot."""
+MAX_VALUES = 2**20
+"""Most scores of blocks in a snapshot: a block an hour, of a hundred years."""
 
 
 @dataclass(slots=True)
@@ -207,9 +214,9 @@ class DriftSlot:
         }
 
     def load(self, saved: Any) -> DriftMemory:
-        width = int(saved["width"])
-        rows = _array(saved["rows"], "<f4").reshape(-1, width)
-        scores = _array(saved["scores"], "<f8")
+        width = whole(saved["width"], 1, MAX_CHANNELS)
+        rows = array(saved["rows"], "<f4", MAX_ROWS * width, finite=False).reshape(-1, width)
+        scores = array(saved["scores"], "<f8", MAX_ROWS)
         kept = len(scores)
         if kept > MAX_ROWS or len(rows) != kept:
             raise ValueError(
@@ -218,43 +225,43 @@ class DriftSlot:
         filling = new_filling(width)
         filling.rows[:kept], filling.scores[:kept] = rows, scores
         if saved["embeddings"] is not None and kept:
-            keep_embeddings(filling, 0, _array(saved["embeddings"], "<f4").reshape(kept, -1))
-        filling.number = None if saved["number"] is None else int(saved["number"])
-        filling.windows, filling.kept = int(saved["windows"]), kept
-        filling.withheld, filling.first_offset = int(saved["withheld"]), int(saved["first_offset"])
+            keep_embeddings(filling, 0, array(saved["embeddings"], "<f4", MAX_EMBEDDINGS).reshape(kept, -1))
+        filling.number = optional(lambda number: whole(number, -LONGEST_US, LONGEST_US), saved["number"])
+        filling.windows, filling.kept = whole(saved["windows"]), kept
+        filling.withheld, filling.first_offset = whole(saved["withheld"]), whole(saved["first_offset"], NO_OFFSET)
         run, told = saved["run"], saved["open"]
         shape = (len(STATISTICS), width)
         return DriftMemory(
-            bundle=str(saved["bundle"]),
-            block_us=int(saved["block_us"]),
+            bundle=text(saved["bundle"]),
+            block_us=whole(saved["block_us"], 0, LONGEST_US),
             filling=filling,
-            inputs=_array(saved["inputs"], "<f8").reshape(shape),
-            discrepancy=float(saved["discrepancy"]),
-            sums=(float(saved["sums"][0]), float(saved["sums"][1])),
-            shift=float(saved["shift"]),
-            values=_array(saved["values"], "<f8").tolist(),
-            shifted=bool(saved["shifted"]),
-            agree_since=_micros(saved["agree_since"]),
-            apart_since=_micros(saved["apart_since"]),
-            moved_since=_micros(saved["moved_since"]),
-            accepted_at=_micros(saved["accepted_at"]),
+            inputs=_summary(saved["inputs"], shape),
+            discrepancy=number(saved["discrepancy"]),
+            sums=(number(saved["sums"][0]), number(saved["sums"][1])),
+            shift=number(saved["shift"]),
+            values=array(saved["values"], "<f8", MAX_VALUES).tolist(),
+            shifted=flag(saved["shifted"]),
+            agree_since=optional(moment, saved["agree_since"]),
+            apart_since=optional(moment, saved["apart_since"]),
+            moved_since=optional(moment, saved["moved_since"]),
+            accepted_at=optional(moment, saved["accepted_at"]),
             run=run
             and Run(
-                int(run["since"]),
-                int(run["first_offset"]),
-                _array(run["sums"], "<f8").reshape(shape),
-                _array(run["counts"], "<f8"),
-                int(run["blocks"]),
-                float(run["score"]),
-                float(run["size"]),
+                moment(run["since"]),
+                whole(run["first_offset"], NO_OFFSET),
+                _summary(run["sums"], shape),
+                array(run["counts"], "<f8", width).reshape(width),
+                whole(run["blocks"]),
+                number(run["score"]),
+                number(run["size"]),
             ),
             open=told
             and OpenDrift(
-                str(told["bundle"]),
-                int(told["since"]),
-                int(told["first_offset"]),
-                bool(told["superseded"]),
-                int(told["told_at"]),
+                text(told["bundle"]),
+                moment(told["since"]),
+                whole(told["first_offset"], NO_OFFSET),
+                flag(told["superseded"]),
+                moment(told["told_at"]),
                 _settled(told["settled"], shape),
             ),
         )
@@ -267,8 +274,8 @@ def new_filling(width: int) -> Filling:
 
 def keep_embeddings(filling: Filling, start: int, embeddings: np.ndarray) -> None:
     """Put [k, D] embeddings behind the first `start`."""
-    if filling.embeddings is None:
-        filling.embeddings = np.empty((MAX_ROWS, embeddings.shape[1]), dtype=np.float32)
+    if filling.embeddings is None or filling.embeddings.shape[1] != embeddings.shape[1]:
+        filling.embeddings = np.zeros((MAX_ROWS, embeddings.shape[1]), dtype=np.float32)
     filling.embeddings[start : start + len(embeddings)] = embeddings
 
 
@@ -276,14 +283,10 @@ def _text(values: np.ndarray, dtype: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
 
 
-def _array(text: str, dtype: str) -> np.ndarray:
-    # Copied: what comes from bytes cannot be written to.
-    return np.frombuffer(base64.b64decode(text, validate=True), dtype=dtype).copy()
+def _summary(saved: Any, shape: tuple[int, int]) -> np.ndarray:
+    """[S, C]; NaN where a channel has no summary."""
+    return array(saved, "<f8", shape[0] * shape[1], finite=False).reshape(shape)
 
 
 def _settled(saved: Any, shape: tuple[int, int]) -> Settled | None:
-    return saved and Settled(_array(saved[0], "<f8").reshape(shape), *(float(number) for number in saved[1:]))
-
-
-def _micros(value: Any) -> int | None:
-    return None if value is None else int(value)
+    return saved and Settled(_summary(saved[0], shape), *(number(each) for each in saved[1:]))

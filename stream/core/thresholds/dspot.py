@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from wheeltapper.stream.core.policies import AlarmPolicy, AlarmRules
+from wheeltapper.stream.core.saved import HIGHEST_SCORE, number
 from wheeltapper.stream.core.thresholds.asked_level import policy_level
 from wheeltapper.stream.core.thresholds.contract import Basis, Calibrated, OperatorAction
 from wheeltapper.stream.core.thresholds.learner import Learner
@@ -80,4 +81,4 @@ class DspotThreshold(Learner):
         return asdict(memory)
 
     def load(self, saved: Any) -> DspotState:
-        return DspotState(float(saved["mean"]), self._spot.load(saved["spot"]))
+        return DspotState(number(saved["mean"], -HIGHEST_SCORE, HIGHEST_SCORE), self._spot.load(saved["spot"]))

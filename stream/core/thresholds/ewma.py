@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from wheeltapper.stream.core.policies import AlarmRules
+from wheeltapper.stream.core.saved import level, number
 from wheeltapper.stream.core.thresholds.asked_level import policy_level
 from wheeltapper.stream.core.thresholds.contract import Calibrated, OperatorAction
 from wheeltapper.stream.core.thresholds.learner import Learner
@@ -84,4 +85,9 @@ class EwmaThreshold(Learner):
         return asdict(memory)
 
     def load(self, saved: Any) -> EwmaState:
-        return EwmaState(float(saved["mean"]), float(saved["variance"]))
+        memory = EwmaState(number(saved["mean"], -50.0, 50.0), number(saved["variance"], 0.0, 2_500.0))
+        try:
+            level(self.level(memory))
+        except OverflowError as error:
+            raise ValueError(f"mean {memory.mean} and variance {memory.variance} lead to no level") from error
+        return memory

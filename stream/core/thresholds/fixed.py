@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from wheeltapper.stream.core.policies import AlarmRules
+from wheeltapper.stream.core.saved import level, optional
 from wheeltapper.stream.core.thresholds.asked_level import policy_level
 from wheeltapper.stream.core.thresholds.contract import Calibrated, OperatorAction, first_loud
 
@@ -58,4 +59,4 @@ class FixedThreshold:
         return memory
 
     def load(self, saved: Any) -> float | None:
-        return None if saved is None else float(saved)
+        return optional(level, saved)

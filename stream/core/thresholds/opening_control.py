@@ -20,6 +20,7 @@ import numpy as np
 
 from wheeltapper.stream.core.durations import Durations
 from wheeltapper.stream.core.policies import AlarmRules
+from wheeltapper.stream.core.saved import LONGEST_US, level, moment, optional, span, text, whole
 from wheeltapper.stream.core.thresholds.contract import Calibrated, OperatorAction
 
 # Steps of the level in what one alarm adds.
@@ -193,7 +194,17 @@ class OpeningControl:
         return asdict(memory)
 
     def load(self, saved: Any) -> ControlState:
-        return ControlState(**saved)
+        return ControlState(
+            of=text(saved["of"]),
+            opening=whole(saved["opening"], 1, LONGEST_US),
+            lift=whole(saved.get("lift", 0), -LONGEST_US, LONGEST_US),
+            accepted=level(saved.get("accepted", 1.0)),
+            seen=optional(moment, saved.get("seen")),
+            frozen=optional(lambda lift: whole(lift, -LONGEST_US, LONGEST_US), saved.get("frozen")),
+            shadow=span(saved.get("shadow", 0)),
+            shadow_quiet=span(saved.get("shadow_quiet", 0)),
+            alarms=whole(saved.get("alarms", 0)),
+        )
 
     def _follow(self, memory: ControlState, scores: np.ndarray, times: np.ndarray, before: int) -> np.ndarray:
         """`advance` where something is loud, followed in silence, or far apart in time."""

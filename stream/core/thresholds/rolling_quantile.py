@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from wheeltapper.stream.core.policies import AlarmRules
+from wheeltapper.stream.core.saved import LARGEST, level, whole
 from wheeltapper.stream.core.thresholds.asked_level import policy_level
 from wheeltapper.stream.core.thresholds.contract import Calibrated, OperatorAction
 from wheeltapper.stream.core.thresholds.learner import Learner
@@ -82,7 +83,7 @@ class QuantileThreshold(Learner):
         return asdict(memory)
 
     def load(self, saved: Any) -> QuantileState:
-        return QuantileState(int(saved["steps"]), float(saved["accepted"]))
+        return QuantileState(whole(saved["steps"], -LARGEST), level(saved["accepted"]))
 
     def _quantile_of(self, memory: QuantileState) -> float:
         return self._quantile * math.exp(memory.steps * self._step)

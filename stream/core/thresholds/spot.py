@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from wheeltapper.stream.core.policies import AlarmRules
+from wheeltapper.stream.core.saved import level, listed, number, score, whole
 from wheeltapper.stream.core.tail import fit_tail
 from wheeltapper.stream.core.thresholds.asked_level import policy_level
 from wheeltapper.stream.core.thresholds.contract import Calibrated, OperatorAction
@@ -136,7 +137,16 @@ class SpotThreshold(Learner):
         return asdict(memory)
 
     def load(self, saved: Any) -> SpotState:
-        return SpotState(**saved)
+        return SpotState(
+            start=score(saved["start"]),
+            level=level(saved["level"]),
+            probability=number(saved["probability"], 0.0, 1.0),
+            seen=whole(saved["seen"]),
+            above=whole(saved["above"]),
+            excesses=listed(score, saved.get("excesses", []), MAX_EXCESSES),
+            fitted_at=whole(saved.get("fitted_at", 0)),
+            accepted=level(saved.get("accepted", 1.0)),
+        )
 
     def _refit(self, state: SpotState) -> None:
         """Fit the tail and set the level.

@@ -7,10 +7,13 @@ samples and their times: how samples are grouped into chunks changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
+from wheeltapper.schemas.limits import MAX_SAMPLE_RATE
+from wheeltapper.stream.core.saved import LARGEST, moment, optional, whole
 
 SECOND_US = 1_000_000
 FOLLOW = 16
@@ -65,6 +68,22 @@ class SourceClock:
     jump_time: int = 0
     jump_index: int = 0
     home: int | None = None
+
+    @staticmethod
+    def load(saved: Mapping[str, Any]) -> SourceClock:
+        """
+        Raises:
+            AttributeError, LookupError, TypeError, ValueError: it cannot be read.
+        """
+        times = ("anchor_time", "jump_time")
+        read = {
+            name: moment(value) if name in times else whole(value, -LARGEST) if name == "jump_index" else whole(value)
+            for name, value in saved.items()
+            if name != "home"
+        }
+        if read.get("rate", 0) > MAX_SAMPLE_RATE:
+            raise ValueError(f"a rate of {read['rate']}")
+        return SourceClock(**read, home=optional(moment, saved.get("home")))
 
     def time_of(self, index: int, parts: int = 1) -> int:
         """Event time (us) of the sample with number index / parts; never beyond what a message can say."""

@@ -14,8 +14,10 @@ import numpy as np
 
 from wheeltapper.schemas.clock import MAX_MICROS
 from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason
+from wheeltapper.schemas.limits import MAX_AUDIO_CHANNELS
 from wheeltapper.stream.core.alert_life import alert_id, severity_of
 from wheeltapper.stream.core.counters import Counters, count
+from wheeltapper.stream.core.saved import listed, moment, optional, whole
 from wheeltapper.stream.outgoing import alert_output, short
 from wheeltapper.stream.records import Output
 
@@ -106,14 +108,13 @@ class MicrophoneHealth:
         Raises:
             LookupError, TypeError, ValueError: it cannot be read.
         """
-        opened = saved["opened_at"]
         return MicrophoneHealth(
-            int(saved["position"]),
-            int(saved["dead"]),
-            int(saved["live"]),
-            int(saved["dead_since"]),
-            None if opened is None else int(opened),
-            [int(channel) for channel in saved["silent"]],
+            whole(saved["position"]),
+            whole(saved["dead"]),
+            whole(saved["live"]),
+            moment(saved["dead_since"]),
+            optional(moment, saved["opened_at"]),
+            listed(lambda channel: whole(channel, 0, MAX_AUDIO_CHANNELS - 1), saved["silent"], MAX_AUDIO_CHANNELS),
         )
 
 

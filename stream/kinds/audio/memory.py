@@ -17,6 +17,7 @@ from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.judging import DueWindows, Emission, Refused
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.saved import number, text, whole
 from wheeltapper.stream.kinds.audio.clock import SECOND_US, Placement, SourceClock
 from wheeltapper.stream.kinds.audio.health import BLOCKS_A_SECOND, MicrophoneHealth, dead_microphone
 from wheeltapper.stream.kinds.audio.intake import ClipBlock
@@ -349,36 +350,51 @@ class ClipMemory:
         Raises:
             AttributeError, LookupError, TypeError, ValueError: it cannot be read, or is of another rate or other channels.
         """
-        if (int(header["rate"]), tuple(header["channels"])) != (self.layout.rate, self.layout.channels):
+        if (whole(header["rate"]), tuple(header["channels"])) != (self.layout.rate, self.layout.channels):
             raise ValueError("its bundle's rate or channels have changed")
-        clock = _read_clock(header["clock"])
+        last_time = optional(moment, header["last_time"])
+        clock = SourceClock.load(header["clock"])
         health = MicrophoneHealth.load(header["health"])
+        if any(channel >= len(self.layout.channels) for channel in health.silent):
+            raise ValueError(f"channels {health.silent} are silent, there are {len(self.layout.channels)}")
         self._begin(clock.rate or self.layout.rate)
         taken = self._raw.load(header["raw"], body)
         if self._resampler is not None:
-            self._resampler.next = int(header["next"])
+            self._resampler.next = whole(header["next"])
             taken += self._pcm.load(header["pcm"], body[taken:])
+            if not (
+                self._resampler.next * self._resampler.up // self._resampler.down == self._pcm.stop
+                and self._raw.start <= self._resampler.needs_from <= self._raw.stop
+            ):
+                raise ValueError(f"sample {header['next']} is next, and {self._pcm.stop} samples were made")
         if taken != len(body):
             raise ValueError(f"{len(body) - taken} bytes are left over")
+        if self._raw.stop and not (self._raw.start <= health.position <= self._raw.stop and clock.rate):
+            raise ValueError(
+                f"sample {health.position} is next, samples {self._raw.start} to {self._raw.stop} are there"
+            )
         attributes: Mapping[str, float | str] = {}
         for start, offset, changed in header["marks"]:
-            attributes = attributes if changed is None else dict(changed)
-            self._marks.add(int(start), int(offset), attributes)
-        self._filled = [(int(start), int(stop)) for start, stop in header["filled"]]
+            attributes = attributes if changed is None else _attributes(changed)
+            self._marks.add(whole(start), whole(offset), attributes)
+        self._filled = [(whole(start), whole(stop)) for start, stop in header["filled"]]
         if any(after < before for before, after in pairwise(self._marks.starts)):
             raise ValueError("messages are out of order")
+        if self._raw.stop and (last_time is None or not self._marks.starts):
+            raise ValueError("samples of no message")
         self.clock, self.health = clock, health
-        self._last_time = None if header["last_time"] is None else int(header["last_time"])
+        self._last_time = last_time
+
+
+def _attributes(saved: Any) -> dict[str, float | str]:
+    """
+    Raises:
+        AttributeError, TypeError, ValueError: they are not what messages carry.
+    """
+    return {text(name): text(value) if isinstance(value, str) else number(value) for name, value in saved.items()}
 
 
 def _levels(samples: np.ndarray, channels: int) -> np.ndarray:
     """[k, C] float32: root mean square of each channel of each window, in its unit."""
     parts = samples.reshape(len(samples), channels, -1)
     return np.sqrt(np.einsum("kcs,kcs->kc", parts, parts) / parts.shape[2])
-
-
-def _read_clock(saved: Mapping[str, Any]) -> SourceClock:
-    home = saved.get("home")
-    clock = SourceClock(**{name: int(value) for name, value in saved.items() if name != "home"})
-    clock.home = None if home is None else int(home)
-    return clock

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wheeltapper.schemas.codec.audio_fields import INT16_SCALE
+from wheeltapper.stream.core.saved import whole
 
 
 class SampleBuffer:
@@ -85,13 +86,15 @@ class SampleBuffer:
         Raises:
             TypeError, ValueError: it cannot be read.
         """
-        start, count, exact = (int(number) for number in head)
+        start, count, exact = (whole(number) for number in head)
         channels = len(self._data)
         dtype = np.dtype("<i2" if exact else "<f4")
         taken = channels * count * dtype.itemsize
         if start < 0 or count < 0 or taken > len(body):
             raise ValueError(f"{len(body)} bytes do not hold {count} samples of {channels} channels")
         values = np.frombuffer(body[:taken], dtype=dtype).reshape(channels, count).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("samples that are no finite numbers")
         self.clear(channels)
         self.start = self.stop = start
         self.append(values / np.float32(INT16_SCALE) if exact else values, 0)

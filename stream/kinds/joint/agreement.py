@@ -16,6 +16,7 @@ from typing import Any, Literal
 from wheeltapper.schemas.audio_chunk import MICROPHONE_SEPARATOR, split_source
 from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, Patch
 from wheeltapper.stream.core.alert_life import SEVERITY_STEP, alert_id
+from wheeltapper.stream.core.saved import flag, moment, optional, score, text, whole
 
 RULE = "joint"
 DETECTOR = "joint"
@@ -121,13 +122,13 @@ class Agreement:
         Raises:
             AttributeError, LookupError, TypeError, ValueError: it cannot be read.
         """
-        alerts = {ident: _Known(**each) for ident, each in saved["alerts"].items()}
-        for each in alerts.values():
-            AlertEvent.model_validate(each.last)
-        joint = None if saved["joint"] is None else _Joint(**saved["joint"])
+        alerts = {text(ident): _known(each) for ident, each in saved["alerts"].items()}
+        if len(alerts) > MOST_KNOWN:
+            raise ValueError(f"{len(alerts)} alerts, at most {MOST_KNOWN} are kept")
+        joint = None if saved["joint"] is None else _joint(saved["joint"])
         if joint is not None and not {joint.rows, joint.sound} <= alerts.keys():
             raise ValueError("a joint alert whose parts are not known")
-        self.machine, self._alerts, self._joint = saved["machine"], alerts, joint
+        self.machine, self._alerts, self._joint = text(saved["machine"]), alerts, joint
 
     def _is_part(self, ident: str) -> bool:
         """Of the open joint alert."""
@@ -218,3 +219,26 @@ class Agreement:
 
     def _event(self, ident: str) -> AlertEvent:
         return AlertEvent.model_validate(self._alerts[ident].last)
+
+
+def _known(saved: dict[str, Any]) -> _Known:
+    AlertEvent.model_validate(saved["last"])
+    if saved["side"] not in ("rows", "sound"):
+        raise ValueError(f"side is {saved['side']!r}, expected rows or sound")
+    return _Known(
+        saved["side"],
+        moment(saved["opened_at"]),
+        saved["last"],
+        optional(moment, saved["ended_at"]),
+        flag(saved["joined"]),
+    )
+
+
+def _joint(saved: dict[str, Any]) -> _Joint:
+    return _Joint(
+        text(saved["rows"]),
+        text(saved["sound"]),
+        moment(saved["opened_at"]),
+        whole(saved["severity"], 0, 100),
+        score(saved["peak_score"]),
+    )

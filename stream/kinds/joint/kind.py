@@ -24,6 +24,7 @@ from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.judging import DueWindows, Emission, Judged, Refused
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.saved import moment, optional
 from wheeltapper.stream.dead_letters import dead_letter
 from wheeltapper.stream.judges.messages import alert_output
 from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Route, Routes
@@ -170,7 +171,7 @@ class JointMemory:
             AttributeError, LookupError, TypeError, ValueError: it cannot be read.
         """
         self.agreement.load(orjson.loads(body))
-        self.last_time = header["last_time"]
+        self.last_time = optional(moment, header["last_time"])
 
 
 class NoEvidence:

@@ -130,7 +130,13 @@ def write_sound_bundle(
     windows = np.random.default_rng(1).normal(0, 0.1, size=(3, count * WINDOW)).astype(np.float32)
     cells = band_energies(windows, count)
     known = {"attributes": np.zeros((3, width), dtype=np.float32)} if width else {}
-    golden = {"window": windows, "score": cells.mean(axis=(1, 2)), "contribution": cells, **known}
+    golden = {
+        "window": windows,
+        "score": cells.mean(axis=(1, 2)),
+        "contribution": cells,
+        "embedding": cells.mean(axis=2),
+        **known,
+    }
     calibrated: dict[str, Any] = {"score": np.random.default_rng(2).random(100) * alarm_level / 4}
     if held_out is not None:
         stops = np.arange(WINDOW, len(held_out) + 1, HOP)

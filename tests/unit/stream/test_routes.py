@@ -16,6 +16,7 @@ from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import MINUTE, START, block_of, feed, message_of, parsed, scores_of
 from wheeltapper.schemas.bundle import write_bundle_folder
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream import routes as routes_module
 from wheeltapper.stream.core.calibration import LARGEST_SCORE
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.routes import load_routes, split_route
@@ -56,6 +57,68 @@ def test_the_most_specific_pattern_serves_a_machine(bundle_path: BundlePath, mac
     route = routes.of(machine)
     assert route is not None
     assert route.rules[0].name == detector
+
+
+@pytest.mark.parametrize("name", ["line=1;press[3]", "press[3]", "*", "ns=2;s=Line=1", "press 3/äöü"])
+def test_a_machine_s_own_name_goes_before_patterns_whatever_characters_it_has(
+    bundle_path: BundlePath, name: str
+) -> None:
+    # given a name that could be read as a pattern, in [routes], beside patterns that fit it too
+    settings = Settings(
+        routes={
+            name: {"bundles": str(bundle_path(PRESS)), "exact": True, "area": "hall 2"},
+            "*[0-9a-z]*": str(bundle_path(FAN)),
+        }
+    )
+    routes = load_routes([], settings)
+    # when the machine of that name is looked up, and one that the name would fit as a pattern
+    own, other = routes.of(name), routes.of("press3")
+    # then the first has its own bundle and area, the second has not
+    assert own is not None
+    assert other is not None
+    assert (own.rules[0].name, own.area, other.rules[0].name) == ("press", "hall 2", "fan")
+
+
+def test_a_name_without_exact_is_a_pattern_too_but_for_others(bundle_path: BundlePath) -> None:
+    routes = load_routes([], Settings(routes={"press[3]": str(bundle_path(PRESS)), "press?": str(bundle_path(FAN))}))
+    found = {name: routes.of(name) for name in ("press[3]", "press3", "press4")}
+    assert {name: route.rules[0].name for name, route in found.items() if route} == {
+        "press[3]": "press",
+        "press3": "press",
+        "press4": "fan",
+    }
+
+
+def test_a_bundle_is_loaded_once_however_many_routes_name_it(
+    bundle_path: BundlePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given 300 machines that name one bundle, by two spellings of its path, and one more on the command line
+    folder = bundle_path(PRESS)
+    spellings = (str(folder), f"{folder.parent}/../{folder.parent.name}/{folder.name}")
+    settings = Settings(routes={f"press-{number}": spellings[number % 2] for number in range(300)})
+    opened: list[object] = []
+    real = routes_module.open_trusted
+    monkeypatch.setattr(routes_module, "open_trusted", lambda *a, **k: opened.append(a) or real(*a, **k))
+    # when they are loaded
+    pipeline = Pipeline(load_routes([f"other={folder}"], settings), Settings())
+    assert len(opened) == 1
+    assert len(pipeline.routes.rules) == 1
+    # then machines of all of them are scored, by one graph in one batch
+    rows = np.full((8, 3), 0.5)
+    outputs = feed(pipeline, [message_of(block_of(name, rows)) for name in ("press-0", "press-299", "other")])
+    assert {block["machine"] for block in parsed(outputs, "scores")} == {"press-0", "press-299", "other"}
+
+
+def test_the_command_line_adds_to_the_routes_of_the_file(bundle_path: BundlePath) -> None:
+    settings = Settings(routes={"press-*": [str(bundle_path(PRESS))]})
+    route = load_routes([f"press-*={bundle_path(FAN)}"], settings).of("press-1")
+    assert route is not None
+    assert [rule.name for rule in route.rules] == ["press", "fan"]
+
+
+@pytest.mark.parametrize("name", ["line=1", "line=1;press[3]", "="])
+def test_a_word_s_id_may_hold_equals_signs_where_its_bundle_exists(tmp_path: Path, name: str) -> None:
+    assert split_route(f"{name}={tmp_path}") == (name, str(tmp_path))
 
 
 def test_a_machine_that_no_pattern_matches_has_no_route(open_routes: OpenRoutes) -> None:
@@ -231,7 +294,7 @@ def test_bytes_that_are_no_graph_are_refused(tmp_path: Path) -> None:
     files = files_of(Recipe()) | {"model.onnx": b"not a graph"}
     location = tmp_path / "broken"
     write_bundle_folder(location, manifest_of(Recipe(), files), files)
-    assert refusal(str(location)).startswith(f"{location}/model.onnx: onnxruntime cannot load it (")
+    assert refusal(str(location)).startswith(f"{location}/model.onnx: is not an ONNX file (")
 
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:

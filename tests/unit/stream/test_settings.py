@@ -226,3 +226,50 @@ def test_topics_have_a_prefix_or_a_name_of_their_own() -> None:
     names = [topics.full_name(name) for name in ("sensors", "dead-letters", "alerts", "state")]
     # then they are these
     assert names == ["scada", "dlq", "hall4.alerts", "hall4.state"]
+
+
+# -- routes -----------------------------------------------------------------------------------------------------------
+
+
+def test_routes_have_machines_for_keys_and_three_forms(tmp_path: Path) -> None:
+    # given ids with any characters
+    config = toml(
+        tmp_path,
+        """
+        [routes]
+        "pump-*" = "bundles/pumps"
+        "line=1;press[3]" = ["bundles/a", "bundles/b"]
+        mill-7 = { bundles = "bundles/mills", area = "hall 2/line 1", exact = true }
+        """,
+    )
+    # when they are loaded, then each says its bundles
+    routes = load_settings(config).routes
+    assert {name: route.bundles for name, route in routes.items()} == {
+        "pump-*": ("bundles/pumps",),
+        "line=1;press[3]": ("bundles/a", "bundles/b"),
+        "mill-7": ("bundles/mills",),
+    }
+    assert (routes["mill-7"].area, routes["mill-7"].exact) == ("hall 2/line 1", True)
+
+
+def test_routes_are_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHEELTAPPER_ROUTES", '{"pump-*" = "bundles/pumps"}')
+    assert load_settings().routes["pump-*"].bundles == ("bundles/pumps",)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('"pump-*" = 3', "routes.pump-*"),
+        ('"pump-*" = []', "routes.pump-*.bundles"),
+        ('"pump-*" = { bundle = "bundles/pumps" }', "did you mean 'bundles'?"),
+        ('"pump-*" = { bundles = [1] }', "routes.pump-*.bundles.0"),
+    ],
+)
+def test_a_route_that_says_nothing_is_named(tmp_path: Path, text: str, found: str) -> None:
+    assert found in complaint(toml(tmp_path, f"[routes]\n{text}"))
+
+
+def test_routes_as_a_variable_each_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHEELTAPPER_ROUTES__PUMP", "bundles/pumps")
+    assert "WHEELTAPPER_ROUTES=" in complaint()

@@ -159,8 +159,9 @@ def test_a_snapshot_brings_back_everything(
     assert isinstance(machine.memory, RowMemory)
     if rows:
         values = rng.normal(size=(rows, width)).astype(np.float32)
-        machine.memory.tail.append(np.sort(rng.integers(0, 10**15, rows)), values, rng.random((rows, width)) < 0.2)
-        machine.memory.clock.last_time = int(rng.integers(-(10**15), 10**15))
+        times = np.sort(rng.integers(-(10**15), 10**15, rows))
+        machine.memory.tail.append(times, values, rng.random((rows, width)) < 0.2)
+        machine.memory.clock.last_time = int(times[-1])
     machine.offset, machine.memory.clock.late_run, machine.silent_since = offset, late_run, silent
     (served,) = machine.rules.values()
     served.memory.slots[ALERT] = alert

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import AlertEvent, ClearReason
+from wheeltapper.schemas.machine_names import matches
 
 # Of one machine; the oldest are forgotten. Rows that are trained on are weeks old at most.
 MOST_ALERTS = 5_000
@@ -68,7 +68,7 @@ class AlertBook:
 
     def judge(self, command: AlarmCommand) -> None:
         """Note what an operator said: of the named alert, else of each rule's open or last one."""
-        for machine in [name for name in self._machines if fnmatchcase(name, command.machine)]:
+        for machine in [name for name in self._machines if matches(command.machine, name)]:
             for alert in self._meant(machine, command):
                 alert.verdict = command.action
 
@@ -82,7 +82,7 @@ class AlertBook:
 
     def accepted_by(self, command: AlarmCommand) -> Iterator[tuple[str, KnownAlert]]:
         """(machine, alert) that an *accept* ends: of each rule that is meant, the last alert opened before it."""
-        for machine in [name for name in self._machines if fnmatchcase(name, command.machine)]:
+        for machine in [name for name in self._machines if matches(command.machine, name)]:
             last = {
                 alert.rule: alert
                 for alert in self.of(machine)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from wheeltapper.schemas.adaptation import DriftEvent
 from wheeltapper.schemas.commands import AlarmCommand
+from wheeltapper.schemas.machine_names import matches
 from wheeltapper.training.adaptation.service.alerts import AlertBook, KnownAlert
 from wheeltapper.training.adaptation.service.life import RowSource
 from wheeltapper.training.adaptation.service.readiness import beginning_of
@@ -60,7 +60,7 @@ class DriftBook:
         meant = {
             place: drift
             for place, drift in drifts.items()
-            if fnmatchcase(place[0], command.machine) and command.rule in ("", place[1]) and not command.alert_id
+            if matches(command.machine, place[0]) and command.rule in ("", place[1]) and not command.alert_id
         }
         stood = {(machine, alert.rule): alert for machine, alert in alerts.accepted_by(command)}
         for place, alert in stood.items():

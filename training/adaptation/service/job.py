@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from wheeltapper.schemas.bundle import Bundle, open_bundle
 from wheeltapper.schemas.bundle.remote import upload
+from wheeltapper.schemas.bundle.signature import read_private_key, sign_bundle
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.adaptation.service.life import JobOutcome
 
@@ -36,6 +37,7 @@ class Job:
         tries: jobs of the same adaptation that the gate rejected before.
         alignment: of reference and recent windows, where a network is fine-tuned.
         folder: the job's own. out: where children and reports go.
+        signing_key, signing_key_password: PEM file of the key that signs the child, and what opens it; empty: it is not signed.
     """
 
     adaptation_id: str
@@ -50,6 +52,8 @@ class Job:
     alignment: str = "none"
     folder: str = ""
     out: str = ""
+    signing_key: str = ""
+    signing_key_password: str = field(default="", repr=False)
 
 
 class Store:
@@ -169,6 +173,9 @@ def _climb(job: Job, folder: Path) -> JobOutcome:
     if result.child is None:
         return JobOutcome("rejected", result.reason, report=report, evidence=evidence)
     child: Bundle = result.child
+    if job.signing_key:
+        key = read_private_key(Path(job.signing_key), job.signing_key_password or None)
+        sign_bundle(folder / CHILD, key)
     uri = _place(folder / CHILD, child.manifest.bundle_id, job.out)
     return JobOutcome(
         status="accepted",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent
+from wheeltapper.schemas.machine_names import matches
 from wheeltapper.training.adaptation.service.serving import Serving
 from wheeltapper.training.adaptation.service.tally import Tally
 
@@ -161,7 +161,7 @@ class Life:
 
     def covers(self, machine: str) -> bool:
         """True where the child is to serve this machine."""
-        return machine == self.machine or fnmatchcase(machine, self.route)
+        return machine == self.machine or matches(self.route, machine)
 
     @property
     def is_for_many(self) -> bool:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, AdaptationStep, DriftEvent
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import AlertEvent, ScoreBlock
+from wheeltapper.schemas.machine_names import matches
 from wheeltapper.training.adaptation.local_change import may_be_fault
 from wheeltapper.training.adaptation.service.after_gate import AfterGate
 from wheeltapper.training.adaptation.service.alerts import AlertBook
@@ -250,7 +250,7 @@ class AdaptationService:
         accepted = spans_under_alerts(
             self.alerts.of(life.machine), accepted=life.accepted_us is not None, margin_us=margin_us
         )
-        maintenance = [span for pattern, span in self._maintenance if fnmatchcase(life.machine, pattern)]
+        maintenance = [span for pattern, span in self._maintenance if matches(pattern, life.machine)]
         return [*accepted, *maintenance, (-(2**63), life.since - 1)]
 
     def rows(self, ident: str, usable: int, interval_s: float, now_us: int) -> list[Action]:
@@ -378,7 +378,7 @@ class AdaptationService:
 
     @staticmethod
     def _is_meant(life: Life, command: AlarmCommand) -> bool:
-        return fnmatchcase(life.machine, command.machine) and command.rule in ("", life.rule)
+        return matches(command.machine, life.machine) and command.rule in ("", life.rule)
 
     def _end(self, life: Life, step: Step, reason: str, now_us: int) -> list[Action]:
         evidence = life.child.evidence if life.child else None

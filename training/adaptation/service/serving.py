@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from wheeltapper.schemas.adaptation import ActiveModel
+from wheeltapper.schemas.machine_names import matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class ServingBook:
     def find(self, machine: str, rule: str, bundle: str) -> Serving | None:
         """The bundle of this id that serves the machine, the newest first; None where it is not known."""
         for model in reversed(self._models.values()):
-            if model.bundle == bundle and model.mode != "shadow" and fnmatchcase(machine, model.route):
+            if model.bundle == bundle and model.mode != "shadow" and matches(model.route, machine):
                 return Serving(model.route, model.rule or rule, bundle, model.uri, model.sha256)
         matching = [one for one in self._given if one.bundle == bundle and one.rule == rule]
-        return next((one for one in matching if fnmatchcase(machine, one.route) or machine == one.route), None)
+        return next((one for one in matching if matches(one.route, machine)), None)

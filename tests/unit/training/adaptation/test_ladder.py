@@ -9,12 +9,14 @@ import pytest
 
 from tests.helpers.machines import make_series, normal_rows
 from wheeltapper.schemas.bundle import Bundle, Graph, open_bundle
+from wheeltapper.schemas.bundle.signature import read_public_keys, signer_of, write_key_pair
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.training.adaptation.evidence import Evidence
 from wheeltapper.training.adaptation.gate import gate
 from wheeltapper.training.adaptation.ladder import LadderOptions, climb
 from wheeltapper.training.adaptation.recent import RecentRows
 from wheeltapper.training.adaptation.rescaling import estimate_map, rescaled_graph
+from wheeltapper.training.adaptation.service.job import Job, Store, run_job
 from wheeltapper.training.adaptation.steps import steps_for
 from wheeltapper.training.detectors.registry import detectors_of, train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
@@ -77,6 +79,26 @@ def test_a_serviced_machine_gets_a_child_that_is_quiet_and_sees_faults(
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert f"Accepted: {result.step}" in text
     assert text.count("data:image/png;base64") >= 3
+
+
+def test_a_job_signs_its_child_with_the_adaptation_workers_key(parents: dict[str, Bundle], tmp_path: Path) -> None:
+    # Given a job of an adaptation worker that has a key, under a password
+    key = tmp_path / "adapt.pem"
+    public, _ = write_key_pair(key, "secret")
+    parent = parents["range-bands"]
+    job = Job(
+        "1", "m", "range-bands", str(parent.location), parent.manifest_sha256, 0.25, 120.0,
+        signing_key=str(key), signing_key_password="secret",
+    )  # fmt: skip
+    assert "secret" not in repr(job)
+    store = Store(str(tmp_path / "out"))
+    rows = recent(serviced(LATER))
+    # When it has climbed: then workers that trust the key load the child
+    outcome = run_job(store.prepare(job, rows.times, rows.values))
+    assert outcome.status == "accepted", outcome.reason
+    child = open_bundle(outcome.uri)
+    assert child.manifest_sha256 == outcome.sha256
+    assert signer_of(child, read_public_keys([public])).source == public
 
 
 def test_a_machine_that_has_not_changed_keeps_its_bundle(parents: dict[str, Bundle], tmp_path: Path) -> None:
