@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import structlog
 
@@ -13,11 +13,14 @@ from wheeltapper.schemas.events import ClearReason
 from wheeltapper.stream.control.log import Change, ControlLog
 from wheeltapper.stream.control.operators import tell
 from wheeltapper.stream.core.calendar import Calendar, MaintenanceSpan, SpanSource
+from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.deployment import Deployment, InForce
+from wheeltapper.stream.input_life import InputLife, known_input
+from wheeltapper.stream.input_seam import meet, without_repeats
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
-from wheeltapper.stream.kinds.contract import Route
+from wheeltapper.stream.kinds.contract import Layout, Route
 from wheeltapper.stream.machine import Machine, ServedRule
 from wheeltapper.stream.orphans import by_place, ends_of, ends_of_machine, ends_of_rules
 from wheeltapper.stream.records import Output
@@ -60,6 +63,8 @@ class PartitionState:
         progress_written: position in the last progress record.
         reserved: no output of input from it on may be out: a record said so before.
         handled_before: input below it may have been handled by another worker, and its output be out.
+        committed: offset up to which snapshots held everything at the last commit; None before the first.
+        life: of its input; offsets of another life say nothing.
         state_prefix: what the keys of its records in the `state` topic start with: group and input topic.
         control: changes in force, and how far the control topics were applied.
         calendar: when which machines are in maintenance.
@@ -80,6 +85,8 @@ class PartitionState:
         self.progress_written = 0
         self.reserved = 0
         self.handled_before = 0
+        self.committed: int | None = None
+        self.life = InputLife()
         self.state_prefix = state_prefix(settings.kafka.group, key[0])
         self._settings = settings.state
         self._no_data = settings.no_data
@@ -108,6 +115,7 @@ class PartitionState:
         machine = self._machines.get(name)
         if machine is None:
             machine = self._machines[name] = Machine(name, route, route.layout)
+            machine.life = self.life.number
             self._fit(machine)
         return machine
 
@@ -177,7 +185,7 @@ class PartitionState:
 
     def progress_record(self) -> Output:
         """What of its output is out, and what may be."""
-        return progress_record(self.progress_written, self.number, self.reserved)
+        return progress_record(self.progress_written, self.number, self.reserved, self.life, self.committed)
 
     def _add_maintenance(self, command: AlarmCommand) -> None:
         assert command.start is not None
@@ -205,6 +213,18 @@ class PartitionState:
             memory = runtime.new_memory() if known is None else runtime.adopt(known.memory)
             machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
         return ends_of_rules(machine, before, ClearReason.SUPERSEDED)
+
+    def meet(self, machine: Machine, block: Any, counters: Counters) -> tuple[Any | None, list[Output]]:
+        """A machine's first block in another life of the input: what of it is to be handled, and what has to be published."""
+        block = without_repeats(machine, block, self.life, counters)
+        if block is None:
+            return None, []
+
+        def layout() -> Layout:
+            upto = max(machine.applied, self.control.in_force)
+            return self._book.rules_of(machine.name, machine.route, self.control.deployments(upto)).layout
+
+        return block, meet(machine, block, self.life, layout)
 
     # -- snapshots and commits ------------------------------------------------------------------------------------------
 
@@ -303,9 +323,12 @@ class PartitionState:
         Returns:
             what has to be published of alerts that ended, and keys whose records are of no use any more.
         """
-        # While rows are read again, progress is not written: it would fall behind what is already out.
-        self.published = self.progress_written = read_progress(records.get(PROGRESS, b""))
-        self.reserved = read_reserved(records.get(PROGRESS, b""))
+        progress = records.get(PROGRESS, b"")
+        known = known_input(progress)
+        if known is None or known.life.number == self.life.number:
+            # While rows are read again, progress is not written: it would fall behind what is already out.
+            self.published = self.progress_written = read_progress(progress)
+            self.reserved = read_reserved(progress)
         self._restore_control(records.get(CONTROL, b""))
         outputs: list[Output] = []
         unused: list[bytes] = []
@@ -335,7 +358,7 @@ class PartitionState:
             except SnapshotError as error:
                 log.warning("rows of a snapshot cannot be used, the machine warms up again", key=key, error=str(error))
                 machine = Machine(snapshot.machine, route, wanted.layout)
-                machine.offset = snapshot.offset
+                machine.offset, machine.life = snapshot.offset, snapshot.life
                 outputs += kind.ended(snapshot.machine, snapshot.memory, ClearReason.SUPERSEDED)
             machine.applied = applied
             self._machines[machine.name] = machine
@@ -355,7 +378,7 @@ class PartitionState:
         if not value:
             return
         try:
-            self.control = ControlLog.from_bytes(value, self.position)
+            self.control = ControlLog.from_bytes(value, self.position, self.life.number)
         except (LookupError, TypeError, ValueError) as error:
             log.error(
                 "changes in force cannot be read: the bundles given at start serve",

@@ -204,6 +204,11 @@ class Pipeline:
         """One machine's block into its memory; the windows that it completes into the rules' batches."""
         machine = partition.machine(taken.machine, taken.route)
         block: Any = taken.block
+        if machine.life != partition.life.number:
+            block, ends = partition.meet(machine, block, self.counters)
+            if block is None:
+                return
+            outputs += partition.fresh(Emission(int(block.offsets[0]), output) for output in ends)
         first, last = int(block.offsets[0]), int(block.offsets[-1])
         if first <= machine.offset:  # read again after a restart: the snapshot holds these
             if last <= machine.offset:

@@ -23,6 +23,8 @@ class Counters:
             ones those with stuck or missing channels.
         silent_machines: NO_DATA alerts opened. forgotten_machines: dropped after state.forget_machine_after_s.
         deployments: from the topic `models`, by what became of them. alarm_commands: of operators, by action.
+        repeated_rows: known by their times, where the input's offsets broke. input_events: what happened to input topics, by kind.
+        expired_messages: gone before they were read, at most.
         newest_time: newest event time of any machine, microseconds UTC.
     """
 
@@ -30,6 +32,7 @@ class Counters:
     dead_letters: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     late_rows: int = 0
+    repeated_rows: int = 0
     imputed_values: int = 0
     clock_restarts: int = 0
     gaps: int = 0
@@ -46,6 +49,8 @@ class Counters:
     forgotten_machines: int = 0
     deployments: dict[str, int] = field(default_factory=dict)
     alarm_commands: dict[str, int] = field(default_factory=dict)
+    input_events: dict[str, int] = field(default_factory=dict)
+    expired_messages: int = 0
     newest_time: int = 0
 
     def __add__(self, other: Counters) -> Counters:

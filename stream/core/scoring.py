@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.running import Call, running
 
 if TYPE_CHECKING:
     from wheeltapper.schemas.bundle import GraphOutput
@@ -65,6 +66,8 @@ class BatchScorer:
         """Spent in onnxruntime so far."""
         self.windows = 0
         """Scored so far."""
+        self.machine = ""
+        """Whose windows were added last, for who looks at a graph that does not return."""
 
     def add(self, windows: np.ndarray, attributes: np.ndarray | None = None) -> None:
         """Add [k, *sample shape] windows; they are copied at once, so the view may change afterwards.
@@ -95,7 +98,8 @@ class BatchScorer:
         count, self._filled = self._filled, 0
         started = time.perf_counter()
         attributes = None if self._attributes is None else self._attributes[:count]
-        self._outputs.append(self._rule.graph.run(self._batch[:count], attributes))
+        with running(Call("graph", self._rule.identity, self.machine, count)):
+            self._outputs.append(self._rule.graph.run(self._batch[:count], attributes))
         self.seconds += time.perf_counter() - started
         self.windows += count
 
