@@ -62,7 +62,7 @@ class InputGuard:
         known = {key[0]: state.life.topic_id for key, state in self._pipeline.partitions.items() if state.life.topic_id}
         for topic, before in known.items():
             try:
-                now = self._watch.commits.id_of(topic)
+                now = self._watch.asker.id_of(topic)
             except (KafkaException, TimeoutError):
                 return None  # the commit itself will meet what is wrong
             if now and now != before:

@@ -53,11 +53,10 @@ class InputLook:
 
 
 class InputAsker:
-    """One client for questions about topics. Not to be called from two threads at a time."""
+    """One client for questions about topics. May be asked from any thread."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self._kafka = kafka
-        self._admin: AdminClient | None = None
+        self._admin = AdminClient(client_config(kafka))
 
     def look(self, topics: Iterable[str], positions: Mapping[PartitionKey, int]) -> InputLook:
         """
@@ -65,7 +64,7 @@ class InputAsker:
             KafkaException: no answer, or a refusal.
         """
         begun = time.monotonic()
-        admin = self._client()
+        admin = self._admin
         cluster = self._cluster(admin)
         counts: dict[str, int | None] = {}
         ids: dict[str, str] = {}
@@ -84,7 +83,7 @@ class InputAsker:
         Raises:
             KafkaException: no answer, or a refusal.
         """
-        return self._describe(self._client(), topic)[0]
+        return self._describe(self._admin, topic)[0]
 
     def partitions_of(self, topic: str) -> int | None:
         """Number of a topic's partitions; None where there is no such topic.
@@ -92,7 +91,7 @@ class InputAsker:
         Raises:
             KafkaException: no answer, or a refusal.
         """
-        return self._describe(self._client(), topic)[1]
+        return self._describe(self._admin, topic)[1]
 
     def grow(self, topic: str, partitions: int) -> None:
         """Add partitions to a topic.
@@ -101,7 +100,7 @@ class InputAsker:
             InputError: the broker does not.
         """
         try:
-            answers = self._client().create_partitions([NewPartitions(topic, partitions)], request_timeout=15.0)
+            answers = self._admin.create_partitions([NewPartitions(topic, partitions)], request_timeout=15.0)
             answers[topic].result(20.0)
         except (KafkaException, TimeoutError) as error:
             reason = error.args[0].str() if isinstance(error, KafkaException) else "no answer"
@@ -110,11 +109,6 @@ class InputAsker:
                 f"({reason}); add them: kafka-topics.sh --alter --topic {topic} --partitions {partitions} (what it holds stays; do "
                 "not delete it)"
             ) from error
-
-    def _client(self) -> AdminClient:
-        if self._admin is None:
-            self._admin = AdminClient(client_config(self._kafka))
-        return self._admin
 
     @staticmethod
     def _cluster(admin: AdminClient) -> str:
@@ -152,14 +146,13 @@ class InputWatch:
 
     def __init__(self, settings: Settings) -> None:
         self._interval_s = settings.input.check_interval_s
-        self._asker = InputAsker(settings.kafka)
+        self.asker = InputAsker(settings.kafka)
+        """For who has a question of his own."""
         self._topics: tuple[str, ...] = ()
         self._positions: Callable[[], Mapping[PartitionKey, int]] = dict
         self._look: InputLook | None = None
         self._ended = threading.Event()
         self._refused = False
-        self.commits = InputAsker(settings.kafka)
-        """For the runner's thread: is the topic still the same at a commit?"""
 
     def start(self) -> None:
         """Begin in a thread that ends with `close`, or with the process."""
@@ -191,10 +184,10 @@ class InputWatch:
                 wait_s = min(1.0, self._interval_s)
                 continue
             try:
-                look = self._asker.look(self._topics, positions)
+                look = self.asker.look(self._topics, positions)
                 if look.goes_back():
                     self._ended.wait(SECOND_LOOK_S)
-                    second = self._asker.look(self._topics, positions)
+                    second = self.asker.look(self._topics, positions)
                     look = (
                         second
                         if not second.goes_back()
