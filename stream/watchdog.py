@@ -23,10 +23,13 @@ log = structlog.get_logger(__name__)
 LOOK_S = 0.25
 
 # A worker that was told to stop ends within 10 s: what takes longer is not waited for.
-STOP_S = 8.5
+STOP_S = 8.0
 
 # Calls of the Kafka client are asked to return within 5 s; one that waits for an answer of the network takes up to a minute.
 KAFKA_CALL_S = 90.0
+
+# Of a batch with windows of many, so many are named.
+MACHINES_NAMED = 10
 
 # The last line and what is still in buffers get so long: where the terminal or the pipe is stuck, they are given up.
 LAST_WORDS_S = 1.0
@@ -58,13 +61,13 @@ class Watchdog:
         self._stop_by: float | None = None
         self._since: dict[int, tuple[Call, float]] = {}
         self._ended = threading.Event()
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        os.set_blocking(self._reader, False)
-        self._before = -1
+        self._reader = self._writer = self._before = -1
 
     def start(self) -> None:
         """Begin. To be called in the main thread, as signals are told by a descriptor that only it may set."""
+        self._reader, self._writer = os.pipe()
+        for end in (self._reader, self._writer):
+            os.set_blocking(end, False)
         self._before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
@@ -125,12 +128,16 @@ def end_process(code: int, last_words: Callable[[], object], end: Callable[[int]
 
 def _told(call: Call, seconds: float) -> tuple[str, dict[str, object]]:
     if call.kind == "graph":
+        machines = list(dict.fromkeys(call.machines))
+        named = ", ".join(f"'{machine}'" for machine in machines[:MACHINES_NAMED])
+        if len(machines) > MACHINES_NAMED:
+            named += f" and {len(machines) - MACHINES_NAMED} more"
         text = (
             f"the graph of bundle '{call.what}' has not returned for {seconds:.0f} s (scoring.graph_timeout_s), with windows of "
-            f"machine '{call.machine}' in its batch: the worker ends; a restart meets the same rows, so replace the bundle if it "
-            "happens again"
+            f"{'machine' if len(machines) == 1 else 'machines'} {named} in its batch: the worker ends; a restart meets the same "
+            "rows, so replace the bundle if it happens again"
         )
-        return text, {"bundle": call.what, "machine": call.machine, "windows": call.windows}
+        return text, {"bundle": call.what, "machines": machines[:MACHINES_NAMED], "windows": call.windows}
     text = (
         f"the Kafka client has not returned from {call.what} for {seconds:.0f} s: the worker ends; nothing was committed past the "
         "last good batch, the next start goes on from there"

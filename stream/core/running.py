@@ -6,7 +6,7 @@ A thread in such a call cannot look at a clock; `wheeltapper.stream.watchdog` do
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -21,13 +21,13 @@ class Call:
     Attributes:
         kind: of a graph, or of a Kafka client.
         what: for a person: of a graph the bundle's id, of a client the function's name.
-        machine: of a graph, whose windows are the last in its batch.
+        machines: of a graph, whose windows are in its batch.
         windows: of a graph, in its batch.
     """
 
     kind: Literal["graph", "kafka"]
     what: str
-    machine: str = ""
+    machines: Sequence[str] = ()
     windows: int = 0
 
 

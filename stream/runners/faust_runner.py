@@ -78,6 +78,8 @@ class FaustRunner:
         self._owned: set[PartitionKey] = set()
         self._generation = -1
         """Of the consumer group, once its partitions have been restored; -1 while there is none."""
+        self._handling = False
+        """True while rows are being handled: until that is over, they wait."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
         self._last_message = time.monotonic()
         self._progress = progress
@@ -174,7 +176,9 @@ class FaustRunner:
                     continue  # from before a rebalance: its rows are read again from the commit
                 if event.value.seeks != self._consumer.seeks:
                     continue  # the reader was sent elsewhere meanwhile, and comes to these rows again
+                self._handling = True
                 await self._in_thread(self._shell.handle, event.value)
+                self._handling = False
                 self._progress.handled()
             self._last_message = time.monotonic()
 
@@ -297,6 +301,8 @@ class FaustRunner:
         """False where rows wait, here or in the broker; None where that is not known, as while the broker is away."""
         if self._generation < 0 or self.app.rebalancing:
             return None
+        if self._handling:
+            return False
         ends = [self._is_read_to_end(partition) for partition in self._owned]
         return False if False in ends else None if None in ends else True
 

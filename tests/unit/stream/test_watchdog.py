@@ -29,7 +29,7 @@ dog.start()
 mutex, libc = ctypes.create_string_buffer(128), ctypes.CDLL(None)
 libc.pthread_mutex_lock(mutex)
 print("stuck", flush=True)
-with running(Call("graph", "pumps-7", "pump-3", 64)):
+with running(Call("graph", "pumps-7", ["pump-3", "pump-3", "pump-4"], 64)):
     libc.pthread_mutex_lock(mutex)
 """
 
@@ -50,11 +50,11 @@ def test_a_graph_that_does_not_return_ends_the_process_by_name(
 ) -> None:
     # given graphs that return in time, however many
     for moment in range(0, 300, 50):
-        with running(Call("graph", "pumps-7", "pump-3", 64)):
+        with running(Call("graph", "pumps-7", ["pump-3", "pump-3", "pump-4"], 64)):
             dog.look(float(moment))
     assert ended == []
     # when one does not
-    with running(Call("graph", "pumps-7", "pump-3", 64)):
+    with running(Call("graph", "pumps-7", ["pump-3", "pump-3", "pump-4"], 64)):
         dog.look(1_000.0)
         dog.look(1_060.0)
         assert ended == []
@@ -62,9 +62,9 @@ def test_a_graph_that_does_not_return_ends_the_process_by_name(
     # then the process ends, and the line names bundle and machine
     assert ended == [1]
     line = log_lines[-1]
-    assert (line["bundle"], line["machine"], line["windows"]) == ("pumps-7", "pump-3", 64)
+    assert (line["bundle"], line["machines"], line["windows"]) == ("pumps-7", ["pump-3", "pump-4"], 64)
     assert "the graph of bundle 'pumps-7' has not returned for 60 s (scoring.graph_timeout_s)" in line["event"]
-    assert "machine 'pump-3'" in line["event"]
+    assert "machines 'pump-3', 'pump-4'" in line["event"]
 
 
 def test_a_kafka_client_that_does_not_return_ends_the_process_by_the_calls_name(
