@@ -95,11 +95,12 @@ def test_a_worker_whose_graph_does_not_return_stops_within_ten_seconds(
     plant = make_plant(machines=2, rows=40)
     plant.machines["press-01"].values[30] = 2e6
     port = free_port()
+    rig.produce(messages_of(plant, largest_block=8))
     with rig.start(
-        environment={"WHEELTAPPER_WORKER__READY_TIMEOUT_S": "4"}, options=("--http-port", str(port))
+        environment={"WHEELTAPPER_WORKER__READY_TIMEOUT_S": "2"}, options=("--http-port", str(port))
     ) as worker:
         worker.wait_for("partitions taken over", PATIENCE_S)
-        rig.produce(messages_of(plant, largest_block=8))
+        time.sleep(4)
         # that is not ready any more, as rows wait
         wait_until(lambda: "rows are waiting but none was handled" in http_get(port, "/readyz")[1], "503", worker)
         # when it is told to stop
