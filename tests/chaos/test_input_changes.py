@@ -141,7 +141,16 @@ def read_again(rig: Rig) -> None:
     # and the one after that goes on where it ended
     rig.run()
     assert alerts_and_scores(rig) == before + again
-    assert_committed_to_the_end(rig)
+    assert {number: offset for number, offset in rig.committed().items() if offset} == rig.ends()
+
+
+def supervise(rig: Rig) -> None:
+    """A worker until it is idle, started again where it ends with a fault: the broker gives out producers' ids once more."""
+    for _ in range(4):
+        with rig.start(environment=OFTEN, until_idle_s=1.0) as worker:
+            if worker.wait() == 0:
+                return
+    raise AssertionError(worker.log()[-4000:])
 
 
 @pytest.mark.nightly
@@ -185,7 +194,7 @@ def test_a_broker_restored_from_an_older_copy_is_read_on(
                 assert time.monotonic() < deadline, worker.log()[-4000:]
                 time.sleep(0.5)
     for rig in rigs:
-        rig.run(environment=OFTEN)
+        supervise(rig)
         assert_committed_to_the_end(rig)
         expected = rig.expect(plant)
         found = {(alert["alert_id"], alert["event"], alert["time"]) for alert in rig.messages("alerts")}
