@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 from confluent_kafka import KafkaException
@@ -32,6 +33,8 @@ class InputGuard:
         self._gaps: dict[PartitionKey, tuple[int, int]] = {}
         self._behind: dict[PartitionKey, int] = {}
         """Partition -> where the worker stood before its first message, at the last look."""
+        self._fallen: set[PartitionKey] = set()
+        """Partitions whose leader epoch was lower at the last look than before."""
         self._counts: dict[str, int] = {}
         self._missing: tuple[str, ...] = ()
         if watch is not None:
@@ -51,6 +54,7 @@ class InputGuard:
         self._begun = now
         self._gaps.clear()
         self._behind.clear()
+        self._fallen.clear()
 
     def topic_made_anew(self) -> str | None:
         """A topic that is another one than the rows handled last should have come from; None where none is known to be.
@@ -115,12 +119,21 @@ class InputGuard:
             if number is not None:
                 self._counts[topic] = number
 
-    @staticmethod
-    def _has_changed(state: PartitionState, found: FoundInput, stood_at: int) -> bool:
-        known = state.life.topic_id
-        if found.topic_id and known and found.topic_id != known:
+    def _has_changed(self, state: PartitionState, found: FoundInput, stood_at: int) -> bool:
+        life = state.life
+        if found.topic_id and life.topic_id and found.topic_id != life.topic_id:
             return True
-        return found.end is not None and found.end < stood_at
+        if found.end is not None and found.end < stood_at:
+            return True
+        if 0 <= found.epoch < life.epoch:
+            # Believed at the second look: a broker that has just become the leader may not know all yet.
+            again = state.key in self._fallen
+            self._fallen.add(state.key)
+            return again
+        self._fallen.discard(state.key)
+        if found.epoch > life.epoch:
+            state.life = replace(life, epoch=found.epoch)
+        return False
 
     def _expired(self, key: PartitionKey, found: FoundInput) -> list[tuple[PartitionKey, InputEvent]]:
         """Messages that are gone before this worker had them: passed over already, or still before it."""

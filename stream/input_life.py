@@ -29,6 +29,8 @@ class InputLife:
         topic_id, cluster: ids that the broker gave the topic and itself; '': not known.
         stale_commit: the group's commit when this life began: it belongs to the one before. None: there was none.
         repeats_until: input below this offset may be what machines have had already under other offsets.
+        epoch: highest leader epoch of the partition's last message that was seen; -1: none was. It falls only where the log is
+            an older one.
     """
 
     number: int = 0
@@ -36,6 +38,7 @@ class InputLife:
     cluster: str = ""
     stale_commit: int | None = None
     repeats_until: int = 0
+    epoch: int = -1
 
     def to_fields(self) -> dict[str, Any]:
         """In JSON types, for the progress record; what is as it is at first is left out."""
@@ -45,8 +48,11 @@ class InputLife:
             "cluster": self.cluster,
             "stale_commit": self.stale_commit,
             "repeats_until": self.repeats_until,
+            "epoch": None if self.epoch < 0 else self.epoch,
         }
-        return {name: value for name, value in fields.items() if value or (name == "stale_commit" and value == 0)}
+        return {
+            name: value for name, value in fields.items() if value or (name in ("stale_commit", "epoch") and value == 0)
+        }
 
     @staticmethod
     def from_fields(fields: Mapping[str, Any]) -> InputLife:
@@ -65,6 +71,7 @@ class InputLife:
             str(fields.get("cluster", "")),
             None if stale is None else int(stale),
             repeats_until,
+            int(fields.get("epoch", -1)),
         )
 
 
@@ -90,12 +97,14 @@ class FoundInput:
         topic_id, cluster: '' where the broker does not tell.
         first: offset of its first message; None: not known.
         end: offset behind its last message; None: not known.
+        epoch: leader epoch of its last message; -1: not known.
     """
 
     topic_id: str = ""
     cluster: str = ""
     first: int | None = None
     end: int | None = None
+    epoch: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +157,12 @@ def take_over(known: KnownInput | None, commit: int | None, found: FoundInput) -
     Nothing that the topic holds and machines have not had is left out; docs/stream.md has the cases.
     """
     life = InputLife() if known is None else known.life
-    named = replace(life, topic_id=found.topic_id or life.topic_id, cluster=found.cluster or life.cluster)
+    named = replace(
+        life,
+        topic_id=found.topic_id or life.topic_id,
+        cluster=found.cluster or life.cluster,
+        epoch=found.epoch if found.epoch >= 0 else life.epoch,
+    )
     if known is None or not life.topic_id:
         return _of_unknown_topic(named, commit, found)
     if found.topic_id and found.topic_id != life.topic_id:
@@ -167,6 +181,9 @@ def take_over(known: KnownInput | None, commit: int | None, found: FoundInput) -
     handled = max(start, known.published)
     if found.end is not None and found.end < handled:
         return _gone_back(named, commit, found, handled, "the same topic ends before it: messages of it are gone")
+    if 0 <= found.epoch < life.epoch:
+        why = f"its leader epoch fell from {life.epoch} to {found.epoch}: it was restored from an older copy"
+        return _gone_back(named, commit, found, handled, why)
     return _behind_expired(TakeOver(start, named, events=events), found)
 
 

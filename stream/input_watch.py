@@ -74,7 +74,10 @@ class InputAsker:
         firsts = self._offsets(admin, there, OffsetSpec.earliest())
         # The embedded broker tells ends that are too low.
         ends = {} if cluster == EMBEDDED_CLUSTER_ID else self._offsets(admin, there, OffsetSpec.latest())
-        found = {key: FoundInput(ids[key[0]], cluster, firsts.get(key), ends.get(key)) for key in there}
+        unknown = (None, -1)
+        found = {
+            key: FoundInput(ids[key[0]], cluster, firsts.get(key, unknown)[0], *ends.get(key, unknown)) for key in there
+        }
         return InputLook(begun, dict(positions), found, counts)
 
     def id_of(self, topic: str) -> str:
@@ -127,15 +130,21 @@ class InputAsker:
         return str(answer.topic_id or ""), len(answer.partitions)
 
     @staticmethod
-    def _offsets(admin: AdminClient, keys: Iterable[PartitionKey], spec: OffsetSpec) -> dict[PartitionKey, int]:
-        """Of the partitions whose leaders tell."""
+    def _offsets(
+        admin: AdminClient, keys: Iterable[PartitionKey], spec: OffsetSpec
+    ) -> dict[PartitionKey, tuple[int, int]]:
+        """(offset, leader epoch there or -1) of the partitions whose leaders tell."""
         asked = {TopicPartition(*key): spec for key in keys}
         if not asked:
             return {}
-        found: dict[PartitionKey, int] = {}
+        found: dict[PartitionKey, tuple[int, int]] = {}
         for tp, future in admin.list_offsets(asked, request_timeout=ASK_TIMEOUT_S).items():
             try:
-                found[tp.topic, tp.partition] = int(future.result(2 * ASK_TIMEOUT_S).offset)
+                answer = future.result(2 * ASK_TIMEOUT_S)
+                found[tp.topic, tp.partition] = (
+                    int(answer.offset),
+                    -1 if answer.leader_epoch is None else int(answer.leader_epoch),
+                )
             except KafkaException as error:
                 log.debug("an offset is not told", topic=tp.topic, partition=tp.partition, error=str(error))
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -289,6 +290,10 @@ class PartitionState:
             if heard > since:
                 return
             yield self._machines[name], heard
+
+    def heard_since(self, name: str, since: float) -> bool:
+        """Whether the machine was heard here after monotonic time `since` (s)."""
+        return self._heard.get(name, -math.inf) > since
 
     def mark_silent(self, machine: Machine, now: float) -> None:
         """Note that the machine was found silent."""

@@ -101,7 +101,9 @@ class Pipeline:
             if not overdue or not is_at_end(key):
                 continue
             for machine, silent_s in overdue:
-                if silent_s >= forget_s:
+                if self._has_moved(key, machine, now - silent_s):
+                    outputs += self._forget(partition, machine, ClearReason.SUPERSEDED)
+                elif silent_s >= forget_s:
                     outputs += self._forget(partition, machine)
                 else:
                     outputs += self._find_silent(partition, machine, silent_s, now)
@@ -264,7 +266,16 @@ class Pipeline:
         count(self.counters.alerts, "cleared")
         return Emission(offset, end_of_silence(machine.name, since, time, ClearReason.RECOVERED))
 
-    def _forget(self, partition: PartitionState, machine: Machine) -> list[Output]:
+    def _has_moved(self, key: PartitionKey, machine: Machine, since: float) -> bool:
+        """Whether another partition of the topic has heard the machine since: the topic was given partitions meanwhile."""
+        return any(
+            other[0] == key[0] and other != key and state.heard_since(machine.name, since)
+            for other, state in self.partitions.items()
+        )
+
+    def _forget(
+        self, partition: PartitionState, machine: Machine, reason: ClearReason = ClearReason.NO_DATA
+    ) -> list[Output]:
         self.counters.forgotten_machines += 1
         tombstone = Output(STATE, machine.name.encode(), None, partition=partition.number)
-        return [*partition.forget(machine, ClearReason.NO_DATA), *partition.addressed([tombstone])]
+        return [*partition.forget(machine, reason), *partition.addressed([tombstone])]

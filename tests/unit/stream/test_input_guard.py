@@ -87,6 +87,18 @@ def test_another_topic_or_one_that_ends_before_what_was_handled_is_taken_over_an
     assert not bench.look(found)
 
 
+def test_a_leader_epoch_that_fell_is_believed_at_the_second_look(bench: Bench) -> None:
+    # given a partition whose messages were of epoch 7
+    assert not bench.look(FoundInput("id-1", "cluster", 0, 20, 7))
+    assert bench.pipeline.partition(*KEY).life.epoch == 7
+    # when a look says 6 once, then that may be a leader that is behind
+    assert not bench.look(FoundInput("id-1", "cluster", 0, 20, 6))
+    assert not bench.look(FoundInput("id-1", "cluster", 0, 20, 7))
+    assert not bench.look(FoundInput("id-1", "cluster", 0, 20, 6))
+    # and twice in a row it is an older copy
+    assert bench.look(FoundInput("id-1", "cluster", 0, 20, 6))
+
+
 def test_an_end_that_was_asked_for_before_rows_were_handled_is_no_step_back(bench: Bench) -> None:
     # given an end of 20, asked when the worker stood at 15: it has handled 5 more meanwhile
     assert not bench.look(FoundInput("id-1", "cluster", 0, 18), position=15)

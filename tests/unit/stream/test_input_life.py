@@ -72,6 +72,19 @@ def test_a_topic_that_ends_before_what_was_handled_is_read_again_and_rows_are_kn
     assert taken.life.repeats_until == 500
 
 
+def test_a_topic_whose_leader_epoch_fell_is_an_older_copy() -> None:
+    # given state that has seen epoch 5, and a topic whose last message is of epoch 4, longer though it is
+    known = replace(KNOWN, life=replace(LIFE, epoch=5))
+    taken = take_over(known, 100, replace(SAME, epoch=4))
+    # then it is read again under a new life that knows this epoch
+    assert (taken.start, taken.is_new_life, kinds(taken)) == (0, True, ["went-back"])
+    assert (taken.life.epoch, taken.life.repeats_until) == (4, 500)
+    assert "epoch fell from 5 to 4" in taken.events[0].text
+    # and one that rose, or is not told, says nothing
+    assert take_over(known, 100, replace(SAME, epoch=6)).life.epoch == 6
+    assert take_over(known, 100, SAME).life.epoch == 5
+
+
 def test_messages_that_expired_unread_are_counted_and_passed_over() -> None:
     # given a commit before the first message that is left
     taken = take_over(KNOWN, 100, replace(SAME, first=130))
@@ -121,7 +134,9 @@ def test_life_and_offset_are_one_number_and_a_later_life_is_larger(life: int, of
         assert packed(life + 1, other) > packed(life, offset)
 
 
-@pytest.mark.parametrize("life", [InputLife(), LIFE, InputLife(3, "t", "c", 0, 90), InputLife(3, "t", "c", 17, 0)])
+@pytest.mark.parametrize(
+    "life", [InputLife(), LIFE, InputLife(3, "t", "c", 0, 90, 0), InputLife(3, "t", "c", 17, 0, 7)]
+)
 def test_a_progress_record_says_which_input_it_is_about(life: InputLife) -> None:
     record = progress_record(120, 0, 130, life, 100)
     assert known_input(record.value or b"") == KnownInput(life, 120, 100)
