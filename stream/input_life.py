@@ -82,11 +82,13 @@ class KnownInput:
     Attributes:
         published: output of all input below it is out.
         committed: offset up to which snapshots held everything when it was written; None: it does not say.
+        before: the group's commit when it was written; None: there was none, or it does not say.
     """
 
     life: InputLife
     published: int = 0
     committed: int | None = None
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ class InputEvent:
     """Something that happened to the input.
 
     Attributes:
-        kind: label of the metric: made-anew, other-cluster, went-back, expired, commit-lost, partitions-added.
+        kind: label of the metric: made-anew, other-cluster, went-back, set-back, set-forward, expired, commit-lost,
+            partitions-added.
         text: for the log.
         messages: that were lost unread, at most.
     """
@@ -143,9 +146,12 @@ def known_input(progress: bytes) -> KnownInput | None:
     """What a progress record says; None where there is none, or it cannot be read."""
     try:
         fields = orjson.loads(progress)
-        committed = fields.get("committed")
+        committed, before = fields.get("committed"), fields.get("before")
         return KnownInput(
-            InputLife.from_fields(fields), int(fields["published"]), None if committed is None else int(committed)
+            InputLife.from_fields(fields),
+            int(fields["published"]),
+            None if committed is None else int(committed),
+            None if before is None else int(before),
         )
     except (AttributeError, LookupError, TypeError, ValueError):
         return None
@@ -171,8 +177,8 @@ def take_over(known: KnownInput | None, commit: int | None, found: FoundInput) -
     start = known.committed if is_stale else commit
     if start is None:  # a first run that ended before its first commit
         return TakeOver(None, named)
-    events: tuple[InputEvent, ...] = ()
-    if commit is None:
+    events = _of_a_commit_set_by_hand(known, None if is_stale else commit)
+    if commit is None and known.before is not None:  # else a worker was killed before its first commit
         events = (
             InputEvent(
                 "commit-lost", f"the group has no offset any more; reading goes on at {start}, as the state says"
@@ -185,6 +191,19 @@ def take_over(known: KnownInput | None, commit: int | None, found: FoundInput) -
         why = f"its leader epoch fell from {life.epoch} to {found.epoch}: it was restored from an older copy"
         return _gone_back(named, commit, found, handled, why)
     return _behind_expired(TakeOver(start, named, events=events), found)
+
+
+def _of_a_commit_set_by_hand(known: KnownInput, commit: int | None) -> tuple[InputEvent, ...]:
+    """A worker commits what its record says, or was killed before it did: then the commit is the one before."""
+    if commit is None or known.committed is None or commit in (known.committed, known.before):
+        return ()
+    if commit < known.committed:
+        text = (
+            f"the group's offset was set back to {commit}: input up to {known.committed} is read again and changes nothing, as "
+            "the state holds it; 'wheeltapper worker --from' handles it again"
+        )
+        return (InputEvent("set-back", text),)
+    return (InputEvent("set-forward", f"the group's offset was set forward from {known.committed} to {commit}"),)
 
 
 def next_life(life: InputLife, stale_commit: int | None, repeats_until: int = 0) -> InputLife:

@@ -65,6 +65,7 @@ class PartitionState:
         reserved: no output of input from it on may be out: a record said so before.
         handled_before: input below it may have been handled by another worker, and its output be out.
         committed: offset up to which snapshots held everything at the last commit; None before the first.
+        before: the group's commit as far as it is known, which may be the one before that; None: there is none.
         life: of its input; offsets of another life say nothing.
         state_prefix: what the keys of its records in the `state` topic start with: group and input topic.
         control: changes in force, and how far the control topics were applied.
@@ -87,6 +88,7 @@ class PartitionState:
         self.reserved = 0
         self.handled_before = 0
         self.committed: int | None = None
+        self.before: int | None = None
         self.life = InputLife()
         self.state_prefix = state_prefix(settings.kafka.group, key[0])
         self._settings = settings.state
@@ -186,7 +188,9 @@ class PartitionState:
 
     def progress_record(self) -> Output:
         """What of its output is out, and what may be."""
-        return progress_record(self.progress_written, self.number, self.reserved, self.life, self.committed)
+        return progress_record(
+            self.progress_written, self.number, self.reserved, self.life, self.committed, self.before
+        )
 
     def _add_maintenance(self, command: AlarmCommand) -> None:
         assert command.start is not None

@@ -123,7 +123,7 @@ class Shell:
                 self._delete(state, records[number])
                 continue
             if taken.start is not None:
-                state.committed = self._committed[key] = taken.start
+                state.committed = state.before = self._committed[key] = taken.start
             outputs, unused = state.restore(records[number], time.monotonic(), time.time_ns() // 1000)
             if taken.is_new_life:
                 begun.append(state)
@@ -267,7 +267,7 @@ class Shell:
                 offsets[key] = committable
             if state.position > state.progress_written or (key in offsets and offsets[key] != state.committed):
                 state.progress_written = max(state.progress_written, state.position)
-                state.committed = offsets.get(key, state.committed)
+                state.committed, state.before = offsets.get(key, state.committed), self._committed.get(key)
                 if not self.publisher.transactional:
                     state.reserved = max(state.reserved, state.position + self._reserve_messages)
                 records += state.addressed([state.progress_record()])

@@ -130,17 +130,25 @@ def machine_snapshot(machine: Machine, partition: int, heard_at: int | None = No
 
 
 def progress_record(
-    published: int, partition: int, reserved: int = 0, life: InputLife | None = None, committed: int | None = None
+    published: int,
+    partition: int,
+    reserved: int = 0,
+    life: InputLife | None = None,
+    committed: int | None = None,
+    before: int | None = None,
 ) -> Output:
     """Says that the output of all input below offset `published` is out, and that none is of input from `reserved` on.
 
     Args:
         life: of the input that these offsets are counted in.
         committed: offset up to which snapshots hold everything, where that is known.
+        before: the group's commit so far.
     """
     fields: dict[str, Any] = {"published": published, "reserved": reserved}
     if committed is not None:
         fields["committed"] = committed
+    if before is not None:
+        fields["before"] = before
     if life is not None:
         fields |= life.to_fields()
     value = orjson.dumps(fields)

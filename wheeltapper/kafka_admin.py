@@ -235,8 +235,8 @@ def check_partitions(states: Iterable[TopicState], inputs: Collection[str] = ())
         if is_input and (source.partitions or 0) > (state.partitions or 0):
             raise InputError(
                 f"topic {state.name} has {state.partitions} partitions, {source.name} has {source.partitions}; it needs one "
-                f"beside each of them: call 'wheeltapper topics create', or kafka-topics.sh --alter --topic {state.name} "
-                f"--partitions {source.partitions} (what it holds stays; do not delete it)"
+                f"beside each of them, and the cluster does not add them for this user: kafka-topics.sh --alter --topic "
+                f"{state.name} --partitions {source.partitions} does (what it holds stays; do not delete it)"
             )
 
 
@@ -295,7 +295,7 @@ def _grow_state(admin: AdminClient, states: Iterable[TopicState]) -> None:
     name = next(state.name for state in states if state.spec.name == STATE)
     with contextlib.suppress(KafkaException):
         admin.create_partitions([NewPartitions(name, needed)], request_timeout=REQUEST_TIMEOUT_S)[name].result()
-        _wait_until_led(admin, {name})
+        _wait_until_led(admin, {name}, needed)
 
 
 def _metadata(admin: AdminClient) -> dict[str, Any]:
@@ -306,8 +306,11 @@ def _metadata(admin: AdminClient) -> dict[str, Any]:
         raise InputError(f"the cluster does not list its topics: {_short(error.args[0])}") from error
 
 
-def _wait_until_led(admin: AdminClient, names: set[str]) -> None:
+def _wait_until_led(admin: AdminClient, names: set[str], partitions: int = 1) -> None:
     """Until the brokers know the new topics and every partition has a leader: the controller answers before that.
+
+    Args:
+        partitions: of each of them, at least.
 
     Raises:
         InputError: not so within 15 s.
@@ -315,7 +318,7 @@ def _wait_until_led(admin: AdminClient, names: set[str]) -> None:
     deadline = time.monotonic() + REQUEST_TIMEOUT_S
     while True:
         found = _metadata(admin)
-        waiting = sorted(name for name in names if name not in found or not _is_led(found[name]))
+        waiting = sorted(name for name in names if name not in found or not _is_led(found[name], partitions))
         if not waiting:
             return
         if time.monotonic() > deadline:
@@ -326,8 +329,8 @@ def _wait_until_led(admin: AdminClient, names: set[str]) -> None:
         time.sleep(0.1)
 
 
-def _is_led(topic: Any) -> bool:
-    return bool(topic.partitions) and all(partition.leader >= 0 for partition in topic.partitions.values())
+def _is_led(topic: Any, partitions: int) -> bool:
+    return len(topic.partitions) >= partitions and all(partition.leader >= 0 for partition in topic.partitions.values())
 
 
 def _configs(admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:

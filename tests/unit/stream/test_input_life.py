@@ -22,7 +22,7 @@ from wheeltapper.stream.input_life import (
 from wheeltapper.stream.state import progress_record
 
 LIFE = InputLife(0, "topic-1", "cluster-1")
-KNOWN = KnownInput(LIFE, published=120, committed=100)
+KNOWN = KnownInput(LIFE, published=120, committed=100, before=100)
 SAME = FoundInput("topic-1", "cluster-1", first=0, end=500)
 
 
@@ -98,9 +98,21 @@ def test_a_group_whose_commit_is_lost_goes_on_where_its_state_says() -> None:
     # given no commit, as after a week without a worker
     taken = take_over(KNOWN, None, SAME)
     assert (taken.start, taken.forgets, kinds(taken)) == (100, False, ["commit-lost"])
+    # and a worker that was killed before its first commit is none to tell of
+    assert take_over(replace(KNOWN, before=None), None, SAME).events == ()
     # and a first run that never committed begins at the first message, with what its state holds
     taken = take_over(replace(KNOWN, committed=None), None, SAME)
     assert (taken.start, taken.forgets, taken.events) == (None, False, ())
+
+
+@pytest.mark.parametrize(
+    ("commit", "told"), [(100, []), (80, []), (99, ["set-back"]), (0, ["set-back"]), (101, ["set-forward"])]
+)
+def test_an_offset_that_somebody_set_by_hand_counts_and_is_told(commit: int, told: list[str]) -> None:
+    # given a record written for a commit of 100 when the one before was 80: a killed worker leaves either
+    taken = take_over(replace(KNOWN, published=90, before=80), commit, SAME)
+    # then any other was set by somebody; reading starts there
+    assert (taken.start, taken.is_new_life, kinds(taken)) == (commit, False, told)
 
 
 def test_state_of_a_version_that_knew_no_topic_ids_is_taken_over_by_its_commit() -> None:
@@ -138,8 +150,8 @@ def test_life_and_offset_are_one_number_and_a_later_life_is_larger(life: int, of
     "life", [InputLife(), LIFE, InputLife(3, "t", "c", 0, 90, 0), InputLife(3, "t", "c", 17, 0, 7)]
 )
 def test_a_progress_record_says_which_input_it_is_about(life: InputLife) -> None:
-    record = progress_record(120, 0, 130, life, 100)
-    assert known_input(record.value or b"") == KnownInput(life, 120, 100)
+    record = progress_record(120, 0, 130, life, 100, 90)
+    assert known_input(record.value or b"") == KnownInput(life, 120, 100, 90)
 
 
 @pytest.mark.parametrize(
