@@ -76,6 +76,7 @@ def make_anew(rig: Rig) -> None:
         assert_scores(rig, expected, exactly_once=True)
 
 
+@pytest.mark.nightly
 def test_messages_that_expire_and_partitions_that_are_added_are_told_and_read(kafka_rigs: list[Rig]) -> None:
     side_by_side(kafka_rigs, expire_and_add)
 
@@ -201,6 +202,7 @@ def test_a_broker_restored_from_an_older_copy_is_read_on(
         assert {(alert["alert_id"], alert["event"], alert["time"]) for alert in expected.alerts} <= found
 
 
+@pytest.mark.nightly
 def test_a_broker_that_stops_answering_holds_up_no_stop(
     own_kafka: KafkaNode, topics_prefix: str, tmp_path: Path
 ) -> None:
