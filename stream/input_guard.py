@@ -29,6 +29,8 @@ class InputGuard:
         self._pipeline = pipeline
         self._watch = watch
         self._grow_state = grow_state
+        self.gone: frozenset[str] = frozenset()
+        """Topics that did not exist at the last commit: no offset of them can be committed."""
         self._begun = 0.0
         self._gaps: dict[PartitionKey, tuple[int, int]] = {}
         self._behind: dict[PartitionKey, int] = {}
@@ -59,8 +61,9 @@ class InputGuard:
     def topic_made_anew(self) -> str | None:
         """A topic that is another one than the rows handled last should have come from; None where none is known to be.
 
-        Asked before a commit: a client may go on in a new topic where it was in the old one, without a word.
+        Asked before a commit: a client may go on in a new topic where it was in the old one, without a word. Fills `gone`.
         """
+        self.gone = frozenset()
         if self._watch is None:
             return None
         known = {key[0]: state.life.topic_id for key, state in self._pipeline.partitions.items() if state.life.topic_id}
@@ -69,7 +72,9 @@ class InputGuard:
                 now = self._watch.asker.id_of(topic)
             except (KafkaException, TimeoutError):
                 return None  # the commit itself will meet what is wrong
-            if now and now != before:
+            if now is None:
+                self.gone |= {topic}
+            elif now and now != before:
                 return topic
         return None
 

@@ -80,13 +80,14 @@ class InputAsker:
         }
         return InputLook(begun, dict(positions), found, counts)
 
-    def id_of(self, topic: str) -> str:
-        """The topic's id; '' where there is none, or the broker does not tell.
+    def id_of(self, topic: str) -> str | None:
+        """The topic's id; '' where the broker does not tell, None where there is no such topic.
 
         Raises:
             KafkaException: no answer, or a refusal.
         """
-        return self._describe(self._admin, topic)[0]
+        found, partitions = self._describe(self._admin, topic)
+        return None if partitions is None else found
 
     def partitions_of(self, topic: str) -> int | None:
         """Number of a topic's partitions; None where there is no such topic.

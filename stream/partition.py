@@ -281,6 +281,11 @@ class PartitionState:
         return outputs
 
     @property
+    def is_saved(self) -> bool:
+        """True where everything is in snapshots."""
+        return not self._dirty
+
+    @property
     def committable(self) -> int:
         """The offset up to which everything is in snapshots."""
         waiting = (self._machines[name].dirty_from for name in self._dirty)

@@ -327,13 +327,14 @@ class _Session:
 
     def _commit(self, *, everything: bool = False) -> None:
         shell = self._shell
-        self._check_topics()
+        self._check_topics(everything)
         offsets = shell.prepare_commit(everything=everything)
         if shell.publisher.transactional:
             if offsets or shell.publisher.published != self._published:
                 # Unchanged offsets are sent too: by them the broker checks that this worker still owns its partitions.
                 offsets = {**shell.standing_offsets(), **offsets}
-                positions = {TopicPartition(*key): offset for key, offset in offsets.items()}
+                gone = shell.input.gone  # what came of a topic before it was deleted is committed without an offset
+                positions = {TopicPartition(*key): offset for key, offset in offsets.items() if key[0] not in gone}
                 shell.publisher.commit_transaction(positions, self._membership)
         elif offsets:
             commits = [TopicPartition(*key, offset) for key, offset in offsets.items()]
@@ -360,15 +361,16 @@ class _Session:
         self._turned_at = time.monotonic()
         self._restoring = False
 
-    def _check_topics(self) -> None:
+    def _check_topics(self, everything: bool) -> None:
         """
         Raises:
             _InputChanged: what was handled since the last commit may be of a topic that was made anew.
         """
-        if not self._handled:
+        saved = all(state.is_saved for state in self._shell.pipeline.partitions.values())
+        if not self._handled and (saved or not everything):
             return
         topic = self._shell.input.topic_made_anew()
-        if topic is not None:
+        if topic is not None and self._handled:
             raise _InputChanged(f"topic {topic} was made anew: what was handled since the last commit is taken back")
         self._handled = False
 

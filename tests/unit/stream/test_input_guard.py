@@ -180,12 +180,15 @@ def test_where_the_state_cannot_be_given_partitions_the_worker_ends_with_advice(
         guard.must_take_over()
 
 
-@pytest.mark.parametrize(("told", "anew"), [("id-1", None), ("", None), ("id-2", TOPIC)])
+@pytest.mark.parametrize(
+    ("told", "anew", "gone"), [("id-1", None, ()), ("", None, ()), ("id-2", TOPIC, ()), (None, None, (TOPIC,))]
+)
 def test_before_a_commit_the_topics_id_is_asked_for(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, told: str, anew: str | None
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, told: str | None, anew: str | None, gone: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(bench.watch.asker, "id_of", lambda topic: told)
     assert bench.guard.topic_made_anew() == anew
+    assert bench.guard.gone == frozenset(gone)
 
 
 @pytest.mark.parametrize("failure", [KafkaException(KafkaError(KafkaError._TIMED_OUT)), TimeoutError()])
