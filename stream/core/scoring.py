@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.running import Call, running
 
 if TYPE_CHECKING:
     from wheeltapper.schemas.bundle import GraphOutput
@@ -65,12 +66,15 @@ class BatchScorer:
         """Spent in onnxruntime so far."""
         self.windows = 0
         """Scored so far."""
+        self._machines: list[str] = []
+        """Whose windows wait to be scored, for who looks at a graph that does not return."""
 
-    def add(self, windows: np.ndarray, attributes: np.ndarray | None = None) -> None:
+    def add(self, windows: np.ndarray, attributes: np.ndarray | None = None, machine: str = "") -> None:
         """Add [k, *sample shape] windows; they are copied at once, so the view may change afterwards.
 
         Args:
             attributes: [k, A], of a graph that takes them.
+            machine: whose they are.
         """
         start = 0
         while start < len(windows):
@@ -80,6 +84,7 @@ class BatchScorer:
                 assert attributes is not None
                 self._attributes[self._filled : self._filled + count] = attributes[start : start + count]
             self._filled += count
+            self._machines.append(machine)
             start += count
             if self._filled == len(self._batch):
                 self._run()
@@ -95,7 +100,9 @@ class BatchScorer:
         count, self._filled = self._filled, 0
         started = time.perf_counter()
         attributes = None if self._attributes is None else self._attributes[:count]
-        self._outputs.append(self._rule.graph.run(self._batch[:count], attributes))
+        machines, self._machines = self._machines, []
+        with running(Call("graph", self._rule.identity, machines, count)):
+            self._outputs.append(self._rule.graph.run(self._batch[:count], attributes))
         self.seconds += time.perf_counter() - started
         self.windows += count
 
