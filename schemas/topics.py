@@ -46,7 +46,7 @@ MAX_LABEL_VALUES = 262_144
 """Most rows x channels of a label request; of a larger window it carries the last rows."""
 
 Encoding = Literal["json", "avro", "arrow"]
-Operation = Literal["READ", "WRITE", "DESCRIBE_CONFIGS"]
+Operation = Literal["READ", "WRITE", "ALTER", "DESCRIBE_CONFIGS"]
 
 
 class Program(StrEnum):
@@ -341,7 +341,13 @@ STATE = _entry(
         None,
         (),
         "compact",
-        (Access(Program.WORKER, ("READ", "WRITE", "DESCRIBE_CONFIGS")),),
+        (
+            Access(
+                Program.WORKER,
+                ("READ", "WRITE", "ALTER", "DESCRIBE_CONFIGS"),
+                note="without ALTER, partitions that the input is given have to be added to it by hand",
+            ),
+        ),
         key="group and machine",
         # A snapshot replaces the one before it within minutes: compact early, or a restart reads mostly old ones.
         config={

@@ -55,7 +55,7 @@ class WorkerStatus:
         shell = self._shell
         if shell is None:
             return "bundles are being loaded"
-        problem = self._progress.problem()
+        problem = self._progress.problem() or shell.input.problem()
         return problem or (None if shell.assigned else "no partitions have been assigned yet")
 
     def collect(self) -> Iterable[Metric]:
@@ -73,6 +73,14 @@ class WorkerStatus:
         yield counter("rows", "Rows taken into windows.", counts.rows)
         yield counter("late_rows", "Rows dropped as not newer than their machine's last.", counts.late_rows)
         yield counter("ahead_rows", "Rows and chunks refused as from the future.", counts.ahead_rows)
+        yield counter("repeated_rows", "Rows known already, where the input's offsets broke.", counts.repeated_rows)
+        changes = CounterMetricFamily(
+            "wheeltapper_input_changes", "Input partitions that were not what they were.", labels=["event"]
+        )
+        for event, number in sorted(counts.input_events.items()):
+            changes.add_metric([event], number)
+        yield changes
+        yield counter("expired_messages", "Messages gone before they were read, at most.", counts.expired_messages)
         yield counter("imputed_values", "Missing values carried forward.", counts.imputed_values)
         yield counter("clock_restarts", "Machines whose clock was set back.", counts.clock_restarts)
         yield counter("gaps", "Gaps that emptied a window.", counts.gaps)

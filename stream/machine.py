@@ -30,6 +30,7 @@ class Machine:
         memory: what is kept of its input; the kind's own.
         rules: by place: the rule's name, or its shadow's.
         offset: input offset of the last message applied; -1 before the first.
+        life: of the partition's input in which `offset` was counted.
         applied: number of the last change in the partition's control log that a snapshot of it has seen; 0: none.
         silent_since: event time (us) of its newest row when it was found silent; None while it speaks.
         dirty_from: offset of the first message that no snapshot holds yet; None where all is snapshotted.
@@ -40,6 +41,7 @@ class Machine:
         "applied",
         "dirty_from",
         "entries_since_snapshot",
+        "life",
         "memory",
         "name",
         "offset",
@@ -56,6 +58,7 @@ class Machine:
         self.memory: Memory = route.kind.memory(layout)
         self.rules: dict[str, ServedRule] = {}
         self.offset = -1
+        self.life = 0
         self.applied = 0
         self.silent_since: int | None = None
         self.dirty_from: int | None = None

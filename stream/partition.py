@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import structlog
 
 from wheeltapper.schemas.clock import iso_from_micros
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import ClearReason
-from wheeltapper.stream.control.log import Change, ControlLog, latest_since
+from wheeltapper.stream.control.log import Change, ControlLog, latest_since, life_of
 from wheeltapper.stream.control.operators import tell
 from wheeltapper.stream.core.alert_judge import ALERT
 from wheeltapper.stream.core.alert_life import AlertState, is_ahead
 from wheeltapper.stream.core.calendar import Calendar, MaintenanceSpan, SpanSource
-from wheeltapper.stream.core.counters import count
+from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.deployment import Deployment, InForce
+from wheeltapper.stream.input_life import InputLife, known_input
+from wheeltapper.stream.input_seam import meet, without_repeats
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
-from wheeltapper.stream.kinds.contract import Route
+from wheeltapper.stream.kinds.contract import Layout, Route
 from wheeltapper.stream.machine import Machine, ServedRule
 from wheeltapper.stream.orphans import by_place, ends_of, ends_of_machine, ends_of_rules
 from wheeltapper.stream.records import Output
@@ -72,6 +75,9 @@ class PartitionState:
         largest_record: bytes that the `state` topic takes; 0: any number. Larger ones go in parts.
         parts: which records are there in parts.
         refused: counts what was not used of the records, by reason.
+        committed: offset up to which snapshots held everything at the last commit; None before the first.
+        before: the group's commit as far as it is known, which may be the one before that; None: there is none.
+        life: of its input; offsets of another life say nothing.
         state_prefix: what the keys of its records in the `state` topic start with: group and input topic.
         control: changes in force, and how far the control topics were applied.
         calendar: when which machines are in maintenance.
@@ -96,11 +102,14 @@ class PartitionState:
         self.largest_record = 0
         self.parts = PartWriter()
         self.refused: dict[str, int] = {}
+        self.committed: int | None = None
+        self.before: int | None = None
+        self.life = InputLife()
         self.state_prefix = state_prefix(settings.kafka.group, key[0])
         self._settings = settings.state
         self._sealer = sealer_of(settings.state)
         # What is ahead of its sender's clock by more is no row's time, nor can it be the newest row's.
-        self._ahead_us = round(max(getattr(settings.input, "max_ahead_s", DAY_S), DAY_S) * 1e6)
+        self._ahead_us = round(max(settings.input.max_ahead_s, DAY_S) * 1e6)
         self._no_data = settings.no_data
         self._book = book
         self.control = ControlLog()
@@ -127,6 +136,7 @@ class PartitionState:
         machine = self._machines.get(name)
         if machine is None:
             machine = self._machines[name] = Machine(name, route, route.layout)
+            machine.life = self.life.number
             self._fit(machine)
         return machine
 
@@ -217,7 +227,9 @@ class PartitionState:
 
     def progress_record(self) -> Output:
         """What of its output is out, and what may be."""
-        return progress_record(self.progress_written, self.number, self.reserved)
+        return progress_record(
+            self.progress_written, self.number, self.reserved, self.life, self.committed, self.before
+        )
 
     def _add_maintenance(self, command: AlarmCommand) -> None:
         assert command.start is not None
@@ -245,6 +257,18 @@ class PartitionState:
             memory = runtime.new_memory() if known is None else runtime.adopt(known.memory)
             machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
         return ends_of_rules(machine, before, ClearReason.SUPERSEDED)
+
+    def meet(self, machine: Machine, block: Any, counters: Counters) -> tuple[Any | None, list[Output]]:
+        """A machine's first block in another life of the input: what of it is to be handled, and what has to be published."""
+        block = without_repeats(machine, block, self.life, counters)
+        if block is None:
+            return None, []
+
+        def layout() -> Layout:
+            upto = max(machine.applied, self.control.in_force)
+            return self._book.rules_of(machine.name, machine.route, self.control.deployments(upto)).layout
+
+        return block, meet(machine, block, self.life, layout)
 
     # -- snapshots and commits ------------------------------------------------------------------------------------------
 
@@ -296,6 +320,11 @@ class PartitionState:
         return outputs
 
     @property
+    def is_saved(self) -> bool:
+        """True where everything is in snapshots."""
+        return not self._dirty
+
+    @property
     def committable(self) -> int:
         """The offset up to which everything is in snapshots."""
         waiting = (self._machines[name].dirty_from for name in self._dirty)
@@ -312,6 +341,10 @@ class PartitionState:
             if heard > since:
                 return
             yield self._machines[name], heard
+
+    def heard_since(self, name: str, since: float) -> bool:
+        """Whether the machine was heard here after monotonic time `since` (s)."""
+        return self._heard.get(name, -math.inf) > since
 
     def mark_silent(self, machine: Machine, now: float) -> None:
         """Note that the machine was found silent."""
@@ -346,7 +379,10 @@ class PartitionState:
         Returns:
             what has to be published of alerts that ended, and keys whose records are of no use any more.
         """
-        self._restore_progress(records.get(PROGRESS, b""))
+        progress = records.get(PROGRESS, b"")
+        known = known_input(progress)
+        if known is None or known.life.number == self.life.number:
+            self._restore_progress(progress)
         self._restore_control(records.get(CONTROL, b""))
         outputs: list[Output] = []
         unused: list[bytes] = []
@@ -384,7 +420,8 @@ class PartitionState:
         if snapshot.machine.encode() != key:
             log.debug("snapshot belongs to another group whose name starts with ours", key=key)
             return [], False
-        if self.input_end is not None and snapshot.offset >= self.input_end:
+        beyond = self.input_end is not None and snapshot.offset >= self.input_end
+        if snapshot.life > self.life.number or (beyond and snapshot.life == self.life.number):
             self._refuse("offset")
             log.error(
                 "snapshot is of input that this worker's group has not handled: it is deleted, the machine warms up again",
@@ -409,7 +446,7 @@ class PartitionState:
             self._refuse(error.reason)
             log.warning("rows of a snapshot cannot be used, the machine warms up again", key=key, error=str(error))
             machine = Machine(snapshot.machine, route, wanted.layout)
-            machine.offset = snapshot.offset
+            machine.offset, machine.life = snapshot.offset, snapshot.life
             outputs += kind.ended(snapshot.machine, snapshot.memory, ClearReason.SUPERSEDED)
         machine.applied = applied
         self._machines[machine.name] = machine
@@ -457,9 +494,9 @@ class PartitionState:
             return
         try:
             latest = latest_since(value)
-            if self.input_end is not None and latest > self.input_end:
+            if self.input_end is not None and latest > self.input_end and life_of(value) == self.life.number:
                 raise ValueError(f"a change holds from offset {latest}, and {self.input_end} is not handled yet")
-            self.control = ControlLog.from_bytes(value, self.position)
+            self.control = ControlLog.from_bytes(value, self.position, self.life.number)
         except (LookupError, TypeError, ValueError) as error:
             self._refuse("changes")
             log.error(

@@ -145,7 +145,9 @@ class Pipeline:
             if not overdue or not is_at_end(key):
                 continue
             for machine, silent_s in overdue:
-                if silent_s >= forget_s:
+                if self._has_moved(key, machine, now - silent_s):
+                    outputs += self._forget(partition, machine, ClearReason.SUPERSEDED)
+                elif silent_s >= forget_s:
                     outputs += self._forget(partition, machine)
                 else:
                     outputs += self._find_silent(partition, machine, silent_s, now)
@@ -320,6 +322,11 @@ class Pipeline:
         """One machine's block into its memory; yields where the windows that wait for their scores are enough for a step."""
         machine = partition.machine(taken.machine, taken.route)
         block: Any = taken.block
+        if machine.life != partition.life.number:
+            block, ends = partition.meet(machine, block, self.counters)
+            if block is None:
+                return
+            outputs += partition.fresh(Emission(int(block.offsets[0]), output) for output in ends)
         first, last = int(block.offsets[0]), int(block.offsets[-1])
         if first <= machine.offset:  # read again after a restart: the snapshot holds these
             if last <= machine.offset:
@@ -398,10 +405,19 @@ class Pipeline:
         count(self.counters.alerts, "cleared")
         return Emission(offset, end_of_silence(machine.name, since, time, ClearReason.RECOVERED))
 
-    def _forget(self, partition: PartitionState, machine: Machine) -> list[Output]:
+    def _has_moved(self, key: PartitionKey, machine: Machine, since: float) -> bool:
+        """Whether another partition of the topic has heard the machine since: the topic was given partitions meanwhile."""
+        return any(
+            other[0] == key[0] and other != key and state.heard_since(machine.name, since)
+            for other, state in self.partitions.items()
+        )
+
+    def _forget(
+        self, partition: PartitionState, machine: Machine, reason: ClearReason = ClearReason.NO_DATA
+    ) -> list[Output]:
         self.counters.forgotten_machines += 1
         tombstone = Output(STATE, machine.name.encode(), None, partition=partition.number)
-        return [*partition.forget(machine, ClearReason.NO_DATA), *partition.addressed([tombstone])]
+        return [*partition.forget(machine, reason), *partition.addressed([tombstone])]
 
 
 def _fitting(batch: PartitionBatch, most: int) -> int:

@@ -1,8 +1,9 @@
 """Whether a worker makes progress: one rule for /readyz and for ending the process, the same for every runner.
 
 Progress is rows that were handled, or partitions known to be read to their end at a broker that answers. Without
-progress for `worker.stall_timeout_s` the worker is not ready. It ends itself only where that is its own fault: rows
-wait, or its sessions fail one after the other, although a broker answers. While no broker answers, it waits.
+progress for `worker.ready_timeout_s` the worker is not ready. It ends itself after `worker.stall_timeout_s`, and only where
+that is its own fault: rows wait, or its sessions fail one after the other, although a broker answers. While no broker
+answers, it waits.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ class StallError(Exception):
 class Progress:
     """Written by the runner, read by the health server's thread. Times are monotonic seconds."""
 
-    def __init__(self, allowed_s: float, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, allowed_s: float, now: Callable[[], float] = time.monotonic, *, ready_s: float | None = None
+    ) -> None:
         """
         Args:
             allowed_s: `worker.stall_timeout_s`.
+            ready_s: `worker.ready_timeout_s`; None, or a longer time: the same.
         """
         self._allowed_s = allowed_s
+        self._ready_s = allowed_s if ready_s is None else min(ready_s, allowed_s)
         self._now = now
         self._progressed_at = self._excused_at = self._away_at = self._asked_at = self._heard_at = now()
         self._is_away = False
@@ -58,7 +63,7 @@ class Progress:
 
     def should_ask(self) -> bool:
         """Whether the silence lasts so long that the broker should be asked if it is there; not at every look."""
-        return self.silent_s > self._allowed_s / 2 and self._now() - self._asked_at > self._allowed_s / 10
+        return self.silent_s > self._ready_s / 2 and self._now() - self._asked_at > self._allowed_s / 10
 
     @property
     def silent_s(self) -> float:
@@ -73,9 +78,10 @@ class Progress:
     def problem(self) -> str | None:
         """Why the worker is not ready; None where it is."""
         silent_s = self.silent_s
-        if silent_s <= self._allowed_s:
+        if silent_s <= self._ready_s:
             return None
-        limit = f"for {silent_s:.0f} s (worker.stall_timeout_s is {self._allowed_s:g})"
+        setting = "ready_timeout_s" if self._ready_s < self._allowed_s else "stall_timeout_s"
+        limit = f"for {silent_s:.0f} s (worker.{setting} is {self._ready_s:g})"
         if self._is_away:
             return f"no broker answers: no progress {limit}"
         return f"rows are waiting but none was handled {limit}" if self._rows_wait else f"no progress {limit}"

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from wheeltapper.schemas.topics import DEAD_LETTERS, STATE
 from wheeltapper.stream.core.counters import Counters, count
+from wheeltapper.stream.core.running import Call, running
 from wheeltapper.stream.dead_letters import cut_to
 from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.kafka_errors import PublishError, kafka_error
@@ -47,7 +48,13 @@ TRANSACTION_TIMEOUT_MS = 20_000
 
 # Calls that wait look up so often whether the worker has been told to stop, and then wait so much longer at most.
 SLICE_S = 0.5
-LAST_WAIT_S = 5.0
+LAST_WAIT_S = 3.0
+
+# What cannot be aborted by then, the broker aborts after the transaction's timeout; sooner where the worker is to stop.
+ABORT_WAIT_S, LAST_ABORT_WAIT_S = 5.0, 1.5
+
+# A partition that the broker has just made is known to the client within so long.
+NEW_PARTITION_S = 15.0
 
 # Another worker uses our transactional id.
 FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
@@ -177,7 +184,13 @@ class Publisher:
                 self.published += 1
                 return
             except KafkaException as error:
-                self._raise(error)
+                # Partitions that the topic was just given are unknown to the client until it has asked again.
+                waiting = waiting or _Deadline(NEW_PARTITION_S, self._stop)
+                if error.args[0].code() != KafkaError._UNKNOWN_PARTITION or waiting.is_over():
+                    self._raise(error)
+                with contextlib.suppress(KafkaException):
+                    self._producer.list_topics(self._names[output.topic], timeout=1.0)
+                time.sleep(0.05)
             except BufferError as error:  # the client's queue is full: deliveries make room
                 waiting = waiting or _Deadline(self._deadline_s, self._stop)
                 self._serve(self._producer.poll, 0.1)
@@ -216,9 +229,11 @@ class Publisher:
         positions = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
         try:
             if positions:
-                self._call_until_done(
-                    lambda slice_s: self._producer.send_offsets_to_transaction(positions, group_metadata, slice_s)
-                )
+
+                def send_offsets_to_transaction(slice_s: float) -> None:
+                    self._producer.send_offsets_to_transaction(positions, group_metadata, slice_s)
+
+                self._call_until_done(send_offsets_to_transaction)
             self._call_until_done(self._producer.commit_transaction)
         except KafkaException as error:
             self.fenced = self.fenced or error.args[0].code() in FENCED
@@ -246,7 +261,8 @@ class Publisher:
             KafkaException, PublishError: the client has failed for good.
         """
         try:
-            return call(seconds)
+            with running(Call("kafka", getattr(call, "__name__", "a call of the producer"))):
+                return call(seconds)
         except SystemError as error:
             # confluent-kafka raises a fatal error and goes on to report deliveries meanwhile, which Python objects to.
             raise PublishError("the client has failed for good") from error
@@ -255,7 +271,7 @@ class Publisher:
         """Give up what has not been committed and end the client with its threads."""
         if self.transactional:
             try:
-                self._serve(self._producer.abort_transaction, 5.0)
+                self._serve(self._producer.abort_transaction, LAST_ABORT_WAIT_S if self._stop() else ABORT_WAIT_S)
             except (KafkaException, PublishError) as error:
                 # A fenced or disconnected producer cannot abort: the broker does it after the transaction timeout.
                 reason = kafka_error(error)

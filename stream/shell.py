@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
@@ -11,6 +11,9 @@ from wheeltapper.schemas.topics import ALERTS, STATE
 from wheeltapper.stream.control.control import Control
 from wheeltapper.stream.control.log import Change
 from wheeltapper.stream.core.calendar import SpanSource
+from wheeltapper.stream.input_guard import InputGuard
+from wheeltapper.stream.input_life import FoundInput, InputEvent, TakeOver, known_input, take_over
+from wheeltapper.stream.input_watch import InputWatch
 from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.partition import PartitionKey, PartitionState, state_prefix
 from wheeltapper.stream.pipeline import Pipeline
@@ -37,11 +40,13 @@ class Shell:
         stop: Callable[[], bool] = lambda: False,
         *,
         maintenance: Sequence[SpanSource] = (),
+        watch: InputWatch | None = None,
     ) -> None:
         """
         Args:
             stop: asked while waiting for a broker.
             maintenance: when which machines are in maintenance, beside what operators announce meanwhile.
+            watch: looks at the input topics meanwhile; None: nobody does.
         """
         self.pipeline = Pipeline(routes, settings, maintenance)
         self._stop = stop
@@ -54,6 +59,7 @@ class Shell:
         self._reader.refused = self.pipeline.counters.state_refused
         self._reserve_messages = settings.worker.max_batch_messages
         self._committed: dict[PartitionKey, int] = {}
+        self.input = InputGuard(self.pipeline, watch, self._reader.grow)
         self._alerts_pending = False
         self._is_whole = True
         """False while a message is half done: its machines may not be snapshotted then."""
@@ -81,10 +87,12 @@ class Shell:
         """Take over partitions: state as of the group's commits, and newer where snapshots are.
 
         Returns:
-            the committed offset of each partition, None where the group has none yet: reading starts there.
+            where reading each partition starts: at the committed offset, but where the input is not what it was; None: at its
+            first message.
         """
         self.revoke(partitions)
         started = time.monotonic()
+        self.input.assigned(started)
         committed: dict[PartitionKey, int | None] = {}
         for topic in self.topics:
             committed |= self._take_over(topic, [number for name, number in partitions if name == topic])
@@ -102,47 +110,69 @@ class Shell:
     def _take_over(self, topic: str, numbers: Sequence[int]) -> dict[PartitionKey, int | None]:
         """`assign` for the partitions of one input topic."""
         committed = self._reader.committed(topic, numbers)
+        found = self._reader.found(topic, numbers)
         prefix = state_prefix(self._group, topic)
-        ends = self._reader.input_ends(topic, [number for number, offset in committed.items() if offset is not None])
-        records = self._reader.read({number: offset or 0 for number, offset in committed.items()}, prefix, ends)
+        records = self._reader.read({number: offset or 0 for number, offset in committed.items()}, prefix)
+        starts: dict[PartitionKey, int | None] = {}
+        events: list[tuple[PartitionKey, InputEvent]] = []
+        begun: list[PartitionState] = []
         for number, offset in committed.items():
+            key = (topic, number)
+            seen = found.get(number, FoundInput())
+            taken = take_over(known_input(records[number].get(PROGRESS, b"")), offset, seen)
+            events += [(key, event) for event in taken.events]
             state = self.pipeline.partition(topic, number)
             state.parts.sets = self._reader.sets[number]
             self._delete(state, self._reader.left_over[number])
-            if offset is None:
-                # Snapshots without a commit belong to a topic that was deleted and made anew, or to a first run that
-                # ended before its first commit. They must not come back once there is a commit.
+            state.life, starts[key] = taken.life, taken.start
+            state.position = (seen.first or 0) if taken.start is None else taken.start
+            if taken.forgets:
                 self._delete(state, records[number])
                 continue
-            state.position = self._committed[topic, number] = offset
-            state.input_end = self._handled_end(offset, ends[number], records[number].get(PROGRESS, b""))
+            if taken.start is not None:
+                state.committed = state.before = self._committed[key] = taken.start
+            state.input_end = self._handled_end(state.position, seen.end, records[number].get(PROGRESS, b""), taken)
             outputs, unused = state.restore(records[number], time.monotonic(), time.time_ns() // 1000)
+            if taken.is_new_life:
+                begun.append(state)
             self._publish(outputs)
             self._delete(state, unused)
-            log.debug("restored", topic=topic, partition=number, offset=offset, published=state.published)
-        self._find_handled(topic, ends)
-        return {(topic, number): offset for number, offset in committed.items()}
+            log.debug("restored", topic=topic, partition=number, offset=taken.start, published=state.published)
+        self.input.tell(events)
+        self._begin_lives(begun)
+        self._find_handled(topic, numbers)
+        return starts
+
+    def _begin_lives(self, states: Sequence[PartitionState]) -> None:
+        """Say before any output of these partitions is out that their offsets mean something else from now on."""
+        if not states:
+            return
+        self.publisher.publish([record for state in states for record in state.addressed([state.progress_record()])])
+        if not self.publisher.transactional:
+            self.publisher.flush()
 
     @staticmethod
-    def _handled_end(committed: int, end: int, progress: bytes) -> int:
+    def _handled_end(position: int, end: int | None, progress: bytes, taken: TakeOver) -> int | None:
         """The offset from which on nothing can have been handled: the input's end, or less where the group has said how far it came.
 
         Args:
+            end: of the input; None: the broker did not tell.
             progress: the partition's progress record.
         """
-        if not says_reserved(progress):
-            return max(committed, end)
+        if end is None or taken.is_new_life or not says_reserved(progress):
+            return end if end is None else max(position, end)
         published = read_progress(progress)
-        told = max(committed, published if published <= end else 0, read_reserved(progress))
-        return max(committed, min(end, told))
+        told = max(position, published if published <= end else 0, read_reserved(progress))
+        return max(position, min(end, told))
 
-    def _find_handled(self, topic: str, ends: Mapping[int, int]) -> None:
+    def _find_handled(self, topic: str, numbers: Iterable[int]) -> None:
         """How far the worker before may have come: as far as it had said, and no further than there was input."""
-        for number, end in ends.items():
-            state = self.pipeline.partition(topic, number)
-            if state.reserved > max(state.position, state.published):
-                state.handled_before = min(state.reserved, end)
-            if self.publisher.transactional:
+        states = {number: self.pipeline.partition(topic, number) for number in numbers}
+        doubtful = {number for number, state in states.items() if state.reserved > max(state.position, state.published)}
+        for number, end in self._reader.input_ends(topic, doubtful).items():
+            states[number].handled_before = min(states[number].reserved, end)
+        if self.publisher.transactional:
+            for state in states.values():
                 state.reserved = 0
 
     def _delete(self, state: PartitionState, keys: Iterable[bytes]) -> None:
@@ -171,6 +201,7 @@ class Shell:
         """
         started = time.monotonic()
         self._apply_news(started)
+        self.input.note(batches)
         self._reserve(batches)
         steps = self.pipeline.steps(batches, started)
         while True:
@@ -278,8 +309,9 @@ class Shell:
             # Offset 0 too, once rows have been handled: without any commit a successor would not look for progress.
             if state.position > 0 and committable > self._committed.get(key, -1):
                 offsets[key] = committable
-            if state.position > state.progress_written:
-                state.progress_written = state.position
+            if state.position > state.progress_written or (key in offsets and offsets[key] != state.committed):
+                state.progress_written = max(state.progress_written, state.position)
+                state.committed, state.before = offsets.get(key, state.committed), self._committed.get(key)
                 if not self.publisher.transactional:
                     state.reserved = max(state.reserved, state.position + self._reserve_messages)
                 records += state.addressed([state.progress_record()])

@@ -20,6 +20,7 @@ from wheeltapper.stream.control.log import ControlLog
 from wheeltapper.stream.core.alert_judge import ALERT, THRESHOLD, AlertSlot
 from wheeltapper.stream.core.alert_life import AlertState
 from wheeltapper.stream.core.saved import moment, optional, text, whole
+from wheeltapper.stream.input_life import InputLife, packed, unpacked
 from wheeltapper.stream.judges.labels import QUESTION
 from wheeltapper.stream.kinds.contract import Layout, Route
 from wheeltapper.stream.machine import Machine
@@ -76,6 +77,7 @@ class Snapshot:
         heard_at: wall clock (us) when it was last heard; None where that is not known.
         memory: header of the memory's dump, and body: the bytes behind it.
         applied: number of the last change in the partition's control log that it has seen; None where that is not known.
+        life: of the partition's input in which `offset` was counted.
     """
 
     machine: str
@@ -86,6 +88,7 @@ class Snapshot:
     memory: dict[str, Any]
     body: memoryview
     applied: int | None = None
+    life: int = 0
 
     def restore(self, route: Route, layout: Layout) -> Machine:
         """The machine without its rules.
@@ -99,7 +102,7 @@ class Snapshot:
         if not isinstance(self.memory, dict):
             raise SnapshotError(f"machine '{self.machine}': its memory is no table")
         machine = Machine(self.machine, route, layout)
-        machine.offset = self.offset
+        machine.offset, machine.life = self.offset, self.life
         machine.silent_since = self.silent_since
         try:
             machine.memory.load(self.memory, self.body)
@@ -131,15 +134,35 @@ def machine_snapshot(machine: Machine, partition: int, heard_at: int | None = No
             for place, served in machine.rules.items()
         },
     }
-    packed = orjson.dumps(header)
-    checked = b"".join((HEAD.pack(machine.offset, len(packed)), packed, body))
+    encoded = orjson.dumps(header)
+    checked = b"".join((HEAD.pack(packed(machine.life, machine.offset), len(encoded)), encoded, body))
     value = CHECK.pack(MAGIC, zlib.crc32(checked)) + checked
     return Output(STATE, machine.name.encode(), value, partition=partition)
 
 
-def progress_record(published: int, partition: int, reserved: int = 0) -> Output:
-    """Says that the output of all input below offset `published` is out, and that none is of input from `reserved` on."""
-    value = orjson.dumps({"published": published, "reserved": reserved})
+def progress_record(
+    published: int,
+    partition: int,
+    reserved: int = 0,
+    life: InputLife | None = None,
+    committed: int | None = None,
+    before: int | None = None,
+) -> Output:
+    """Says that the output of all input below offset `published` is out, and that none is of input from `reserved` on.
+
+    Args:
+        life: of the input that these offsets are counted in.
+        committed: offset up to which snapshots hold everything, where that is known.
+        before: the group's commit so far.
+    """
+    fields: dict[str, Any] = {"published": published, "reserved": reserved}
+    if committed is not None:
+        fields["committed"] = committed
+    if before is not None:
+        fields["before"] = before
+    if life is not None:
+        fields |= life.to_fields()
+    value = orjson.dumps(fields)
     return Output(STATE, PROGRESS, value, partition=partition)
 
 
@@ -173,7 +196,10 @@ def control_record(control: ControlLog, partition: int) -> Output:
 
 
 def snapshot_offset(value: bytes) -> int:
-    """The input offset a snapshot was taken at; -1 for anything else."""
+    """The input offset a snapshot was taken at, with the input's life before it; -1 for anything else.
+
+    Of two snapshots of a machine the one with the larger number is the newer.
+    """
     if value[:4] not in (MAGIC, MAGIC_1) or len(value) < CHECK.size + HEAD.size:
         return -1
     return int(HEAD.unpack_from(value, CHECK.size)[0])
@@ -188,15 +214,17 @@ def read_snapshot(value: bytes) -> Snapshot:
     header, body, magic = _checked(value)
     try:
         first = magic == MAGIC_1
+        life, offset = unpacked(snapshot_offset(value))
         return Snapshot(
             machine=text(header["machine"]),
-            offset=whole(snapshot_offset(value)),
+            offset=whole(offset),
             heard_at=optional(moment, header.get("heard_at")),
             silent_since=optional(moment, header.get("silent_since")),
             rules=_rules_of_layout_1(header["rules"]) if first else _rules(header["rules"]),
             memory=header if first else header["memory"],
             body=body,
             applied=optional(whole, header.get("applied")),
+            life=whole(life),
         )
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"{type(error).__name__}: {error}") from error

@@ -12,6 +12,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.control.log import writes_of
 from wheeltapper.stream.core.counters import count
+from wheeltapper.stream.input_life import FoundInput
+from wheeltapper.stream.input_watch import UNSUPPORTED, InputAsker
 from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.kafka_errors import refusal
 from wheeltapper.stream.sealing import SealError, sealer_of
@@ -72,6 +74,53 @@ class StateReader:
             return {answer.partition: answer.offset if answer.offset >= 0 else None for answer in answers}
         finally:
             consumer.close()
+
+    def found(self, topic: str, partitions: Sequence[int]) -> dict[int, FoundInput]:
+        """What the topic is now; without partitions that are not there, and of a broker that does not tell without any.
+
+        The state topic is given the partitions that it lacks beside these.
+
+        Raises:
+            TimeoutError: the broker did not tell in `state.restore_timeout_s`.
+            KafkaException: it refuses to.
+            InputError: the state topic lacks partitions, and is not given them.
+        """
+        if not partitions:
+            return {}
+        asker = InputAsker(self._settings.kafka)
+        self._grow(asker, max(partitions) + 1)
+        positions = {(topic, number): 0 for number in partitions}
+        try:
+            look = self._restored(lambda: asker.look([topic], positions))
+        except KafkaException as error:
+            if error.args[0].code() in UNSUPPORTED:
+                return {}
+            raise
+        return {number: found for (_, number), found in look.found.items()}
+
+    def grow(self, partitions: int) -> None:
+        """Give the state topic so many partitions, where it has fewer.
+
+        Raises:
+            InputError: it is not given them.
+        """
+        self._grow(InputAsker(self._settings.kafka), partitions)
+
+    def _grow(self, asker: InputAsker, partitions: int) -> None:
+        try:
+            there = self._restored(lambda: asker.partitions_of(self._topic))
+        except KafkaException as error:
+            if error.args[0].code() in UNSUPPORTED:
+                return
+            raise
+        if there is not None and there < partitions:
+            asker.grow(self._topic, partitions)
+            log.warning(
+                "the state topic was given partitions, one beside each of the input's",
+                topic=self._topic,
+                before=there,
+                now=partitions,
+            )
 
     def input_ends(self, topic: str, partitions: Collection[int]) -> dict[int, int]:
         """Offset of the next message of each input partition, as a fetch reports it.

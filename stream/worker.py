@@ -10,22 +10,26 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import NoReturn
 
 import structlog
+from confluent_kafka import KafkaException
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.health import WorkerStatus
 from wheeltapper.stream.health_server import serve_health
+from wheeltapper.stream.input_watch import InputWatch
+from wheeltapper.stream.kafka_errors import refusal
 from wheeltapper.stream.maintenance import maintenance_sources
 from wheeltapper.stream.progress import Progress
 from wheeltapper.stream.publisher import Publisher
 from wheeltapper.stream.routes import Routes, load_routes
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.shell import Shell
+from wheeltapper.stream.start_from import StartFrom, parse_start, read_from
 from wheeltapper.stream.topic_limits import topic_limits
 from wheeltapper.stream.transactions import TransactionalId, broker_has_transactions
+from wheeltapper.stream.watchdog import Watchdog, end_process
 
 log = structlog.get_logger(__name__)
 
@@ -41,25 +45,30 @@ def run_worker(
     runner: str,
     ensure_topics: Callable[[Collection[str]], None],
     until_idle_s: float | None = None,
+    start_from: str | None = None,
 ) -> None:
     """Work until SIGTERM or SIGINT, or until the input has been idle for `until_idle_s` seconds.
 
     Args:
         ensure_topics: told the names, without prefix, of the topics that the bundles take their input from; when it returns, all
             topics exist, `state` with as many partitions as the input.
+        start_from: where to read the input from, as `parse_start` takes it; None: where the group is.
 
     Raises:
         InputError: a bundle, setting, broker address or right is wrong.
     """
+    start = None if start_from is None else parse_start(start_from)
     stopping = threading.Event()
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(number: int) -> None:
         log.info("stopping", signal=signal.Signals(number).name)
         stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    progress = Progress(settings.worker.stall_timeout_s)
+        signal.signal(number, lambda number, frame: stopping.set())
+    watchdog = Watchdog(graph_timeout_s=settings.scoring.graph_timeout_s, on_stop=stop)
+    watchdog.start()
+    progress = Progress(settings.worker.stall_timeout_s, ready_s=settings.worker.ready_timeout_s)
     status = WorkerStatus(progress)
     end_health = None
     if settings.worker.http_port:
@@ -79,8 +88,10 @@ def run_worker(
                 stride=rule.stride,
                 device=rule.graph.device,
             )
-        open_shell = _shell_opener(routes, settings, status, stopping.is_set, direct=runner == "direct")
         topics = [settings.topics.full_name(kind.topic) for kind in routes.kinds.values()]
+        if start is not None:
+            _read_from(settings, topics, start)
+        open_shell = _shell_opener(routes, settings, status, stopping.is_set, direct=runner == "direct")
         log.info("working", runner=runner, brokers=settings.kafka.brokers, topics=topics)
         # Imported late: each runner brings its own client.
         if runner == "direct":
@@ -106,8 +117,18 @@ def run_worker(
             if faust.is_stuck:
                 _end_process(0)
     finally:
+        watchdog.close()
         if end_health is not None:
             end_health()
+
+
+def _read_from(settings: Settings, topics: Sequence[str], start: StartFrom) -> None:
+    try:
+        read_from(settings, topics, start)
+    except (KafkaException, TimeoutError) as error:
+        raise InputError(
+            f"--from: the offsets could not be set ({refusal(error) or error}); nothing was read"
+        ) from error
 
 
 def _tune_gc() -> None:
@@ -135,8 +156,7 @@ def _exit_on_failure() -> Iterator[None]:
 
 def _exit_stuck(error: Exception) -> None:
     """Exit from the watching thread: the runner's own does not return from a call."""
-    log.error(FAILURE, error=str(error))
-    _end_process(1)
+    end_process(1, lambda: log.error(FAILURE, error=str(error)))
 
 
 def _end_process(code: int) -> NoReturn:
@@ -162,6 +182,8 @@ def _shell_opener(
             log.info("no transactions: output is at least once, repeated alerts keep their ids")
     maintenance = maintenance_sources(settings.maintenance)
     limits = topic_limits(settings)
+    watch = InputWatch(settings)
+    watch.start()
     last: Publisher | None = None
 
     def ask_limits() -> Mapping[str, int]:
@@ -187,7 +209,7 @@ def _shell_opener(
         except BaseException:
             publisher.abandon()
             raise
-        shell = Shell(routes, settings, publisher, stop, maintenance=maintenance)
+        shell = Shell(routes, settings, publisher, stop, maintenance=maintenance, watch=watch)
         shell.follow_control()
         status.follow(shell)
         return shell

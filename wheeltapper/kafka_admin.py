@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import re
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import SENSORS, STATE, TOPICS, Program, TopicSpec
@@ -229,6 +230,7 @@ def create_topics(
                     raise InputError(f"cannot create topic {name}: {_short(error.args[0])}") from error
     made = {topic.topic for topic in missing}
     _wait_until_led(admin, made)
+    _grow_state(admin, before.values())
     return [
         TopicState(state.spec, state.name, state.partitions, state.replication, state.config, state.name in made)
         for state in describe_topics(admin, settings)
@@ -254,7 +256,8 @@ def check_partitions(states: Iterable[TopicState], inputs: Collection[str] = ())
         if is_input and (source.partitions or 0) > (state.partitions or 0):
             raise InputError(
                 f"topic {state.name} has {state.partitions} partitions, {source.name} has {source.partitions}; it needs one "
-                f"beside each of them: delete {state.name} while no worker runs and call 'wheeltapper topics create' again"
+                f"beside each of them, and the cluster does not add them for this user: kafka-topics.sh --alter --topic "
+                f"{state.name} --partitions {source.partitions} does (what it holds stays; do not delete it)"
             )
 
 
@@ -288,9 +291,32 @@ def ensure_topics(settings: Settings, inputs: Collection[str]) -> None:
                 f"topic {state.name} (topics.{state.spec.setting}) does not exist at {settings.kafka.brokers}, or the user may "
                 "not see it; correct the name, or create it"
             )
-    if missing:
+    if missing or _state_lacks(states):
         states = create_topics(admin, settings)
     check_partitions(states, inputs)
+
+
+def _state_lacks(states: Iterable[TopicState]) -> int:
+    """As many partitions as `state` should be given; 0 where it has one beside each of every input topic."""
+    by_name = {state.spec.name: state for state in states}
+    there = by_name[STATE].partitions
+    needed = max(state.partitions or 0 for state in by_name.values() if state.spec.is_input)
+    return needed if there is not None and there < needed else 0
+
+
+def _grow_state(admin: AdminClient, states: Iterable[TopicState]) -> None:
+    """Where an input topic was given partitions, `state` is too: its records lie beside their input, none has to move.
+
+    Where the cluster does not do it, `check_partitions` says what a person has to.
+    """
+    states = list(states)
+    needed = _state_lacks(states)
+    if not needed:
+        return
+    name = next(state.name for state in states if state.spec.name == STATE)
+    with contextlib.suppress(KafkaException):
+        admin.create_partitions([NewPartitions(name, needed)], request_timeout=REQUEST_TIMEOUT_S)[name].result()
+        _wait_until_led(admin, {name}, needed)
 
 
 def _metadata(admin: AdminClient) -> dict[str, Any]:
@@ -301,8 +327,11 @@ def _metadata(admin: AdminClient) -> dict[str, Any]:
         raise InputError(f"the cluster does not list its topics: {_short(error.args[0])}") from error
 
 
-def _wait_until_led(admin: AdminClient, names: set[str]) -> None:
+def _wait_until_led(admin: AdminClient, names: set[str], partitions: int = 1) -> None:
     """Until the brokers know the new topics and every partition has a leader: the controller answers before that.
+
+    Args:
+        partitions: of each of them, at least.
 
     Raises:
         InputError: not so within 15 s.
@@ -310,7 +339,7 @@ def _wait_until_led(admin: AdminClient, names: set[str]) -> None:
     deadline = time.monotonic() + REQUEST_TIMEOUT_S
     while True:
         found = _metadata(admin)
-        waiting = sorted(name for name in names if name not in found or not _is_led(found[name]))
+        waiting = sorted(name for name in names if name not in found or not _is_led(found[name], partitions))
         if not waiting:
             return
         if time.monotonic() > deadline:
@@ -321,8 +350,8 @@ def _wait_until_led(admin: AdminClient, names: set[str]) -> None:
         time.sleep(0.1)
 
 
-def _is_led(topic: Any) -> bool:
-    return bool(topic.partitions) and all(partition.leader >= 0 for partition in topic.partitions.values())
+def _is_led(topic: Any, partitions: int) -> bool:
+    return len(topic.partitions) >= partitions and all(partition.leader >= 0 for partition in topic.partitions.values())
 
 
 def _configs(admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:

@@ -73,6 +73,7 @@ class ControlLog:
         in_force: number of the last one that holds at the partition's position.
         read: control topic -> offset of the next message to apply; None: where the topic ends now.
         writes: how often the record was written: of two, the one with more counts.
+        life: of the partition's input in which offsets are counted.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -80,6 +81,7 @@ class ControlLog:
     in_force: int = 0
     read: dict[str, int | None] = field(default_factory=lambda: {MODELS: 0, ALARM_COMMANDS: None})
     writes: int = 0
+    life: int = 0
     _deployments: dict[int, tuple[InForce, ...]] = field(default_factory=dict)
 
     def add(self, change: Change, since: int) -> None:
@@ -144,6 +146,7 @@ class ControlLog:
         return orjson.dumps(
             {
                 "writes": self.writes,
+                "life": self.life,
                 "number": self.number,
                 "read": self.read,
                 "changes": [
@@ -154,10 +157,13 @@ class ControlLog:
         )
 
     @staticmethod
-    def from_bytes(value: bytes, position: int) -> ControlLog:
+    def from_bytes(value: bytes, position: int, life: int = 0) -> ControlLog:
         """The log of a partition whose rows are read from `position` on; records of deployments alone are read too.
 
         Changes that hold from `position` exactly are not in force yet: the commit may be older than they.
+
+        Args:
+            life: of the partition's input now. Changes of another life hold from `position` on.
 
         Raises:
             LookupError, TypeError, ValueError: it cannot be read.
@@ -185,6 +191,9 @@ class ControlLog:
                 entries and entries[-1].number > control.number
             ):
                 raise ValueError("its changes are not numbered one after the other")
+        if not isinstance(found, list) and whole(found.get("life", 0)) != life:
+            control.entries = entries = [Entry(entry.number, position, entry.change) for entry in entries]
+        control.life = life
         control.in_force = next((entry.number - 1 for entry in entries if entry.since >= position), control.number)
         return control
 
@@ -205,6 +214,14 @@ def latest_since(value: bytes) -> int:
         return max((whole(each["since"]) for each in entries), default=-1)
     except (LookupError, TypeError, ValueError):
         return -1
+
+
+def life_of(value: bytes) -> int:
+    """Life of the input in which a record counts offsets; 0 where it does not say."""
+    try:
+        return whole(orjson.loads(value).get("life", 0))
+    except (AttributeError, TypeError, ValueError):
+        return 0
 
 
 def _change_to_json(change: Change) -> dict[str, Any]:

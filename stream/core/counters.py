@@ -30,6 +30,8 @@ class Counters:
             a header names, or in several.
         state_refused: records of the topic `state` that were not used, or parts of them, by reason: seal, parts, unreadable, offset,
             clock, slot, progress, changes.
+        repeated_rows: known by their times, where the input's offsets broke. input_events: what happened to input topics, by kind.
+        expired_messages: gone before they were read, at most.
         newest_time: newest event time of any machine, microseconds UTC.
     """
 
@@ -38,6 +40,7 @@ class Counters:
     rows: int = 0
     late_rows: int = 0
     ahead_rows: int = 0
+    repeated_rows: int = 0
     imputed_values: int = 0
     readings: dict[str, int] = field(default_factory=dict)
     odd_rates: int = 0
@@ -59,6 +62,8 @@ class Counters:
     cut_messages: dict[str, int] = field(default_factory=dict)
     split_messages: dict[str, int] = field(default_factory=dict)
     state_refused: dict[str, int] = field(default_factory=dict)
+    input_events: dict[str, int] = field(default_factory=dict)
+    expired_messages: int = 0
     newest_time: int = 0
 
     def __add__(self, other: Counters) -> Counters:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.running import Call, running
 
 if TYPE_CHECKING:
     from wheeltapper.schemas.bundle import GraphOutput
@@ -74,6 +75,8 @@ class BatchScorer:
         """Scored so far."""
         self.values_per_window = 2.0 * graph.channels
         """What a window leaves in memory until it has been judged."""
+        self._machines: list[str] = []
+        """Whose windows wait to be scored, for who looks at a graph that does not return."""
         self._recent_s, self._recent_windows = graph.seconds_per_window or FIRST_WINDOW_S, 1.0
 
     @property
@@ -81,11 +84,12 @@ class BatchScorer:
         """What a window has cost lately."""
         return self._recent_s / self._recent_windows
 
-    def add(self, windows: np.ndarray, attributes: np.ndarray | None = None) -> None:
+    def add(self, windows: np.ndarray, attributes: np.ndarray | None = None, machine: str = "") -> None:
         """Add [k, *sample shape] windows; they are copied at once, so the view may change afterwards.
 
         Args:
             attributes: [k, A], of a graph that takes them.
+            machine: whose they are.
         """
         start = 0
         while start < len(windows):
@@ -95,6 +99,7 @@ class BatchScorer:
                 assert attributes is not None
                 self._attributes[self._filled : self._filled + count] = attributes[start : start + count]
             self._filled += count
+            self._machines.append(machine)
             start += count
             if self._filled == len(self._batch):
                 self._run()
@@ -110,7 +115,9 @@ class BatchScorer:
         count, self._filled = self._filled, 0
         started = time.perf_counter()
         attributes = None if self._attributes is None else self._attributes[:count]
-        output = self._rule.graph.run(self._batch[:count], attributes)
+        machines, self._machines = self._machines, []
+        with running(Call("graph", self._rule.identity, machines, count)):
+            output = self._rule.graph.run(self._batch[:count], attributes)
         self._outputs.append(output)
         seconds = time.perf_counter() - started
         self.seconds += seconds

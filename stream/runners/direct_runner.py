@@ -15,6 +15,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.core.running import Call, running
 from wheeltapper.stream.kafka_client import broker_answers, client_config
 from wheeltapper.stream.kafka_errors import PublishError, refusal
 from wheeltapper.stream.kafka_headers import BadHeaders, bad_header, headers_of
@@ -127,7 +128,7 @@ class DirectRunner:
                 session.run(self._should_stop, self._until_idle_s)
                 shell.close()
                 return
-            except (KafkaException, PublishError, TimeoutError, _PartitionsLost, StallError) as error:
+            except (KafkaException, PublishError, TimeoutError, _PartitionsLost, _InputChanged, StallError) as error:
                 self._session = None
                 if shell is not None:
                     shell.close()
@@ -192,6 +193,10 @@ class DirectRunner:
         return session.is_at_end() if session is not None else None
 
 
+class _InputChanged(Exception):
+    """Rows of a topic that was made anew were handled as if they followed those of the old one: they are taken back."""
+
+
 class _PartitionsLost(Exception):
     """The group reassigned this worker's partitions: rows that it had not committed belong to other workers."""
 
@@ -206,6 +211,10 @@ class _Session:
         self._idle = IdleClock()
         self._lost = False
         self._told_unreadable = -NOTICE_S
+        self._handled = False
+        """True where rows have been handled since the last commit."""
+        self._restoring = False
+        """True while partitions are taken over, which takes its time."""
         self._last_commit = time.monotonic()
         self._published = shell.publisher.published
         self._waiting: list[Message] = []
@@ -226,6 +235,8 @@ class _Session:
                     "session.timeout.ms": kafka.session_timeout_ms,
                     "heartbeat.interval.ms": kafka.session_timeout_ms // 3,
                     "max.poll.interval.ms": kafka.max_poll_interval_ms,
+                    # So soon are partitions that were added noticed, and read.
+                    "topic.metadata.refresh.interval.ms": round(settings.input.check_interval_s * 1000),
                     "receive.message.max.bytes": 200_000_000,
                     "fetch.max.bytes": FETCH_BYTES,
                     "fetch.message.max.bytes": FETCH_BYTES_OF_PARTITION,
@@ -245,12 +256,15 @@ class _Session:
             batches = self._read(self._poll(wait_s))
             self._check_lost()
             if batches:
+                self._handled = True
                 self._work(batches, stop)
             self._turned_at = time.monotonic()
             self._commit_if_due(everything=self._idle.idle_s() > QUIET_S)
             if time.monotonic() - self._ticked_at >= TICK_S:
                 self._ticked_at = time.monotonic()
                 shell.tick(self._is_read_to_end)
+                if shell.input.must_take_over():
+                    self._take_over_again()
             if (
                 until_idle_s is not None
                 and self._idle.idle_s() >= until_idle_s
@@ -258,7 +272,8 @@ class _Session:
             ):
                 break
         self._commit(everything=True)
-        self._consumer.close()
+        with running(Call("kafka", "close")):
+            self._consumer.close()
 
     def _work(self, batches: list[PartitionBatch], stop: Callable[[], bool]) -> None:
         """Handle messages step by step; what is left where partitions go, or at a stop, is read again from the commit."""
@@ -288,9 +303,14 @@ class _Session:
             self._commit(everything=everything)
 
     def is_at_end(self) -> bool | None:
-        """Whether every partition has been read to its end; None where it is not known. May be asked from any thread."""
+        """Whether every partition has been read to its end; None where it is not known. May be asked from any thread.
+
+        A loop that does not turn is in a call that does not return: whatever was read, rows may wait.
+        """
+        if self._restoring:
+            return None
         at_end = self._idle.is_at_end()
-        return None if at_end and time.monotonic() - self._turned_at > SILENT_S else at_end
+        return False if at_end and time.monotonic() - self._turned_at > SILENT_S else at_end
 
     def _is_read_to_end(self, partition: PartitionKey) -> bool:
         """Asked of the broker: no machine counts as silent while its rows wait, or while the broker is away."""
@@ -313,9 +333,9 @@ class _Session:
             True  # closing revokes the partitions: work that a failure left unfinished must not be committed then
         )
         self._shell.publisher.abandon()
-        with contextlib.suppress(KafkaException, RuntimeError):
+        with contextlib.suppress(KafkaException, RuntimeError), running(Call("kafka", "unsubscribe")):
             self._consumer.unsubscribe()
-        with contextlib.suppress(KafkaException, RuntimeError):
+        with contextlib.suppress(KafkaException, RuntimeError), running(Call("kafka", "close")):
             self._consumer.close()
 
     def _poll(self, wait_s: float) -> list[Message]:
@@ -410,16 +430,20 @@ class _Session:
 
     def _commit(self, *, everything: bool = False) -> None:
         shell = self._shell
+        self._check_topics(everything)
         offsets = shell.prepare_commit(everything=everything)
         if shell.publisher.transactional:
             if offsets or shell.publisher.published != self._published:
                 # Unchanged offsets are sent too: by them the broker checks that this worker still owns its partitions.
                 offsets = {**shell.standing_offsets(), **offsets}
-                positions = {TopicPartition(*key): offset for key, offset in offsets.items()}
+                gone = shell.input.gone  # what came of a topic before it was deleted is committed without an offset
+                positions = {TopicPartition(*key): offset for key, offset in offsets.items() if key[0] not in gone}
                 shell.publisher.commit_transaction(positions, self._membership)
         elif offsets:
             commits = [TopicPartition(*key, offset) for key, offset in offsets.items()]
-            for result in self._consumer.commit(offsets=commits, asynchronous=False):
+            with running(Call("kafka", "commit")):
+                results = self._consumer.commit(offsets=commits, asynchronous=False)
+            for result in results:
                 if result.error:
                     raise KafkaException(result.error)
         shell.committed(offsets)
@@ -428,6 +452,7 @@ class _Session:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._generation += 1
+        self._restoring = True
         committed = self._shell.assign([(tp.topic, tp.partition) for tp in partitions])
         starts = [
             TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING if offset is None else offset)
@@ -437,6 +462,26 @@ class _Session:
         self._membership = consumer.consumer_group_metadata()
         consumer.assign(starts)
         self._idle.assign((tp.topic, tp.partition) for tp in partitions)
+        self._turned_at = time.monotonic()
+        self._restoring = False
+
+    def _check_topics(self, everything: bool) -> None:
+        """
+        Raises:
+            _InputChanged: what was handled since the last commit may be of a topic that was made anew.
+        """
+        saved = all(state.is_saved for state in self._shell.pipeline.partitions.values())
+        if not self._handled and (saved or not everything):
+            return
+        topic = self._shell.input.topic_made_anew()
+        if topic is not None and self._handled:
+            raise _InputChanged(f"topic {topic} was made anew: what was handled since the last commit is taken back")
+        self._handled = False
+
+    def _take_over_again(self) -> None:
+        """The input is not what it was: keep what came of it, and read on where the input that is there now has it."""
+        self._commit(everything=True)
+        self._assigned(self._consumer, self._consumer.assignment())
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._lost:

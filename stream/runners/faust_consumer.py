@@ -16,9 +16,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Protocol
 
 import aiokafka
+import aiokafka.client
 import faust
 import structlog
 from aiokafka.consumer import fetcher as aiokafka_fetcher
@@ -46,15 +48,32 @@ FETCH_BYTES = 512 * 1024
 FETCH_BYTES_OF_PARTITION = 128 * 1024
 MESSAGES_AT_ONCE = 64
 MOST_BYTES = 8 * 2**20
+# aiokafka asks for its topics in a way by which brokers make those that are missing: an input topic that somebody deletes, to
+# make it anew with other partitions, would be there again before he can.
+aiokafka.client.MetadataRequest = partial(aiokafka.client.MetadataRequest, allow_auto_topic_creation=False)
 
 # A broker answers a fetch within 1.5 s, with rows or without.
 SILENT_S = 10.0
 
 
 class CommitSource(Protocol):
-    """Decides which offsets may be committed."""
+    """Decides which offsets may be committed, and knows where reading goes on."""
 
     async def commit(self) -> bool: ...
+
+    def positions(self) -> dict[TP, int]:
+        """The next offset to handle of each partition that has been taken over; of others nothing is known yet."""
+        ...
+
+
+class Fetch(list[PartitionBatch]):
+    """What one fetch brought.
+
+    Attributes:
+        seeks: how often the reader had been sent elsewhere before.
+    """
+
+    seeks = 0
 
 
 class FetchSchema(faust.Schema):
@@ -132,6 +151,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         error: BaseException | None = getattr(coordinator, "_pending_exception", None)
         return error
 
+    async def go_to(self, positions: dict[TP, int]) -> None:
+        """Read on from these offsets; partitions that are not assigned any more are left out."""
+        await self.call_thread(self._go_to, positions)
+
+    async def _go_to(self, positions: dict[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        assigned = consumer.assignment()
+        for tp, offset in positions.items():
+            partition = driver.ensure_aiokafka_TP(tp)
+            if partition in assigned:
+                consumer.seek(partition, offset)
+
     async def commit_quietly(self, offsets: dict[TP, int]) -> bool:
         """Commit; False where the broker is away or the partition has moved: the next commit tries again."""
         return bool(await self.call_thread(self._commit_quietly, offsets))
@@ -160,6 +191,8 @@ class FetchConsumer(driver.Consumer):
         super().__init__(*arguments, **options)
         self.handed_over: dict[PartitionKey, int] = {}
         """Partition -> offset behind the last row that the agent was given; emptied when partitions are revoked."""
+        self.seeks = 0
+        """How often the reader was sent elsewhere: what was fetched before is read again, and not handled."""
 
     def is_at_end(self, partition: TP) -> bool | None:
         """Whether every available row has been handed over; None if the broker has not reported its end lately.
@@ -182,6 +215,20 @@ class FetchConsumer(driver.Consumer):
         assert isinstance(self._thread, ConsumerThread)
         return self._thread.pending_error()
 
+    async def perform_seek(self) -> None:
+        """Called by Faust after a rebalance: on to the group's commits, but where the shell knows better."""
+        await super().perform_seek()
+        await self.go_on()
+
+    async def go_on(self) -> None:
+        """Read on at the shell's positions. What was fetched before is dropped."""
+        assert isinstance(self._thread, ConsumerThread)
+        source = self.commit_source
+        if source is not None:
+            await self._thread.go_to(source.positions())
+        self.seeks += 1
+        self.handed_over.clear()
+
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Called by Faust's timer, on rebalance and on stop."""
         source = self.commit_source
@@ -198,16 +245,16 @@ class FetchConsumer(driver.Consumer):
         """Fetch and hand over until stopped; the fetcher is restarted by Faust after a rebalance."""
         try:
             while not (self.should_stop or fetcher.should_stop):
-                generation = self.app.consumer_generation_id
+                generation, seeks = self.app.consumer_generation_id, self.seeks
                 records, _ = await self._wait_next_records(timeout=1.0)
                 await asyncio.sleep(0)
                 if not records or self.should_stop:
                     continue
-                if not self.flow_active or generation != self.app.consumer_generation_id:
+                if not self.flow_active or generation != self.app.consumer_generation_id or seeks != self.seeks:
                     # A rebalance happened in between: the partition's present owner reads these rows again.
                     await self._back_to_committed()
                     continue
-                message = _as_one_message(records, generation)
+                message = _as_one_message(records, generation, seeks)
                 if message is not None:
                     for batch in message.value:
                         self.handed_over[batch.topic, batch.partition] = batch.offsets[-1] + 1
@@ -232,9 +279,10 @@ class FetchTransport(driver.Transport):
     Consumer = FetchConsumer
 
 
-def _as_one_message(records: dict[TP, Iterable[Any]], generation: int) -> ConsumerMessage | None:
-    """All records of one fetch as one Faust message, whose value is a list of PartitionBatch."""
-    batches = []
+def _as_one_message(records: dict[TP, Iterable[Any]], generation: int, seeks: int) -> ConsumerMessage | None:
+    """All records of one fetch as one Faust message, whose value is a `Fetch`."""
+    batches = Fetch()
+    batches.seeks = seeks
     for tp, partition_records in records.items():
         batch = PartitionBatch(tp.topic, tp.partition)
         add_records(batch, partition_records)

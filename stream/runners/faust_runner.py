@@ -78,6 +78,8 @@ class FaustRunner:
         self._owned: set[PartitionKey] = set()
         self._generation = -1
         """Of the consumer group, once its partitions have been restored; -1 while there is none."""
+        self._handling = False
+        """True while rows are being handled: until that is over, they wait."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
         self._last_message = time.monotonic()
         self._progress = progress
@@ -144,6 +146,8 @@ class FaustRunner:
             broker_max_poll_records=settings.worker.max_batch_messages,
             broker_commit_interval=settings.worker.commit_interval_ms / 1000,
             consumer_auto_offset_reset="earliest",
+            # So soon are partitions that were added noticed, and read.
+            consumer_metadata_max_age_ms=round(settings.input.check_interval_s * 1000),
             stream_buffer_maxsize=WAITING_FETCHES,
             stream_wait_empty=False,
             topic_allow_declare=False,
@@ -173,7 +177,11 @@ class FaustRunner:
                 async with self._busy:  # between two steps commits and rebalances have their turn
                     if event.message.generation_id != self._generation or self._failure is not None:
                         break  # from before a rebalance: its rows are read again from the commit
+                    if event.value.seeks != self._consumer.seeks:
+                        break  # the reader was sent elsewhere meanwhile, and comes to these rows again
+                    self._handling = True
                     is_done = await self._in_thread(next, steps, True) is True
+                    self._handling = False
                     self._progress.handled()
                     self._consumer.answer_group()
                 self._last_message = time.monotonic()
@@ -183,10 +191,29 @@ class FaustRunner:
     async def _assigned(self, app: faust.App, assigned: set[TP], **_: Any) -> None:
         partitions = sorted((tp.topic, tp.partition) for tp in assigned if tp.topic in self._shell.topics)
         async with self._busy:
-            await self._in_thread(self._shell.assign, partitions)
-            self._owned = set(partitions)
+            await self._take_over(partitions)
             self._generation = self.app.consumer_generation_id
         self._last_message = time.monotonic()
+
+    async def _take_over(self, partitions: list[PartitionKey]) -> None:
+        """Restore them, and read on where the shell says: mostly at the group's commit."""
+        await self._in_thread(self._shell.assign, partitions)
+        self._owned = set(partitions)
+        await self._consumer.go_on()
+
+    def positions(self) -> dict[TP, int]:
+        """See `CommitSource`."""
+        return {TP(*key): offset for key, offset in self._shell.input.positions().items() if key in self._owned}
+
+    async def _look_at_input(self) -> None:
+        """Where the input is not what it was: keep what came of it, and read on where the input that is there now has it."""
+        async with self._busy:
+            if not await self._in_thread(self._shell.input.must_take_over):
+                return
+        await self._commit(everything=True)
+        async with self._busy:
+            if self._generation >= 0:
+                await self._take_over(sorted(self._owned))
 
     async def _revoked(self, app: faust.App, revoked: set[TP], **_: Any) -> None:
         await self._commit(everything=True)
@@ -229,6 +256,7 @@ class FaustRunner:
 
     async def _watch(self, starting: asyncio.Future[Any]) -> None:
         ticked_at = time.monotonic()
+        ticking: asyncio.Future[None] | None = None
         while not self._stop() and self._failure is None:
             await asyncio.sleep(WATCH_S)
             if starting.done() and not starting.cancelled() and starting.exception() is not None:
@@ -248,19 +276,27 @@ class FaustRunner:
                 idle_s = time.monotonic() - self._last_message
                 if self._until_idle_s is not None and idle_s >= self._until_idle_s and await self._broker_answers():
                     return
-            if time.monotonic() - ticked_at >= TICK_S and self._generation >= 0 and not self.app.rebalancing:
+            ticks = ticking is not None and not ticking.done()
+            if (
+                not ticks
+                and time.monotonic() - ticked_at >= TICK_S
+                and self._generation >= 0
+                and not self.app.rebalancing
+            ):
                 ticked_at = time.monotonic()
-                with contextlib.suppress(Exception):  # it is in self._failure
-                    await self._tick()
+                # Not awaited: it waits for the batch in hand, and who looks after progress must not.
+                ticking = asyncio.ensure_future(self._tick())
             try:
                 self._progress.check()
             except StallError as error:
                 self._failure = self._failure or error
 
     async def _tick(self) -> None:
-        async with self._busy:
-            at_end = {partition for partition in self._owned if self._is_read_to_end(partition)}
-            await self._in_thread(self._shell.tick, at_end.__contains__)
+        with contextlib.suppress(Exception):  # it is in self._failure
+            await self._look_at_input()
+            async with self._busy:
+                at_end = {partition for partition in self._owned if self._is_read_to_end(partition)}
+                await self._in_thread(self._shell.tick, at_end.__contains__)
 
     async def _broker_answers(self) -> bool:
         return await asyncio.get_running_loop().run_in_executor(None, broker_answers, self._settings.kafka)
@@ -269,6 +305,8 @@ class FaustRunner:
         """False where rows wait, here or in the broker; None where that is not known, as while the broker is away."""
         if self._generation < 0 or self.app.rebalancing:
             return None
+        if self._handling:
+            return False
         ends = [self._is_read_to_end(partition) for partition in self._owned]
         return False if False in ends else None if None in ends else True
 

@@ -100,6 +100,13 @@ class InputSettings(Section):
             texts=self.quoted_numbers == "read",
         )
 
+    check_interval_s: float = Field(
+        default=10.0,
+        ge=0.5,
+        description="how often the worker looks whether the input topics are what they were: made anew, offsets gone back, messages "
+        "expired, partitions added",
+    )
+
     @property
     def is_native(self) -> bool:
         """True where messages are SensorBlocks, in any of the three encodings; their channels may still be renamed."""
@@ -193,6 +200,11 @@ class ScoringSettings(Section):
         default="auto", description="cuda without a working CUDA is an error; auto falls back"
     )
     threads: int = Field(default=1, ge=0, description="onnxruntime threads for one batch; 0: all cores")
+    graph_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="a graph that has not returned after so long ends the process, with a line that names bundle and machine",
+    )
     top_channels: int = Field(default=5, ge=1, description="channels named in an alert; localizations name all")
     publish_scores: bool = Field(default=True, description="write every score to the scores topic")
 
@@ -400,11 +412,16 @@ class WorkerSettings(Section):
     )
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=0, ge=0, le=65_535, description="/healthz, /readyz, /metrics; 0: not served")
+    ready_timeout_s: float = Field(
+        default=15.0,
+        gt=0,
+        description="without progress (rows handled, or all read at a broker that answers) for so long, /readyz is 503, "
+        "whatever the reason",
+    )
     stall_timeout_s: float = Field(
         default=120.0,
         gt=0,
-        description="limit without progress (rows handled, or all read at a broker that answers): then /readyz is 503, "
-        "and the process ends if rows wait; it does not end while no broker answers",
+        description="after so long without progress the process ends if rows wait; it does not end while no broker answers",
     )
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -94,6 +94,7 @@ NOT_RUN = (
     NotRun("docs/operators.md", "wheeltapper alarm reject", LABELLED),
     NotRun("docs/results.md", "wheeltapper compare", FOR_HOURS),
     NotRun("docs/shifts.md", "wheeltapper shifts --dataset", REAL_DATA),
+    NotRun("docs/stream.md", "wheeltapper worker", FOR_EVER),
     NotRun("docs/sound.md", "wheeltapper train auto --dataset wav", "needs recordings of the reader's"),
     NotRun("docs/sound.md", "wheeltapper worker", FOR_EVER),
     NotRun("docs/sound.md", "wheeltapper alerts --follow", FOR_EVER),

@@ -82,8 +82,21 @@ def test_new_topics_follow_the_partitions_of_an_existing_sensors_topic(
     assert f"{topics_prefix}sensors" not in counts
 
 
-def test_a_state_topic_of_other_partitions_than_sensors_is_an_error(broker: Broker, topics_prefix: str) -> None:
-    # given a state topic that cannot hold the partitions of sensors
+@pytest.mark.kafka
+def test_a_state_topic_is_given_the_partitions_that_it_lacks(real_kafka: str, topics_prefix: str) -> None:
+    # given a sensors topic that was given partitions, and a state topic that was not
+    broker = Broker(real_kafka, "kafka", supports_transactions=True)
+    create_topic(broker, f"{topics_prefix}sensors", 4)
+    create_topic(broker, f"{topics_prefix}state", 2)
+    # when a worker makes sure of its topics
+    ensure_topics(load_settings(None, kafka={"brokers": broker.address}, topics={"prefix": topics_prefix}), {SENSORS})
+    # then it has one beside each
+    assert partition_counts(broker)[f"{topics_prefix}state"] == 4
+
+
+def test_a_state_topic_that_cannot_be_given_partitions_is_an_error(embedded_broker: str, topics_prefix: str) -> None:
+    broker = Broker(embedded_broker, "tansu", supports_transactions=False)
+    # given a state topic that cannot hold the partitions of sensors, on a broker that adds none
     create_topic(broker, f"{topics_prefix}sensors", 4)
     create_topic(broker, f"{topics_prefix}state", 2)
     # when the topics are created
@@ -91,6 +104,7 @@ def test_a_state_topic_of_other_partitions_than_sensors_is_an_error(broker: Brok
     # then it ends with 2 and says what to do
     assert done.returncode == 2
     assert f"{topics_prefix}state has 2 partitions, {topics_prefix}sensors has 4" in done.stderr
+    assert f"kafka-topics.sh --alter --topic {topics_prefix}state --partitions 4" in done.stderr
     # and a worker would refuse too
     settings = load_settings(None, kafka={"brokers": broker.address}, topics={"prefix": topics_prefix})
     with pytest.raises(InputError, match="has 2 partitions"):

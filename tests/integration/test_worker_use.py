@@ -199,6 +199,7 @@ def wrong_uses(folder: Path, broker: str, prefix: str, taken_port: int) -> dict[
         "not TOML": ([*usual, *settings("[state\n")], "not a readable TOML file"),
         "no settings file": ([*usual, "--config", f"{folder}/none.toml"], "no such settings file"),
         "misspelt topic": ([*usual, *settings("[topics]\nsensors = 'snesors'\n")], "topic snesors (topics.sensors)"),
+        "nowhere to start": ([*usual, "--from", "yesterday"], "--from yesterday: expected earliest, latest, a time"),
         "no time at all": ([*usual, "--until-idle", "0"], "--until-idle 0"),
         "transactions": ([*usual, *settings("[worker]\ntransactions = 'on'\n")], "worker.transactions is 'on'"),
     }
@@ -215,7 +216,7 @@ def taken_port() -> Iterator[int]:
 @pytest.mark.parametrize(
     "case",
     ["no broker", "no bundle", "damaged bundle", "taken port", "misspelt setting", "impossible value",
-     "not TOML", "no settings file", "misspelt topic", "no time at all", "transactions"],
+     "not TOML", "no settings file", "misspelt topic", "nowhere to start", "no time at all", "transactions"],
 )  # fmt: skip
 def test_wrong_use_ends_with_2_and_one_line(
     case: str, embedded_broker: str, topics_prefix: str, tmp_path: Path, taken_port: int

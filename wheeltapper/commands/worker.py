@@ -60,6 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="end after the input was read to its end and no row came for so long (default: never)",
     )
+    parser.add_argument(
+        "--from",
+        dest="start_from",
+        metavar="WHERE",
+        help="read the input again, or leave some out: earliest, latest, a time of the records (2026-03-01T06:00:00Z), or "
+        "PARTITION:OFFSET[,..]; once, at this start, and only while no other worker of the group runs (default: where the group "
+        "is)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,5 +93,6 @@ def run(arguments: argparse.Namespace) -> int:
         runner=arguments.runner,
         ensure_topics=partial(ensure_topics, settings),
         until_idle_s=arguments.until_idle,
+        start_from=arguments.start_from,
     )
     return 0

@@ -17,7 +17,7 @@ from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.judging import DueWindows, Emission, Refused
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rule import RuleSpec
-from wheeltapper.stream.core.saved import number, text, whole
+from wheeltapper.stream.core.saved import moment, number, optional, text, whole
 from wheeltapper.stream.kinds.audio.clock import SECOND_US, Placement, SourceClock
 from wheeltapper.stream.kinds.audio.health import BLOCKS_A_SECOND, MicrophoneHealth, dead_microphone
 from wheeltapper.stream.kinds.audio.intake import ClipBlock

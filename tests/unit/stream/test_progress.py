@@ -126,3 +126,33 @@ def test_sessions_that_fail_without_end_at_a_broker_that_answers_end_the_process
     clock.now = 142.1
     with pytest.raises(StallError, match=r"every session failed for 12 s .*state was not restored"):
         progress.check_failing(TimeoutError("state was not restored"))
+
+
+def test_a_worker_is_not_ready_long_before_it_is_ended(clock: Clock) -> None:
+    # given a worker that may be without progress for two minutes, and counts as ready for 15 s of that
+    progress = Progress(120.0, clock, ready_s=15.0)
+    # when rows wait and none is handled, as in a call that does not return
+    for _ in range(15):
+        clock.now += 1
+        progress.look(at_end=False)
+        assert progress.problem() is None
+    clock.now += 1
+    progress.look(at_end=False)
+    # then it is not ready, and says why; and the process goes on
+    assert progress.problem() == "rows are waiting but none was handled for 16 s (worker.ready_timeout_s is 15)"
+    progress.check()
+    # and the broker has been asked whether it is there, to know whom to blame
+    assert progress.should_ask()
+    progress.broker(answers=False)
+    progress.look(at_end=False)
+    assert "no broker answers: no progress for 16 s" in str(progress.problem())
+    # and the first row makes it ready again
+    progress.handled()
+    assert progress.problem() is None
+
+
+def test_readiness_is_never_given_longer_than_a_stall(clock: Clock) -> None:
+    # given a stall limit below that of readiness, then it is the limit of both
+    progress = Progress(5.0, clock, ready_s=15.0)
+    clock.now += 5.1
+    assert "worker.stall_timeout_s is 5" in str(progress.problem())

@@ -33,6 +33,12 @@ def threads_and_files() -> tuple[int, int]:
     return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
 
 
+def assert_as_few(opened: list[tuple[int, int]]) -> None:
+    """Threads and files at the last session as at the first few; a client's thread may come and go between two looks."""
+    for last, first in zip(opened[-1], map(max, zip(*opened[:5], strict=True)), strict=True):
+        assert last <= first + 1, opened
+
+
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Clients at an address where nothing listens, and no pause between sessions."""
@@ -78,8 +84,7 @@ def test_a_hundred_failed_sessions_leave_no_client_behind_and_are_all_counted(
     status, opened = sessions(settings, open_routes)
     # then there are as many threads and open files as after the first few
     assert len(opened) == SESSIONS + 1
-    assert opened[-1][0] <= opened[3][0], opened
-    assert opened[-1][1] <= opened[3][1], opened
+    assert_as_few(opened)
     # and the metrics tell of all of them
     values = {metric.name: sum(sample.value for sample in metric.samples) for metric in status.collect()}
     assert values["wheeltapper_rows"] == ROWS * len(opened)
@@ -106,8 +111,7 @@ def test_sessions_that_fail_in_their_start_leave_no_client_behind(
     _, opened = sessions(settings, open_routes)
     # then nothing of them is left
     assert len(opened) == SESSIONS + 1
-    assert opened[-1][0] <= opened[3][0], opened
-    assert opened[-1][1] <= opened[3][1], opened
+    assert_as_few(opened)
 
 
 @pytest.fixture

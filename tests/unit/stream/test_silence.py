@@ -66,6 +66,20 @@ def test_a_machine_that_falls_silent_opens_an_alert_once_and_clears_it_when_it_s
     assert pipeline.counters.silent_machines == 2
 
 
+def test_a_machine_that_has_moved_to_another_partition_is_not_silent_in_the_old_one(open_routes: OpenRoutes) -> None:
+    # given a topic that was given partitions: a machine's rows come in another one from then on
+    pipeline = opened_pipeline(open_routes)
+    pipeline.handle([batch_of([rows_at(0, 1), rows_at(0, machine="press-2")])], now=0.0)
+    pipeline.handle([batch_of([rows_at(2, 3)], partition=5)], now=120.0)
+    # when it would count as silent where it was
+    outputs = pipeline.tick(ALLOWED_S, {KEY, (TOPIC, 5)}.__contains__)
+    # then it is forgotten there and no alert opens; another machine's does
+    assert told(outputs) == [("press-2", "opened", None)]
+    assert [output.key for output in outputs if output.topic == "state"] == [b"wheeltapper/wheeltapper.sensors/press-1"]
+    assert pipeline.partition(*KEY).find("press-1") is None
+    assert pipeline.partition(TOPIC, 5).find("press-1") is not None
+
+
 def test_only_partitions_that_were_read_to_their_end_can_be_silent(open_routes: OpenRoutes) -> None:
     # given machines of two partitions, long silent as far as the worker has read
     pipeline = opened_pipeline(open_routes)

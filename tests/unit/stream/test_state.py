@@ -34,6 +34,7 @@ from tests.unit.stream.test_chunking import machine_rows
 from wheeltapper.stream.core.alert_judge import ALERT, THRESHOLD
 from wheeltapper.stream.core.alert_life import AlertState, EndedAlert, alert_id
 from wheeltapper.stream.core.row_memory import RowMemory
+from wheeltapper.stream.input_life import unpacked
 from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.machine import Machine
 from wheeltapper.stream.partition import PartitionState
@@ -102,6 +103,7 @@ def contents(machine: Machine) -> dict[str, Any]:
     return {
         "name": machine.name,
         "offset": machine.offset,
+        "life": machine.life,
         "silent_since": machine.silent_since,
         "clock": dataclasses.asdict(machine.memory.clock),
         "seen": machine.memory.tail.seen,
@@ -118,7 +120,8 @@ def contents(machine: Machine) -> dict[str, Any]:
     rows=st.integers(0, 40),
     width=st.sampled_from([1, 7, 8, 9, 40]),
     name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
-    offset=st.integers(0, 2**62),
+    offset=st.integers(0, 2**48 - 1),
+    life=st.integers(0, 2**15 - 1),
     late_run=st.integers(0, 1_000),
     silent=st.none() | st.integers(0, 10**15),
     alert=st.builds(
@@ -148,6 +151,7 @@ def test_a_snapshot_brings_back_everything(
     width: int,
     name: str,
     offset: int,
+    life: int,
     late_run: int,
     silent: int | None,
     alert: AlertState,
@@ -163,6 +167,7 @@ def test_a_snapshot_brings_back_everything(
         machine.memory.tail.append(times, values, rng.random((rows, width)) < 0.2)
         machine.memory.clock.last_time = int(times[-1])
     machine.offset, machine.memory.clock.late_run, machine.silent_since = offset, late_run, silent
+    machine.life = life
     (served,) = machine.rules.values()
     served.memory.slots[ALERT] = alert
     # when it is written and read
@@ -172,7 +177,7 @@ def test_a_snapshot_brings_back_everything(
     assert contents(again) == contents(machine)
     assert len(outputs) == (silent is not None)  # said again, as the worker before may not have come to it
     assert (record.topic, record.key, record.partition) == ("state", name.encode(), 5)
-    assert snapshot_offset(record.value or b"") == offset
+    assert unpacked(snapshot_offset(record.value or b"")) == (life, offset)
     assert again.dirty_from is None
 
 
