@@ -35,6 +35,8 @@ class StateReader:
         self._settings = settings
         self._topic = settings.topics.full_name("state")
         self._stop = stop
+        self.counts: dict[str, int | None] = {}
+        """Topic -> number of its partitions, as `found` saw it last."""
 
     def committed(self, topic: str, partitions: Sequence[int]) -> dict[int, int | None]:
         """The group's committed offset of each partition; None where it has none.
@@ -83,6 +85,7 @@ class StateReader:
             if error.args[0].code() in UNSUPPORTED:
                 return {}
             raise
+        self.counts = dict(look.counts)
         return {number: found for (_, number), found in look.found.items()}
 
     def grow(self, partitions: int) -> None:
