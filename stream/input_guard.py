@@ -112,7 +112,15 @@ class InputGuard:
                 "an input topic does not exist any more: it is waited for; create it, or end the worker", topics=missing
             )
         self._missing = missing
-        for topic, number in look.counts.items():
+        self.see_counts(look.counts)
+
+    def see_counts(self, counts: Mapping[str, int | None]) -> None:
+        """Note how many partitions each topic has; those that were added are told, and `state` is given as many.
+
+        Raises:
+            InputError: `state` cannot be given them.
+        """
+        for topic, number in counts.items():
             known = self._counts.get(topic)
             if number is not None and known is not None and number > known:
                 self._grow_state(number)
@@ -171,11 +179,13 @@ class InputGuard:
             count(counters.input_events, event.kind)
             counters.expired_messages += event.messages
         for (topic, kind), told in together.items():
-            more: Mapping[str, int] = (
-                {"messages": sum(event.messages for _, event in told)} if kind == "expired" else {}
-            )
+            messages = sum(event.messages for _, event in told)
+            more: Mapping[str, int] = {"messages": messages} if messages else {}
+            text = told[0][1].text
+            if len(told) > 1 and messages:
+                text = f"up to {messages} messages of {len(told)} partitions expired or were deleted unread"
             log.warning(
-                f"the input has changed: {told[0][1].text}",
+                f"the input has changed: {text}",
                 event_kind=kind,
                 topic=topic,
                 partitions=sorted(number for number, _ in told),

@@ -111,6 +111,7 @@ class Shell:
         """`assign` for the partitions of one input topic."""
         committed = self._reader.committed(topic, numbers)
         found = self._reader.found(topic, numbers)
+        self.input.see_counts(self._reader.counts)
         prefix = state_prefix(self._group, topic)
         records = self._reader.read({number: offset or 0 for number, offset in committed.items()}, prefix)
         starts: dict[PartitionKey, int | None] = {}

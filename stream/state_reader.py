@@ -48,6 +48,8 @@ class StateReader:
         """Of the last `read`: partition -> `PartReader.sets`."""
         self.left_over: dict[int, list[bytes]] = {}
         """Of the last `read`: partition -> keys of parts that no record means."""
+        self.counts: dict[str, int | None] = {}
+        """Topic -> number of its partitions, as `found` saw it last."""
 
     def committed(self, topic: str, partitions: Sequence[int]) -> dict[int, int | None]:
         """The group's committed offset of each partition; None where it has none.
@@ -96,6 +98,7 @@ class StateReader:
             if error.args[0].code() in UNSUPPORTED:
                 return {}
             raise
+        self.counts = dict(look.counts)
         return {number: found for (_, number), found in look.found.items()}
 
     def grow(self, partitions: int) -> None:
