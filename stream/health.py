@@ -13,6 +13,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.metrics import (
+    build_metrics,
+    bundle_metrics,
+    distribution_metrics,
+    input_metrics,
+    machine_metrics,
+)
 from wheeltapper.stream.progress import Progress
 from wheeltapper.stream.shell import Shell
 
@@ -75,7 +82,9 @@ class WorkerStatus:
 
         yield counter("messages", "Input messages handled.", counts.messages)
         yield counter("rows", "Rows taken into windows.", counts.rows)
-        yield counter("late_rows", "Rows dropped as not newer than their machine's last.", counts.late_rows)
+        dropped = CounterMetricFamily("wheeltapper_rows_dropped", "Rows left out.", labels=["reason"])
+        dropped.add_metric(["late"], counts.late_rows)
+        yield dropped
         yield counter("imputed_values", "Missing values carried forward.", counts.imputed_values)
         yield counter("clock_restarts", "Machines whose clock was set back.", counts.clock_restarts)
         yield counter("gaps", "Gaps that emptied a window.", counts.gaps)
@@ -93,11 +102,7 @@ class WorkerStatus:
             "forgotten_machines", "Machines dropped after state.forget_machine_after_s.", counts.forgotten_machines
         )
         yield counter("scoring_seconds", "Time spent in onnxruntime.", totals.scoring_seconds)
-        yield GaugeMetricFamily(
-            "wheeltapper_working_seconds",
-            "Time spent on handling messages.",
-            value=totals.working_seconds,
-        )
+        yield counter("working_seconds", "Time spent on handling messages.", totals.working_seconds)
         dead = CounterMetricFamily("wheeltapper_dead_letters", "Messages sent to dead-letters.", labels=["reason"])
         for reason, number in sorted(counts.dead_letters.items()):
             dead.add_metric([reason], number)
@@ -132,29 +137,15 @@ class WorkerStatus:
             value=counts.newest_time / 1e6,
         )
         yield GaugeMetricFamily("wheeltapper_ready", "1 where /readyz is 200.", value=self.problem() is None)
-        if shell is not None:
-            yield from self._partition_metrics(shell)
-
-    def _partition_metrics(self, shell: Shell) -> Iterable[Metric]:
-        positions = GaugeMetricFamily(
-            "wheeltapper_position", "Offset of the next message to handle.", labels=["topic", "partition"]
-        )
-        commits = GaugeMetricFamily(
-            "wheeltapper_committed", "Offset that a restart reads from.", labels=["topic", "partition"]
-        )
-        machines = GaugeMetricFamily("wheeltapper_machines", "Machines with rows.", labels=["topic", "partition"])
-        # Copied: the worker's thread may change the dictionary meanwhile.
-        for key, state in list(shell.pipeline.partitions.items()):
-            labels = [key[0], str(key[1])]
-            positions.add_metric(labels, state.position)
-            commits.add_metric(labels, shell.committed_offset(key))
-            machines.add_metric(labels, state.machines)
-        yield from (positions, commits, machines)
         yield GaugeMetricFamily(
-            "wheeltapper_last_progress_seconds",
-            "Since the last progress.",
-            value=self._progress.silent_s,
+            "wheeltapper_progress_age_seconds", "Time since the last progress.", value=self._progress.silent_s
         )
+        yield from build_metrics()
+        yield from distribution_metrics(counts)
+        if shell is not None:
+            yield from bundle_metrics(shell)
+            yield from input_metrics(shell)
+            yield from machine_metrics(shell)
 
 
 def serve_health(status: WorkerStatus, host: str, port: int) -> Callable[[], None]:

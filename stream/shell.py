@@ -12,6 +12,7 @@ from wheeltapper.stream.control.control import Control
 from wheeltapper.stream.control.log import Change
 from wheeltapper.stream.core.calendar import SpanSource
 from wheeltapper.stream.kinds.contract import Routes
+from wheeltapper.stream.latency import note_latencies
 from wheeltapper.stream.partition import PartitionKey, PartitionState, state_prefix
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.publisher import Publisher
@@ -51,6 +52,10 @@ class Shell:
         self._reserve_messages = settings.worker.max_batch_messages
         self._committed: dict[PartitionKey, int] = {}
         self._alerts_pending = False
+        self._taken: Sequence[PartitionBatch] = ()
+        """What is being handled."""
+        self.input_ends: dict[PartitionKey, int] = {}
+        """Ends of the input partitions, as the runner last heard; kept by it."""
         self.working_seconds = 0.0
         """Spent on handling and publishing so far."""
         self.assigned = False
@@ -135,13 +140,16 @@ class Shell:
         for partition in partitions:
             self.pipeline.partitions.pop(partition, None)
             self._committed.pop(partition, None)
+            self.input_ends.pop(partition, None)
 
     def handle(self, batches: Sequence[PartitionBatch]) -> None:
         """Handle messages of assigned partitions and publish what comes of them."""
         started = time.monotonic()
         self._apply_news(started)
         self._reserve(batches)
+        self._taken = batches
         self._publish(self.pipeline.handle(batches, started))
+        self._taken = ()
         self.working_seconds += time.monotonic() - started
 
     def _reserve(self, batches: Sequence[PartitionBatch]) -> None:
@@ -202,8 +210,11 @@ class Shell:
 
     def _publish(self, outputs: Sequence[Output]) -> None:
         if outputs:
-            self._alerts_pending = self._alerts_pending or any(output.topic == ALERTS for output in outputs)
+            alerts = [output for output in outputs if output.topic == ALERTS]
+            self._alerts_pending = self._alerts_pending or bool(alerts)
             self.publisher.publish(outputs)
+            if alerts:
+                note_latencies(self.pipeline.counters, alerts, self._taken, time.time())
 
     def _snapshots(self, now: float, *, everything: bool = False) -> list[Output]:
         wall_us = time.time_ns() // 1000

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Any
+
+from wheeltapper.stream.core.distribution import Distribution
 
 
 @dataclass(slots=True)
@@ -23,6 +26,8 @@ class Counters:
             ones those with stuck or missing channels.
         silent_machines: NO_DATA alerts opened. forgotten_machines: dropped after state.forget_machine_after_s.
         deployments: from the topic `models`, by what became of them. alarm_commands: of operators, by action.
+        scores: calibrated scores, by detector; shadows are left out.
+        latencies: of 'opened' and 'updated' alerts, seconds until they were given to Kafka, by what they are counted from.
         newest_time: newest event time of any machine, microseconds UTC.
     """
 
@@ -46,6 +51,8 @@ class Counters:
     forgotten_machines: int = 0
     deployments: dict[str, int] = field(default_factory=dict)
     alarm_commands: dict[str, int] = field(default_factory=dict)
+    scores: dict[str, Distribution] = field(default_factory=dict)
+    latencies: dict[str, Distribution] = field(default_factory=dict)
     newest_time: int = 0
 
     def __add__(self, other: Counters) -> Counters:
@@ -61,6 +68,13 @@ class Counters:
                 both = max(mine, others) if each.name == "newest_time" else mine + others
             setattr(total, each.name, both)
         return total
+
+
+def observe(found: dict[str, Distribution], name: str, bounds: tuple[float, ...], values: Any) -> None:
+    """Count values in `found[name]`."""
+    if name not in found:
+        found[name] = Distribution(bounds)
+    found[name].observe(values)
 
 
 def count(counts: dict[str, int], name: str) -> None:

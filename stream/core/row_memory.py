@@ -105,18 +105,15 @@ class RowMemory:
             absent = np.isnan(values)
             if absent.any():
                 before = self.tail.last_row()
-                self.tail.append(times, filled(values, self.layout.fill if before is None else before), absent)
+                full = filled(values, self.layout.fill if before is None else before)
+                self.tail.append(times, full, absent, block.offsets[picked])
                 counters.imputed_values += int(absent.sum())
             else:
-                self.tail.append(times, values, False)
+                self.tail.append(times, values, False, block.offsets[picked])
             yield RowBlock(block.offsets[picked], times, values)
 
-    def due(self, part: RowBlock, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
-        """The windows of a rule that the newest part completed; None where there are none.
-
-        Args:
-            keep_rows: also a copy of the rows that the windows lie in.
-        """
+    def due(self, part: RowBlock, rule: RuleSpec) -> DueWindows | None:
+        """The windows of a rule that the newest part completed; None where there are none."""
         new_rows, tail, manifest = len(part), self.tail, rule.manifest
         samples, ends = tail.windows(new_rows, manifest.window, rule.stride, manifest.warm_up)
         if not len(ends):
@@ -131,7 +128,7 @@ class RowMemory:
             offsets=part.offsets[ends],
             quality=quality,
             actual=actual,
-            rows=tail.spanned(new_rows, ends, manifest.window) if keep_rows else None,
+            rows=tail.spanned(new_rows, ends, manifest.window),
         )
 
     def notices(self, part: RowBlock) -> Sequence[Emission]:
@@ -148,16 +145,23 @@ class RowMemory:
         """Header (JSON types) and body of a snapshot.
 
         The body holds the rows that the next windows need: times int64 [n], values float32 [n, C], and which values were
-        imputed, a bit each, uint8 [n, ceil(C / 8)]; all little-endian.
+        imputed, a bit each, uint8 [n, ceil(C / 8)]; then, as the header's `offsets` says, the input offsets int64 [n]; all
+        little-endian.
         """
-        times, values, absent = self.tail.snapshot()
+        times, values, absent, offsets = self.tail.snapshot()
         header = {
             "last_time": self.clock.last_time,
             "late_run": self.clock.late_run,
             "seen": self.tail.seen,
             "channels": self.layout.channels,
+            "offsets": True,
         }
-        body = (times.astype("<i8").tobytes(), values.astype("<f4").tobytes(), np.packbits(absent, axis=1).tobytes())
+        body = (
+            times.astype("<i8").tobytes(),
+            values.astype("<f4").tobytes(),
+            np.packbits(absent, axis=1).tobytes(),
+            offsets.astype("<i8").tobytes(),
+        )
         return header, b"".join(body)
 
     def load(self, header: dict[str, Any], body: memoryview) -> None:
@@ -170,18 +174,20 @@ class RowMemory:
             raise ValueError("its bundle's channels have changed")
         width = len(self.layout.channels)
         bits = -(-width // 8)
-        rows, rest = divmod(len(body), 8 + 4 * width + bits)
+        told = bool(header.get("offsets", False))  # snapshots of earlier versions have none
+        rows, rest = divmod(len(body), 8 + 4 * width + bits + 8 * told)
         if rest:
             raise ValueError(f"{len(body)} bytes are no whole number of rows")
         times = np.frombuffer(body, dtype="<i8", count=rows)
         values = np.frombuffer(body, dtype="<f4", count=rows * width, offset=8 * rows).reshape(rows, width)
-        packed = np.frombuffer(body, dtype=np.uint8, offset=(8 + 4 * width) * rows).reshape(rows, bits)
-        absent = np.unpackbits(packed, axis=1, count=width).astype(np.bool_)
+        packed = np.frombuffer(body, dtype=np.uint8, count=rows * bits, offset=(8 + 4 * width) * rows)
+        absent = np.unpackbits(packed.reshape(rows, bits), axis=1, count=width).astype(np.bool_)
+        offsets = np.frombuffer(body, dtype="<i8", offset=(8 + 4 * width + bits) * rows) if told else -1
         clock = RowClock(
             None if header["last_time"] is None else int(header["last_time"]),
             int(header["late_run"]),
         )
         # A longer window than the snapshot's tail fills up first, as after a start.
         seen = int(header["seen"]) if rows >= self.layout.window - 1 else rows
-        self.tail.restore(times, values, absent, seen)
+        self.tail.restore(times, values, absent, seen, offsets)
         self.clock = clock

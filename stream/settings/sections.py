@@ -313,6 +313,12 @@ class WorkerSettings(Section):
     max_batch_messages: int = Field(default=5_000, ge=1, description="messages handled at a time")
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=0, ge=0, le=65_535, description="/healthz, /readyz, /metrics; 0: not served")
+    metrics_machines: int = Field(
+        default=200,
+        ge=0,
+        description="machines with metrics of their own; where there are more, those in alarm, silent or in maintenance, up to "
+        "so many; the same for bundles",
+    )
     stall_timeout_s: float = Field(
         default=120.0,
         gt=0,

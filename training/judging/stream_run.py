@@ -191,7 +191,7 @@ class MachineStream:
             block = RowBlock(numbers[start:stop], times[start:stop], values[start:stop])
             for part in self._row_memory.take(block, self._windows, self._counters, manifest.training_data.entity):
                 self._taken.append(part.offsets)
-                due = self._row_memory.due(part, rule, keep_rows=self.runtime.keeps_rows)
+                due = self._row_memory.due(part, rule)
                 if due is not None:
                     self._lags.append(np.full(len(due.times), manifest.lag))
                     self.runtime.collect(rule.name, self.memory, due)
@@ -244,7 +244,6 @@ class _Recorder:
     """The judge that keeps everything, and the report that turns an alert's steps into alarms instead of messages."""
 
     slots: Mapping[str, Slot[Any]] = MappingProxyType({})
-    keeps_rows = False
 
     def __init__(self) -> None:
         self.windows = 0

@@ -7,14 +7,13 @@ from typing import Any
 
 from wheeltapper.schemas.bundle import BundleManifest
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.events import ClearReason
+from wheeltapper.schemas.events import AlertEvent, ClearReason
 from wheeltapper.schemas.topics import SENSORS
 from wheeltapper.stream.core.row_memory import RowLayout, RowMemory, row_layout
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.kinds.sensors.decoding import Decoder
 from wheeltapper.stream.kinds.sensors.evidence import ChannelEvidence
-from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import Settings
 
 
@@ -61,6 +60,6 @@ class SensorKind:
         """The name itself."""
         return name
 
-    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[Output]:
+    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[AlertEvent]:
         """Nothing: rows have no alerts but those of rules."""
         return ()
