@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,15 @@ class Distribution:
         """(upper bound as Prometheus writes it, values up to it), the last bound being +Inf."""
         sums = np.cumsum(self._counts).tolist()
         return list(zip([*(f"{bound:g}" for bound in self.bounds), "+Inf"], sums, strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        """The same values by bucket; their sum may differ by rounding."""
+        if not isinstance(other, Distribution):
+            return NotImplemented
+        same = self.bounds == other.bounds and bool((self._counts == other._counts).all())
+        return same and math.isclose(self.total, other.total, rel_tol=1e-5, abs_tol=1e-6)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
 
     def __add__(self, other: Any) -> Distribution:
         """Both together; nothing is added by 0, with which sums begin."""

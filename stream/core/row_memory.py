@@ -101,16 +101,16 @@ class RowMemory:
             self.clock.last_time = int(times[-1])
             counters.newest_time = max(counters.newest_time, self.clock.last_time)
             counters.rows += len(times)
-            values = block.values[picked]
+            values, offsets = block.values[picked], block.offsets[picked]
             absent = np.isnan(values)
             if absent.any():
                 before = self.tail.last_row()
                 full = filled(values, self.layout.fill if before is None else before)
-                self.tail.append(times, full, absent, block.offsets[picked])
+                self.tail.append(times, full, absent, offsets)
                 counters.imputed_values += int(absent.sum())
             else:
-                self.tail.append(times, values, False, block.offsets[picked])
-            yield RowBlock(block.offsets[picked], times, values)
+                self.tail.append(times, values, False, offsets)
+            yield RowBlock(offsets, times, values)
 
     def due(self, part: RowBlock, rule: RuleSpec) -> DueWindows | None:
         """The windows of a rule that the newest part completed; None where there are none."""

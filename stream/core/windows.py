@@ -12,14 +12,17 @@ def windows_of(rows: np.ndarray, window: int) -> np.ndarray:
     return np.moveaxis(np.lib.stride_tricks.sliding_window_view(rows, window, axis=0), -1, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SpannedRows:
-    """The rows that some windows lie in: views that stay as they are while the machine goes on.
+    """The rows that some windows lie in, cut out when they are asked for: most never are.
+
+    The arrays are the tail's own, which no row is ever written over in; rows of them are counted from 0.
 
     Attributes:
         times: [m] int64; offsets: [m] int64, input offset of the message that each row came in, -1 where it is not known.
         values: [m, C] float32, imputed; absent: [m, C] bool, which values were imputed.
-        lasts: [k] index of each window's last row among them.
+        first: the machine's first row among them; blank ones lie before it.
+        origin, ends: the windows' last rows are origin + ends [k].
         length: rows of a window; one that began before the machine's first row has fewer.
     """
 
@@ -27,13 +30,15 @@ class SpannedRows:
     offsets: np.ndarray
     values: np.ndarray
     absent: np.ndarray
-    lasts: np.ndarray
+    first: int
+    origin: int
+    ends: np.ndarray
     length: int
 
     def window(self, index: int, most_rows: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Times [w] and values [w, C] of a window, or of its last `most_rows` rows; NaN where a value was imputed."""
         rows = self._rows(index, most_rows)
-        return self.times[rows], np.where(self.absent[rows], np.float32(np.nan), self.values[rows])
+        return self.times[rows].copy(), np.where(self.absent[rows], np.float32(np.nan), self.values[rows])
 
     def offset_span(self, index: int) -> tuple[int, int] | None:
         """Input offsets of a window's first and last row whose message is known; None without one."""
@@ -42,9 +47,9 @@ class SpannedRows:
         return (int(known[0]), int(known[-1])) if len(known) else None
 
     def _rows(self, index: int, most_rows: int | None = None) -> slice:
-        stop = int(self.lasts[index]) + 1
+        stop = self.origin + int(self.ends[index]) + 1
         length = self.length if most_rows is None else min(self.length, most_rows)
-        return slice(max(0, stop - length), stop)
+        return slice(max(self.first, stop - length), stop)
 
 
 class RowTail:
@@ -142,7 +147,13 @@ class RowTail:
         """[n, window, C] view of the buffer: the window that begins at each row."""
         views = self._windows.get(window)
         if views is None:
-            views = self._windows[window] = windows_of(self._values, window)
+            values = self._values
+            rows, channels = values.shape
+            step, item = values.strides
+            # As `windows_of`, in a tenth of its time: every new buffer needs one.
+            views = np.ndarray((rows - window + 1, window, channels), values.dtype, values, 0, (step, step, item))
+            views.flags.writeable = False
+            self._windows[window] = views
         return views
 
     def scored_times(self, new_rows: int, ends: np.ndarray, lag: int) -> np.ndarray:
@@ -168,18 +179,9 @@ class RowTail:
 
     def spanned(self, new_rows: int, ends: np.ndarray, window: int) -> SpannedRows:
         """The rows that the windows with these `ends` lie in; blank ones are left out."""
-        origin = self._end - new_rows
-        oldest = max(0, self._end - self.seen)
-        first = max(oldest, origin + int(ends[0]) + 1 - window)
-        rows = slice(first, origin + int(ends[-1]) + 1)
-        return SpannedRows(
-            self._times[rows],
-            self._offsets[rows],
-            self._values[rows],
-            self._absent[rows],
-            origin + ends - first,
-            window,
-        )
+        end = self._end
+        first = max(0, end - self.seen)
+        return SpannedRows(self._times, self._offsets, self._values, self._absent, first, end - new_rows, ends, window)
 
     def snapshot(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Times, values, absent and offsets of the rows that later windows need, as `append` takes them."""
