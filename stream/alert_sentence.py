@@ -58,8 +58,8 @@ def worst_text(worst: WorstRow, unit: str) -> str:
         return f"was {actual} at {time}, which is unusual"
     expected = f"{number(worst.expected)}{unit}"
     if worst.kind is Deviation.CHANGED:
-        return f"was {actual} at {time} after {expected}, an unusual change"
-    return f"was {actual} at {time} where the other channels let expect {expected}"
+        return f"went from {expected} to {actual} at {time}, an unusual change"
+    return f"was {actual} at {time} while the other channels imply {expected}"
 
 
 def _machine(alert: AlertEvent) -> str:

@@ -79,9 +79,7 @@ def _usual(worst: WorstRow) -> str:
         return f"usual {ends[0]}" if ends[0] == ends[1] else f"usual {ends[0]} to {ends[1]}"
     if worst.expected is None:
         return "unusual"
-    return (
-        f"{'before that' if worst.kind is Deviation.CHANGED else 'other channels let expect'} {number(worst.expected)}"
-    )
+    return f"{'before that' if worst.kind is Deviation.CHANGED else 'other channels imply'} {number(worst.expected)}"
 
 
 def _clock(micros: int, near: int) -> str:

@@ -9,7 +9,7 @@ What is measured of a channel at each row, each in units of the most that traini
 
     range      the distance from the median, over that of the nearer end of the usual range
     move       the distance from the mean of the rows before (a quarter of the window, 32 at most)
-    coupling   the distance from what the other channels of the row let expect, by linear regression
+    coupling   the distance from what the other channels of the row imply, by linear regression
     standstill the rows in a row that are exactly alike, over the longest such run
 
 A value beyond its range is `out_of_range`; else a run longer than any is `stuck`; else it `changed` or is `decoupled`,
@@ -47,6 +47,8 @@ CLIP = 5.0
 """Standard deviations beyond which another channel pulls no further at what this one is expected to be."""
 PROBES = 24
 """Stretches of a window whose effect on the score is tried."""
+PROBE_VALUES = 4_000_000
+"""Values that are tried at a time: bounds memory."""
 LEAST_REACH = 0.02
 """A stretch counts where it moves the score by so much of what the one that counts most does."""
 LEAST_UNUSUAL = 0.5
@@ -65,7 +67,7 @@ class UsualChannels:
         standstill: longest run of one value, in rows; a whole window where the channel may stand still for good.
         mean, std: of the rows; std 1 where a channel never moves.
         coupling: [C, C], z of the others times its column is a channel's expected z; None: too many channels, or one alone.
-        residual: largest usual distance from what the others let expect.
+        residual: largest usual distance from what the others imply.
     """
 
     low: np.ndarray
@@ -180,13 +182,17 @@ def reach_of(graph: Graph, windows: np.ndarray, fill: np.ndarray) -> np.ndarray:
     span = np.nan_to_num(np.ptp(bases.reshape(-1, bases.shape[-1]), axis=0))
     span = np.where(span > 0, span, np.float32(1.0)).astype(np.float32)
     effect = np.zeros(len(stretches))
+    at_once = max(1, PROBE_VALUES // (2 * bases[0].size))
     for base in bases:
-        probes = np.repeat(base[None], 1 + 2 * len(stretches), axis=0)
-        for place, rows in enumerate(stretches):
-            probes[1 + 2 * place, rows] += span
-            probes[2 + 2 * place, rows] -= span
-        score = graph.run(probes).score.astype(np.float64)
-        effect += np.nan_to_num(np.abs(score[1:] - score[0]), nan=0.0, posinf=1e300).reshape(-1, 2).max(axis=1)
+        plain = float(graph.run(base[None]).score[0])
+        for first in range(0, len(stretches), at_once):
+            tried = stretches[first : first + at_once]
+            probes = np.repeat(base[None], 2 * len(tried), axis=0)
+            for place, rows in enumerate(tried):
+                probes[2 * place, rows] += span
+                probes[2 * place + 1, rows] -= span
+            moved = np.abs(graph.run(probes).score.astype(np.float64) - plain)
+            effect[first : first + at_once] += np.nan_to_num(moved, nan=0.0, posinf=1e300).reshape(-1, 2).max(axis=1)
     if not effect.max() > 0:
         return np.ones(length, dtype=np.bool_)
     counts = effect >= LEAST_REACH * effect.max()
@@ -225,19 +231,19 @@ class WorstRows:
         usual, reach = self._usual
         values = values.astype(np.float64)
         reached = reach[len(reach) - len(values) :]
-        past = past_means(values)
+        past = past_means(values[:, columns])
         partners = None
         if usual.coupling is not None:
             z = np.clip((np.where(np.isnan(values), usual.median, values) - usual.mean) / usual.std, -CLIP, CLIP)
             partners = usual.mean + usual.std * (z @ usual.coupling)
         found = []
-        for column in columns:
+        for place, column in enumerate(columns):
             course = _Course(times, values[:, column], reached, usual, column)
             row = course.out_of_range() or course.stuck()
             if row is None:
                 own = None if expected is None else float(expected[column])
                 row = course.moved(
-                    past[:, column],
+                    past[:, place],
                     None if partners is None else partners[:, column],
                     own,
                     len(values) - 1 - scored,
@@ -249,7 +255,9 @@ class WorstRows:
     def _usual(self) -> tuple[UsualChannels, np.ndarray]:
         if self._known is None:
             rows = self._reference()
-            windows = rows.reshape(-1, self._window, rows.shape[-1])
+            whole = rows[: len(rows) // self._window * self._window]
+            windows = whole.reshape(-1, self._window, rows.shape[-1])
+            windows = np.where(np.isfinite(windows), windows, np.float32(np.nan))
             self._known = usual_channels(windows), reach_of(self._graph, windows, self._fill())
         return self._known
 

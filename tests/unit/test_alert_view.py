@@ -53,7 +53,7 @@ WORST = {"time": 1_700_000_000_000_000 - 5_000_000, "actual": 3.4, "low": 11.8, 
             "flow 3.4 m3/h, usual 12, at 22:13:15 (75 % of the score)",
         ),
         ({"kind": "changed"}, "flow 3.4 m3/h, before that 12.1, at 22:13:15 (75 % of the score)"),
-        ({"kind": "decoupled"}, "flow 3.4 m3/h, other channels let expect 12.1, at 22:13:15 (75 % of the score)"),
+        ({"kind": "decoupled"}, "flow 3.4 m3/h, other channels imply 12.1, at 22:13:15 (75 % of the score)"),
         ({"kind": "stuck"}, "flow stuck at 3.4 m3/h since 22:13:15 (75 % of the score)"),
         (
             {"kind": "stuck", "time": 1_700_000_000_000_000 - 86_400_000_000},

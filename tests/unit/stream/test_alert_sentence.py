@@ -39,11 +39,11 @@ def channel(name: str, **worst: Any) -> dict[str, Any]:
         ({"low": 0.0, "high": 0.0}, "pressure was 9.75 bar at 2026-11-05 08:19:00 UTC, above its usual 0 bar"),
         (
             {"kind": "changed", "expected": 6.5},
-            "pressure was 9.75 bar at 2026-11-05 08:19:00 UTC after 6.5 bar, an unusual change",
+            "pressure went from 6.5 bar to 9.75 bar at 2026-11-05 08:19:00 UTC, an unusual change",
         ),
         (
             {"kind": "decoupled", "expected": 6.5},
-            "pressure was 9.75 bar at 2026-11-05 08:19:00 UTC where the other channels let expect 6.5 bar",
+            "pressure was 9.75 bar at 2026-11-05 08:19:00 UTC while the other channels imply 6.5 bar",
         ),
         (
             {"kind": "stuck"},
