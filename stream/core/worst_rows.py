@@ -22,7 +22,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -39,7 +39,9 @@ LONGEST_PAST = 32
 LEAST_STANDSTILL = 8
 """Rows: shorter runs of one value say nothing."""
 MOST_VALUES = 2_000_000
-"""Reference values that are looked at; more only cost time."""
+"""Reference values from which ranges are taken; more only cost time."""
+FEWER_VALUES = 400_000
+"""The same of moves and couplings."""
 MOST_COUPLED = 256
 """Channels up to which regressions on all others are fitted: their cost grows with the cube."""
 RIDGE = 0.01
@@ -84,39 +86,27 @@ class UsualChannels:
 def usual_channels(windows: np.ndarray) -> UsualChannels:
     """From reference windows [n, W, C] float32, NaN where a value is missing."""
     _, length, width = windows.shape
-    step = max(1, -(-windows.size // MOST_VALUES))
-    windows = windows[::step].astype(np.float64)
-    rows = windows.reshape(-1, width)
+    windows = windows[:: max(1, -(-windows.size // MOST_VALUES))]
+    if not len(windows):
+        zeros, ones = np.zeros(width), np.ones(width)
+        return UsualChannels(zeros, zeros, zeros, zeros, np.full(width, length), zeros, ones, None, zeros)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # channels that were never measured
-        low, median, high = np.nan_to_num(
-            np.stack(
-                [
-                    np.nanquantile(rows, TAIL, axis=0, method="lower"),
-                    np.nanmedian(rows, axis=0),
-                    np.nanquantile(rows, 1 - TAIL, axis=0, method="higher"),
-                ]
-            )
-            if len(rows)
-            else np.zeros((3, width))
+        rows = windows.reshape(-1, width)
+        low = np.nan_to_num(_quantiles(rows, TAIL, "lower"))
+        high = np.nan_to_num(_quantiles(rows, 1 - TAIL, "higher"))
+        standstill = longest_runs(windows)
+        windows = windows[:: max(1, -(-windows.size // FEWER_VALUES))].astype(np.float64)
+        rows = windows.reshape(-1, width)
+        median = np.nan_to_num(_quantiles(rows, 0.5))
+        move = np.nan_to_num(
+            _largest(np.abs(windows - np.stack([past_means(window) for window in windows])).reshape(-1, width))
         )
-        filled = np.where(np.isnan(rows), median, rows)
-        mean, std = (filled.mean(axis=0), filled.std(axis=0)) if len(rows) else (median, np.ones(width))
-        moves = np.abs(windows - np.stack([past_means(window) for window in windows])) if len(rows) else rows[None]
-        move = np.nan_to_num(_largest(moves.reshape(-1, width)))
+    filled = np.where(np.isnan(rows), median, rows)
+    mean, std = filled.mean(axis=0), filled.std(axis=0)
     std = np.where(std > 1e-9 * np.maximum(1.0, np.abs(mean)), std, 1.0)
     coupling, residual = _couplings((filled - mean) / std, high > low)
-    return UsualChannels(
-        low=low,
-        high=high,
-        median=median,
-        move=move,
-        standstill=longest_runs(windows) if len(windows) else np.full(width, length),
-        mean=mean,
-        std=std,
-        coupling=coupling,
-        residual=residual * std,
-    )
+    return UsualChannels(low, high, median, move, standstill, mean, std, coupling, residual * std)
 
 
 def _couplings(z: np.ndarray, varies: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
@@ -133,11 +123,18 @@ def _couplings(z: np.ndarray, varies: np.ndarray) -> tuple[np.ndarray | None, np
 
 
 def _largest(distances: np.ndarray) -> np.ndarray:
-    """[C]: what all but a few of [n, C] distances stay below."""
-    if not len(distances):
-        return np.zeros(distances.shape[1])
-    largest: np.ndarray = np.nanquantile(distances, 1 - 2 * TAIL, axis=0)
-    return largest
+    """[C]: what all but a few of [n, C] distances stay below; NaN counts for nothing."""
+    return _quantiles(distances, 1 - 2 * TAIL)
+
+
+def _quantiles(rows: np.ndarray, share: float, method: Literal["linear", "lower", "higher"] = "linear") -> np.ndarray:
+    """[C] float64 of [n, C], NaN left out."""
+    missing = np.isnan(rows).any(axis=0)
+    found = np.quantile(rows, share, axis=0, method=method).astype(np.float64)
+    for column in np.flatnonzero(missing).tolist():
+        measured = rows[~np.isnan(rows[:, column]), column]
+        found[column] = np.quantile(measured, share, method=method) if len(measured) else np.nan
+    return found
 
 
 def past_means(values: np.ndarray) -> np.ndarray:
