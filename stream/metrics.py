@@ -52,16 +52,18 @@ def distribution_metrics(counts: Counters) -> Iterator[Metric]:
 def bundle_metrics(shell: Shell) -> Iterator[Metric]:
     """Which bundles score; as many as machines may have metrics of their own."""
     bundles = InfoMetricFamily(
-        f"{PREFIX}_bundle", "Bundles that score.", labels=["route", "rule", "bundle", "detector", "device", "mode"]
+        f"{PREFIX}_bundle", "Bundles that score.", labels=["kind", "rule", "bundle", "detector", "device", "mode"]
     )
-    at_work = shell.pipeline.rules_at_work
-    for route, runtime in at_work[: shell.pipeline.settings.worker.metrics_machines]:
+    found: dict[tuple[str, ...], None] = {}  # a bundle may serve several routes
+    for runtime in shell.pipeline.rules_at_work:
         rule = runtime.rule
         manifest = rule.manifest
         mode = "shadow" if runtime.shadow else "active"
-        bundles.add_metric([route, rule.name, manifest.bundle_id, manifest.detector, rule.graph.device, mode], {})
+        found[manifest.kind, rule.name, manifest.bundle_id, manifest.detector, rule.graph.device, mode] = None
+    for labels in list(found)[: shell.pipeline.settings.worker.metrics_machines]:
+        bundles.add_metric(labels, {})
     yield bundles
-    yield GaugeMetricFamily(f"{PREFIX}_bundles", "Bundles that score, all of them.", value=len(at_work))
+    yield GaugeMetricFamily(f"{PREFIX}_bundles", "Bundles that score, all of them.", value=len(found))
 
 
 def input_metrics(shell: Shell) -> Iterator[Metric]:

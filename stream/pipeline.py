@@ -177,8 +177,8 @@ class Pipeline:
         return self._book.loaded
 
     @property
-    def rules_at_work(self) -> list[tuple[str, RuleRuntime]]:
-        """(kind and pattern of the route, rule) of all that score; may be asked from any thread."""
+    def rules_at_work(self) -> list[RuleRuntime]:
+        """All rules that score; may be asked from any thread."""
         return self._book.at_work
 
     @property

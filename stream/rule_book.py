@@ -80,9 +80,9 @@ class RuleBook:
         return self._runtimes.values()
 
     @property
-    def at_work(self) -> list[tuple[str, RuleRuntime]]:
-        """(kind and pattern of the route, rule) of all that score; may be asked from any thread."""
-        return [(key[0], runtime) for key, runtime in list(self._runtimes.items())]
+    def at_work(self) -> list[RuleRuntime]:
+        """All rules that score; may be asked from any thread."""
+        return list(self._runtimes.values())
 
     @property
     def scoring_seconds(self) -> float:

@@ -91,7 +91,7 @@ def test_prometheus_reads_what_a_worker_tells(
         assert ask(server, "sum(wheeltapper_score_count)")[0][1] == len(rig.expect(plant).scores)
         assert {labels["machine"] for labels, _ in ask(server, "wheeltapper_machine_state")} == set(plant.machines)
         (bundle, _), *_ = ask(server, "wheeltapper_bundle_info")
-        assert {"route", "rule", "bundle", "detector", "device", "mode"} <= bundle.keys()
+        assert {"kind", "rule", "bundle", "detector", "device", "mode"} <= bundle.keys()
         assert ask(server, "wheeltapper_build_info")[0][0]["version"]
         assert ask(server, "up")[0][1] == 1
         assert time.time() - ask(server, "timestamp(wheeltapper_ready)")[0][1] < 60
