@@ -183,6 +183,8 @@ class RowMemory:
         packed = np.frombuffer(body, dtype=np.uint8, count=rows * bits, offset=(8 + 4 * width) * rows)
         absent = np.unpackbits(packed.reshape(rows, bits), axis=1, count=width).astype(np.bool_)
         offsets = np.frombuffer(body, dtype="<i8", offset=(8 + 4 * width + bits) * rows) if told else -1
+        if told and rows and int(np.min(offsets)) < -1:
+            raise ValueError(f"offset {int(np.min(offsets))} of a message")
         clock = RowClock(
             None if header["last_time"] is None else int(header["last_time"]),
             int(header["late_run"]),
