@@ -15,6 +15,35 @@ from wheeltapper.schemas.avro_records import AvroEnum
 from wheeltapper.schemas.message import Message, Micros
 
 
+class Deviation(StrEnum):
+    """In what way a channel was unusual. Letters and _ alone: Avro spells it within a record."""
+
+    OUT_OF_RANGE = "out_of_range"
+    """Its value lay outside of what it usually is."""
+    CHANGED = "changed"
+    """Its value was usual, its move away from the recent past was not."""
+    STUCK = "stuck"
+    """It stood still for longer than it ever did in training."""
+    DECOUPLED = "decoupled"
+    """Its value was usual in itself, but did not go with the other channels."""
+
+
+class WorstRow(Message):
+    """Where in the window a channel was furthest from its usual self, and how."""
+
+    time: Micros = Field(
+        description="event time of that row, of a stuck channel of the first of its rows that are alike"
+    )
+    kind: Annotated[Deviation, AvroEnum("Deviation", default="changed")]
+    actual: float = Field(description="the channel's value there, raw units")
+    expected: float | None = Field(
+        default=None,
+        description="what it would have been: of 'changed' its recent past, of 'decoupled' what goes with the other channels",
+    )
+    low: float | None = Field(default=None, description="lower end of its usual range: 99.8 % of training lies within")
+    high: float | None = Field(default=None, description="upper end of its usual range")
+
+
 class ChannelShare(Message):
     """One channel's part in a score."""
 
@@ -23,6 +52,11 @@ class ChannelShare(Message):
     share: float = Field(ge=0, le=1, description="part of the window's contributions, 0..1")
     actual: float | None = Field(description="the scored row's value, raw units; null where the sensor gave none")
     expected: float | None = Field(default=None, description="what the detector expected, raw units, if it says so")
+    worst: WorstRow | None = Field(
+        default=None,
+        description="the row at which the channel was furthest from its usual self, as a score looks back; null where none is "
+        "found, and of channels with less than a tenth of the largest share",
+    )
 
 
 class Patch(Message):
@@ -53,6 +87,15 @@ class ClipPointer(Message):
     )
 
 
+class InputSpan(Message):
+    """Messages of one partition, both ends included; those of other machines may be among them."""
+
+    topic: str
+    partition: int = Field(ge=0, le=2**31 - 1)
+    first_offset: int = Field(ge=0, le=2**63 - 1)
+    last_offset: int = Field(ge=0, le=2**63 - 1)
+
+
 class ClearReason(StrEnum):
     """Why an alert ended."""
 
@@ -80,7 +123,11 @@ class AlertEvent(Message):
         description="event time of the row that opened it, of rule 'no-data' of the last row, microseconds UTC"
     )
     time: Micros = Field(description="event time of the row that caused this event, microseconds UTC")
-    severity: int = Field(ge=0, le=100, description="0..100, of the worst score so far; 50 is the alarm level")
+    severity: int = Field(
+        ge=0,
+        le=100,
+        description="0..100, of the worst score so far; 50 is the alarm level. As 1..1000 (OPC UA): ten times that, at least 1",
+    )
     score: float = Field(
         ge=0,
         description="calibrated score of the row at `time`; 1.0 is the bundle's alarm level. Of rule 'no-data': silence "
@@ -92,7 +139,9 @@ class AlertEvent(Message):
     detector: str
     bundle: str = Field(description="id of the bundle that scored it; empty where no bundle did (rule 'no-data')")
     quality: float = Field(ge=0, le=1, description="share of the window's values that were measured, not imputed")
-    channels: tuple[ChannelShare, ...] = Field(description="the channels to blame, strongest first")
+    channels: tuple[ChannelShare, ...] = Field(
+        description="the channels to blame, strongest first; none with less than a tenth of the largest share"
+    )
     # An unknown reason must not be taken for a recovery: the machine may still be ill.
     reason: Annotated[ClearReason, AvroEnum("ClearReason", default="superseded")] | None = Field(
         default=None, description="why the alert ended; null while it is open"
@@ -102,6 +151,16 @@ class AlertEvent(Message):
     )
     patches: tuple[Patch, ...] = Field(
         default=(), description="of sound: the moments and frequencies to blame, strongest first; empty of rows"
+    )
+    message: str = Field(default="", description="what happened, one sentence in English for an operator")
+    area: str = Field(
+        default="", description="where the machine stands, as the worker's settings have it: outermost first, by /"
+    )
+    asset: str = Field(
+        default="", description="the machine's name in the asset register, as the worker's settings have it"
+    )
+    input: InputSpan | None = Field(
+        default=None, description="the messages that the window at `time` came in; null where the alert has no window"
     )
 
 

@@ -21,3 +21,27 @@ def duration(seconds: float, digits: str = ".3g") -> str:
         if seconds >= length:
             return f"{seconds / length:{digits}} {unit}"
     return f"{seconds:.3g} s"
+
+
+def number(value: float) -> str:
+    """Four significant digits, without an exponent from 0.001 to ten million."""
+    if value != 0 and not 1e-3 <= abs(value) < 1e7:
+        return f"{value:.3e}"
+    digits = f"{value:.4g}"
+    return f"{value:.0f}" if "e" in digits else digits
+
+
+def span_text(micros: int) -> str:
+    """'2 h 5 min', '45 s': the two largest units, from microseconds."""
+    seconds = max(0, micros) / 1e6
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    parts: list[str] = []
+    rest = round(seconds)
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, rest = divmod(rest, length)
+        if count:
+            parts.append(f"{count} {unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2])

@@ -9,6 +9,13 @@ from dataclasses import dataclass, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.metrics import (
+    build_metrics,
+    bundle_metrics,
+    distribution_metrics,
+    input_metrics,
+    machine_metrics,
+)
 from wheeltapper.stream.progress import Progress
 from wheeltapper.stream.shell import Shell
 
@@ -71,9 +78,14 @@ class WorkerStatus:
 
         yield counter("messages", "Input messages handled.", counts.messages)
         yield counter("rows", "Rows taken into windows.", counts.rows)
-        yield counter("late_rows", "Rows dropped as not newer than their machine's last.", counts.late_rows)
-        yield counter("ahead_rows", "Rows and chunks refused as from the future.", counts.ahead_rows)
-        yield counter("repeated_rows", "Rows known already, where the input's offsets broke.", counts.repeated_rows)
+        dropped = CounterMetricFamily("wheeltapper_rows_dropped", "Rows left out.", labels=["reason"])
+        for reason, number in (
+            ("late", counts.late_rows),
+            ("ahead", counts.ahead_rows),
+            ("repeated", counts.repeated_rows),
+        ):
+            dropped.add_metric([reason], number)
+        yield dropped
         changes = CounterMetricFamily(
             "wheeltapper_input_changes", "Input partitions that were not what they were.", labels=["event"]
         )
@@ -103,11 +115,7 @@ class WorkerStatus:
             "forgotten_machines", "Machines dropped after state.forget_machine_after_s.", counts.forgotten_machines
         )
         yield counter("scoring_seconds", "Time spent in onnxruntime.", totals.scoring_seconds)
-        yield GaugeMetricFamily(
-            "wheeltapper_working_seconds",
-            "Time spent on handling messages.",
-            value=totals.working_seconds,
-        )
+        yield counter("working_seconds", "Time spent on handling messages.", totals.working_seconds)
         dead = CounterMetricFamily("wheeltapper_dead_letters", "Messages sent to dead-letters.", labels=["reason"])
         for reason, number in sorted(counts.dead_letters.items()):
             dead.add_metric([reason], number)
@@ -163,26 +171,12 @@ class WorkerStatus:
             value=shell is not None and shell.publisher.transactional,
         )
         yield GaugeMetricFamily("wheeltapper_ready", "1 where /readyz is 200.", value=self.problem() is None)
-        if shell is not None:
-            yield from self._partition_metrics(shell)
-
-    def _partition_metrics(self, shell: Shell) -> Iterable[Metric]:
-        positions = GaugeMetricFamily(
-            "wheeltapper_position", "Offset of the next message to handle.", labels=["topic", "partition"]
-        )
-        commits = GaugeMetricFamily(
-            "wheeltapper_committed", "Offset that a restart reads from.", labels=["topic", "partition"]
-        )
-        machines = GaugeMetricFamily("wheeltapper_machines", "Machines with rows.", labels=["topic", "partition"])
-        # Copied: the worker's thread may change the dictionary meanwhile.
-        for key, state in list(shell.pipeline.partitions.items()):
-            labels = [key[0], str(key[1])]
-            positions.add_metric(labels, state.position)
-            commits.add_metric(labels, shell.committed_offset(key))
-            machines.add_metric(labels, state.machines)
-        yield from (positions, commits, machines)
         yield GaugeMetricFamily(
-            "wheeltapper_last_progress_seconds",
-            "Since the last progress.",
-            value=self._progress.silent_s,
+            "wheeltapper_progress_age_seconds", "Time since the last progress.", value=self._progress.silent_s
         )
+        yield from build_metrics()
+        yield from distribution_metrics(counts)
+        if shell is not None:
+            yield from bundle_metrics(shell)
+            yield from input_metrics(shell)
+            yield from machine_metrics(shell)

@@ -18,6 +18,7 @@ from wheeltapper.stream.input_life import InputLife
 from wheeltapper.stream.kinds.contract import Layout
 from wheeltapper.stream.machine import Machine
 from wheeltapper.stream.orphans import ends_of_rules
+from wheeltapper.stream.outgoing import alert_outputs
 from wheeltapper.stream.records import Output
 
 
@@ -54,11 +55,11 @@ def meet(machine: Machine, block: Any, life: InputLife, layout: Callable[[], Lay
 def _begin_again(machine: Machine, layout: Layout) -> list[Output]:
     """Time has gone back: windows start from nothing, open alerts end; what thresholds have learned stays."""
     kind = machine.route.kind
-    outputs = ends_of_rules(machine, machine.rules, ClearReason.SUPERSEDED)
-    outputs += kind.ended(machine.name, machine.memory.dump()[0], ClearReason.SUPERSEDED)
+    ended = ends_of_rules(machine, machine.rules, ClearReason.SUPERSEDED)
+    ended += kind.ended(machine.name, machine.memory.dump()[0], ClearReason.SUPERSEDED)
     machine.memory = kind.memory(layout)
     for served in machine.rules.values():
         memory = served.runtime.new_memory()
         memory.slots[THRESHOLD] = served.memory.slots[THRESHOLD]
         served.memory = memory
-    return outputs
+    return alert_outputs(ended, machine.route)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wheeltapper.schemas.events import ClearReason
+from wheeltapper.schemas.events import AlertEvent, ClearReason
 from wheeltapper.stream.core.alert_judge import ALERT
 from wheeltapper.stream.core.alert_life import AlertState
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
@@ -12,7 +12,6 @@ from wheeltapper.stream.deployment import shadow_slot
 from wheeltapper.stream.judges.messages import ended_alert
 from wheeltapper.stream.judges.silence import end_of_silence
 from wheeltapper.stream.machine import Machine, ServedRule
-from wheeltapper.stream.records import Output
 from wheeltapper.stream.state import SavedRule, Snapshot
 
 
@@ -34,7 +33,9 @@ def by_place(saved: Mapping[str, SavedRule], runtimes: Mapping[str, RuleRuntime]
     return places
 
 
-def ends_of(rules: Mapping[str, SavedRule], machine: str, last_time: int | None, reason: ClearReason) -> list[Output]:
+def ends_of(
+    rules: Mapping[str, SavedRule], machine: str, last_time: int | None, reason: ClearReason
+) -> list[AlertEvent]:
     """The ends of these rules' open alerts; shadows have none that anybody heard of."""
     ended = []
     for place, rule in rules.items():
@@ -47,17 +48,17 @@ def ends_of(rules: Mapping[str, SavedRule], machine: str, last_time: int | None,
     return ended
 
 
-def ends_of_machine(snapshot: Snapshot) -> list[Output]:
+def ends_of_machine(snapshot: Snapshot) -> list[AlertEvent]:
     """The ends of all alerts of a machine that no bundle serves."""
     last = snapshot.memory.get("last_time")
     reason = ClearReason.MACHINE_RETIRED
-    outputs = ends_of(snapshot.rules, snapshot.machine, last if isinstance(last, int) else None, reason)
+    events = ends_of(snapshot.rules, snapshot.machine, last if isinstance(last, int) else None, reason)
     if snapshot.silent_since is not None:
-        outputs.append(end_of_silence(snapshot.machine, snapshot.silent_since, snapshot.silent_since, reason))
-    return outputs
+        events.append(end_of_silence(snapshot.machine, snapshot.silent_since, snapshot.silent_since, reason))
+    return events
 
 
-def ends_of_rules(machine: Machine, rules: Mapping[str, ServedRule], reason: ClearReason) -> list[Output]:
+def ends_of_rules(machine: Machine, rules: Mapping[str, ServedRule], reason: ClearReason) -> list[AlertEvent]:
     """The ends of these rules' open alerts; shadows have none that anybody heard of."""
     ended = []
     for place, served in rules.items():

@@ -27,6 +27,7 @@ from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence,
 from wheeltapper.stream.kinds.contract import Layout, Route
 from wheeltapper.stream.machine import Machine, ServedRule
 from wheeltapper.stream.orphans import by_place, ends_of, ends_of_machine, ends_of_rules
+from wheeltapper.stream.outgoing import alert_outputs
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.rule_book import MachineRules, RuleBook
 from wheeltapper.stream.sealing import sealer_of
@@ -130,6 +131,11 @@ class PartitionState:
     @property
     def machines(self) -> int:
         return len(self._machines)
+
+    @property
+    def all_machines(self) -> list[Machine]:
+        """May be asked from any thread."""
+        return list(self._machines.values())
 
     def machine(self, name: str, route: Route) -> Machine:
         """The machine's state, new where it has none."""
@@ -256,7 +262,7 @@ class PartitionState:
             known = before.pop(place, None)
             memory = runtime.new_memory() if known is None else runtime.adopt(known.memory)
             machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
-        return ends_of_rules(machine, before, ClearReason.SUPERSEDED)
+        return alert_outputs(ends_of_rules(machine, before, ClearReason.SUPERSEDED), machine.route)
 
     def meet(self, machine: Machine, block: Any, counters: Counters) -> tuple[Any | None, list[Output]]:
         """A machine's first block in another life of the input: what of it is to be handled, and what has to be published."""
@@ -353,15 +359,15 @@ class PartitionState:
 
     def forget(self, machine: Machine, reason: ClearReason) -> list[Output]:
         """Drop a machine from memory and state; what has to be published: its open alerts end."""
-        outputs = ends_of_rules(machine, machine.rules, reason)
+        events = ends_of_rules(machine, machine.rules, reason)
         if machine.silent_since is not None:
-            outputs.append(end_of_silence(machine.name, machine.silent_since, machine.silent_since, reason))
-        outputs += machine.route.kind.ended(machine.name, machine.memory.dump()[0], reason)
+            events.append(end_of_silence(machine.name, machine.silent_since, machine.silent_since, reason))
+        events += machine.route.kind.ended(machine.name, machine.memory.dump()[0], reason)
         del self._machines[machine.name]
         self._heard.pop(machine.name, None)
         self._dirty.pop(machine.name, None)
         self._full.discard(machine.name)
-        return outputs
+        return alert_outputs(events, machine.route)
 
     # -- restore ------------------------------------------------------------------------------------------------------------
 
@@ -435,7 +441,7 @@ class PartitionState:
         if route is None:
             log.warning("no bundle serves this machine any more: its alerts end", machine=snapshot.machine)
             ended = kind.ended(snapshot.machine, snapshot.memory, ClearReason.MACHINE_RETIRED)
-            return [*ends_of_machine(snapshot), *ended], True
+            return alert_outputs([*ends_of_machine(snapshot), *ended]), True
         outputs: list[Output] = []
         applied = self._applied(snapshot)
         wanted = self._book.rules_of(snapshot.machine, route, self.control.deployments(applied))
@@ -447,7 +453,7 @@ class PartitionState:
             log.warning("rows of a snapshot cannot be used, the machine warms up again", key=key, error=str(error))
             machine = Machine(snapshot.machine, route, wanted.layout)
             machine.offset, machine.life = snapshot.offset, snapshot.life
-            outputs += kind.ended(snapshot.machine, snapshot.memory, ClearReason.SUPERSEDED)
+            outputs += alert_outputs(kind.ended(snapshot.machine, snapshot.memory, ClearReason.SUPERSEDED), route)
         machine.applied = applied
         self._machines[machine.name] = machine
         age_s = 0.0 if wall_us is None or snapshot.heard_at is None else (wall_us - snapshot.heard_at) / 1e6
@@ -455,7 +461,8 @@ class PartitionState:
         outputs += ended_rules
         if machine.silent_since is not None:  # a worker that ended in between may not have said so
             allowed_s = allowed_silence_s(self._no_data, route.layout.interval_us)
-            outputs.append(start_of_silence(machine.name, machine.silent_since, allowed_s, allowed_s))
+            silence = start_of_silence(machine.name, machine.silent_since, allowed_s, allowed_s)
+            outputs += alert_outputs([silence], route)
         self._heard[machine.name] = now - max(0.0, age_s)
         if ended_rules:
             self._mark(machine, now)
@@ -543,4 +550,5 @@ class PartitionState:
                 unreadable(ALERT, ValueError("it is of a time ahead of now"))
                 memory.slots[ALERT] = AlertState()
             machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
-        return ends_of(saved, machine.name, machine.memory.last_time, ClearReason.SUPERSEDED)
+        events = ends_of(saved, machine.name, machine.memory.last_time, ClearReason.SUPERSEDED)
+        return alert_outputs(events, machine.route)

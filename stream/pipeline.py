@@ -20,12 +20,14 @@ from wheeltapper.stream.control.log import Change, ControlMessage
 from wheeltapper.stream.core.calendar import SpanSource
 from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.judging import Emission
+from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.dead_letters import flawed_letters, refused_dead_letter
 from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
 from wheeltapper.stream.kinds.contract import Decoded, Intake, MachineBlock, Routes
 from wheeltapper.stream.left_out import DeadLetterLines
 from wheeltapper.stream.machine import Machine
+from wheeltapper.stream.outgoing import alert_output, alert_outputs
 from wheeltapper.stream.pace import MOST_BYTES, Pace
 from wheeltapper.stream.partition import PartitionKey, PartitionState
 from wheeltapper.stream.records import Output, PartitionBatch
@@ -221,6 +223,11 @@ class Pipeline:
         return self._book.loaded
 
     @property
+    def rules_at_work(self) -> list[RuleRuntime]:
+        """All rules that score; may be asked from any thread."""
+        return self._book.at_work
+
+    @property
     def scoring_seconds(self) -> float:
         """Time spent in onnxruntime so far."""
         return self._book.scoring_seconds
@@ -363,7 +370,7 @@ class Pipeline:
                 outputs += partition.fresh([self._speaks_again(machine, int(part.offsets[0]), int(part.times[0]))])
             for served in machine.rules.values():
                 runtime = served.runtime
-                due = machine.memory.due(part, runtime.rule, keep_rows=runtime.keeps_rows)
+                due = machine.memory.due(part, runtime.rule)
                 if due is not None:
                     maintenance = (
                         None if calendar.is_empty else calendar.mask(machine.name, due.times, machine.patterned)
@@ -371,7 +378,9 @@ class Pipeline:
                     runtime.collect(machine.name, served.memory, due, partition, maintenance)
             notices = machine.memory.notices(part)
             if notices:
-                outputs += partition.fresh(notices)
+                route = machine.route
+                told = [Emission(each.offset, alert_output(route.placed(each.output))) for each in notices]
+                outputs += partition.fresh(told)
 
     def _judge(self, outputs: list[Output]) -> None:
         """Scores before the judges, for all machines of one rule after the other."""
@@ -390,7 +399,7 @@ class Pipeline:
         partition.mark_silent(machine, now)
         count(self.counters.alerts, "opened")
         self.counters.silent_machines += 1
-        return [start_of_silence(machine.name, last, silent_s, allowed_s)]
+        return alert_outputs([start_of_silence(machine.name, last, silent_s, allowed_s)], machine.route)
 
     def _allowed_silence_s(self, machine: Machine) -> float:
         """Seconds after which the machine's silence is news."""
@@ -403,7 +412,8 @@ class Pipeline:
         since, machine.silent_since = machine.silent_since, None
         assert since is not None
         count(self.counters.alerts, "cleared")
-        return Emission(offset, end_of_silence(machine.name, since, time, ClearReason.RECOVERED))
+        event = end_of_silence(machine.name, since, time, ClearReason.RECOVERED)
+        return Emission(offset, alert_output(machine.route.placed(event)))
 
     def _has_moved(self, key: PartitionKey, machine: Machine, since: float) -> bool:
         """Whether another partition of the topic has heard the machine since: the topic was given partitions meanwhile."""

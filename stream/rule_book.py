@@ -81,6 +81,11 @@ class RuleBook:
         return self._runtimes.values()
 
     @property
+    def at_work(self) -> list[RuleRuntime]:
+        """All rules that score; may be asked from any thread."""
+        return list(self._runtimes.values())
+
+    @property
     def scoring_seconds(self) -> float:
         """Time spent in onnxruntime so far, by rules that have ended too."""
         return self._ended_seconds + sum(runtime.scorer.seconds for runtime in self._runtimes.values())
@@ -156,7 +161,7 @@ class RuleBook:
             key = self._runtime_key(route, rule, shadow)
             if _may_meet(route, deployment.machines) and key not in self._runtimes and key not in self._ready:
                 route.kind.layout(route.pattern, [rule])  # remembers what its channels usually give
-                self._ready[key] = RuleRuntime(rule, self._judges(route, rule, shadow))
+                self._ready[key] = RuleRuntime(rule, self._judges(route, rule, shadow), shadow=shadow)
 
     def rules_of(self, machine: str, route: Route, in_force: Sequence[InForce]) -> MachineRules:
         """What serves a machine of a route under the deployments in force, in the order in which they came."""
@@ -261,7 +266,7 @@ class RuleBook:
         key = self._runtime_key(route, rule, shadow)
         runtime = self._runtimes.get(key)
         if runtime is None:
-            runtime = self._ready.pop(key, None) or RuleRuntime(rule, self._judges(route, rule, shadow))
+            runtime = self._ready.pop(key, None) or RuleRuntime(rule, self._judges(route, rule, shadow), shadow=shadow)
             self._runtimes[key] = runtime
         return runtime
 
@@ -272,7 +277,7 @@ class RuleBook:
     def _judges(self, route: Route, rule: RuleSpec, shadow: bool) -> list[Judge]:
         """The alert judge first: it says which level was in force. A shadow learns and is published, but speaks to nobody."""
         settings = self._settings
-        messages = AlertMessages(rule, route.kind.evidence(rule), settings.scoring.top_channels)
+        messages = AlertMessages(rule, route.kind.evidence(rule), settings.scoring.top_channels, route.placed)
         if shadow:
             judges: list[Judge] = [AlertJudge(rule, settings.threshold, _say_nothing, Counters())]
         else:

@@ -15,6 +15,7 @@ from wheeltapper.stream.input_guard import InputGuard
 from wheeltapper.stream.input_life import FoundInput, InputEvent, TakeOver, known_input, take_over
 from wheeltapper.stream.input_watch import InputWatch
 from wheeltapper.stream.kinds.contract import Routes
+from wheeltapper.stream.latency import note_latencies
 from wheeltapper.stream.partition import PartitionKey, PartitionState, state_prefix
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.publisher import Publisher
@@ -63,6 +64,10 @@ class Shell:
         self._alerts_pending = False
         self._is_whole = True
         """False while a message is half done: its machines may not be snapshotted then."""
+        self._taken: Sequence[PartitionBatch] = ()
+        """What is being handled."""
+        self.input_ends: dict[PartitionKey, int] = {}
+        """Ends of the input partitions, as the runner last heard; kept by it."""
         self.working_seconds = 0.0
         """Spent on handling and publishing so far."""
         self.assigned = False
@@ -188,6 +193,7 @@ class Shell:
         for partition in partitions:
             self.pipeline.partitions.pop(partition, None)
             self._committed.pop(partition, None)
+            self.input_ends.pop(partition, None)
         self._is_whole = self._is_whole or not self.pipeline.partitions
 
     def handle(self, batches: Sequence[PartitionBatch]) -> None:
@@ -205,6 +211,7 @@ class Shell:
         self.input.note(batches)
         self._reserve(batches)
         steps = self.pipeline.steps(batches, started)
+        self._taken = batches
         while True:
             self._is_whole = False  # and stays so where a step fails, or the rest is left
             step = next(steps, None)
@@ -216,6 +223,7 @@ class Shell:
             yield
             started = time.monotonic()
         self._is_whole = True
+        self._taken = ()
 
     def _reserve(self, batches: Sequence[PartitionBatch]) -> None:
         """Say before any output of these rows is out that it may be: a successor must score them by the same bundles.
@@ -277,8 +285,11 @@ class Shell:
 
     def _publish(self, outputs: Sequence[Output]) -> None:
         if outputs:
-            self._alerts_pending = self._alerts_pending or any(output.topic == ALERTS for output in outputs)
+            alerts = [output for output in outputs if output.topic == ALERTS]
+            self._alerts_pending = self._alerts_pending or bool(alerts)
             self.publisher.publish(outputs)
+            if alerts:
+                note_latencies(self.pipeline.counters, alerts, self._taken, time.time())
 
     def _snapshots(self, now: float, *, everything: bool = False) -> list[Output]:
         wall_us = time.time_ns() // 1000

@@ -18,7 +18,7 @@ import numpy as np
 from rich.box import SIMPLE
 from rich.table import Table
 
-from wheeltapper.alert_view import duration, render
+from wheeltapper.alert_view import render
 from wheeltapper.demo_stage import Stage
 from wheeltapper.deploy.broker import EmbeddedBroker
 from wheeltapper.deploy.child_process import ChildProcess
@@ -29,6 +29,7 @@ from wheeltapper.kafka_admin import connect, create_topics
 from wheeltapper.run_summary import RuleSummary, summarise
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import AlertEvent, ScoreBlock
+from wheeltapper.schemas.text import span_text
 from wheeltapper.stream.settings import Settings, load_settings
 from wheeltapper.training.datasets.registry import DATA_VARIABLE, load_series
 from wheeltapper.training.datasets.series import SensorSeries
@@ -181,7 +182,7 @@ class Demo:
         metrics = self._metrics
         rows, windows = metrics.get("wheeltapper_rows_total", 0), metrics.get("wheeltapper_windows_total", 0)
         self._console.print(summary_table(summarise(series, events)))
-        seconds = max(metrics.get("wheeltapper_working_seconds", 0.0), 1e-9)
+        seconds = max(metrics.get("wheeltapper_working_seconds_total", 0.0), 1e-9)
         self._say(
             f"{rows:,.0f} rows, {windows:,.0f} windows scored by {len(self._arguments.detectors)} detector(s), "
             f"{metrics.get('wheeltapper_messages_total', 0):,.0f} messages; the worker was busy for {seconds:.1f} s of it: "
@@ -235,7 +236,7 @@ def summary_table(rules: list[RuleSummary]) -> Table:
             rule.rule,
             str(rule.alerts),
             f"{rule.events_found} of {rule.events}",
-            "-" if rule.median_delay_s is None else duration(round(rule.median_delay_s * 1e6)),
+            "-" if rule.median_delay_s is None else span_text(round(rule.median_delay_s * 1e6)),
             f"{rule.channel_hits} of {rule.channel_events}" if rule.channel_events else "-",
             str(rule.false_alarms),
             f"{rule.false_alarms_per_day:.2f}",

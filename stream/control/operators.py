@@ -10,6 +10,7 @@ from wheeltapper.stream.core.alert_life import AlertState, alert_id
 from wheeltapper.stream.deployment import shadow_slot
 from wheeltapper.stream.judges.messages import ended_alert
 from wheeltapper.stream.machine import Machine, ServedRule
+from wheeltapper.stream.outgoing import alert_output
 from wheeltapper.stream.records import Output
 
 
@@ -31,17 +32,16 @@ def tell(machine: Machine, command: AlarmCommand) -> list[Output] | None:
         for ended in served.runtime.command(served.memory, command.action, time):
             if place != shadow_slot(rule.name):
                 manifest = rule.manifest
-                outputs.append(
-                    ended_alert(
-                        machine.name,
-                        rule.name,
-                        manifest.detector,
-                        manifest.bundle_id,
-                        ended,
-                        time,
-                        ClearReason.ACCEPTED,
-                    )
+                event = ended_alert(
+                    machine.name,
+                    rule.name,
+                    manifest.detector,
+                    manifest.bundle_id,
+                    ended,
+                    time,
+                    ClearReason.ACCEPTED,
                 )
+                outputs.append(alert_output(machine.route.placed(event)))
     return outputs
 
 

@@ -73,8 +73,6 @@ class AlertSlot:
 class AlertJudge:
     """One rule's alerts. Comes first among the judges: it says which raise level was in force."""
 
-    keeps_rows = False
-
     def __init__(self, rule: Calibrated, policy: AlarmRules, report: AlertReport, counters: Counters) -> None:
         self._bundle_id = rule.identity
         self._life = AlertLife(policy, SECONDS_PER_DAY / rule.windows_per_day)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Any
+
+from wheeltapper.stream.core.distribution import Distribution
 
 
 @dataclass(slots=True)
@@ -32,6 +35,8 @@ class Counters:
             clock, slot, progress, changes.
         repeated_rows: known by their times, where the input's offsets broke. input_events: what happened to input topics, by kind.
         expired_messages: gone before they were read, at most.
+        scores: calibrated scores, by detector; shadows are left out.
+        latencies: of 'opened' and 'updated' alerts, seconds until they were given to Kafka, by what they are counted from.
         newest_time: newest event time of any machine, microseconds UTC.
     """
 
@@ -64,6 +69,8 @@ class Counters:
     state_refused: dict[str, int] = field(default_factory=dict)
     input_events: dict[str, int] = field(default_factory=dict)
     expired_messages: int = 0
+    scores: dict[str, Distribution] = field(default_factory=dict)
+    latencies: dict[str, Distribution] = field(default_factory=dict)
     newest_time: int = 0
 
     def __add__(self, other: Counters) -> Counters:
@@ -79,6 +86,13 @@ class Counters:
                 both = max(mine, others) if each.name == "newest_time" else mine + others
             setattr(total, each.name, both)
         return total
+
+
+def observe(found: dict[str, Distribution], name: str, bounds: tuple[float, ...], values: Any) -> None:
+    """Count values in `found[name]`."""
+    if name not in found:
+        found[name] = Distribution(bounds)
+    found[name].observe(values)
 
 
 def count(counts: dict[str, int], name: str) -> None:

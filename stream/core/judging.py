@@ -58,7 +58,7 @@ class DueWindows:
         offsets: [k] int64 input offset of the message that completed each window.
         quality: [k] float64 share of measured values.
         actual: [k, C] float32, the scored samples in raw units; NaN where a value was imputed.
-        rows: the windows' own rows, where a judge asked for them.
+        rows: of rows, those that the windows lie in.
         attributes: [k, A] float32, the operating point, of a graph that takes it.
         spans: [k, 2] int64, of sound: input offsets of the first and last message with samples of each window.
     """
@@ -135,14 +135,10 @@ class Judge(Protocol):
 
     Attributes:
         slots: what it remembers of a machine, by slot name.
-        keeps_rows: it needs the windows' own rows.
     """
 
     @property
     def slots(self) -> Mapping[str, Slot[Any]]: ...
-
-    @property
-    def keeps_rows(self) -> bool: ...
 
     def see(self, judged: Judged) -> Iterable[Emission]:
         """Look at one machine's windows, change its memory, say what is to be published."""

@@ -21,7 +21,7 @@ from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rates import RateCheck, tell_of_rate
 from wheeltapper.stream.core.row_clock import NO_STAMP, PROOF_ROWS, RowClock
 from wheeltapper.stream.core.rule import RuleSpec
-from wheeltapper.stream.core.saved import moment, optional, whole
+from wheeltapper.stream.core.saved import flag, moment, optional, whole
 from wheeltapper.stream.core.windows import RowTail
 
 MOST_SEEN = 2**53
@@ -192,13 +192,14 @@ class RowMemory:
         absent = np.isnan(values)
         if absent.any():
             before = self.tail.last_row()
-            self.tail.append(times, filled(values, self.layout.fill if before is None else before), absent)
+            full = filled(values, self.layout.fill if before is None else before)
+            self.tail.append(times, full, absent, block.offsets[rows])
             counters.imputed_values += int(absent.sum())
             if not self.absence.settled:
                 self.absence.see(absent, machine, self.layout.channels)
         else:
             self.absence.settled = True
-            self.tail.append(times, values, False)
+            self.tail.append(times, values, False, block.offsets[rows])
         return RowBlock(block.offsets[by], times, values, None if by == rows else block.offsets[rows])
 
     def _refuse(self, machine: str, block: RowBlock, row: int, by: int, last: int) -> Refused:
@@ -229,12 +230,8 @@ class RowMemory:
         self.tail.clear()
         self.clock = RowClock()
 
-    def due(self, part: RowBlock, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
-        """The windows of a rule that the newest part completed; None where there are none.
-
-        Args:
-            keep_rows: also a copy of the rows that the windows lie in.
-        """
+    def due(self, part: RowBlock, rule: RuleSpec) -> DueWindows | None:
+        """The windows of a rule that the newest part completed; None where there are none."""
         new_rows, tail, manifest = len(part), self.tail, rule.manifest
         samples, ends = tail.windows(new_rows, manifest.window, rule.stride, manifest.warm_up)
         if not len(ends):
@@ -249,7 +246,7 @@ class RowMemory:
             offsets=part.offsets[ends],
             quality=quality,
             actual=actual,
-            rows=tail.spanned(new_rows, ends, manifest.window) if keep_rows else None,
+            rows=tail.spanned(new_rows, ends, manifest.window),
         )
 
     def notices(self, part: RowBlock) -> Sequence[Emission]:
@@ -266,9 +263,10 @@ class RowMemory:
         """Header (JSON types) and body of a snapshot.
 
         The body holds the rows that the next windows need: times int64 [n], values float32 [n, C], and which values were
-        imputed, a bit each, uint8 [n, ceil(C / 8)]; all little-endian.
+        imputed, a bit each, uint8 [n, ceil(C / 8)]; then, as the header's `offsets` says, the input offsets int64 [n]; all
+        little-endian.
         """
-        times, values, absent = self.tail.snapshot()
+        times, values, absent, offsets = self.tail.snapshot()
         header: dict[str, Any] = {
             "last_time": self.clock.last_time,
             "late_run": self.clock.late_run,
@@ -277,6 +275,7 @@ class RowMemory:
             "stamp": self.clock.stamp,
             "seen": self.tail.seen,
             "channels": self.layout.channels,
+            "offsets": True,
         }
         if self._waiting is not None:
             header["waiting"] = {
@@ -285,7 +284,12 @@ class RowMemory:
                 "stamps": self._stamps,
                 "values": self._waiting.values.tolist(),  # NaN becomes null
             }
-        body = (times.astype("<i8").tobytes(), values.astype("<f4").tobytes(), np.packbits(absent, axis=1).tobytes())
+        body = (
+            times.astype("<i8").tobytes(),
+            values.astype("<f4").tobytes(),
+            np.packbits(absent, axis=1).tobytes(),
+            offsets.astype("<i8").tobytes(),
+        )
         return header, b"".join(body)
 
     def load(self, header: dict[str, Any], body: memoryview) -> None:
@@ -299,13 +303,17 @@ class RowMemory:
         width = len(self.layout.channels)
         bits = -(-width // 8)
         last_time, late_run = optional(moment, header["last_time"]), whole(header["late_run"])
-        rows, rest = divmod(len(body), 8 + 4 * width + bits)
+        told = flag(header.get("offsets", False))  # snapshots of earlier versions have none
+        rows, rest = divmod(len(body), 8 + 4 * width + bits + 8 * told)
         if rest:
             raise ValueError(f"{len(body)} bytes are no whole number of rows")
         times = np.frombuffer(body, dtype="<i8", count=rows)
         values = np.frombuffer(body, dtype="<f4", count=rows * width, offset=8 * rows).reshape(rows, width)
-        packed = np.frombuffer(body, dtype=np.uint8, offset=(8 + 4 * width) * rows).reshape(rows, bits)
-        absent = np.unpackbits(packed, axis=1, count=width).astype(np.bool_)
+        packed = np.frombuffer(body, dtype=np.uint8, count=rows * bits, offset=(8 + 4 * width) * rows)
+        absent = np.unpackbits(packed.reshape(rows, bits), axis=1, count=width).astype(np.bool_)
+        offsets = np.frombuffer(body, dtype="<i8", offset=(8 + 4 * width + bits) * rows) if told else -1
+        if told and rows and int(np.min(offsets)) < -1:
+            raise ValueError(f"offset {int(np.min(offsets))} of a message")
         if not np.isfinite(values).all():
             raise ValueError("values that are no finite numbers")
         if rows and (last_time is None or int(times.max()) > last_time or int(times.min()) < MIN_MICROS):
@@ -322,9 +330,9 @@ class RowMemory:
         )
         waiting, stamps = _read_waiting(header.get("waiting"), width)
         # A longer window than the snapshot's tail fills up first, as after a start.
-        told = whole(header["seen"], 0, MOST_SEEN)
-        seen = max(told, rows) if rows >= self.layout.window - 1 else rows
-        self.tail.restore(times, values, absent, seen)
+        seen = whole(header["seen"], 0, MOST_SEEN)
+        seen = max(seen, rows) if rows >= self.layout.window - 1 else rows
+        self.tail.restore(times, values, absent, seen, offsets)
         self.clock = clock
         self._waiting, self._stamps = waiting, stamps
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from wheeltapper.stream.core.calibration import calibrate
 from wheeltapper.stream.core.imputation import usual_values
+from wheeltapper.stream.core.worst_rows import WorstRows
 
 if TYPE_CHECKING:
     from wheeltapper.schemas.bundle import Bundle, Graph, Manifest
@@ -56,6 +57,11 @@ class RuleSpec:
     def usual(self) -> np.ndarray:
         """[C] float32, raw units: each channel's median over the bundle's reference rows."""
         return usual_values(self.bundle.reference_rows())
+
+    @cached_property
+    def worst_rows(self) -> WorstRows:
+        """Finds for the rule's alerts where a channel was worst."""
+        return WorstRows(self.bundle.reference_rows, self.graph, self.manifest.window, lambda: self.usual)
 
     @cached_property
     def calibration_scores(self) -> np.ndarray:

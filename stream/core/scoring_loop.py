@@ -9,7 +9,8 @@ import numpy as np
 
 from wheeltapper.schemas.commands import AlarmAction
 from wheeltapper.stream.core.alert_life import AlertState
-from wheeltapper.stream.core.counters import Counters
+from wheeltapper.stream.core.counters import Counters, observe
+from wheeltapper.stream.core.distribution import SCORE_BOUNDS
 from wheeltapper.stream.core.judging import Commanded, DueWindows, Emission, Judge, Judged, RuleMemory
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.scoring import BatchScorer
@@ -18,15 +19,16 @@ from wheeltapper.stream.core.scoring import BatchScorer
 class RuleRuntime:
     """One rule at work: its scorer, its judges, and the windows collected in this batch."""
 
-    def __init__(self, rule: RuleSpec, judges: Sequence[Judge]) -> None:
+    def __init__(self, rule: RuleSpec, judges: Sequence[Judge], *, shadow: bool = False) -> None:
         """
         Args:
             judges: in the order in which they see; the alert judge first, as it fills the levels that others read.
+            shadow: it speaks to nobody.
         """
+        self.shadow = shadow
         self.rule = rule
         self.judges = tuple(judges)
         self.scorer = BatchScorer(rule)
-        self.keeps_rows = any(judge.keeps_rows for judge in judges)
         self.slots = {name: slot for judge in judges for name, slot in judge.slots.items()}
         self._collected: list[Judged] = []
 
@@ -108,6 +110,8 @@ class RuleRuntime:
         scored = self.scorer.finish()
         collected, self._collected = self._collected, []
         counters.windows += len(scored.score)
+        if not self.shadow:
+            observe(counters.scores, self.rule.manifest.detector, SCORE_BOUNDS, scored.score)
         counters.not_finite_scores += int(np.count_nonzero(~np.isfinite(scored.raw)))
         peaks = np.maximum.reduceat(scored.score, [judged.start for judged in collected]).tolist()
         for judged, peak in zip(collected, peaks, strict=True):

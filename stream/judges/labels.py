@@ -82,8 +82,6 @@ class QuestionSlot:
 class LabelRequests:
     """The judge that asks one rule's questions."""
 
-    keeps_rows = True
-
     def __init__(self, rule: RuleSpec, messages: AlertMessages, settings: LabelSettings, counters: Counters) -> None:
         self._rule = rule
         self._messages = messages

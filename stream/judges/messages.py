@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import orjson
 
@@ -11,7 +13,7 @@ from wheeltapper.schemas.topics import LOCALIZATIONS, SCORES
 from wheeltapper.stream.core.alert_life import AlertState, EventKind, alert_id, severity_of
 from wheeltapper.stream.core.judging import Judged
 from wheeltapper.stream.core.rule import RuleSpec
-from wheeltapper.stream.kinds.contract import Evidence
+from wheeltapper.stream.kinds.contract import Evidence, is_named
 from wheeltapper.stream.outgoing import JSON_HEADERS, alert_output, short
 from wheeltapper.stream.records import Output
 
@@ -19,13 +21,21 @@ from wheeltapper.stream.records import Output
 class AlertMessages:
     """Builds one rule's messages."""
 
-    def __init__(self, rule: RuleSpec, evidence: Evidence, top: int) -> None:
+    def __init__(
+        self,
+        rule: RuleSpec,
+        evidence: Evidence,
+        top: int,
+        placed: Callable[[AlertEvent], AlertEvent] = lambda alert: alert,
+    ) -> None:
         """
         Args:
             top: channels, and patches of sound, named in an alert; localizations name all.
+            placed: adds to an alert where its machine stands.
         """
         self._rule = rule
         self._evidence = evidence
+        self._placed = placed
         self.top = top
 
     def alert(
@@ -37,6 +47,8 @@ class AlertMessages:
         ident = alert_id(machine, self._rule.name, state.bundle, state.opened_at)
         time = int(judged.due.times[position])
         shares, patches = self.shares(judged, position), self._evidence.patches(judged, position)
+        if event != "cleared":
+            shares = self._evidence.explained(shares, judged, position)
         alert = AlertEvent(
             alert_id=ident,
             machine=machine,
@@ -51,12 +63,13 @@ class AlertMessages:
             detector=manifest.detector,
             bundle=manifest.bundle_id,
             quality=short(float(judged.due.quality[position])),
-            channels=shares[: self.top],
+            channels=tuple(share for share in shares if is_named(share, shares))[: self.top],
             reason=ClearReason.RECOVERED if event == "cleared" else None,
             level_reason=judged.level_reason,
             patches=patches[: self.top],
+            input=self._evidence.input(judged, position),
         )
-        opened = alert_output(alert)
+        opened = alert_output(self._placed(alert))
         if event == "cleared":
             return (opened,)
         localization = Localization(
@@ -107,25 +120,23 @@ class AlertMessages:
 
 def ended_alert(
     machine: str, rule: str, detector: str, bundle: str, state: AlertState, time: int, reason: ClearReason
-) -> Output:
+) -> AlertEvent:
     """The 'cleared' of an open alert that ends without a scored window: score, threshold and quality are 0."""
     assert state.opened_at is not None
-    return alert_output(
-        AlertEvent(
-            alert_id=alert_id(machine, rule, state.bundle, state.opened_at),
-            machine=machine,
-            event="cleared",
-            opened_at=state.opened_at,
-            time=max(time, state.opened_at),
-            severity=severity_of(state.peak_score),
-            score=0.0,
-            peak_score=short(state.peak_score),
-            threshold=0.0,
-            rule=rule,
-            detector=detector,
-            bundle=bundle,
-            quality=0.0,
-            channels=(),
-            reason=reason,
-        )
+    return AlertEvent(
+        alert_id=alert_id(machine, rule, state.bundle, state.opened_at),
+        machine=machine,
+        event="cleared",
+        opened_at=state.opened_at,
+        time=max(time, state.opened_at),
+        severity=severity_of(state.peak_score),
+        score=0.0,
+        peak_score=short(state.peak_score),
+        threshold=0.0,
+        rule=rule,
+        detector=detector,
+        bundle=bundle,
+        quality=0.0,
+        channels=(),
+        reason=reason,
     )

@@ -13,7 +13,6 @@ class ScoreTap:
     """One rule's scores on the `scores` topic. Remembers nothing."""
 
     slots: Mapping[str, Slot[Any]] = {}
-    keeps_rows = False
 
     def __init__(self, messages: AlertMessages) -> None:
         self._messages = messages

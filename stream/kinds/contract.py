@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from wheeltapper.schemas.bundle import BundleManifest
-from wheeltapper.schemas.events import ChannelShare, ClearReason, ClipPointer, Patch
+from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, ClipPointer, InputSpan, Patch
 from wheeltapper.schemas.machine_names import is_pattern, matcher
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import DueWindows, Emission, Judged, Refused
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rule import RuleSpec
-from wheeltapper.stream.records import Output, PartitionBatch
+from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.settings import Settings
 
 
@@ -101,12 +101,12 @@ class Memory(Protocol):
         """Input that was refused since this was last asked."""
         ...
 
-    def due(self, part: Any, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
+    def due(self, part: Any, rule: RuleSpec) -> DueWindows | None:
         """The windows of a rule that the newest part completed; None where there are none."""
         ...
 
     def notices(self, part: Any) -> Sequence[Emission]:
-        """What the newest part brought about beside windows, as an alert of the kind's own; asked once after each part.
+        """What the newest part brought about beside windows: AlertEvents of the kind's own; asked once after each part.
 
         It must follow from the input alone, its ids from what it is about: what is out already is dropped by the caller.
         """
@@ -136,6 +136,14 @@ class Evidence(Protocol):
         """Every channel's part, strongest first."""
         ...
 
+    def explained(self, shares: Sequence[ChannelShare], judged: Judged, position: int) -> tuple[ChannelShare, ...]:
+        """The same shares, those that `is_named` with the row where they were worst; only asked for what is published."""
+        ...
+
+    def input(self, judged: Judged, position: int) -> InputSpan | None:
+        """The messages that the window came in; None where that is not known."""
+        ...
+
     def patches(self, judged: Judged, position: int) -> tuple[Patch, ...]:
         """Of sound, the moments and frequencies to blame, strongest first; else none."""
         ...
@@ -143,6 +151,21 @@ class Evidence(Protocol):
     def clip(self, judged: Judged, position: int) -> ClipPointer | None:
         """Of sound, where it lies on Kafka; else None."""
         ...
+
+
+LEAST_SHARE = 0.1
+"""Channels with less than that part of the largest share are not named."""
+
+
+def is_named(share: ChannelShare, shares: Sequence[ChannelShare]) -> bool:
+    """Whether an alert names a channel, of these shares, strongest first."""
+    return share.share > 0 and share.share >= LEAST_SHARE * shares[0].share
+
+
+def input_span(judged: Judged, span: tuple[int, int]) -> InputSpan:
+    """Where messages with these first and last offsets lie: in the partition that the machine is of."""
+    topic, partition = judged.origin.key
+    return InputSpan(topic=topic, partition=partition, first_offset=span[0], last_offset=span[1])
 
 
 class InputKind(Protocol):
@@ -185,7 +208,7 @@ class InputKind(Protocol):
         """The machine that patterns are about: `name` itself, unless a kind keeps several states of a machine."""
         ...
 
-    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[Output]:
+    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[AlertEvent]:
         """The ends of what `notices` opened, where a machine is forgotten or served no more.
 
         Args:
@@ -202,7 +225,8 @@ class Route:
         kind: of input.
         layout: the kind's own: what a machine's input looks like to these rules.
         exact: `pattern` is the id of one machine, whatever characters it has.
-        area: where the machines stand, outermost first; empty where nobody said.
+        area: where the machines stand, outermost first, parted by /; asset: their name in the asset register, in which
+            {machine} stands for the machine's id. Empty where nobody said. Alerts carry both.
     """
 
     pattern: str
@@ -211,6 +235,14 @@ class Route:
     layout: Any
     exact: bool = False
     area: str = ""
+    asset: str = ""
+
+    def placed(self, alert: AlertEvent) -> AlertEvent:
+        """The alert of one of its machines, with area and asset."""
+        if not self.area and not self.asset:
+            return alert
+        asset = self.asset.replace("{machine}", self.kind.machine_of(alert.machine))
+        return alert.model_copy(update={"area": self.area, "asset": asset})
 
 
 class Routes:

@@ -262,6 +262,7 @@ class _Session:
             self._commit_if_due(everything=self._idle.idle_s() > QUIET_S)
             if time.monotonic() - self._ticked_at >= TICK_S:
                 self._ticked_at = time.monotonic()
+                self._note_ends()
                 shell.tick(self._is_read_to_end)
                 if shell.input.must_take_over():
                     self._take_over_again()
@@ -311,6 +312,13 @@ class _Session:
             return None
         at_end = self._idle.is_at_end()
         return False if at_end and time.monotonic() - self._turned_at > SILENT_S else at_end
+
+    def _note_ends(self) -> None:
+        """For metrics, as the last fetches told: asks no broker."""
+        for key in self._shell.pipeline.partitions:
+            end = self._consumer.get_watermark_offsets(TopicPartition(*key), cached=True)[1]
+            if end >= 0:
+                self._shell.input_ends[key] = end
 
     def _is_read_to_end(self, partition: PartitionKey) -> bool:
         """Asked of the broker: no machine counts as silent while its rows wait, or while the broker is away."""

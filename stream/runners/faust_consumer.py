@@ -131,6 +131,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         except (asyncio.CancelledError, aiokafka.errors.KafkaError) as error:
             log.info("left the group without notifying the broker", reason=str(error) or type(error).__name__)
 
+    def end_of(self, partition: TP) -> int | None:
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        partition = driver.ensure_aiokafka_TP(partition)
+        if assignment is None or partition not in assignment.tps:
+            return None
+        end: int | None = assignment.state_value(partition).highwater
+        return end
+
     def is_at_end(self, partition: TP) -> bool | None:
         subscription = self._ensure_consumer()._subscription.subscription
         assignment = subscription.assignment if subscription is not None else None
@@ -193,6 +202,11 @@ class FetchConsumer(driver.Consumer):
         """Partition -> offset behind the last row that the agent was given; emptied when partitions are revoked."""
         self.seeks = 0
         """How often the reader was sent elsewhere: what was fetched before is read again, and not handled."""
+
+    def end_of(self, partition: TP) -> int | None:
+        """Offset behind the partition's last message, as the last fetch told."""
+        assert isinstance(self._thread, ConsumerThread)
+        return self._thread.end_of(partition)
 
     def is_at_end(self, partition: TP) -> bool | None:
         """Whether every available row has been handed over; None if the broker has not reported its end lately.

@@ -295,6 +295,10 @@ class FaustRunner:
         with contextlib.suppress(Exception):  # it is in self._failure
             await self._look_at_input()
             async with self._busy:
+                for partition in self._owned:
+                    end = self._consumer.end_of(TP(*partition))
+                    if end is not None:
+                        self._shell.input_ends[partition] = end
                 at_end = {partition for partition in self._owned if self._is_read_to_end(partition)}
                 await self._in_thread(self._shell.tick, at_end.__contains__)
 

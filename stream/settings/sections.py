@@ -412,6 +412,12 @@ class WorkerSettings(Section):
     )
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=0, ge=0, le=65_535, description="/healthz, /readyz, /metrics; 0: not served")
+    metrics_machines: int = Field(
+        default=200,
+        ge=0,
+        description="machines with metrics of their own; where there are more, those in alarm, silent or in maintenance, up to "
+        "so many; the same for bundles",
+    )
     ready_timeout_s: float = Field(
         default=15.0,
         gt=0,

@@ -50,7 +50,7 @@ def drifts(
         part = slice(start, start + BATCH)
         block = RowBlock(np.arange(len(values))[part], times[part], values[part])
         for taken in rows.take(block, WindowPolicy(), counters, "machine"):
-            due = rows.due(taken, rule, keep_rows=False)
+            due = rows.due(taken, rule)
             if due is not None:
                 runtime.collect("machine", memory, due)
         if runtime.has_windows:

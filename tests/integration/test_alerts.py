@@ -81,7 +81,10 @@ def test_lines_for_people_name_machine_channels_and_duration(broker: Broker, top
     # then a line each says what a person wants to know, without colour codes for a pipe
     assert done.returncode == 0, done.stderr
     opened, cleared = done.stdout.splitlines()
-    shown = "2023-11-14T22:13:20Z   72  opened   pump  range-bands  score 1.44  flow 12.1 -> 3.4 m3/h (75 %)"
+    shown = (
+        "2023-11-14T22:13:20Z  severity  72  opened   pump  range-bands  score 1.44  "
+        "flow 3.4 m3/h, expected 12.1 (75 % of the score)"
+    )
     assert opened == shown
     assert "cleared" in cleared
     assert "after 1 h 5 min, peak 2.5" in cleared

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from wheeltapper.alert_view import duration, number, render
+from wheeltapper.alert_view import render
 from wheeltapper.commands.alerts import parse_since
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import AlertEvent, ChannelShare, Patch
+from wheeltapper.schemas.text import number, span_text
 
 
 def make_alert(**changes: object) -> AlertEvent:
@@ -34,13 +35,43 @@ def test_a_line_says_when_how_bad_where_what_and_why() -> None:
     # given an alert, when it is rendered
     line = render(make_alert()).plain
     # then everything is in one line
-    assert line == "2023-11-14T22:13:20Z   72  opened   pump-3  range-bands  score 1.444  flow 12.1 -> 3.4 m3/h (75 %)"
+    assert line == (
+        "2023-11-14T22:13:20Z  severity  72  opened   pump-3  range-bands  score 1.444  "
+        "flow 3.4 m3/h, expected 12.1 (75 % of the score)"
+    )
+
+
+WORST = {"time": 1_700_000_000_000_000 - 5_000_000, "actual": 3.4, "low": 11.8, "high": 12.6, "expected": 12.1}
+
+
+@pytest.mark.parametrize(
+    ("worst", "text"),
+    [
+        ({"kind": "out_of_range"}, "flow 3.4 m3/h, usual 11.8 to 12.6, at 22:13:15 (75 % of the score)"),
+        (
+            {"kind": "out_of_range", "low": 12.0, "high": 12.0},
+            "flow 3.4 m3/h, usual 12, at 22:13:15 (75 % of the score)",
+        ),
+        ({"kind": "changed"}, "flow 3.4 m3/h, before that 12.1, at 22:13:15 (75 % of the score)"),
+        ({"kind": "decoupled"}, "flow 3.4 m3/h, other channels imply 12.1, at 22:13:15 (75 % of the score)"),
+        ({"kind": "stuck"}, "flow stuck at 3.4 m3/h since 22:13:15 (75 % of the score)"),
+        (
+            {"kind": "stuck", "time": 1_700_000_000_000_000 - 86_400_000_000},
+            "flow stuck at 3.4 m3/h since 2023-11-13T22:13:20 (75 % of the score)",
+        ),
+    ],
+)
+def test_the_worst_row_of_a_channel_is_told_with_its_time(worst: dict[str, object], text: str) -> None:
+    # given a channel that was worst before the row that the alert is about, which itself looks normal
+    share = {"channel": "flow", "unit": "m3/h", "share": 0.75, "actual": 12.1, "expected": 12.1, "worst": WORST | worst}
+    # when the alert is rendered: then the line says what was measured, what would be usual, and when
+    assert render(make_alert(channels=(share,))).plain.endswith(f"  {text}")
 
 
 def test_a_level_that_moved_says_why() -> None:
     # given an alert of a machine whose level was raised by earlier ones: then the line ends with that
     line = render(make_alert(level_reason="level x 2.0 after 3 alarms")).plain
-    assert line.endswith("flow 12.1 -> 3.4 m3/h (75 %)  [level x 2.0 after 3 alarms]")
+    assert line.endswith("flow 3.4 m3/h, expected 12.1 (75 % of the score)  [level x 2.0 after 3 alarms]")
 
 
 def test_channels_without_expected_or_actual_values_say_so() -> None:
@@ -53,7 +84,7 @@ def test_channels_without_expected_or_actual_values_say_so() -> None:
     )
     # when the alert is rendered, then neither is invented, and the rest is counted
     assert render(make_alert(channels=channels)).plain.endswith(
-        "  a 7 (50 %)  b 2 -> missing (30 %)  c 0 (10 %)  +1 more"
+        "  a 7 (50 % of the score)  b missing, expected 2 (30 % of the score)  c 0 (10 % of the score)  +1 more"
     )
 
 
@@ -71,8 +102,10 @@ def test_of_sound_the_moments_and_frequencies_are_named() -> None:
         render(make_alert(channels=channels, patches=patches)).plain for channels in ((band,), (band, flow))
     )
     # then the strongest patches stand there, by how long before the alert they were
-    assert sound.endswith("  500-630 Hz 3.5 to 3 s before (62 %)  2000-2520 Hz 1 to 0.5 s before (20 %)")
-    assert "  flow 3.4 (40 %)  500-630 Hz 3.5 to 3 s before" in joint
+    assert sound.endswith(
+        "  500-630 Hz 3.5 to 3 s before (62 % of the score)  2000-2520 Hz 1 to 0.5 s before (20 % of the score)"
+    )
+    assert "  flow 3.4 (40 % of the score)  500-630 Hz 3.5 to 3 s before" in joint
 
 
 def test_a_cleared_alert_tells_its_duration_and_peak() -> None:
@@ -101,7 +134,7 @@ def test_an_alert_of_a_silent_machine_has_no_channels_to_show() -> None:
     # given an alert that no bundle raised
     alert = make_alert(rule="no-data", detector="no-data", bundle="", channels=(), score=1.002, severity=50)
     # when it is rendered, then its line ends with the score
-    assert render(alert).plain == "2023-11-14T22:13:20Z   50  opened   pump-3  no-data  score 1.002"
+    assert render(alert).plain == "2023-11-14T22:13:20Z  severity  50  opened   pump-3  no-data  score 1.002"
 
 
 def test_names_cannot_move_the_readers_cursor() -> None:
@@ -116,7 +149,7 @@ def test_names_cannot_move_the_readers_cursor() -> None:
 
 def test_severity_has_a_colour() -> None:
     # given alerts of rising severity, when they are rendered, then each step looks different
-    styles = {str(render(make_alert(severity=severity)).spans[1].style) for severity in (10, 55, 75, 95)}
+    styles = {str(render(make_alert(severity=severity)).spans[2].style) for severity in (10, 55, 75, 95)}
     assert len(styles) == 4
 
 
@@ -128,7 +161,7 @@ def test_severity_has_a_colour() -> None:
     ],
 )  # fmt: skip
 def test_durations_have_two_units(micros: int, text: str) -> None:
-    assert duration(micros) == text
+    assert span_text(micros) == text
 
 
 @pytest.mark.parametrize(

@@ -169,8 +169,8 @@ def test_options_that_make_no_sense_are_refused(
 def test_lists_are_lines_for_people_or_messages(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["label", "--list", "--limit", "2"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "33aa-bb  2023-11-15T01:16:20Z  pump-1  pca  score 0.9 of 1  flow 1.5 -> 4 m3/h (75 %)",
-        "22aa-bb  2023-11-15T00:16:20Z  pump-1  pca  score 0.9 of 1  flow 1.5 -> 4 m3/h (75 %)",
+        "33aa-bb  2023-11-15T01:16:20Z  pump-1  pca  score 0.9 of 1  flow 4 m3/h, expected 1.5 (75 % of the score)",
+        "22aa-bb  2023-11-15T00:16:20Z  pump-1  pca  score 0.9 of 1  flow 4 m3/h, expected 1.5 (75 % of the score)",
     ]
     assert main(["label", "--list", "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -213,4 +213,20 @@ def test_a_question_shows_its_channels_with_values_and_curves() -> None:
     # then head, span, and the channel to blame with its limits and its curve
     assert lines[0] == "11aa-bb  2023-11-14T23:16:20Z  pump?[2J  pca  score 0.9 of 1  (67 % uncertain)"
     assert lines[1] == "  4 rows, 3 min, from 2023-11-14T23:13:20Z to 2023-11-14T23:16:20Z; 88 % measured"
-    assert lines[2].split() == ["flow", "1.5", "->", "4", "m3/h", "(75", "%)", "1", "..", "4", "_", "*@"]
+    assert lines[2].split() == [
+        "flow",
+        "4",
+        "m3/h,",
+        "expected",
+        "1.5",
+        "(75",
+        "%",
+        "of",
+        "the",
+        "score)",
+        "1",
+        "..",
+        "4",
+        "_",
+        "*@",
+    ]

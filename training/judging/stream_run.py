@@ -207,7 +207,7 @@ class MachineStream:
         numbers = part.offsets if part.sources is None else part.sources
         self._taken.append(numbers)
         rule = self.runtime.rule
-        due = self._row_memory.due(replace(part, offsets=numbers), rule, keep_rows=self.runtime.keeps_rows)
+        due = self._row_memory.due(replace(part, offsets=numbers), rule)
         if due is not None:
             self._lags.append(np.full(len(due.times), rule.manifest.lag))
             self.runtime.collect(rule.name, self.memory, due)
@@ -259,7 +259,6 @@ class _Recorder:
     """The judge that keeps everything, and the report that turns an alert's steps into alarms instead of messages."""
 
     slots: Mapping[str, Slot[Any]] = MappingProxyType({})
-    keeps_rows = False
 
     def __init__(self) -> None:
         self.windows = 0

@@ -9,9 +9,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from wheeltapper.alert_view import duration, number, printable, render_channel
+from wheeltapper.alert_view import printable, render_channel
 from wheeltapper.schemas.clock import iso_from_micros
 from wheeltapper.schemas.events import LabelRequest
+from wheeltapper.schemas.text import number, span_text
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 PLAIN_BLOCKS = "_.-=+*#@"
@@ -57,7 +58,7 @@ def render_question(request: LabelRequest, *, blocks: str = BLOCKS) -> Group:
     head = render_line(request.model_copy(update={"shares": ()}))
     head.append(f"  ({request.uncertainty:.0%} uncertain)".replace("%", " %"))
     span = Text(
-        f"  {len(request.ts)} rows, {duration(last - first)}, from {iso_from_micros(first)} to {iso_from_micros(last)}; "
+        f"  {len(request.ts)} rows, {span_text(last - first)}, from {iso_from_micros(first)} to {iso_from_micros(last)}; "
         f"{request.quality:.0%} measured".replace("%", " %"),
         style="dim",
     )

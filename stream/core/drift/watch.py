@@ -56,8 +56,6 @@ FEWEST_WINDOWS, MOST_WINDOWS = 0.5, 1.5
 class DriftWatch:
     """One rule's drift. Stands behind the alert judge, whose alerts it asks for."""
 
-    keeps_rows = False
-
     def __init__(
         self,
         rule: RuleSpec,

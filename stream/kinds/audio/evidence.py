@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from wheeltapper.schemas.audio_chunk import split_source
 from wheeltapper.schemas.clock import MAX_MICROS, MIN_MICROS
-from wheeltapper.schemas.events import ChannelShare, ClipPointer, Patch
+from wheeltapper.schemas.events import ChannelShare, ClipPointer, InputSpan, Patch
 from wheeltapper.stream.core.judging import Judged
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.kinds.audio.layout import audio_manifest
+from wheeltapper.stream.kinds.contract import input_span
 
 MOST_PATCHES = 12
 LEAST_OF_STRONGEST = 0.1
@@ -38,6 +41,16 @@ class BandEvidence:
             ChannelShare(channel=self._names[row], share=_short(share[row]), actual=None)
             for row in np.argsort(-share, kind="stable").tolist()
         )
+
+    def explained(self, shares: Sequence[ChannelShare], judged: Judged, position: int) -> tuple[ChannelShare, ...]:
+        """As they are: of sound, patches say where and when."""
+        return tuple(shares)
+
+    def input(self, judged: Judged, position: int) -> InputSpan | None:
+        """The messages that the window's samples came in."""
+        spans = judged.due.spans
+        assert spans is not None
+        return input_span(judged, (int(spans[position, 0]), int(spans[position, 1])))
 
     def patches(self, judged: Judged, position: int) -> tuple[Patch, ...]:
         """Rectangles of strong cells, the one with the largest part first; they do not overlap."""

@@ -18,8 +18,7 @@ from wheeltapper.schemas.limits import MAX_AUDIO_CHANNELS
 from wheeltapper.stream.core.alert_life import alert_id, severity_of
 from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.saved import listed, moment, optional, whole
-from wheeltapper.stream.outgoing import alert_output, short
-from wheeltapper.stream.records import Output
+from wheeltapper.stream.outgoing import short
 
 RULE = "dead-microphone"
 BLOCKS_A_SECOND = 4
@@ -126,7 +125,7 @@ def dead_microphone(
     score: float = 0.0,
     channels: Sequence[str] = (),
     reason: ClearReason | None = None,
-) -> Output:
+) -> AlertEvent:
     """The AlertEvent of a microphone that gives nothing; with a reason, its end.
 
     Args:
@@ -134,24 +133,20 @@ def dead_microphone(
         score: how long it has been dead, over how long it may be.
         channels: that give nothing.
     """
-    return alert_output(
-        AlertEvent(
-            alert_id=alert_id(source, RULE, "", opened_at),
-            machine=source,
-            event="opened" if reason is None else "cleared",
-            opened_at=opened_at,
-            time=min(max(time, opened_at), MAX_MICROS),
-            severity=severity_of(1.0),
-            score=short(score),
-            peak_score=max(short(score), 1.0),
-            threshold=1.0,
-            rule=RULE,
-            detector=RULE,
-            bundle="",
-            quality=0.0,
-            channels=tuple(
-                ChannelShare(channel=name, share=short(1.0 / len(channels)), actual=None) for name in channels
-            ),
-            reason=reason,
-        )
+    return AlertEvent(
+        alert_id=alert_id(source, RULE, "", opened_at),
+        machine=source,
+        event="opened" if reason is None else "cleared",
+        opened_at=opened_at,
+        time=min(max(time, opened_at), MAX_MICROS),
+        severity=severity_of(1.0),
+        score=short(score),
+        peak_score=max(short(score), 1.0),
+        threshold=1.0,
+        rule=RULE,
+        detector=RULE,
+        bundle="",
+        quality=0.0,
+        channels=tuple(ChannelShare(channel=name, share=short(1.0 / len(channels)), actual=None) for name in channels),
+        reason=reason,
     )

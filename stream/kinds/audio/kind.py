@@ -7,7 +7,7 @@ from typing import Any
 
 from wheeltapper.schemas.audio_chunk import split_source
 from wheeltapper.schemas.bundle import BundleManifest
-from wheeltapper.schemas.events import ClearReason
+from wheeltapper.schemas.events import AlertEvent, ClearReason
 from wheeltapper.schemas.topics import AUDIO
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.kinds.audio.evidence import BandEvidence
@@ -16,7 +16,6 @@ from wheeltapper.stream.kinds.audio.intake import AudioIntake
 from wheeltapper.stream.kinds.audio.layout import ClipLayout, clip_layout
 from wheeltapper.stream.kinds.audio.memory import ClipMemory
 from wheeltapper.stream.kinds.contract import Routes
-from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import Settings
 
 
@@ -53,7 +52,7 @@ class AudioKind:
         """The machine without the microphone."""
         return split_source(name)[0]
 
-    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[Output]:
+    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[AlertEvent]:
         """The end of an open alert of a dead microphone."""
         health = header.get("health")
         opened = health.get("opened_at") if isinstance(health, dict) else None

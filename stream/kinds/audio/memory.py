@@ -228,12 +228,12 @@ class ClipMemory:
                 counters.dead_microphones += 1
                 silent = [self.layout.channels[channel] for channel in health.silent]
                 score = dead / (policy.dead_after_s * clock.rate)
-                output = dead_microphone(source, health.opened_at, end, score=score, channels=silent)
+                event = dead_microphone(source, health.opened_at, end, score=score, channels=silent)
             else:
                 assert opened_at is not None
-                output = dead_microphone(source, opened_at, end, reason=ClearReason.RECOVERED)
+                event = dead_microphone(source, opened_at, end, reason=ClearReason.RECOVERED)
                 health.opened_at = None
-            self._notices.append(Emission(offset, output))
+            self._notices.append(Emission(offset, event))
 
     @property
     def _fill_samples(self) -> int:
@@ -285,7 +285,7 @@ class ClipMemory:
 
     # -- windows --------------------------------------------------------------------------------------------------------
 
-    def due(self, part: ClipPart, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
+    def due(self, part: ClipPart, rule: RuleSpec) -> DueWindows | None:
         """The windows of a rule that the newest part completed; None where there are none."""
         window, stride = rule.manifest.window, rule.stride
         earliest = max(window, part.first + 1, self._pcm.start + window)

@@ -215,6 +215,8 @@ class Agreement:
             channels=channels,
             reason=reason,
             patches=patches,
+            area=cause.area,
+            asset=cause.asset,
         )
 
     def _event(self, ident: str) -> AlertEvent:

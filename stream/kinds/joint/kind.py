@@ -18,7 +18,7 @@ from wheeltapper.schemas.audio_chunk import split_source
 from wheeltapper.schemas.bundle import BundleManifest
 from wheeltapper.schemas.codec import decode_message
 from wheeltapper.schemas.errors import DecodeError
-from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, ClipPointer, Patch
+from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, ClipPointer, InputSpan, Patch
 from wheeltapper.schemas.topics import ALERTS
 from wheeltapper.stream.core.counters import Counters, count
 from wheeltapper.stream.core.judging import DueWindows, Emission, Judged, Refused
@@ -26,10 +26,9 @@ from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.saved import moment, optional
 from wheeltapper.stream.dead_letters import dead_letter
-from wheeltapper.stream.judges.messages import alert_output
 from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Route, Routes
 from wheeltapper.stream.kinds.joint.agreement import Agreement, side_of
-from wheeltapper.stream.records import Output, PartitionBatch
+from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.settings import Settings
 
 NAME = "joint"
@@ -131,7 +130,7 @@ class JointMemory:
             self.last_time = max(alert.time, self.last_time or alert.time)
             for joint in self.agreement.step(alert, self.layout.within_us):
                 count(counters.alerts, joint.event)
-                self._notices.append(Emission(offset, alert_output(joint)))
+                self._notices.append(Emission(offset, joint))
         yield block
 
     @property
@@ -147,7 +146,7 @@ class JointMemory:
         """Nothing."""
         return ()
 
-    def due(self, part: Any, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
+    def due(self, part: Any, rule: RuleSpec) -> DueWindows | None:
         """There are no windows."""
         return None
 
@@ -179,6 +178,12 @@ class NoEvidence:
 
     def shares(self, judged: Judged, position: int) -> tuple[ChannelShare, ...]:
         return ()
+
+    def explained(self, shares: Sequence[ChannelShare], judged: Judged, position: int) -> tuple[ChannelShare, ...]:
+        return tuple(shares)
+
+    def input(self, judged: Judged, position: int) -> InputSpan | None:
+        return None
 
     def patches(self, judged: Judged, position: int) -> tuple[Patch, ...]:
         return ()
@@ -217,7 +222,7 @@ class JointKind:
     def machine_of(self, name: str) -> str:
         return name
 
-    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[Output]:
+    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[AlertEvent]:
         """None: what is open ends with the events of its parts."""
         return ()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from wheeltapper.schemas.bundle import BundleManifest
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.events import ClearReason
+from wheeltapper.schemas.events import AlertEvent, ClearReason
 from wheeltapper.schemas.topics import SENSORS
 from wheeltapper.stream.core.row_memory import RowLayout, row_layout
 from wheeltapper.stream.core.rule import RuleSpec
@@ -17,7 +17,6 @@ from wheeltapper.stream.kinds.sensors.evidence import ChannelEvidence
 from wheeltapper.stream.kinds.sensors.memory import SensorMemory
 from wheeltapper.stream.kinds.sensors.reading_intake import ReadingIntake
 from wheeltapper.stream.kinds.sensors.registry import SchemaRegistry
-from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import Settings
 
 
@@ -71,6 +70,6 @@ class SensorKind:
         """The name itself."""
         return name
 
-    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[Output]:
+    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[AlertEvent]:
         """Nothing: rows have no alerts but those of rules."""
         return ()

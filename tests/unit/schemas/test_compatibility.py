@@ -46,8 +46,9 @@ FROZEN = {
 
 # Messages whose present schema is another than the released one.
 CHANGED_SINCE_RELEASE = {
-    "1/alert_event",  # fields `reason`, `level_reason`, `patches`
-    "1/localization",  # fields `patches`, `clip`
+    "1/alert_event",  # fields `reason`, `level_reason`, `patches`, `message`, `area`, `asset`, `input`; of channels `worst`
+    "1/localization",  # fields `patches`, `clip`; of channels `worst`
+    "1/label_request",  # of channels `worst`
     "1/score_block",  # a field, `maintenance`
     "1/active_model",  # a mode, `retired`, and fields
 }

@@ -23,7 +23,15 @@ from wheeltapper.schemas.bundle import (
 )
 from wheeltapper.schemas.bundle.store import sha256_of
 from wheeltapper.schemas.errors import DecodeError
-from wheeltapper.schemas.events import ChannelShare, ClearReason, ClipPointer, DeadLetterReason, Patch
+from wheeltapper.schemas.events import (
+    AlertEvent,
+    ChannelShare,
+    ClearReason,
+    ClipPointer,
+    DeadLetterReason,
+    InputSpan,
+    Patch,
+)
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import DueWindows, Emission, Judged, Refused
 from wheeltapper.stream.core.policies import WindowRules
@@ -31,7 +39,7 @@ from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.stream.dead_letters import dead_letter
 from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Routes
-from wheeltapper.stream.records import Output, PartitionBatch
+from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.settings import Settings
 
 WINDOW, HOP, INTERVAL_US = 8, 3, 1_000
@@ -119,7 +127,7 @@ class ScalarMemory:
         counters.rows += len(block.values)
         yield block
 
-    def due(self, part: ScalarBlock, rule: RuleSpec, *, keep_rows: bool) -> DueWindows | None:
+    def due(self, part: ScalarBlock, rule: RuleSpec) -> DueWindows | None:
         window, first = rule.manifest.window, self._seen - len(part.values)
         ends = np.arange(first, self._seen)
         ends = ends[(ends >= window - 1) & ((ends - window + 1) % rule.stride == 0)]
@@ -159,6 +167,12 @@ class ScalarEvidence:
         actual = float(judged.due.actual[position, 0])
         return (ChannelShare(channel="signal", share=1.0, actual=actual),)
 
+    def explained(self, shares: Sequence[ChannelShare], judged: Judged, position: int) -> tuple[ChannelShare, ...]:
+        return tuple(shares)
+
+    def input(self, judged: Judged, position: int) -> InputSpan | None:
+        return None
+
     def patches(self, judged: Judged, position: int) -> tuple[Patch, ...]:
         return ()
 
@@ -189,7 +203,7 @@ class ScalarKind:
     def machine_of(self, name: str) -> str:
         return name
 
-    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[Output]:
+    def ended(self, name: str, header: Mapping[str, Any], reason: ClearReason) -> Sequence[AlertEvent]:
         return ()
 
 

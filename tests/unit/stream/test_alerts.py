@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from tests.unit.stream.feeds import (
 from wheeltapper.schemas.codec import decode_message
 from wheeltapper.schemas.events import AlertEvent, Localization, ScoreBlock
 from wheeltapper.stream.core.alert_life import AlertLife, AlertState, alert_id, severity_of
+from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.settings import ScoringSettings, Settings, ThresholdSettings
 from wheeltapper.stream.state import read_snapshot
@@ -242,6 +244,54 @@ def test_an_alert_names_the_first_channels_and_a_localization_all(open_routes: O
     assert [share["channel"] for share in parsed(outputs, "localizations")[0]["channels"]] == list("egcabdfh")
 
 
+def test_an_alert_names_no_channel_with_less_than_a_tenth_of_the_largest_share(open_routes: OpenRoutes) -> None:
+    # given three channels: one far off, one with a tenth of its share, one with less
+    recipe = Recipe(window=1)
+    block = block_of("press-1", [0.5 + 2.0, 0.5 + 2.0 * 0.1**0.5 + 0.01, 0.5 + 0.6], channels=recipe.channels)
+    # when an alert opens: then the third is in the localization alone, and only the others have a worst row
+    outputs = feed(Pipeline(open_routes(recipe), Settings()), [message_of(block)])
+    (alert,), (localization,) = parsed(outputs, "alerts"), parsed(outputs, "localizations")
+    assert [share["channel"] for share in alert["channels"]] == ["a", "b"]
+    assert [(share["channel"], share["worst"] is None) for share in localization["channels"]] == [
+        ("a", False),
+        ("b", False),
+        ("c", True),
+    ]
+
+
+def test_an_alert_says_where_a_channel_was_worst_and_in_which_messages_its_window_came(open_routes: OpenRoutes) -> None:
+    # given a detector that looks at five rows, each a message, and a channel that is far off in one, and less so two later
+    values = np.full((12, 3), 0.2)
+    values[7, 1], values[9, 1] = 35.0, 20.0
+    routes = open_routes(Recipe(weighting="mean", alarm_level=300.0))
+    messages = [message_of(part_of(block_of("press-1", values), row, row + 1)) for row in range(12)]
+    # when an alert opens with the second
+    outputs = feed(Pipeline(routes, Settings()), messages)
+    alert = parsed(outputs, "alerts")[0]
+    # then it names the first and what is usual, and the messages of its window
+    (share,) = alert["channels"]
+    assert share["worst"] == {
+        "time": START + 7 * MINUTE, "kind": "out_of_range", "actual": 35.0, "expected": None,
+        "low": pytest.approx(0.15, abs=1e-6), "high": pytest.approx(0.25, abs=1e-6),
+    }  # fmt: skip
+    assert (alert["time"], share["actual"]) == (START + 9 * MINUTE, 20.0)
+    assert alert["input"] == {"topic": TOPIC, "partition": 0, "first_offset": 5, "last_offset": 9}
+    assert alert["message"].startswith("press-1 is in alarm, severity 51 of 100: b was 35 unit of b at 2023-11-14 ")
+
+
+def test_alerts_carry_where_their_machine_stands(open_routes: OpenRoutes) -> None:
+    # given a route that says where its machines stand
+    (route,) = open_routes(Recipe(window=1)).routes
+    routes = Routes([replace(route, area="hall 2/line 1", asset="Press {machine}")])
+    # when an alert opens, and when it is cleared
+    values = np.full((50, 3), 0.5)
+    values[10:14, 1] = 3.5
+    alerts = parsed(feed(Pipeline(routes, Settings()), [message_of(block_of("press-1", values))]), "alerts")
+    # then each step has it
+    assert {(alert["area"], alert["asset"]) for alert in alerts} == {("hall 2/line 1", "Press press-1")}
+    assert alerts[-1]["event"] == "cleared"
+
+
 def test_scores_need_not_be_published(open_routes: OpenRoutes) -> None:
     # given a setting that keeps scores back, when rows are handled: then alerts come as ever
     values = [[9.5, 0.5, 0.5]]
@@ -256,10 +306,10 @@ def test_a_score_that_overflows_raises_an_alert_that_can_be_read(open_routes: Op
     pipeline = Pipeline(open_routes(Recipe(window=1)), Settings())
     # when they are handled
     outputs = feed(pipeline, [message_of(block)])
-    # then an alert of the highest severity blames both, all messages can be read, and it is counted
+    # then an alert of the highest severity blames both and no other, all messages can be read, and it is counted
     alert = decode_message(AlertEvent, next(output.value for output in outputs if output.topic == "alerts"))
     assert (alert.severity, alert.time) == (100, START + MINUTE)
-    assert [(share.channel, share.share) for share in alert.channels] == [("a", 0.5), ("c", 0.5), ("b", 0.0)]
+    assert [(share.channel, share.share) for share in alert.channels] == [("a", 0.5), ("c", 0.5)]
     for output in outputs:
         if output.topic == "scores":
             decode_message(ScoreBlock, output.value)

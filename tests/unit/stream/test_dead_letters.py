@@ -175,7 +175,7 @@ def test_a_bad_message_becomes_a_dead_letter(open_routes: OpenRoutes, reason: st
     assert "\n" not in letter.detail
     # and the rows around it are scored as if it had not been there
     assert_same_scores(outputs, expected_of(open_routes))
-    assert_same_alerts(outputs, expected_of(open_routes))
+    assert_same_alerts(outputs, expected_of(open_routes), same_messages=False)
     assert pipeline.counters.dead_letters == {reason: 1}
     assert pipeline.counters.messages == len(messages) - 1
 

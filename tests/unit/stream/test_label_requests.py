@@ -30,7 +30,7 @@ from tests.unit.stream.test_chunking import BUNDLES, THRESHOLDS, batch_sizes, gr
 from tests.unit.stream.test_restart import Broker, live, lives, small_messages
 from wheeltapper.schemas.codec import decode_message
 from wheeltapper.schemas.events import LabelRequest
-from wheeltapper.stream.core.windows import RowTail
+from wheeltapper.stream.core.windows import SpannedRows
 from wheeltapper.stream.judges.labels import LEAST_GAIN, QUESTION
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
@@ -188,14 +188,14 @@ def test_rules_ask_for_themselves(open_routes: OpenRoutes) -> None:
 
 
 def test_nobody_is_asked_unless_the_settings_say_so(open_routes: OpenRoutes, monkeypatch: pytest.MonkeyPatch) -> None:
-    # given the default settings, and windows that no code may copy
+    # given the default settings, and windows whose rows no code may copy
     def forbidden(*_: object) -> None:
-        raise AssertionError("rows were kept for questions that nobody wants")
+        raise AssertionError("rows were copied for questions that nobody wants")
 
-    monkeypatch.setattr(RowTail, "spanned", forbidden)
+    monkeypatch.setattr(SpannedRows, "window", forbidden)
     # when windows are near the alarm level
     pipeline = Pipeline(open_routes(ONE), Settings())
-    outputs = feed(pipeline, row_by_row(hours_of([[0.95, 1.0], [1.0], [0.1]])))
+    outputs = feed(pipeline, row_by_row(hours_of([[0.95, 0.99], [0.99], [0.1]])))
     # then they are scored, and nothing else happens
     assert len(scores_of(outputs)) == 4
     assert requests_of(outputs) == []

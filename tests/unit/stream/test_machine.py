@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.stream.feeds import REPEATABLE
-from wheeltapper.stream.core.windows import RowTail
+from wheeltapper.stream.core.windows import RowTail, SpannedRows
 
 
 class NaiveTail:
@@ -52,19 +52,20 @@ def test_windows_are_those_of_a_list_of_rows(
     rng = np.random.default_rng([kept, stride, *steps])
     window, lag = max(1, kept - shorter), min(lag, max(1, kept - shorter) - 1)
     tail, naive = RowTail(kept, 2), NaiveTail()
+    held: list[tuple[SpannedRows, int, NaiveTail, int]] = []
     for step, n in enumerate(steps):
         # when rows are added, by any number, sometimes after all were forgotten or taken over from a snapshot
         if step in clears:
             tail.clear()
             naive = NaiveTail()
         if step in restarts:
-            times, values, absent = (array.copy() for array in tail.snapshot())
+            times, values, absent, offsets = (array.copy() for array in tail.snapshot())
             seen = tail.seen
             tail = RowTail(kept, 2)
-            tail.restore(times, values, absent, seen)
+            tail.restore(times, values, absent, seen, offsets)
         times, values = rng.integers(0, 10**15, n), rng.random((n, 2)).astype(np.float32)
         absent = rng.random((n, 2)) < absence
-        tail.append(times, values, absent if absent.any() else False)
+        tail.append(times, values, absent if absent.any() else False, 3 * (len(naive.times) + np.arange(n)))
         naive.times += times.tolist()
         naive.values += list(values)
         naive.absent += list(absent)
@@ -87,6 +88,16 @@ def test_windows_are_those_of_a_list_of_rows(
             wanted = [naive.absent[row - lag].tolist() for row in rows]
             found = [[False, False]] * len(rows) if scored_absent is None else scored_absent.tolist()
             assert found == wanted
+            spanned = tail.spanned(n, ends, window)
+            held += [(spanned, index, naive, row) for index, row in enumerate(rows)]
+    # and rows that somebody holds stay as they are, whatever came since
+    for spanned, index, rows_then, row in held:
+        part = slice(row + 1 - window, row + 1)
+        assert spanned.offset_span(index) == (3 * (row + 1 - window), 3 * row)
+        times, values = spanned.window(index)
+        assert times.tolist() == rows_then.times[part]
+        wanted_values = np.where(rows_then.absent[part], np.nan, rows_then.values[part])
+        np.testing.assert_array_equal(values, wanted_values)
 
 
 def test_blank_rows_come_before_the_first_one_and_are_in_no_snapshot() -> None:
@@ -104,7 +115,7 @@ def test_blank_rows_come_before_the_first_one_and_are_in_no_snapshot() -> None:
     assert absent is not None
     assert not absent.any()
     # a snapshot holds real rows alone, and a tail restored from it goes on where this one was
-    times, kept, missing = tail.snapshot()
+    times, kept, missing, _ = tail.snapshot()
     assert times.tolist() == [0, 1, 2]
     other = RowTail(5, 1, blank=3)
     other.restore(times, kept, missing, tail.seen)

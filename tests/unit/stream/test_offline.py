@@ -28,7 +28,7 @@ def test_offline_and_row_by_row_come_to_the_same(open_routes: OpenRoutes, rows: 
     expected = feed(Pipeline(routes, Settings()), row_by_row(block), batch_sizes=[500])
     # then scores and alerts are the same, and no row was lost between batches
     assert_same_scores(offline, expected)
-    assert_same_alerts(offline, expected)
+    assert_same_alerts(offline, expected, same_messages=False)
     assert pipeline.counters.rows + pipeline.counters.late_rows == rows
     assert pipeline.counters.dead_letters == {}
 

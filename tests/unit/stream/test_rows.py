@@ -161,12 +161,13 @@ def test_an_alert_shows_no_value_where_none_was_measured(open_routes: OpenRoutes
         # then that channel is blamed, but its actual value is null; the others' are what was measured in that row
         assert opened["time"] == at(2)[0]
         assert opened["score"] == pytest.approx(20 / 18, rel=1e-5)
-        assert [(share["channel"], share["actual"]) for share in opened["channels"]] == [
+        assert [(share["channel"], share["actual"]) for share in localization["channels"]] == [
             ("a", None),
             ("b", 2.5),
             ("c", 0.5),
         ]
-        assert localization["channels"] == opened["channels"]
+        # and the alert names those that the score comes from
+        assert opened["channels"] == localization["channels"][:2]
 
 
 def test_what_was_imputed_is_known_after_a_restart(open_routes: OpenRoutes) -> None:
@@ -181,8 +182,8 @@ def test_what_was_imputed_is_known_after_a_restart(open_routes: OpenRoutes) -> N
     second.partition(TOPIC, 0).restore({snapshot.key or b"": snapshot.value or b""})
     outputs = second.handle([batch_of([message_of(part_of(block, 3, 4))], first=1)], now=0.0)
     # then quality and values are as if it had not stopped
-    (opened,) = parsed(outputs, "alerts")
-    assert {share["channel"]: share["actual"] for share in opened["channels"]} == {"a": None, "b": 4.5, "c": 0.5}
+    (opened,), (localization,) = parsed(outputs, "alerts"), parsed(outputs, "localizations")
+    assert {share["channel"]: share["actual"] for share in localization["channels"]} == {"a": None, "b": 4.5, "c": 0.5}
     assert opened["quality"] == pytest.approx(8 / 9, rel=1e-5)
 
 

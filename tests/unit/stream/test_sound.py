@@ -70,6 +70,7 @@ def test_sound_becomes_scores_and_an_alert_with_its_moment_and_frequency(bundle:
     assert opened["machine"] == "fan-1::inlet"
     assert opened["channels"][0] == {
         "channel": "1600-2400 Hz", "unit": "", "share": opened["channels"][0]["share"], "actual": None, "expected": None,
+        "worst": None,
     }  # fmt: skip
     patch = opened["patches"][0]
     assert (patch["low_hz"], patch["high_hz"]) == (1_600, 2_400)

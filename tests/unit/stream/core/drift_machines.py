@@ -103,7 +103,7 @@ class Stream:
         block = RowBlock(np.arange(self.fed, self.fed + len(values)), times, values)
         self.fed += len(values)
         for part in self.rows.take(block, WindowPolicy(), self.counters, "m"):
-            due = self.rows.due(part, self.rule, keep_rows=False)
+            due = self.rows.due(part, self.rule)
             if due is not None:
                 self.runtime.collect("m", self.memory, due)
         if self.runtime.has_windows:
