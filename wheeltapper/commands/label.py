@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from wheeltapper.cli import HelpFormatter
+from wheeltapper.command_line import RawFormatter
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import Label
 
@@ -36,15 +36,11 @@ can correct its label: the last one counts. Workers send requests where labels.e
 PROMPT = "normal, anomalous or unsure? [n/a/u, s: skip, q: quit] "
 
 
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each option, and the epilog as it is written."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
 
     parser.epilog = EPILOG
-    parser.formatter_class = _Formatter
+    parser.formatter_class = RawFormatter
     add_kafka_arguments(parser)
     add_prefix_argument(parser)
     parser.add_argument("--machine", metavar="PATTERN", default="*", help="only these machines, e.g. 'pump-*'")

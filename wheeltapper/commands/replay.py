@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wheeltapper.cli import HelpFormatter
+from wheeltapper.command_line import RawFormatter
 from wheeltapper.schemas.codec import CONTENT_TYPES, MAX_ROWS, Encoding, encode_sensor_block
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.sensor_block import SensorBlock
@@ -32,15 +32,11 @@ examples:
 WAV = "wav"
 
 
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each option, and the epilog as it is written."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
 
     parser.epilog = EPILOG
-    parser.formatter_class = _Formatter
+    parser.formatter_class = RawFormatter
     parser.add_argument(
         "dataset",
         choices=tuple(dict.fromkeys((*DATASETS, WAV))),

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wheeltapper.cli import HelpFormatter
+from wheeltapper.command_line import RawFormatter
 from wheeltapper.detector_help import DetectorHelp
 from wheeltapper.labels.options import add_label_arguments, asks_for_labels, read_labels
 from wheeltapper.schemas.errors import InputError
@@ -35,13 +35,9 @@ examples:
 """
 
 
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each option, and the epilog as it is written."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
-    parser.formatter_class = _Formatter
+    parser.formatter_class = RawFormatter
     parser.add_argument("-h", "--help", action=DetectorHelp)
     summaries = "; ".join(f"{name}: {entry.summary}" for name, entry in DETECTORS.items())
     parser.add_argument(

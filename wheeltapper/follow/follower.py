@@ -37,6 +37,8 @@ class TopicRecord:
         topic: its full name.
         partition, offset: where it lies in the topic.
         key: the message's.
+        headers: all of them, in their order; none where their names are no text.
+        has_value: False where the message has none at all, which `value` shows as empty.
     """
 
     value: bytes
@@ -46,6 +48,8 @@ class TopicRecord:
     partition: int
     offset: int
     key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    has_value: bool = True
 
     @property
     def where(self) -> str:
@@ -67,6 +71,7 @@ class Follower:
         since_ms: int | None = None,
         offsets: Mapping[int, int] | None = None,
         only_new: bool = False,
+        last: int | None = None,
         partitions: Collection[int] | None = None,
         keep: Callable[[bytes], bool] = lambda key: True,
         tell: Callable[[str], None] = lambda text: None,
@@ -78,6 +83,7 @@ class Follower:
             offsets: partition -> offset of the first message wanted; other partitions begin where they begin. Where that
                 message is gone, the oldest that is left comes first.
             only_new: leave out all that is there.
+            last: begin so many messages before the end of each partition, or where it begins.
             partitions: read these alone; None: all.
             keep: by a message's key, whether it is wanted.
             tell: called with one line where no broker can be reached, at most once a minute: it waits for one.
@@ -86,8 +92,8 @@ class Follower:
             InputError: the cluster does not answer, refuses, or has no such topic or partition.
             ValueError: more than one beginning.
         """
-        if (since_ms is not None) + (offsets is not None) + only_new > 1:
-            raise ValueError("since_ms, offsets and only_new are three beginnings; expected at most one of them")
+        if (since_ms is not None) + (offsets is not None) + only_new + (last is not None) > 1:
+            raise ValueError("since_ms, offsets, only_new and last are four beginnings; expected at most one of them")
         self._topic = settings.topics.full_name(name)
         self._brokers = settings.kafka.brokers
         self._since_ms = since_ms
@@ -110,7 +116,9 @@ class Follower:
         )
         try:
             self._partitions = self._existing_partitions(partitions)
-            self._begin(offsets or {}, only_new=only_new)
+            self.began_at_start = False
+            """With `last`: whether that is all that the topic holds."""
+            self._begin(offsets or {}, only_new=only_new, last=last)
         except BaseException:
             self.close()
             raise
@@ -174,12 +182,16 @@ class Follower:
                 "anew?"
             )
 
-    def _begin(self, starts: Mapping[int, int], *, only_new: bool) -> None:
+    def _begin(self, starts: Mapping[int, int], *, only_new: bool, last: int | None) -> None:
         self._check_known(set(starts) - set(self._partitions), len(self._partitions))
         if self._since_ms is not None:
             starts = self._since(self._since_ms)
         elif only_new:
             starts = self._ends()
+        elif last is not None:
+            bounds = self._bounds()
+            starts = {number: max(low, high - last) for number, (low, high) in bounds.items()}
+            self.began_at_start = all(starts[number] == low for number, (low, _) in bounds.items())
         assigned = [(number, starts.get(number, OFFSET_BEGINNING)) for number in self._partitions]
         self._consumer.assign([TopicPartition(self._topic, number, start) for number, start in assigned])
         if only_new:
@@ -198,12 +210,17 @@ class Follower:
 
     def _ends(self) -> dict[int, int]:
         """Offset of each partition's next message, as the brokers tell it."""
+        return {number: high for number, (_, high) in self._bounds().items()}
 
-        def end(number: int) -> int:
+    def _bounds(self) -> dict[int, tuple[int, int]]:
+        """Offsets of each partition's first message and of its next one, as the brokers tell them."""
+
+        def bounds(number: int) -> tuple[int, int]:
             partition = TopicPartition(self._topic, number)
-            return int(self._consumer.get_watermark_offsets(partition, timeout=ASK_TIMEOUT_S)[1])
+            low, high = self._consumer.get_watermark_offsets(partition, timeout=ASK_TIMEOUT_S)
+            return int(low), int(high)
 
-        return self._ask(lambda: {number: end(number) for number in self._partitions})
+        return self._ask(lambda: {number: bounds(number) for number in self._partitions})
 
     def _ask(self, question: Callable[[], _T]) -> _T:
         """The brokers' answer; those that have just started, or that have just made the topic, may be late with it."""
@@ -237,7 +254,8 @@ class Follower:
         return late_enough and self._keep(message.key() or b"")
 
     def _record(self, message: Any) -> TopicRecord:
-        content_type = next((text for name, text in message.headers() or () if name == "content-type"), None)
+        headers = _headers(message)
+        content_type = next((text for name, text in headers if name == "content-type"), None)
         published_ms = int(message.timestamp()[1])
         return TopicRecord(
             message.value() or b"",
@@ -247,6 +265,8 @@ class Follower:
             message.partition(),
             message.offset(),
             message.key(),
+            headers,
+            message.value() is not None,
         )
 
     def _on_error(self, error: KafkaError) -> None:
@@ -260,6 +280,13 @@ class Follower:
             raise InputError(f"topic {self._topic}: the user may not read it; give it READ on the topic")
         if error.fatal():
             raise KafkaException(error)
+
+
+def _headers(message: Any) -> tuple[tuple[str, bytes | None], ...]:
+    try:
+        return tuple(message.headers() or ())
+    except UnicodeDecodeError:  # a name that is no UTF-8: the client gives none of them then
+        return ()
 
 
 def read_records(

@@ -1,0 +1,98 @@
+"""The alarms of a recorded series as a list for a person: when, how long, how bad, and what is to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wheeltapper.schemas.events import AlertEvent
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from wheeltapper.schemas.bundle import Bundle
+    from wheeltapper.stream.settings import Settings
+    from wheeltapper.training.datasets.series import SensorSeries
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAlarm:
+    """One alert of the run.
+
+    Attributes:
+        worst: the event with the highest score of those that opened or updated it.
+        cleared: its end; None where it was open at the end of the rows.
+    """
+
+    worst: AlertEvent
+    cleared: AlertEvent | None
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON types: the worst event, and when it ended."""
+        return {
+            **self.worst.model_dump(mode="json"),
+            "cleared_at": None if self.cleared is None else self.cleared.time,
+            "peak_score": (self.cleared or self.worst).peak_score,
+        }
+
+
+def list_alarms(bundle: Bundle, series: SensorSeries, settings: Settings) -> list[ListedAlarm]:
+    """The alarms that a worker would raise on the test part, in the order in which they opened.
+
+    Raises:
+        InputError: the bundle is refused, or the rows do not fit it.
+    """
+    from wheeltapper.offline import open_pipeline, replay_block, run_offline
+    from wheeltapper.schemas.codec import decode_message
+    from wheeltapper.schemas.errors import InputError
+
+    # Its name may hold anything: it is not to be read as a pattern.
+    settings = settings.model_copy(
+        update={"routes": {}, "scoring": settings.scoring.model_copy(update={"publish_scores": False})}
+    )
+    pipeline = open_pipeline([f"*={bundle.location}"], settings)
+    events = []
+    for output in run_offline(pipeline, replay_block(series)):
+        if output.topic == "dead-letters":
+            detail = next((value or b"" for name, value in output.headers if name == "wheeltapper-detail"), b"")
+            raise InputError(f"{series.dataset} {series.entity} does not fit {bundle.location}: {detail.decode()}")
+        if output.topic == "alerts" and output.value:
+            events.append(decode_message(AlertEvent, output.value, b"application/json"))
+    return listed(events)
+
+
+def listed(events: Iterable[AlertEvent]) -> list[ListedAlarm]:
+    """Events of any alerts, an alert's own in their order, as one entry an alert."""
+    alarms: dict[str, ListedAlarm] = {}
+    for event in events:
+        known = alarms.get(event.alert_id)
+        if known is None:
+            alarms[event.alert_id] = ListedAlarm(event, None)
+        elif event.event == "cleared":
+            alarms[event.alert_id] = ListedAlarm(known.worst, event)
+        elif event.score > known.worst.score:
+            alarms[event.alert_id] = ListedAlarm(event, None)
+    return sorted(alarms.values(), key=lambda alarm: alarm.worst.opened_at)
+
+
+def render_alarm(alarm: ListedAlarm) -> Text:
+    """'2026-11-05T08:21:00Z  for 2 h  severity 71  peak 2.5  flow 6.5 -> 9.75 bar (71 %)': the causes are those of its worst row."""
+    from rich.text import Text
+
+    from wheeltapper.alert_view import CHANNELS_SHOWN, duration, number, render_channel, severity_style
+    from wheeltapper.schemas.clock import iso_from_micros
+
+    worst, end = alarm.worst, alarm.cleared
+    line = Text(no_wrap=True, overflow="ignore")
+    line.append(iso_from_micros(worst.opened_at), style="bold")
+    line.append("  open at the end" if end is None else f"  for {duration(end.time - worst.opened_at)}")
+    severity = (end or worst).severity
+    line.append(f"  severity {severity}", style=severity_style(severity))
+    line.append(f"  peak {number((end or worst).peak_score)}", style="dim")
+    for channel in worst.channels[:CHANNELS_SHOWN]:
+        line.append("  ")
+        line.append_text(render_channel(channel))
+    if len(worst.channels) > CHANNELS_SHOWN:
+        line.append(f"  +{len(worst.channels) - CHANNELS_SHOWN} more", style="dim")
+    return line
