@@ -38,9 +38,7 @@ class InForceSetting:
     @property
     def line(self) -> str:
         """`key = value` as TOML; of a secret, and of what has no value, a comment that says so."""
-        key = (
-            self.key if self.key.replace("_", "").replace("-", "").isalnum() and self.key.isascii() else _text(self.key)
-        )
+        key = _key(self.key)
         if isinstance(self.value, SecretStr):
             return f"# {key} = (set, not shown)"
         value = toml_value(self.value)
@@ -72,12 +70,19 @@ def toml_value(value: Any) -> str | None:
         return repr(value)
     if isinstance(value, BaseModel):
         value = {key: one for key, one in value if one != type(value).model_fields[key].get_default()}
+        if [*value] == ["bundles"]:  # the short forms of a route
+            return toml_value(value["bundles"][0] if len(value["bundles"]) == 1 else value["bundles"])
     if isinstance(value, dict):
-        inner = ", ".join(f"{_text(str(key))} = {toml_value(one)}" for key, one in value.items() if one is not None)
-        return f"{{{inner}}}"
+        inner = ", ".join(f"{_key(str(key))} = {toml_value(one)}" for key, one in value.items() if one is not None)
+        return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, list | tuple | set | frozenset):
         return f"[{', '.join(str(toml_value(one)) for one in value)}]"
     return _text(str(value))
+
+
+def _key(key: str) -> str:
+    """As TOML takes it: bare where it may be."""
+    return key if key.isascii() and key.replace("_", "a").replace("-", "a").isalnum() else _text(key)
 
 
 def _text(text: str) -> str:

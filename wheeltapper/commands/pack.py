@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     check_rate(arguments.false_alarms_per_day)
-    check_place(arguments.out)
+    check_place(arguments.out, force=arguments.force)
     options = TrainOptions(seed=arguments.seed, stride=arguments.stride, threads=arguments.threads)
     if not arguments.name.strip():
         raise InputError("--name is empty, expected a word for manifest and alerts, e.g. mine")
