@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from wheeltapper import __version__
-from wheeltapper.command_line import HelpFormatter, Parser
+from wheeltapper.command_line import HelpFormatter, Parser, complain
 from wheeltapper.schemas.errors import InputError
 
 # Command -> one line for `wheeltapper --help`. The module of the same name in wheeltapper.commands does the work.
@@ -123,15 +123,14 @@ def _run(words: Sequence[str]) -> int:
         arguments = build_parser(command).parse_args(words)
         return int(command_module(arguments.command).run(arguments))
     except InputError as error:
-        print(f"wheeltapper: {error}", file=sys.stderr)
+        complain(f"wheeltapper: {error}")
         return 2
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "wheeltapper":
             raise  # a fault of ours
         extra = EXTRAS.get(command or "", "training")
-        print(
-            f"wheeltapper: {command} needs {error.name}, which is not installed: pip install 'wheeltapper[{extra}]'",
-            file=sys.stderr,
+        complain(
+            f"wheeltapper: {command} needs {error.name}, which is not installed: pip install 'wheeltapper[{extra}]'"
         )
         return 2
     except KeyboardInterrupt:
@@ -139,11 +138,8 @@ def _run(words: Sequence[str]) -> int:
     except BrokenPipeError:
         raise  # the reader of our output went away: not a fault
     except Exception:
-        traceback.print_exc()
-        print(
-            "wheeltapper: this is a fault of wheeltapper, not of your input; please report the lines above",
-            file=sys.stderr,
-        )
+        complain(traceback.format_exc().rstrip())
+        complain("wheeltapper: this is a fault of wheeltapper, not of your input; please report the lines above")
         return 1
 
 

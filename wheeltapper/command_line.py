@@ -5,9 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from wheeltapper.schemas.text import did_you_mean
+
+
+def complain(line: str) -> None:
+    """A line on standard error; where nobody reads that, the exit code alone must say it."""
+    with suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -43,7 +50,7 @@ class Parser(argparse.ArgumentParser):
         if "required" in message:  # a misspelt option makes the right one a missing one
             message += self._nearest_option(getattr(self, "_words", ()))
         stop = "" if message.endswith("?") else ";"
-        print(f"{self.prog}: {message}{stop} '{self.prog} --help' shows what it takes", file=sys.stderr)
+        complain(f"{self.prog}: {message}{stop} '{self.prog} --help' shows what it takes")
         sys.exit(2)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from wheeltapper.follow.follower import TopicRecord
 from wheeltapper.schemas.events import DeadLetterHeader as Header
 
-_OURS = frozenset(str(header) for header in Header)
+# Headers that say that something of the original is missing.
+CUT_MARKS = (
+    Header.ORIGINAL_SIZE,
+    "wheeltapper-original-key-size",
+    "wheeltapper-headers-left-out",
+    "wheeltapper-last-offset",
+)
+_OURS = frozenset(map(str, (*Header, *CUT_MARKS)))
+# As messages whose headers' names are no text are told of; their dead letters have names that are.
+BAD_HEADER = "bad-header"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +29,7 @@ class DeadLetter:
         key, value: the original's bytes.
         headers: the original's own.
         original_size: bytes of the original value where this is no more than its first part; None where it is whole.
+        is_whole: whether key, value and headers are all there.
         record: the dead letter itself.
     """
 
@@ -32,6 +42,7 @@ class DeadLetter:
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
     original_size: int | None
+    is_whole: bool
     record: TopicRecord
 
 
@@ -58,6 +69,7 @@ def dead_letter(record: TopicRecord) -> DeadLetter:
         value=record.value if record.has_value else None,
         headers=tuple(own),
         original_size=None if size is None else _number(size),
+        is_whole=not any(str(mark) in ours for mark in CUT_MARKS),
         record=record,
     )
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -89,7 +90,7 @@ def train_each(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     started = time.perf_counter()
     results = _train_all(waiting, arguments, words, jobs) if waiting else []
     done = [result for result in results if result.succeeded]
-    _write_routes(out, [*kept, *(result.entity for result in done)])
+    routes = _write_routes(out, [*kept, *(result.entity for result in done)]) if done or kept else None
     failed = [result for result in results if not result.succeeded]
     if waiting:
         print(
@@ -98,8 +99,12 @@ def train_each(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         )
     with suppress(OSError):  # what is left of logs is of failures
         (out / LOGS).rmdir()
-    if done or kept:
-        print(f"routes       {out / ROUTES_FILE}: wheeltapper worker --config {out / ROUTES_FILE}")
+    if routes is not None:
+        print(f"routes       {routes}: wheeltapper worker --config {routes}")
+    elif done or kept:
+        print(
+            f"routes       {out / ROUTES_FILE} is not of 'train --each' and stays as it is; add the bundles to it by hand"
+        )
     return 2 if failed else 0
 
 
@@ -196,15 +201,30 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
-def _write_routes(out: Path, entities: Sequence[str]) -> None:
-    """[routes] of all bundles, for a worker's --config; other settings of a file that is there would be lost: it is ours alone."""
+HEAD = "# Written by `wheeltapper train --each`: which bundle serves which machine."
+
+
+def _write_routes(out: Path, entities: Sequence[str]) -> Path | None:
+    """[routes] of these machines' bundles and of those that the file names already; None where the file is somebody else's.
+
+    Raises:
+        InputError: it cannot be read, or written.
+    """
     from wheeltapper.stream.settings.origins import toml_value
 
-    if not entities:
-        return
-    lines = ["# Written by `wheeltapper train --each`: which bundle serves which machine.", "[routes]"]
-    for entity in sorted(entities):
-        place = str(bundle_folder(out, entity).resolve())
-        value = {"bundles": place, "exact": True} if is_pattern(entity) else place
-        lines.append(f"{toml_value(entity)} = {toml_value(value)}")
-    (out / ROUTES_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path = out / ROUTES_FILE
+    routes: dict[str, Any] = {}
+    try:
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            if not text.startswith(HEAD):
+                return None
+            routes = tomllib.loads(text).get("routes", {})
+        for entity in entities:
+            place = str(bundle_folder(out, entity).resolve())
+            routes[entity] = {"bundles": place, "exact": True} if is_pattern(entity) else place
+        lines = [f"{toml_value(entity)} = {toml_value(routes[entity])}" for entity in sorted(routes)]
+        path.write_text("\n".join([HEAD, "[routes]", *lines]) + "\n", encoding="utf-8")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: cannot be kept up ({error}); move it away, and call it again") from error
+    return path

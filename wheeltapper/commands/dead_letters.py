@@ -33,7 +33,7 @@ examples:
 replay sends the originals, byte for byte (key, value, headers), to the topic and partition that they came from, in their order;
 dead letters stay where they are. Rows older than the newest that a worker has of their machine are late and are not scored: what is sent
 again in time are messages of machines that had nothing else, as after a missing route or a wrong mapping. Dead letters that carry
-no more than the first part of their original cannot be sent again; they are counted.
+no more than a part of their original cannot be sent again; they are counted.
 """
 
 
@@ -227,7 +227,7 @@ def _json(letter: DeadLetter) -> str:
 
 
 def _replay(settings: Settings, arguments: argparse.Namespace) -> int:
-    from wheeltapper.dead_letters import dead_letter
+    from wheeltapper.dead_letters import BAD_HEADER, dead_letter
     from wheeltapper.follow.follower import read_records
     from wheeltapper.schemas.topics import DEAD_LETTERS
 
@@ -237,7 +237,7 @@ def _replay(settings: Settings, arguments: argparse.Namespace) -> int:
     chosen = [letter for letter in letters if _is_wanted(letter, arguments)]
     if arguments.limit is not None:
         chosen = chosen[-arguments.limit :]
-    whole = [letter for letter in chosen if letter.original_size is None]
+    whole = [letter for letter in chosen if letter.is_whole]
     sent = [letter for letter in whole if arguments.to or letter.topic]
     cut, nowhere = len(chosen) - len(whole), len(whole) - len(sent)
     if arguments.to is not None or sent:
@@ -249,7 +249,12 @@ def _replay(settings: Settings, arguments: argparse.Namespace) -> int:
     verb = "would be sent" if arguments.dry_run else "sent"
     print(f"{len(sent)} of {len(letters)} dead letters {verb} again{f': {listed}' if listed else ''}")
     if cut:
-        print(f"{cut} left out: they carry no more than the first part of their original")
+        print(f"{cut} left out: they carry no more than a part of their original")
+    renamed = sum(letter.reason == BAD_HEADER for letter in sent)
+    if renamed:
+        print(
+            f"{renamed} of these had headers whose names are no UTF-8: they have the names that their dead letters have"
+        )
     if nowhere:
         print(f"{nowhere} left out: no header says which topic they came from; --to TOPIC names one")
     return 0

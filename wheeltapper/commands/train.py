@@ -19,7 +19,7 @@ from wheeltapper.labels.options import (
     windows_to_learn,
 )
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.text import first_names
+from wheeltapper.schemas.text import did_you_mean, first_names
 from wheeltapper.train_run import notes_of_choice, print_bundle, train_options, write_trained
 from wheeltapper.training.datasets.registry import EVERY_DATASET, entity_help
 from wheeltapper.training.detectors.registry import DETECTORS
@@ -334,7 +334,9 @@ def check_kind(arguments: argparse.Namespace) -> None:
     if arguments.detector != AUTO:
         raise InputError(f"--kind is used by auto only, but the detector is {arguments.detector}; leave --kind out")
     if arguments.kind not in KINDS:
-        raise InputError(f"--kind is '{arguments.kind}', expected one of {', '.join(KINDS)}")
+        raise InputError(
+            f"--kind is '{arguments.kind}', expected one of {', '.join(KINDS)}{did_you_mean(arguments.kind, KINDS)}"
+        )
 
 
 def check_rate(false_alarms_per_day: float) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from wheeltapper.kafka_admin import REACH_TIMEOUT_S, connect, quiet_client_config
 from wheeltapper.schemas.errors import InputError
@@ -284,8 +284,10 @@ class Follower:
 
 def _headers(message: Any) -> tuple[tuple[str, bytes | None], ...]:
     try:
-        return tuple(message.headers() or ())
-    except UnicodeDecodeError:  # a name that is no UTF-8: the client gives none of them then
+        # By `map`: where a name is no UTF-8 the client gives a list and an error, for which a plain call does not look.
+        (headers,) = map(Message.headers, [message])
+        return tuple(headers or ())
+    except (SystemError, UnicodeDecodeError):
         return ()
 
 
