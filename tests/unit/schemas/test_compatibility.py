@@ -49,6 +49,7 @@ CHANGED_SINCE_RELEASE = {
     "1/alert_event",  # fields `reason`, `level_reason`, `patches`
     "1/localization",  # fields `patches`, `clip`
     "1/score_block",  # a field, `maintenance`
+    "1/label",  # fields `alert_id`, `until`
     "1/active_model",  # a mode, `retired`, and fields
 }
 
