@@ -52,9 +52,9 @@ def evaluate_sound_command(arguments: argparse.Namespace, bundle: Bundle, datase
     from wheeltapper.training.datasets.registry import load_sound
     from wheeltapper.training.judging.sound_evaluation import evaluate_sound, every_clip, score_clips
 
-    for option, value in (("--stride", arguments.stride), ("--config", arguments.config), ("--gate", arguments.gate)):
-        if value is not None:
-            raise InputError(f"{option} is for bundles of rows, {bundle.location} scores sound; leave it out")
+    for option in ("stride", "config", "gate", "rows", "alarms"):
+        if getattr(arguments, option) not in (None, False, []):
+            raise InputError(f"--{option} is for bundles of rows, {bundle.location} scores sound; leave it out")
     series = load_sound(dataset, arguments.data, entity)
     if arguments.clips == "all":
         series = every_clip(bundle, series)

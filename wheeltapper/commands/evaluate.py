@@ -103,6 +103,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of sound: judge on the test clips, or on every clip of the entity, for recordings that the bundle has never seen",
     )
     parser.add_argument(
+        "--rows",
+        action="append",
+        default=[],
+        metavar="FIRST..STOP",
+        help="judge on these rows: numbers from 0, or times, STOP not among them, counted through train and test part; may be given "
+        "several times (default: the test part)",
+    )
+    parser.add_argument(
         "--alarms",
         action="store_true",
         help="also list the alarms, with time and cause, as is done where the test part has no labels; of rows",
@@ -121,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
     from wheeltapper.stream.logs import configure_logs
     from wheeltapper.stream.settings import load_settings
     from wheeltapper.training.datasets.registry import load_series
+    from wheeltapper.training.datasets.row_ranges import parse_range, test_on
     from wheeltapper.training.judging.evaluation import evaluate_bundle, in_bundle_order, run_bundle
 
     settings = load_settings(arguments.config, **_overrides(arguments.stride))
@@ -133,7 +142,10 @@ def run(arguments: argparse.Namespace) -> int:
     entity = arguments.entity or (trained.entity if dataset == trained.dataset else None)
     if check_kinds(bundle, dataset):
         return evaluate_sound_command(arguments, bundle, dataset, entity)
-    series = in_bundle_order(bundle, load_series(dataset, arguments.data, entity))
+    series = load_series(dataset, arguments.data, entity)
+    if arguments.rows:
+        series = test_on(series, [parse_range(text) for text in arguments.rows])
+    series = in_bundle_order(bundle, series)
     if arguments.gate:
         return _judge(
             arguments, bundle, open_bundle(arguments.gate[1]), series, settings.threshold.false_alarms_per_day
