@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wheeltapper.schemas.audio_chunk import AudioChunk
+from wheeltapper.schemas.audio_chunk import AudioChunk, AudioEncoding
 from wheeltapper.schemas.bundle import BundleManifest
 from wheeltapper.schemas.bundle.manifest import AudioManifest
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_audio_chunk
@@ -39,16 +39,17 @@ def recorded_chunks(arguments: argparse.Namespace, manifest: BundleManifest) -> 
     assert isinstance(manifest, AudioManifest)
     start = int(shift_to(np.array([MADE_UP_TEST_START]), arguments.start)[0])
     said = parse_attributes(arguments.attribute)
-    # A sensor's own unit does not fit into 16 bits.
-    pcm = "float32" if any(channel.unit for channel in manifest.channels) else "int16"
+    has_unit = any(channel.unit for channel in manifest.channels)
     done = 0
     for microphone, blocks in _sources(arguments, manifest):
-        own = replace(microphone, attributes={**microphone.attributes, **said}, pcm=pcm)  # type: ignore[arg-type]
+        own = replace(microphone, attributes={**microphone.attributes, **said})
         for block in even_blocks(blocks, max(1, round(CHUNK_S * own.sample_rate))):
             left = len(block) if arguments.limit is None else min(len(block), arguments.limit - done)
             if left <= 0:
                 return
-            yield own.chunk(block[:left], start + round(done * MICROS / own.sample_rate))
+            # A sensor's own unit does not fit into 16 bits.
+            pcm: AudioEncoding = "float32" if has_unit or np.abs(block).max() > 1 else "int16"
+            yield replace(own, pcm=pcm).chunk(block[:left], start + round(done * MICROS / own.sample_rate))
             done += left
 
 

@@ -19,7 +19,7 @@ MICROS = 1_000_000
 
 @dataclass(frozen=True)
 class Microphone:
-    """Whose samples they are.
+    """Whose samples they are, and how they are written.
 
     Attributes:
         machine, microphone, sample_rate, attributes, pcm: as `AudioChunk` has them.
@@ -36,6 +36,17 @@ class Microphone:
         return AudioChunk(
             self.machine, self.microphone, start, self.sample_rate, samples, dict(self.attributes), self.pcm
         )
+
+    def message(self, samples: np.ndarray, start: int, encoding: Encoding) -> bytes:
+        """`chunk` as one message.
+
+        Raises:
+            InputError: the samples do not fit into `pcm`, or are no finite numbers.
+        """
+        try:
+            return encode_audio_chunk(self.chunk(samples, start), encoding)
+        except ValueError as error:
+            raise InputError(f"{error} (--pcm float32 takes a sensor's own unit)") from error
 
 
 def even_blocks(blocks: Iterable[np.ndarray], frames: int) -> Iterator[np.ndarray]:
@@ -77,11 +88,11 @@ def send_chunks(
     rate, key = microphone.sample_rate, microphone.machine.encode()
     begin, done = time.monotonic(), 0
     for block in even_blocks(blocks, frames_of(chunk_s, rate)):
-        chunk = microphone.chunk(block, start + round(done * MICROS / rate))
+        value = microphone.message(block, start + round(done * MICROS / rate), encoding)
         done += len(block)
         if speed > 0:
             sender.wait_until(begin + done / rate / speed)
-        sender.send(encode_audio_chunk(chunk, encoding), key, len(block))
+        sender.send(value, key, len(block))
         advance(sender.units)
 
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from wheeltapper.schemas.codec import CONTENT_TYPES, encode_audio_chunk
+from wheeltapper.schemas.codec import CONTENT_TYPES
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import AUDIO
 from wheeltapper.sending import TopicSender, existing_topic, signals_ask, unsent
@@ -81,7 +81,7 @@ def record(arguments: argparse.Namespace) -> int:
                         file=sys.stderr,
                     )
                 block = block if left is None else block[:left]
-                sender.send(encode_audio_chunk(microphone.chunk(block, start), arguments.encoding), key, len(block))
+                sender.send(microphone.message(block, start, arguments.encoding), key, len(block))
                 if left is not None:
                     left -= len(block)
                     if left <= 0:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wheeltapper.schemas.audio_chunk import AudioEncoding
+from wheeltapper.schemas.codec import decode_audio_chunk
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.sound.chunks import even_blocks, frames_of, parse_attributes
+from wheeltapper.sound.chunks import Microphone, even_blocks, frames_of, parse_attributes
 from wheeltapper.sound.record import MOST_SKEW_S, SampleClock, pcm_blocks
 
 RATE = 16_000
@@ -89,6 +91,17 @@ def test_attributes_are_numbers_or_texts() -> None:
 def test_attributes_that_say_nothing_are_refused(texts: list[str]) -> None:
     with pytest.raises(InputError, match="--attribute"):
         parse_attributes(texts)
+
+
+@pytest.mark.parametrize("pcm", ["int16", "flac"])
+def test_samples_beyond_full_scale_are_refused_where_they_do_not_fit(pcm: AudioEncoding) -> None:
+    # given an accelerometer's samples in g
+    samples = np.array([[0.2], [-3.0]], dtype=np.float32)
+    # when they are to be written as whole numbers: then the error names the way out, which takes them
+    with pytest.raises(InputError, match=r"samples up to 3 do not fit into .*--pcm float32"):
+        Microphone("motor", "", RATE, pcm=pcm).message(samples, 10**15, "avro")
+    value = Microphone("motor", "", RATE, pcm="float32").message(samples, 10**15, "avro")
+    np.testing.assert_array_equal(decode_audio_chunk(value).samples, samples)
 
 
 @pytest.mark.parametrize("chunk_s", [0, -1, 61, float("nan")])
