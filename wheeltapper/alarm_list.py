@@ -47,10 +47,8 @@ def list_alarms(bundle: Bundle, series: SensorSeries, settings: Settings) -> lis
     from wheeltapper.schemas.codec import decode_message
     from wheeltapper.schemas.errors import InputError
 
-    # Its name may hold anything: it is not to be read as a pattern.
-    settings = settings.model_copy(
-        update={"routes": {}, "scoring": settings.scoring.model_copy(update={"publish_scores": False})}
-    )
+    scoring = settings.scoring.model_copy(update={"publish_scores": False})
+    settings = settings.model_copy(update={"scoring": scoring})
     pipeline = open_pipeline([f"*={bundle.location}"], settings)
     events = []
     for output in run_offline(pipeline, replay_block(series)):

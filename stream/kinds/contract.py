@@ -23,6 +23,9 @@ from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.records import Output, PartitionBatch
 from wheeltapper.stream.settings import Settings
 
+# Machines whose route is remembered; ids that come once, or are made up, must not fill the memory.
+MOST_KNOWN = 65_536
+
 
 class Block(Protocol):
     """Input of one machine out of one batch, in offset order."""
@@ -206,7 +209,7 @@ class Routes:
             route = self._exact.get((kind, name))
             if route is None:
                 route = next((route for fits, route in self._patterns.get(kind, ()) if fits(name)), None)
-            if len(known) > 1_000_000:  # made-up machine ids must not fill the memory
+            if len(known) >= MOST_KNOWN:
                 known.clear()
             known[machine] = route
             return route

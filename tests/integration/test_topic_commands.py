@@ -12,7 +12,10 @@ import pytest
 from tests.integration.kafka_tools import Broker, create_topics, produce
 from tests.integration.processes import run_command
 from tests.integration.test_alerts import MINUTE, START, make_alert, send
+from tests.unit.stream.bundles import Recipe, write_bundle
+from wheeltapper.adaptation.labels import read_judged as read_judged_of_machine
 from wheeltapper.follow.follower import TopicRecord, read_records
+from wheeltapper.schemas.bundle import open_bundle
 from wheeltapper.schemas.codec import encode_message
 from wheeltapper.schemas.events import ScoreBlock
 from wheeltapper.schemas.topics import topic_name
@@ -157,6 +160,14 @@ def test_alerts_are_chosen_and_an_operator_says_what_they_were(
     assert [(one.machine, one.label, one.time, one.until) for one in read_judged(path).alerts] == [
         ("pump-1", "normal", START, START + 9 * MINUTE),
         ("pump-2", "anomalous", START + 3 * MINUTE, START + 4 * MINUTE),
+    ]
+    # and the adaptation worker takes them as verdicts
+    settings = Settings.model_validate({"kafka": {"brokers": broker.address}, "topics": {"prefix": topics_prefix}})
+    bundle = open_bundle(write_bundle(tmp_path / "b", Recipe()))
+    assert [read_judged_of_machine(settings, machine, bundle).verdicts for machine in ("pump-1", "pump-2", "fan")] == [
+        {"id-pump-1-0": "reject"},
+        {"id-pump-2-3": "confirm"},
+        {},
     ]
     # and one that is not there is named with the machine that was meant
     wrong = command(broker, topics_prefix, "label", "--alert", "pmup-1", "--answer", "right")

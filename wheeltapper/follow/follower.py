@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from wheeltapper.kafka_admin import REACH_TIMEOUT_S, connect, quiet_client_config
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import did_you_mean
 from wheeltapper.stream.kafka_errors import refusal
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.topic_end import ASK_TIMEOUT_S, messages_to_end, retry_until, waiting_messages
@@ -166,11 +167,12 @@ class Follower:
     def _existing_partitions(self, wanted: Collection[int] | None) -> list[int]:
         # Of all topics: asked for by name, a missing one would be created by brokers that do so. Asked by the client that
         # reads: otherwise it would look for the leaders 0.5 s later.
-        found = self._ask(lambda: self._consumer.list_topics(timeout=ASK_TIMEOUT_S).topics.get(self._topic))
+        known = self._ask(lambda: dict(self._consumer.list_topics(timeout=ASK_TIMEOUT_S).topics))
+        found = known.get(self._topic)
         if found is None:
             raise InputError(
                 f"topic {self._topic} does not exist at {self._brokers}, or the user may not see it; "
-                "'wheeltapper topics create' makes it, --prefix or --config name another"
+                f"'wheeltapper topics create' makes it, --prefix or --config name another{did_you_mean(self._topic, known)}"
             )
         self._check_known(set(wanted or ()) - set(found.partitions), len(found.partitions))
         return sorted(found.partitions if wanted is None else wanted)

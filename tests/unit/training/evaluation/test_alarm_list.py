@@ -59,6 +59,15 @@ def test_alarms_of_rows_without_labels_are_listed_as_the_worker_raises_them(
     assert {alarm["alert_id"] for alarm in report["alarm_list"]} == opened
 
 
+def test_routes_of_a_plant_do_not_decide_which_bundle_is_judged(plant: Path, tmp_path: Path) -> None:
+    # given a worker's settings, whose routes name another bundle for the machine
+    (tmp_path / "worker.toml").write_text('[routes]\n"pump-1" = "nowhere"\n')
+    data = ["--dataset", "csv", "--data", str(plant), "--config", str(tmp_path / "worker.toml")]
+    # when rows are run offline: then the bundle on the command line scores them
+    assert main(["backtest", str(plant / "b"), *data, "--alerts", str(tmp_path / "alerts.jsonl")]) == 0
+    assert main(["evaluate", str(plant / "b"), *data]) == 0
+
+
 def test_other_rows_than_the_test_part_can_be_judged(
     plant: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
