@@ -152,5 +152,11 @@ def _build_route(pattern: str, given: RouteSetting, kind: str, bundles: Sequence
             raise InputError(f"{bundle.location}: is a bundle for {kind}, expected one for {' or '.join(KINDS)}")
         rules.append(opened.rule(name, loaded))
     return Route(
-        pattern, tuple(rules), KINDS[kind], KINDS[kind].layout(pattern, rules), exact=given.exact, area=given.area
+        pattern,
+        tuple(rules),
+        KINDS[kind],
+        KINDS[kind].layout(pattern, rules),
+        exact=given.exact,
+        area=given.area,
+        asset=given.asset,
     )

@@ -172,7 +172,8 @@ class Route:
         kind: of input.
         layout: the kind's own: what a machine's input looks like to these rules.
         exact: `pattern` is the id of one machine, whatever characters it has.
-        area: where the machines stand, outermost first; empty where nobody said.
+        area: where the machines stand, outermost first, parted by /; asset: their name in the asset register, in which
+            {machine} stands for the machine's id. Empty where nobody said. Alerts carry both.
     """
 
     pattern: str
@@ -181,6 +182,7 @@ class Route:
     layout: Any
     exact: bool = False
     area: str = ""
+    asset: str = ""
 
 
 class Routes:
