@@ -24,6 +24,13 @@ def duration(seconds: float, digits: str = ".3g") -> str:
     return f"{seconds:.3g} s"
 
 
+def counted(number: int, noun: str) -> str:
+    """'1 clip', '2 clips', '3 processes'."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def did_you_mean(word: str, known: Iterable[str], before: str = "; ") -> str:
     """ "; did you mean 'pump-7'?": the known name that a word is most likely a slip of; '' where none is near.
 

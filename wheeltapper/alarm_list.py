@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from wheeltapper.schemas.events import AlertEvent
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from wheeltapper.schemas.bundle import Bundle
     from wheeltapper.stream.settings import Settings
     from wheeltapper.training.datasets.series import SensorSeries
+    from wheeltapper.training.datasets.sound.series import SoundSeries
+    from wheeltapper.training.judging.sound_evaluation import ClipScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +95,73 @@ def render_alarm(alarm: ListedAlarm) -> Text:
         line.append_text(render_channel(channel))
     if len(worst.channels) > CHANNELS_SHOWN:
         line.append(f"  +{len(worst.channels) - CHANNELS_SHOWN} more", style="dim")
+    return line
+
+
+@dataclass(frozen=True, slots=True)
+class BlamedBand:
+    """Frequencies in Hz, s from the clip's start to s, and their share of the score."""
+
+    low_hz: float
+    high_hz: float
+    start_s: float
+    end_s: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ListedClip:
+    """A clip with a window at the alarm level or above.
+
+    Attributes:
+        start_s: where its strangest window starts, s from the clip's start.
+        score: calibrated, of that window.
+        blamed: the strongest bands of that window, the strongest first, each where it is strongest in time.
+    """
+
+    clip: str
+    start_s: float
+    score: float
+    blamed: tuple[BlamedBand, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def list_clips(bundle: Bundle, series: SoundSeries, scored: ClipScores) -> list[ListedClip]:
+    """The test clips that a worker would raise an alarm for, by the bundle's alarm level alone, in their order."""
+    from wheeltapper.alert_view import PATCHES_SHOWN
+    from wheeltapper.stream.core.calibration import calibrate
+    from wheeltapper.training.judging.sound_evaluation import audio_manifest
+
+    manifest = audio_manifest(bundle)
+    scores = calibrate(scored.top, manifest.calibration.center, manifest.calibration.alarm_level)
+    column_s = manifest.window / manifest.sample_rate / manifest.time_columns
+    found = []
+    for index in (scores >= 1).nonzero()[0].tolist():
+        cells = scored.blamed[index] / max(float(scored.blamed[index].sum()), 1e-30)
+        start_s = float(scored.starts_s[index])
+        blamed = []
+        for band in (-cells.sum(axis=1)).argsort(kind="stable")[:PATCHES_SHOWN].tolist():
+            begin = start_s + int(cells[band].argmax()) * column_s
+            low, high = manifest.bands[band].low_hz, manifest.bands[band].high_hz
+            blamed.append(BlamedBand(low, high, begin, begin + column_s, float(cells[band].sum())))
+        found.append(ListedClip(series.test[index].name, start_s, float(scores[index]), tuple(blamed)))
+    return found
+
+
+def render_clip(clip: ListedClip) -> Text:
+    """'rec-3.wav  from 2.5 s  score 1.7  500-630 Hz at 3 to 3.5 s (62 %)'."""
+    from rich.text import Text
+
+    from wheeltapper.alert_view import number, printable
+
+    line = Text(no_wrap=True, overflow="ignore")
+    line.append(printable(clip.clip), style="bold")
+    line.append(f"  from {number(round(clip.start_s, 3))} s  score {number(clip.score)}", style="dim")
+    for band in clip.blamed:
+        line.append(f"  {number(band.low_hz)}-{number(band.high_hz)} Hz", style="magenta")
+        line.append(f" at {number(round(band.start_s, 3))} to {number(round(band.end_s, 3))} s")
+        line.append(f" ({band.share:.0%})".replace("%", " %"), style="dim")
     return line

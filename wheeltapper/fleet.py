@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.machine_names import is_pattern, matches
-from wheeltapper.schemas.text import did_you_mean, duration, first_names
+from wheeltapper.schemas.text import counted, did_you_mean, duration, first_names
 
 ROUTES_FILE = "routes.toml"
 LOGS = ".logs"
@@ -94,7 +94,7 @@ def train_each(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     failed = [result for result in results if not result.succeeded]
     if waiting:
         print(
-            f"{_count(len(done), 'bundle')} trained in {duration(time.perf_counter() - started)} by {_count(jobs, 'process')}"
+            f"{counted(len(done), 'bundle')} trained in {duration(time.perf_counter() - started)} by {counted(jobs, 'process')}"
             + (f", {len(failed)} failed: {first_names([result.entity for result in failed], 12)}" if failed else "")
         )
     with suppress(OSError):  # what is left of logs is of failures
@@ -193,12 +193,6 @@ def _progress(total: int) -> Iterator[Any]:
             bar.update(task, completed=number)
 
         yield show
-
-
-def _count(number: int, noun: str) -> str:
-    if number == 1:
-        return f"1 {noun}"
-    return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 HEAD = "# Written by `wheeltapper train --each`: which bundle serves which machine."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wheeltapper.command_line import RawFormatter
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.text import duration
+from wheeltapper.schemas.text import counted, duration
 from wheeltapper.sound_report import check_kinds, evaluate_sound_command, three, write_json
 from wheeltapper.training.datasets.registry import EVERY_DATASET, entity_help
 
@@ -113,7 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alarms",
         action="store_true",
-        help="also list the alarms, with time and cause, as is done where the test part has no labels; of rows",
+        help="also list the alarms, with time and cause, as is done where the test part has no labels",
     )
     parser.add_argument("--no-floors", action="store_true", help="do not compute the floors (saves some seconds)")
     parser.add_argument(
@@ -236,7 +236,7 @@ def print_unlabelled(report: Report) -> None:
     for warning in report.warnings:
         console.print(f"[yellow]{warning}[/]")
     console.print(
-        f"{report.alarms} alarms, {report.false_alarms_per_day:.2f} a day; on in {three(report.on_share)} of the rows"
+        f"{counted(report.alarms, 'alarm')}, {report.false_alarms_per_day:.2f} a day; on in {three(report.on_share)} of the rows"
     )
     console.print(_rule_of(report), style="dim")
 
