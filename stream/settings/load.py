@@ -59,8 +59,9 @@ def load_settings(config: Path | None = None, **overrides: Mapping[str, Any]) ->
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden" and key.startswith("routes."):
             hint = did_you_mean(str(first["loc"][-1]), RouteSetting.model_fields, ", ")
+            quoted = "" if hint else f'; an id with dots is one key in quotes: "{key.removeprefix("routes.")}"'
             raise InputError(
-                f"setting {key}: unknown{hint}; a route has {list(RouteSetting.model_fields)}; correct it in {config or ROUTES_VARIABLE}"
+                f"setting {key}: unknown{hint}{quoted}; a route has {list(RouteSetting.model_fields)}; correct it in {config or ROUTES_VARIABLE}"
             ) from error
         shown = "" if "password" in key else f", found {first['input']!r}"
         raise InputError(
@@ -76,12 +77,20 @@ def _read_toml(config: Path) -> dict[str, dict[str, Any]]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{config}: not a readable TOML file ({error}); see deploy/worker.toml for one") from error
     for section, values in data.items():
+        if not isinstance(values, dict) and section == "routes":
+            raise InputError(
+                f'{config}: [routes] is one table, id or pattern -> bundle, e.g. "pump-*" = "bundles/pumps"'
+            )
         if not isinstance(values, dict):
             raise InputError(
                 f"{config}: '{section}' stands outside of a section; expected one of {_section_names()} as [section]"
             )
-        if section == "routes":
-            continue  # its keys are machines
+        if section == "routes":  # its keys are machines
+            if "" in values:
+                raise InputError(
+                    f"{config}: [routes] has an empty key; expected a machine's id, or a pattern such as 'pump-*'"
+                )
+            continue
         for key in values or {"": None}:
             _check_key(section, key, where=str(config))
     return data

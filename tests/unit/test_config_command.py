@@ -90,7 +90,7 @@ def test_check_loads_what_a_worker_would(tmp_path: Path, capsys: pytest.CaptureF
     config = tmp_path / "worker.toml"
     config.write_text(f'[routes]\n"pump-*" = "{bundle}"\n"pump-1" = "{bundle}"\n')
     assert main(["config", "check", "--config", str(config)]) == 0
-    assert f"2 routes to 1 bundles that load: {Recipe().bundle_id}" in capsys.readouterr().out
+    assert f"2 routes to 1 bundle, loaded: {Recipe().bundle_id}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

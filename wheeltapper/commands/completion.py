@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("shell", choices=SHELLS, help="which shell: bash, zsh or fish")
+    parser.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS), help="which shell")
 
 
 def run(arguments: argparse.Namespace) -> int:

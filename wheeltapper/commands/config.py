@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from wheeltapper.command_line import RawFormatter
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.text import did_you_mean, first_names
+from wheeltapper.schemas.text import counted, did_you_mean, first_names
 
 if TYPE_CHECKING:
     from wheeltapper.stream.settings import Settings
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("check", "show"),
+        metavar="check|show",
         help="check: say what is wrong before a worker does; show: print the settings in force",
     )
     parser.add_argument("name", nargs="?", metavar="SECTION[.KEY]", help="show: only these (default: all sections)")
@@ -77,7 +78,7 @@ def check(settings: Settings, *, connect: bool = False) -> list[str]:
         routes = load_routes((), settings)
         bundles = {rule.manifest.bundle_id for rule in routes.rules}
         said.append(
-            f"{len(settings.routes)} routes to {len(bundles)} bundles that load: {first_names(sorted(bundles))}"
+            f"{counted(len(settings.routes), 'route')} to {counted(len(bundles), 'bundle')}, loaded: {first_names(sorted(bundles))}"
         )
     else:
         said.append("no [routes]: bundles are named by the worker's --bundle")

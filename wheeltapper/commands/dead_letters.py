@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("tail", "replay"),
+        metavar="tail|replay",
         help="tail: show the newest, and with --follow those to come; replay: send originals again",
     )
     add_kafka_arguments(parser)

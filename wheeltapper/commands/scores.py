@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.epilog = EPILOG
     parser.formatter_class = RawFormatter
-    parser.add_argument("action", choices=("tail",), help="tail: the newest scores, and with --follow those to come")
+    parser.add_argument(
+        "action", choices=("tail",), metavar="tail", help="tail: the newest scores, and with --follow those to come"
+    )
     add_kafka_arguments(parser)
     add_prefix_argument(parser)
     parser.add_argument("--machine", metavar="PATTERN", default="*", help="only these machines, e.g. 'pump-*'")
