@@ -7,6 +7,7 @@
 #   make check          lint, types, tests that need no broker, no real data, no export: about 3 minutes on two cores
 #   make test           what guards a landing: lint, types, and all tests but those of the night: about 17 minutes on two cores
 #   make nightly        every test, and property tests with far more examples, others every time: half an hour or more (an estimate)
+#   make sbom           a bill of materials (CycloneDX) of the worker's image: dist/wheeltapper-cpu.cdx.json
 #   make lint           ruff and mypy alone
 #   make bench          measure against other frameworks on a real Kafka; BENCH="--option ..." passes options on
 #   make clean          caches and build products; `make distclean` takes the virtual environments too
@@ -17,6 +18,7 @@
 
 VENV := .venv
 BENCH_VENV := .venv-bench
+SBOM_VENV := .venv-sbom
 BIN := $(VENV)/bin
 # The first of these that runs and is new enough; a name on the PATH alone does not say that (pyenv's shims).
 PYTHON ?= $(shell for candidate in python3.11 python3.12 python3.13 python3 python; do \
@@ -41,7 +43,7 @@ RUN_TIER = $(BIN)/python -m pytest -m '$(MARKS_$@)' --hypothesis-profile=$@ --ti
 	--junitxml=.cache/tests/$@.xml --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(TESTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-drift demo-sound check test nightly lint bench clean distclean
+.PHONY: help setup demo demo-drift demo-sound check test nightly lint bench sbom clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -72,6 +74,16 @@ lint: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python tests/bench/run.py $(BENCH)
 
+# Of what deploy/lock.py has resolved, with versions and hashes; its tool has a venv of its own.
+sbom: $(VENV)/.ready
+	@[ -x $(SBOM_VENV)/bin/cyclonedx-py ] || { '$(PYTHON)' -m venv --clear $(SBOM_VENV) && \
+		$(SBOM_VENV)/bin/python $(PIP_INSTALL) 'cyclonedx-bom==7.5.0'; }
+	@mkdir -p dist
+	@for file in deploy/requirements-*.txt; do \
+		image=$${file#deploy/requirements-}; bill=dist/wheeltapper-$${image%.txt}.cdx.json; \
+		$(SBOM_VENV)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file $$bill $$file && \
+		echo "$$bill is written"; done
+
 # A venv that works is kept, a broken or half-made one is made again.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@if [ -z '$(PYTHON)' ] || ! '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
@@ -80,6 +92,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 		echo "$(VENV): setting up with $$('$(PYTHON)' --version); the first time takes a minute or more"; \
 		'$(PYTHON)' -m venv --clear $(VENV) || \
 		{ echo "make: '$(PYTHON)' cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }; fi
+	@# Two builds of onnxruntime would overwrite each other's files.
+	@if $(BIN)/python -m pip show onnxruntime-gpu >/dev/null 2>&1; then \
+		$(BIN)/python -m pip uninstall --yes --quiet onnxruntime-gpu onnxruntime; fi
 	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
@@ -88,4 +103,4 @@ clean:
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(BENCH_VENV)
+	rm -rf $(VENV) $(BENCH_VENV) $(SBOM_VENV)

@@ -4,7 +4,7 @@
     python deploy/worker_requirements.py cuda  > requirements.txt     onnxruntime-gpu with the CUDA libraries it loads
     python deploy/worker_requirements.py adapt > requirements.txt     onnxruntime, and what the adaptation worker trains with
 
-On Linux the project itself asks for onnxruntime-gpu, which runs on both; in an image without a GPU it is dead weight.
+An image has one build of onnxruntime: two would overwrite each other's files.
 """
 
 from __future__ import annotations

@@ -275,11 +275,16 @@ def _resolve_device(device: str) -> str:
         raise InputError(f"device is '{device}', expected auto, cpu or cuda")
     if device == "cpu":
         return "cpu"
-    usable = "CUDAExecutionProvider" in ort.get_available_providers() and _cuda_driver_answers()
+    has_build = "CUDAExecutionProvider" in ort.get_available_providers()
+    usable = has_build and _cuda_driver_answers()
+    if device == "cuda" and not has_build:
+        raise InputError(
+            "device is 'cuda' but the installed onnxruntime is the CPU's build; 'pip uninstall onnxruntime', then "
+            "'pip install --force-reinstall onnxruntime-gpu[cuda,cudnn]', or set device to 'auto' or 'cpu'"
+        )
     if device == "cuda" and not usable:
         raise InputError(
-            "device is 'cuda' but no CUDA driver answers on this machine; install the NVIDIA driver and "
-            "onnxruntime-gpu, or set device to 'auto' or 'cpu'"
+            "device is 'cuda' but no CUDA driver answers on this machine; install the NVIDIA driver, or set device to 'auto' or 'cpu'"
         )
     return "cuda" if usable else "cpu"
 

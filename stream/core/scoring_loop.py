@@ -76,9 +76,10 @@ class RuleRuntime:
         Returns:
             alerts that ended by it, as they were when they ended; to publish their ends is the caller's.
         """
+        # Judges that come later look at the alert of those before: they are told while it still stands.
         return [
             ended
-            for judge in self.judges
+            for judge in reversed(self.judges)
             if isinstance(judge, Commanded)
             for ended in judge.command(memory, action, time)
         ]

@@ -43,7 +43,7 @@ def climbs(name: str, tmp_path: Path) -> None:
     times = int(series.train_ts[-1]) + 60_000_000 * np.arange(1, RECENT + 1, dtype=np.int64)
     # When the ladder is climbed
     options = LadderOptions(tmp_path / "child", budget_s=BUDGET_S)
-    result = climb(parent, RecentRows(later, times), options)
+    result = climb(parent, RecentRows(later, times, accepted=True), options)
     # Then every step that was tried says what came of it, in words
     tried = [attempt.step for attempt in result.attempts]
     assert tried == list(steps_for(name))[: len(tried)]

@@ -32,7 +32,7 @@ MINUTE = 60_000_000
 
 def ground(parent: Bundle, rows: np.ndarray, alignment: str = "coral") -> Ground:
     first = int(make_series(rows[:1]).train_ts[0]) + 10 * ROWS * MINUTE
-    recent = RecentRows(rows, first + MINUTE * np.arange(len(rows), dtype=np.int64))
+    recent = RecentRows(rows, first + MINUTE * np.arange(len(rows), dtype=np.int64), accepted=True)
     channel_map = estimate_map(parent.reference_rows(), rows)
     return Ground(parent, recent, channel_map, 0.25, 0, 1, "cpu", 60.0, False, alignment)  # type: ignore[arg-type]
 

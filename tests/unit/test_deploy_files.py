@@ -72,6 +72,33 @@ def test_an_image_gets_the_core_and_one_onnxruntime(target: str, runtime: str) -
     assert [line for line in lines if line != runtime] == [line for line in core if not line.startswith("onnxruntime")]
 
 
+LOCKED = sorted((CHECKOUT / "deploy").glob("requirements-*.txt"))
+
+
+@pytest.mark.parametrize("file", LOCKED, ids=[file.stem for file in LOCKED])
+def test_locked_packages_have_hashes_and_are_those_that_the_tests_ran_with(file: Path) -> None:
+    # given the packages of an image and the pins
+    entries = re.findall(
+        r"^([a-z0-9-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$",
+        file.read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+    pins: dict[str, str] = {}
+    for name in ("constraints.txt", "deploy/constraints-cuda.txt"):
+        lines = (CHECKOUT / name).read_text(encoding="utf-8").splitlines()
+        pins |= dict(line.lower().replace("_", "-").split("==") for line in lines if "==" in line and line[0] != "#")
+    # then nothing in the file is without a hash, and each version is a pin
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line and line[0] not in "# "]
+    assert len(entries) == len(lines) > 20
+    assert {name: version for name, version, _ in entries} == {name: pins.get(name) for name, _, _ in entries}
+    # and everything that the image needs is in it
+    script = CHECKOUT / "deploy" / "worker_requirements.py"
+    target = file.stem.removeprefix("requirements-")
+    done = subprocess.run([sys.executable, script, target], capture_output=True, text=True, check=True)
+    wanted = {re.split(r"[<>=;\[ ]", line)[0].lower() for line in done.stdout.splitlines()}
+    assert wanted <= {name for name, _, _ in entries}
+
+
 def test_the_image_that_adapts_gets_what_training_needs_too() -> None:
     # given the extras that an adaptation needs
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -22,9 +22,11 @@ from wheeltapper.schemas.text import first_names
 from wheeltapper.training.adaptation.attempts import Attempt, LadderResult
 from wheeltapper.training.adaptation.evidence import Evidence, known_windows
 from wheeltapper.training.adaptation.gate import GatePolicy, GateScores, Verdict, gate
+from wheeltapper.training.adaptation.local_change import far_channels
 from wheeltapper.training.adaptation.recent import RecentRows, dead_channels
 from wheeltapper.training.adaptation.report import write_report
 from wheeltapper.training.adaptation.rescaling import estimate_map
+from wheeltapper.training.adaptation.step_names import KEEP_BOTH
 from wheeltapper.training.adaptation.steps import STEPS, Ground, StepSkippedError, steps_for
 from wheeltapper.training.fitting.labels import LabelledWindows
 from wheeltapper.training.fitting.warm_start import AlignmentMethod
@@ -87,6 +89,9 @@ def climb(parent: Bundle, recent: RecentRows, options: LadderOptions) -> LadderR
         )
     names = steps_for(parent.manifest.detector, options.steps)
     learn, held_out = recent.split()
+    if not recent.accepted:
+        names = tuple(name for name in names if name in KEEP_BOTH)
+        _check_not_local(parent, learn, held_out)
     known = None if options.labelled is None else known_windows(parent, options.labelled)
     evidence = Evidence(parent, held_out, known, options.seed)
     parent_scores = evidence.old_scores()
@@ -119,6 +124,21 @@ def climb(parent: Bundle, recent: RecentRows, options: LadderOptions) -> LadderR
         return result
     write_report(parent, result, options.report)
     return replace(result, report=options.report)
+
+
+def _check_not_local(parent: Bundle, *parts: RecentRows) -> None:
+    """
+    Raises:
+        InputError: a few channels alone moved far, in any of the parts.
+    """
+    reference = parent.reference_rows()
+    for rows in parts:
+        far = far_channels(parent.manifest.channel_names, estimate_map(reference, rows.values).shift)
+        if far:
+            raise InputError(
+                f"{first_names(far)}: moved far, and the other channels did not: it may be a fault that lasts, which is not learnt; "
+                "repair it, or accept this state as the new normal ('wheeltapper alarm accept')"
+            )
 
 
 def _try(name: str, ground: Ground, evidence: Evidence, old: GateScores, policy: GatePolicy, out: Path) -> Attempt:

@@ -186,6 +186,7 @@ def _embedding_figure(reference: np.ndarray, recent: np.ndarray) -> str:
     from matplotlib.figure import Figure
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     values = np.nan_to_num(np.concatenate([reference, recent]).astype(np.float64))
     scale = values.std(axis=0)
@@ -194,7 +195,9 @@ def _embedding_figure(reference: np.ndarray, recent: np.ndarray) -> str:
         values = np.column_stack([values, np.zeros(len(values))])
     planes = [("PCA", PCA(2, random_state=0).fit_transform(values))]
     perplexity = min(30.0, (len(values) - 1) / 3)
-    planes.append(("t-SNE", TSNE(2, random_state=0, perplexity=perplexity, init="pca").fit_transform(values)))
+    # Its threads wait for each other by spinning: beside other work on the machine two of them take minutes where one takes seconds.
+    with threadpool_limits(1):
+        planes.append(("t-SNE", TSNE(2, random_state=0, perplexity=perplexity, init="pca").fit_transform(values)))
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, (title, plane) in zip(figure.subplots(1, 2), planes, strict=True):
         axes.scatter(*plane[: len(reference)].T, s=7, color="#9bb3c9", label="reference")

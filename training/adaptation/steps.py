@@ -28,6 +28,13 @@ from wheeltapper.training.adaptation.child import (
 from wheeltapper.training.adaptation.child_level import is_foreign, level_of, raised_level
 from wheeltapper.training.adaptation.recent import RecentRows
 from wheeltapper.training.adaptation.rescaling import ChannelMap, rescaled_graph
+from wheeltapper.training.adaptation.step_names import (
+    FINE_TUNE,
+    INPUT_SCALING,
+    OPERATING_LEVEL,
+    REFIT,
+    REFIT_RECENT,
+)
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.registry import DETECTORS, train_detector
 from wheeltapper.training.fitting.calibration import CalibrationScores, alarm_level
@@ -36,12 +43,13 @@ from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.spec import DetectorSpec
 from wheeltapper.training.fitting.warm_start import AlignmentMethod, OtherWeightsError, WarmStart
 
-OPERATING_LEVEL, INPUT_SCALING, REFIT, FINE_TUNE = "operating-level", "input-scaling", "refit", "fine-tune"
-
 FULL_TRAINING = "full_training"
 """Parameter of a fine-tuned bundle: the settings that training it anew would take, where fine-tuning takes others."""
 
 LEAST_LEARNING_WINDOWS = 100
+
+# Of the reference's stretches beside recent rows: long enough for windows and a cross-fit.
+STRETCH_WINDOWS = 4
 
 # Networks learn from the first part of the recent rows; the last part decides when to stop, and the alarm level. A share of all rows,
 # as in training, could hold out every recent row where the reference is long.
@@ -89,7 +97,7 @@ def steps_for(detector: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
         InputError: no such step.
     """
     spec = DETECTORS.get(detector)
-    third = () if spec is None else (FINE_TUNE,) if spec.extra == "training" else (REFIT,)
+    third = () if spec is None else (FINE_TUNE,) if spec.extra == "training" else (REFIT, REFIT_RECENT)
     names = (OPERATING_LEVEL, INPUT_SCALING, *third)
     unknown = [name for name in wanted if name not in STEPS]
     if unknown:
@@ -158,6 +166,11 @@ def refit(ground: Ground, out: Path) -> tuple[Bundle, str]:
     return _trained(ground, out, REFIT, _settings(ground.parent), "trained anew")
 
 
+def refit_recent(ground: Ground, out: Path) -> tuple[Bundle, str]:
+    """The detector trained anew on recent rows and as many of the reference, as they were: both regimes may come again."""
+    return _trained(ground, out, REFIT_RECENT, _settings(ground.parent), "trained anew", even=True)
+
+
 def fine_tune(ground: Ground, out: Path) -> tuple[Bundle, str]:
     """A network that goes on from its parent's weights, on the reference in the new regime and on recent rows, within the budget.
 
@@ -180,7 +193,13 @@ def fine_tune(ground: Ground, out: Path) -> tuple[Bundle, str]:
 
 
 STEPS: Mapping[str, Step] = MappingProxyType(
-    {OPERATING_LEVEL: operating_level, INPUT_SCALING: input_scaling, REFIT: refit, FINE_TUNE: fine_tune}
+    {
+        OPERATING_LEVEL: operating_level,
+        INPUT_SCALING: input_scaling,
+        REFIT: refit,
+        REFIT_RECENT: refit_recent,
+        FINE_TUNE: fine_tune,
+    }
 )
 """Name -> what makes the child."""
 
@@ -219,10 +238,11 @@ def _trained(
     warm_start: WarmStart | None = None,
     parameters: Mapping[str, Any] | None = None,
     warning: str = "",
+    even: bool = False,
 ) -> tuple[Bundle, str]:
     parent = ground.parent
     manifest = parent.manifest
-    series = _stood_on(ground, mapped=True)
+    series = _even(ground) if even else _stood_on(ground, mapped=step == REFIT or ground.learn.accepted)
     options = TrainOptions(
         seed=ground.seed,
         stride=manifest.stride,
@@ -241,7 +261,7 @@ def _trained(
                 f"trained anew it looks at {fitted.window} rows, its parent at {manifest.window}: the stream would have to warm up"
             )
         # A network's scores are those of recent rows already, that it was not fitted on.
-        calibration = _refit_level(ground, fitted, scores) if step == REFIT else None
+        calibration = _refit_level(ground, fitted, scores) if step in (REFIT, REFIT_RECENT) else None
         child = write_child(
             parent,
             fitted,
@@ -281,6 +301,21 @@ def _stood_on(ground: Ground, *, mapped: bool) -> SensorSeries:
     if mapped:
         values = ground.channel_map.back(values)
     recent = ground.learn
+    interval_us = round(ground.parent.manifest.sampling_interval_s * 1e6)
+    times = after(times, recent.times, interval_us)
+    return series_of(ground.parent, np.concatenate([values, recent.values]), np.concatenate([times, recent.times]))
+
+
+def _even(ground: Ground) -> SensorSeries:
+    """Stretches of the reference from all over it, together as long as the recent rows, and these after them."""
+    values, times = reference_run(ground.parent)
+    recent = ground.learn
+    stretch = STRETCH_WINDOWS * ground.parent.manifest.window
+    count = max(1, round(len(recent) / stretch))
+    if len(values) > len(recent):
+        starts = np.unique(np.linspace(0, max(0, len(values) - stretch), count).astype(int))
+        kept = np.unique((starts[:, None] + np.arange(min(stretch, len(values)))).ravel())
+        values, times = values[kept], times[kept]
     interval_us = round(ground.parent.manifest.sampling_interval_s * 1e6)
     times = after(times, recent.times, interval_us)
     return series_of(ground.parent, np.concatenate([values, recent.values]), np.concatenate([times, recent.times]))

@@ -100,10 +100,13 @@ class DriftWatch:
         """What an operator said, see `Commanded`: what is accepted as the new normal is no drift.
 
         An open drift ends with the next window, and none starts for `ACCEPTED_US`, which is the time that an adaptation has:
-        another bundle begins anew; without one the drift is told again.
+        another bundle begins anew; without one the drift is told again. An accept that meets neither an alert, nor a drift, nor
+        evidence of one starts no adaptation, and changes nothing.
         """
         known: DriftMemory = memory.slots[DRIFT]
-        if action == "accept":
+        alert: AlertState | None = memory.slots.get(ALERT)
+        stands = alert is not None and alert.opened_at is not None
+        if action == "accept" and (stands or known.open is not None or known.agree_since is not None):
             known.accepted_at, known.agree_since = time, None
             if known.open is not None:
                 known.open.superseded = True

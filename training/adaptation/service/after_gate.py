@@ -8,6 +8,7 @@ from typing import Any
 
 from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, AdaptationStep
 from wheeltapper.schemas.events import ScoreBlock
+from wheeltapper.training.adaptation.service import follow_up
 from wheeltapper.training.adaptation.service.alerts import AlertBook
 from wheeltapper.training.adaptation.service.announcer import WHO, Announcer
 from wheeltapper.training.adaptation.service.judgement import Finding, judge
@@ -52,7 +53,15 @@ class AfterGate:
     def accepted(self, life: Life, outcome: JobOutcome, now_us: int) -> list[Action]:
         """A child passed the gate: it goes in shadow."""
         life.child = outcome
-        deployment = {"route": life.route, "child": {"sha256": outcome.sha256}, "parent": asdict(life.parent)}
+        life.again = follow_up.due_after(life, outcome, self._rules)
+        deployment: dict[str, Any] = {
+            "route": life.route,
+            "child": {"sha256": outcome.sha256},
+            "parent": asdict(life.parent),
+            "follows": life.follows,
+        }
+        if life.again is not None:
+            deployment["again"] = follow_up.to_json(life.again)
         # The deployment first: with 'accepted' on the topic the request is decided, and is not worked on again.
         actions: list[Action] = []
         if self._rules.shadow_s > 0:
@@ -157,6 +166,12 @@ class AfterGate:
         life.phase = Phase.ENDED
         return [*actions, *self._announcer.say(life, Step.ROLLED_BACK, now_us, reason=reason, evidence=figures)]
 
+    def left_behind(self, life: Life, now_us: int) -> list[Action]:
+        """The bundle that it goes on from was taken out of service, and with it the shadow beside it."""
+        life.phase = Phase.ENDED
+        reason = "the bundle that it goes on from was taken out of service"
+        return [*self._announcer.say(life, Step.ROLLED_BACK, now_us, reason=reason)]
+
     # -- after a restart -----------------------------------------------------------------------------------------------
 
     def restored(self, accepted: AdaptationEvent, last: AdaptationEvent) -> Life | None:
@@ -173,6 +188,8 @@ class AfterGate:
             route=deployment["route"],
             parent=Serving(**deployment["parent"]),
             drift_id=accepted.drift_id,
+            follows=deployment.get("follows", ""),
+            again=follow_up.from_json(deployment["again"]) if "again" in deployment else None,
             seen_at=last.time or 0,
             phase=phase,
             child=JobOutcome(

@@ -89,6 +89,24 @@ class JobOutcome:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """What a further adaptation goes on from, after a step that learns nothing has passed.
+
+    Attributes:
+        since, source, accepted_us, who: as `Life` has them.
+        tries: jobs so far.
+        not_before: event time (us) that the machine must have reached before it is tried.
+    """
+
+    since: int
+    source: RowSource
+    accepted_us: int | None
+    who: str
+    tries: int
+    not_before: int
+
+
 @dataclass(slots=True)
 class Life:
     """One adaptation.
@@ -105,8 +123,10 @@ class Life:
         accepted_us: when an operator accepted the change, by the clock; None: nobody has.
         who: who accepted or asked.
         holds: requests and commands that must be read again until there is an outcome.
-        tries: jobs that the gate rejected so far.
+        tries: jobs so far without a child that is final.
         not_before: event time (us) that the machine must have reached before the next try.
+        follows: id of the adaptation whose child it goes on from; empty: none.
+        again: what follows once its child is in service; None: nothing.
         child: its outcome once it passed the gate.
         phase_at: when the phase began, by the clock (us).
         old, new: scores of parent and child, by machine, since the phase began.
@@ -131,6 +151,8 @@ class Life:
     holds: list[InputPosition] = field(default_factory=list)
     tries: int = 0
     not_before: int = 0
+    follows: str = ""
+    again: FollowUp | None = None
     child: JobOutcome | None = None
     phase_at: int = 0
     old: dict[str, Tally] = field(default_factory=dict)

@@ -1,33 +1,14 @@
-"""Whether a drift may be a fault, from when on rows are learned, when there are enough, and when a rejected job is tried again.
+"""From when on rows are learned, when there are enough, and when a rejected job is tried again.
 
 The shift laboratory asks the same."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 DAY_US = 86_400_000_000
 SAME_CHANGE_US = 36 * 3_600_000_000
 """A drift and an alert that begin within this time are of the same change: so long does the drift judge remember."""
-
-FEW_CHANNELS, FAR_SD = 3, 2.0
-STANDS_OUT = 1 / 3
-"""A change in so few channels, of which the first moved so many standard deviations and the others less than this share of it, is local."""
-
-
-def may_be_fault(effects: Sequence[float]) -> bool:
-    """Whether a drift looks like a fault that lasts: a few channels stand far out, and the machine is else as it was.
-
-    No test can tell a replaced sensor from a broken one. Where it costs most to be wrong, a person is asked.
-
-    Args:
-        effects: of the channels that moved, in standard deviations of their normal rows.
-    """
-    sizes = sorted((abs(effect) for effect in effects), reverse=True)
-    if not sizes or sizes[0] < FAR_SD:
-        return False
-    return sum(size >= STANDS_OUT * sizes[0] for size in sizes) <= FEW_CHANNELS
 
 
 def beginning_of(*, alert_us: int | None, drift_us: int | None) -> int:

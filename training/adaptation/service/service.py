@@ -12,10 +12,12 @@ from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, Adaptat
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import AlertEvent, ScoreBlock
 from wheeltapper.schemas.machine_names import matches
+from wheeltapper.training.adaptation.local_change import may_be_fault
 from wheeltapper.training.adaptation.service.after_gate import AfterGate
 from wheeltapper.training.adaptation.service.alerts import AlertBook
 from wheeltapper.training.adaptation.service.announcer import WHO, Announcer
 from wheeltapper.training.adaptation.service.drifts import DriftBook
+from wheeltapper.training.adaptation.service.follow_up import follower_of
 from wheeltapper.training.adaptation.service.life import (
     BEFORE_THE_OUTCOME,
     Action,
@@ -28,7 +30,7 @@ from wheeltapper.training.adaptation.service.life import (
     adaptation_id,
 )
 from wheeltapper.training.adaptation.service.presumed_normal import Span, spans_under_alerts
-from wheeltapper.training.adaptation.service.readiness import may_be_fault, next_try_at, rows_needed
+from wheeltapper.training.adaptation.service.readiness import next_try_at, rows_needed
 from wheeltapper.training.adaptation.service.rules import AdaptationRules
 from wheeltapper.training.adaptation.service.serving import Serving, ServingBook
 
@@ -78,7 +80,7 @@ class AdaptationService:
             if life is not None:
                 self.lives[ident] = life
                 holds = self.serving.latest(f"{life.route}/{life.rule}")
-                actions += self._forgotten_if_ended(life, self._after.resume(life, last[ident], holds, now_us))
+                actions += self._settled(life, self._after.resume(life, last[ident], holds, now_us), now_us)
         return actions
 
     def note(self, command: AlarmCommand) -> None:
@@ -137,7 +139,7 @@ class AdaptationService:
         if command.action in ("confirm", "reject"):
             found: list[Action] = []
             for life in list(self.lives.values()):
-                found += self._forgotten_if_ended(life, self._after.look(life, now_us))
+                found += self._settled(life, self._after.look(life, now_us), now_us)
             return found
         if command.action != "accept":
             return []
@@ -182,8 +184,11 @@ class AdaptationService:
         return actions
 
     def _begin(self, life: Life, found: Serving | None, reason: str, now_us: int) -> list[Action]:
-        under_way = next((one for one in self.lives.values() if one.is_of_same_place(life)), None)
         actions: list[Action] = [*self._announcer.say(life, Step.REQUESTED, now_us, reason=reason, who=life.who or WHO)]
+        for one in [one for one in self.lives.values() if one.is_of_same_place(life)]:
+            if one.follows and one.phase in BEFORE_THE_OUTCOME:
+                actions += self._end(one, Step.REJECTED, f"adaptation {life.adaptation_id} takes its place", now_us)
+        under_way = next((one for one in self.lives.values() if one.is_of_same_place(life)), None)
         if under_way is not None:
             if under_way.phase is Phase.WATCHED and under_way.serves(life.parent.bundle):
                 # What it was watched for has come: it has to be adapted anew.
@@ -285,7 +290,7 @@ class AdaptationService:
             return []
         if outcome.status == "accepted":
             self._drifts.answered(life.machine, life.rule)
-            return self._forgotten_if_ended(life, self._after.accepted(life, outcome, now_us))
+            return self._settled(life, self._after.accepted(life, outcome, now_us), now_us)
         if outcome.status == "rejected" and life.tries + 1 < self._rules.tries:
             # A change that is still under way passes later: the machine's rows were of two normals.
             life.tries += 1
@@ -312,7 +317,7 @@ class AdaptationService:
         for life in list(self.lives.values()):
             if life.covers(event.machine):
                 actions += self._advance(life, now_us)
-                actions += self._forgotten_if_ended(life, self._after.look(life, now_us))
+                actions += self._settled(life, self._after.look(life, now_us), now_us)
         return actions
 
     def scores(self, block: ScoreBlock, now_us: int, published_us: int | None = None) -> list[Action]:
@@ -325,7 +330,7 @@ class AdaptationService:
         for life in list(self.lives.values()):
             is_late = published_us is not None and published_us // 1000 < life.phase_at // 1000
             if life.rule == block.rule and life.covers(block.machine) and not is_late:
-                actions += self._forgotten_if_ended(life, self._after.scores(life, block, now_us))
+                actions += self._settled(life, self._after.scores(life, block, now_us), now_us)
         return actions
 
     def model(self, model: ActiveModel, now_us: int) -> list[Action]:
@@ -333,7 +338,7 @@ class AdaptationService:
         self.serving.take(model)
         actions: list[Action] = []
         for life in list(self.lives.values()):
-            actions += self._forgotten_if_ended(life, self._after.overruled(life, model, now_us))
+            actions += self._settled(life, self._after.overruled(life, model, now_us), now_us)
         return actions
 
     def refused(self, event: AdaptationEvent, now_us: int) -> list[Action]:
@@ -342,7 +347,7 @@ class AdaptationService:
         if event.event == Step.REFUSED:
             for life in list(self.lives.values()):
                 if life.child is not None and (life.route, life.child.uri) == (event.machine, event.uri):
-                    actions += self._forgotten_if_ended(life, self._after.refused(life, event.reason, now_us))
+                    actions += self._settled(life, self._after.refused(life, event.reason, now_us), now_us)
         return actions
 
     # -- what must be kept ---------------------------------------------------------------------------------------------
@@ -385,7 +390,35 @@ class AdaptationService:
         life.phase = Phase.ENDED
         self.lives.pop(life.adaptation_id, None)
 
-    def _forgotten_if_ended(self, life: Life, actions: list[Action]) -> list[Action]:
-        if life.phase is Phase.ENDED:
-            self._forget(life)
+    def _settled(self, life: Life, actions: list[Action], now_us: int) -> list[Action]:
+        """What follows of a step after the gate: an end, or a further adaptation behind it."""
+        if life.phase is Phase.WATCHED:
+            return [*actions, *self._follow(life, now_us)]
+        if life.phase is not Phase.ENDED:
+            return actions
+        self._forget(life)
+        child = life.child
+        holds = self.serving.latest(f"{life.route}/{life.rule}")
+        if child is None or (holds is not None and holds.sha256 == child.sha256):
+            return actions
+        for follower in [one for one in self.lives.values() if one.follows == life.adaptation_id]:
+            if follower.phase in BEFORE_THE_OUTCOME:
+                actions += self._end(follower, Step.REJECTED, "the bundle that it goes on from was taken back", now_us)
+            elif follower.phase is not Phase.WATCHED:
+                actions += self._settled(follower, self._after.left_behind(follower, now_us), now_us)
         return actions
+
+    def _follow(self, life: Life, now_us: int) -> list[Action]:
+        """Of a child in service: what it goes on from is not watched any more, and a better step is looked for where it learnt nothing."""
+        followed = self.lives.get(life.follows)
+        if followed is not None:
+            self._forget(followed)
+        due, life.again = life.again, None
+        if due is None or life.child is None:
+            return []
+        follower = follower_of(life, due)
+        if follower.adaptation_id in self.lives or follower.adaptation_id in self._announcer.decided:
+            return []
+        self.lives[follower.adaptation_id] = follower
+        reason = f"{life.child.step} learns nothing: a better step is looked for with a day more of rows"
+        return [*self._announcer.say(follower, Step.REQUESTED, now_us, reason=reason), *self._advance(follower, now_us)]

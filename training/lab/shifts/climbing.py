@@ -25,8 +25,10 @@ from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY
 from wheeltapper.training.adaptation.gate import GatePolicy
 from wheeltapper.training.adaptation.ladder import LadderOptions, climb
+from wheeltapper.training.adaptation.local_change import may_be_fault
 from wheeltapper.training.adaptation.recent import RecentRows
-from wheeltapper.training.adaptation.service.readiness import may_be_fault, next_try_at, rows_needed
+from wheeltapper.training.adaptation.service.readiness import next_try_at, rows_needed
+from wheeltapper.training.adaptation.step_names import STOP_GAPS
 from wheeltapper.training.fitting.calibration import contiguous_runs
 from wheeltapper.training.lab.shifts.course import Adaptation, Course, Drift
 
@@ -41,6 +43,7 @@ class _Request:
         since: event time (us) of the change. accepted: a person called it the new normal.
         local: a few channels alone moved far: nothing is learnt until a person accepts it.
         tries: how often the gate refused. not_before: event time (us) from which it is tried.
+        bridged: a stop-gap has passed, and a better step is looked for.
     """
 
     since: int
@@ -48,6 +51,12 @@ class _Request:
     local: bool = False
     tries: int = 0
     not_before: int = 0
+    bridged: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the end of the drift does not end it: a person accepted it, or a child has ended it."""
+        return self.accepted or self.bridged
 
 
 @dataclass
@@ -95,7 +104,7 @@ class WholeLadder:
             course.take_over(replace(adaptation, row=course.rows))
         self._hear(course)
         request = self._request
-        if request is None or course.time < request.not_before:
+        if request is None or self._child is not None or course.time < request.not_before:
             return
         if not request.accepted and (request.local or course.stream.open_since is not None):
             return
@@ -106,8 +115,15 @@ class WholeLadder:
             request.tries += 1
             request.not_before = next_try_at(course.time)
             self._climb(course, rows)
-            if self._child is not None or request.tries == self.tries:
+            if request.tries == self.tries or not self._goes_on(request):
                 self._request = None
+
+    def _goes_on(self, request: _Request) -> bool:
+        """Whether it is tried again: where the gate refused every step, and where a stop-gap alone passed."""
+        if self._child is not None:
+            request.bridged = True
+            return self._child[1].step in STOP_GAPS
+        return True
 
     def is_enough(self, recent: RecentRows, course: Course) -> bool:
         """Whether there are as many rows as is asked for, and as many held-out windows as the gate needs."""
@@ -123,7 +139,7 @@ class WholeLadder:
         for drift in course.drifts[self._heard :]:
             if drift.event == "started" and self._request is None:
                 self._request = _Request(drift.since, accepted=False, local=may_be_fault(drift.effects))
-            elif drift.event == "ended" and self._request is not None and not self._request.accepted:
+            elif drift.event == "ended" and self._request is not None and not self._request.is_settled:
                 self._request = None
         self._heard = len(course.drifts)
         if course.accepted is not None and not self._answered:

@@ -92,6 +92,11 @@ class Course:
         """Event time (us) of the newest row."""
         return int(self.scenario.times[self.rows - 1])
 
+    @property
+    def open_drift(self) -> Drift | None:
+        """The drift that was told and has not ended; None where there is none."""
+        return next((drift for drift in self.drifts[-1:] if drift.event == "started"), None)
+
     def row_at(self, time: int) -> int:
         """The first row at or after an event time (us)."""
         return int(np.searchsorted(self.scenario.times, time))
@@ -208,12 +213,16 @@ def run_course(scenario: Scenario, strategy: Strategy, parent: Bundle, out: Path
 
 
 def _accept(course: Course) -> None:
-    """The operator calls the new state normal, where the scenario says so and an alarm has stood for long enough."""
-    change, since = course.scenario.change, course.stream.open_since
-    if change is None or change.accept_after_s is None or since is None or course.rows <= change.row:
+    """The operator calls the new state normal, where the scenario says so, and an alarm or a drift has stood for long enough."""
+    change = course.scenario.change
+    if change is None or change.accept_after_s is None or course.rows <= change.row:
         return
-    stood_since = max(since, int(course.scenario.times[change.row]))
-    if course.time - stood_since >= change.accept_after_s * 1e6:
-        drift = next((drift.since for drift in course.drifts[-1:] if drift.event == "started"), None)
-        course.accepted = (course.row_at(beginning_of(alert_us=stood_since, drift_us=drift)), course.rows)
+    changed, alarm_since = int(course.scenario.times[change.row]), course.stream.open_since
+    drift = course.open_drift
+    latest = course.time - change.accept_after_s * 1e6
+    stood_since = None if alarm_since is None else max(alarm_since, changed)
+    is_told = drift is not None and max(int(course.scenario.times[drift.row]), changed) <= latest
+    if is_told or (stood_since is not None and stood_since <= latest):
+        drift_since = None if drift is None else drift.since
+        course.accepted = (course.row_at(beginning_of(alert_us=stood_since, drift_us=drift_since)), course.rows)
         course.stream.command("accept", course.time)

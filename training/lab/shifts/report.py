@@ -34,7 +34,7 @@ _HOW = (
     "Each stream is a machine's own test part, which changes in its middle (a lasting fault: after 55 %), with one sparse fault a "
     f"day of six kinds (1.5 to 8 sd, 1 to 180 rows), beside the data set's own. It runs through the worker's core; the asked rate "
     f"is {FALSE_ALARMS_PER_DAY:g} false alarms a machine and day. Where the right answer is to learn, a person accepts once, when "
-    "an alarm has stood for 4 h; only the strategies with an operating layer that takes commands hear it. AUROC is that of the "
+    "an alarm, or a drift that was told, has stood for 4 h; only the strategies with an operating layer that takes commands hear it. AUROC is that of the "
     f"last {1 - EXAM_AT:.0%} of the stream's rows under many more faults, by the bundle in force when they begin; "
     "'target' is a bundle trained on rows of the new regime."
 )

@@ -46,7 +46,7 @@ class Change:
         full: the row from which the change is wholly in force.
         is_fault: a fault that lasts to the end: it must be told, and never learnt.
         channels: 0-based columns that move; empty where all may.
-        accept_after_s: a person accepts the new state once, when an alarm has stood so long; None: nobody does.
+        accept_after_s: a person accepts the new state once, when an alarm or a drift that was told has stood so long; None: nobody does.
     """
 
     kind: str
@@ -197,7 +197,7 @@ class ScenarioKind:
     plan: Callable[[_Machine], _Plan] | None = None
 
 
-LEARN = "drift: learn it, after one accept where an alarm stands for 4 h"
+LEARN = "drift: learn it, after one accept where an alarm or a told drift stands for 4 h"
 TELL = "fault: tell it, keep the alarm open to the end, never learn it"
 NONE, SWAP = "none", "machine-swap"
 

@@ -135,6 +135,19 @@ def test_what_an_operator_accepts_ends_the_drift_and_is_told_again_only_if_nothi
     assert events(stream) == ["started", "ended", "started"]
 
 
+def test_an_accept_of_a_machine_that_has_not_changed_does_not_make_it_deaf(bundle: Path) -> None:
+    # given a machine under no alert and no drift, of which an operator says that it is normal
+    rows = stepped(normal_rows(5, seed=9), 0.5)
+    times, said = minutes(len(rows)), CHANGE - 720
+    stream = Stream(bundle)
+    stream.feed(rows[:said], times[:said])
+    assert events(stream) == []
+    stream.runtime.command(stream.memory, "accept", int(times[said - 1]))
+    # when it changes half a day later, then that is told within two days, not after three
+    stream.feed(rows[said:], times[said:])
+    assert events(stream) == ["started"]
+
+
 def test_a_confirmed_alert_leaves_the_drift(bundle: Path) -> None:
     stream = Stream(bundle)
     rows = stepped(normal_rows(6, seed=9), 0.5)

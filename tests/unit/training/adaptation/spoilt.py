@@ -125,7 +125,7 @@ def case_of(detector: str, seed: int, channels: int, change: Change, out: Path) 
     later, gain, offset = changed(rows[RECENT.start :], train, change, random)
     times = int(series.train_ts[-1]) + MINUTE + MINUTE * np.arange(len(later), dtype=np.int64)
     count = RECENT.stop - RECENT.start
-    learn, held_out = RecentRows(later[:count], times[:count]).split()
+    learn, held_out = RecentRows(later[:count], times[:count], accepted=True).split()
     evidence, fresh = Evidence(parent, held_out), Evidence(parent, RecentRows(later[count:], times[count:]), seed=99)
     return Case(detector, seed, parent, train, gain, offset, learn, evidence, fresh, evidence.old_scores(), out)
 
@@ -156,7 +156,7 @@ def changed(
 def good(case: Case) -> Iterator[tuple[str, Child]]:
     """The true map, and what the ladder makes of faultless rows."""
     yield "true map", case.leveled(case.mapped(case.gain, case.offset))
-    for step in ("input-scaling", "refit"):
+    for step in ("input-scaling", "refit", "refit-recent"):
         found = case.stepped(step, case.learn)
         if found is not None:
             yield step, found
@@ -208,6 +208,9 @@ def bad(case: Case, random: np.random.Generator) -> Iterator[tuple[str, Child]]:
     found = case.stepped("refit", replace(case.learn, values=values))
     if found is not None:
         yield "lasting noise in its rows", found
+    found = case.stepped("refit-recent", replace(case.learn, values=values))
+    if found is not None:
+        yield "lasting noise in its rows, beside the old normal", found
     short = 70
     found = case.stepped("refit", replace(case.learn, values=values[:short], times=case.learn.times[:short]))
     if found is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +37,10 @@ def parents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     return found
 
 
-def recent(values: np.ndarray) -> RecentRows:
+def recent(values: np.ndarray, *, accepted: bool = True) -> RecentRows:
     series = make_series(TRAIN)
-    first = int(series.train_ts[-1]) + MINUTE
-    return RecentRows(values.astype(np.float32), first + MINUTE * np.arange(len(values), dtype=np.int64))
+    times = int(series.train_ts[-1]) + MINUTE * np.arange(1, len(values) + 1, dtype=np.int64)
+    return RecentRows(values.astype(np.float32), times, accepted=accepted)
 
 
 def serviced(rows: np.ndarray) -> np.ndarray:
@@ -102,10 +101,35 @@ def test_a_sensor_that_died_is_not_learnt_unless_somebody_accepts_it(
     rows[:, 6] = np.nan
     # Then nothing is adapted to it
     with pytest.raises(InputError, match=r"sensor-5, sensor-6: moved in nearly every reference window"):
-        climb(parents["pca"], recent(rows), LadderOptions(tmp_path / "child"))
+        climb(parents["pca"], recent(rows, accepted=False), LadderOptions(tmp_path / "child"))
     # Unless a person says that this is the new normal
-    accepted = replace(recent(rows), accepted=True)
-    assert climb(parents["pca"], accepted, LadderOptions(tmp_path / "child", steps=["input-scaling"])).attempts
+    assert climb(parents["pca"], recent(rows), LadderOptions(tmp_path / "child", steps=["input-scaling"])).attempts
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(2000, None)])
+def test_a_few_channels_that_alone_moved_far_are_not_learnt_unless_somebody_accepts_it(
+    parents: dict[str, Bundle], tmp_path: Path, part: slice
+) -> None:
+    # Given two channels that moved far, from the beginning or in the rows that are held out alone
+    rows = LATER.copy()
+    rows[part, 1:3] += 6 * TRAIN.std(axis=0)[1:3]
+    # Then it may be a fault that lasts
+    with pytest.raises(InputError, match=r"sensor-1, sensor-2: moved far, and the other channels did not"):
+        climb(parents["pca"], recent(rows, accepted=False), LadderOptions(tmp_path / "child"))
+
+
+def test_what_nobody_accepted_is_learnt_beside_the_old_normal_alone(parents: dict[str, Bundle], tmp_path: Path) -> None:
+    # Given a machine of which most channels have moved, and nobody has said that it is to stay so
+    rows = LATER + 2.5 * TRAIN.std(axis=0)
+    result = climb(parents["pca"], recent(rows, accepted=False), LadderOptions(tmp_path / "child"))
+    # Then no step is tried that forgets how the machine was
+    assert [attempt.step for attempt in result.attempts] == ["operating-level", "refit-recent"]
+    # And a bundle that was trained on both is not loud in either
+    made = result.attempts[-1].bundle
+    assert made is not None
+    for values in (TRAIN[:2000], rows[-800:]):
+        scores = Evidence(made, recent(values)).old_scores().recent
+        assert np.mean(scores >= 1) < 0.02
 
 
 def test_rows_of_another_width_are_refused(parents: dict[str, Bundle], tmp_path: Path) -> None:
@@ -134,7 +158,7 @@ def test_every_detector_has_a_ladder() -> None:
     for name in detectors_of("sensors"):
         steps = steps_for(name)
         assert steps[:2] == ("operating-level", "input-scaling")
-        assert len(steps) == 3
+        assert steps[2:] in (("refit", "refit-recent"), ("fine-tune",))
     assert steps_for("brought-by-a-user") == ("operating-level", "input-scaling")
     with pytest.raises(InputError, match="no step 'retrain' of adaptation"):
         steps_for("pca", ["retrain"])
