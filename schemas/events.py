@@ -245,15 +245,23 @@ class LabelRequest(Message):
 
 
 class Label(Message):
-    """What a person said of a window that was asked about. Value of the `labels` topic; the last one of a request counts."""
+    """What a person said of a window that was asked about, or of an alert. Value of the `labels` topic; the last one of each counts."""
 
-    request_id: str = Field(min_length=1, description="the LabelRequest that it answers")
+    request_id: str = Field(min_length=1, description="the LabelRequest that it answers, or the alert that it judges")
     machine: str = Field(min_length=1)
-    time: Micros = Field(description="the request's: event time of the judged row, microseconds UTC")
+    time: Micros = Field(
+        description="the request's: event time of the judged row, microseconds UTC; of an alert when it opened"
+    )
     label: Annotated[Literal["normal", "anomalous", "unsure"], AvroEnum("wheeltapper.LabelKind", default="unsure")]
     who: str = Field(min_length=1, description="who said so")
     at: Micros = Field(description="when it was said, by the clock, microseconds UTC")
     comment: str = ""
+    alert_id: str = Field(default="", description="the alert that it judges; empty where it answers a request")
+    until: Micros | None = Field(
+        default=None,
+        description="of an alert: event time of its end, or of its last event where it was still open, microseconds UTC; "
+        "'normal' says that the alert was false, 'anomalous' that it was right; null where it answers a request",
+    )
 
 
 class DeadLetterReason(StrEnum):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 def first_names(names: Sequence[str], most: int = 5) -> str:
@@ -45,3 +46,26 @@ def span_text(micros: int) -> str:
         elif parts:
             break
     return " ".join(parts[:2])
+
+
+def counted(number: int, noun: str) -> str:
+    """'1 clip', '2 clips', '3 processes'."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def did_you_mean(word: str, known: Iterable[str], before: str = "; ") -> str:
+    """ "; did you mean 'pump-7'?": the known name that a word is most likely a slip of; '' where none is near.
+
+    Capitals, and '_' in place of '-', are no difference.
+    """
+    plain: dict[str, str] = {}
+    for name in known:
+        plain.setdefault(_plain(name), name)
+    close = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=0.6)
+    return f"{before}did you mean '{plain[close[0]]}'?" if close else ""
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", "-")

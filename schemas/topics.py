@@ -62,7 +62,7 @@ class Program(StrEnum):
     ADAPTATIONS = "`wheeltapper adaptations`"
     WHAT_IF = "`wheeltapper what-if`"
     CLIP = "`wheeltapper clip`"
-    SENDER = "`wheeltapper replay`, `wheeltapper record`, any sender"
+    SENDER = "`wheeltapper replay`, `wheeltapper record`, `wheeltapper dead-letters replay`, any sender"
     SUBSCRIBER = "any subscriber, of those that it reads"
 
 
@@ -214,6 +214,7 @@ ALERTS = _entry(
             writes(Program.WORKER),
             reads(Program.WORKER, setting="joint.enabled"),
             reads(Program.ALERTS),
+            reads(Program.LABEL),
             reads(Program.ALARM),
             reads(Program.ADAPTATION),
             reads(Program.SUBSCRIBER),
@@ -253,7 +254,7 @@ LABEL_REQUESTS = _entry(
 LABELS = _entry(
     TopicSpec(
         "labels",
-        "what a person said of the requested windows",
+        "what a person said of the requested windows, and of alerts",
         Label,
         ("json", "avro"),
         "delete",

@@ -153,10 +153,16 @@ def _build_route(pattern: str, given: RouteSetting, kind: str, bundles: Sequence
         manifest = bundle.manifest
         name = manifest.detector if detectors.count(manifest.detector) == 1 else manifest.bundle_id
         if any(rule.name == name for rule in rules):
-            raise InputError(f"--bundle: {bundle.location} is named twice for machines '{pattern}'; name it once")
+            raise InputError(f"{bundle.location} is named twice for machines '{pattern}'; name it once")
         if kind not in KINDS:
             raise InputError(f"{bundle.location}: is a bundle for {kind}, expected one for {' or '.join(KINDS)}")
         rules.append(opened.rule(name, loaded))
     return Route(
-        pattern, tuple(rules), KINDS[kind], KINDS[kind].layout(pattern, rules), exact=given.exact, area=given.area
+        pattern,
+        tuple(rules),
+        KINDS[kind],
+        KINDS[kind].layout(pattern, rules),
+        exact=given.exact,
+        area=given.area,
+        asset=given.asset,
     )

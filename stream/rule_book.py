@@ -69,7 +69,7 @@ class RuleBook:
         self._unavailable: set[tuple[str, str, str]] = set()
         """Told already that they are in force and cannot be loaded."""
         self._runtimes: dict[tuple[str, str, bool], RuleRuntime] = {}
-        """(kind and area of the route, id of the rule's object, shadow): routes that name the same bundle share it."""
+        """(kind, area and asset of the route, id of the rule's object, shadow): routes that name the same bundle share it."""
         self._ready: dict[tuple[str, str, bool], RuleRuntime] = {}
         """Made while their bundles were prepared, and not at work yet: what drift is judged by takes a while to be made."""
         self._known: dict[tuple[str, str, tuple[InForce, ...]], MachineRules] = {}
@@ -272,7 +272,7 @@ class RuleBook:
 
     @staticmethod
     def _runtime_key(route: Route, rule: RuleSpec, shadow: bool) -> tuple[str, str, bool]:
-        return f"{route.kind.name}:{route.area}", f"{rule.name}:{id(rule)}", shadow
+        return f"{route.kind.name}:{route.area}:{route.asset}", f"{rule.name}:{id(rule)}", shadow
 
     def _judges(self, route: Route, rule: RuleSpec, shadow: bool) -> list[Judge]:
         """The alert judge first: it says which level was in force. A shadow learns and is published, but speaks to nobody."""

@@ -29,7 +29,7 @@ every pattern, a longer pattern before a shorter one. `--bundle` adds to them. P
     "pump-*" = "bundles/pumps"                                        # one bundle
     "fan-*" = ["bundles/fans", "bundles/fans-sound"]                  # several, side by side
     "line=1;press[3]" = { bundles = "bundles/press", exact = true }   # one machine, whatever characters its id has
-    "mill-7" = { bundles = "bundles/mills", area = "hall 2/line 1" }
+    "mill-*" = { bundles = "bundles/mills", area = "hall 2/line 1", asset = "M-{machine}" }
 
 As a variable the whole table is one: `WHEELTAPPER_ROUTES='{"pump-*" = "bundles/pumps"}'`.
 """

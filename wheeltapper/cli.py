@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from wheeltapper import __version__
+from wheeltapper.command_line import HelpFormatter, Parser, complain
 from wheeltapper.schemas.errors import InputError
 
 # Command -> one line for `wheeltapper --help`. The module of the same name in wheeltapper.commands does the work.
@@ -43,8 +44,15 @@ COMMANDS = {
     "alarm": "tell the workers what an alarm was: accept, reset, confirm, reject, maintenance",
     "models": "show and change which bundles serve which machines while workers run",
     "adaptations": "show how bundles were adapted, and what became of them",
-    "label": "label the windows that workers are uncertain about",
+    "label": "say what a window or an alert was: windows that workers are uncertain about, alerts that were false or right",
+    "scores": "show scores from Kafka",
+    "dead-letters": "show messages that could not be used, or send them again",
+    "config": "check the settings, or show those that are in force and where each comes from",
+    "completion": "print what makes the shell complete commands, options and names: bash, zsh, fish",
 }
+
+# The variable by which a shell asks for completions (argcomplete's).
+COMPLETING = "_ARGCOMPLETE"
 
 
 # What a command needs beside the core, by pip extra; others that lack a library need 'training'.
@@ -61,18 +69,9 @@ EXTRAS = {
 }
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Says each option's default, unless the text already does or there is none."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False) or (action.help and "default" in action.help):
-            return action.help
-        return super()._get_help_string(action)
-
-
 def build_parser(command: str | None) -> argparse.ArgumentParser:
     """The whole parser; only `command`'s own arguments are filled in, so that others cost no imports."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wheeltapper",
         description="Streaming anomaly detection for machines on Kafka.",
         formatter_class=HelpFormatter,
@@ -100,6 +99,24 @@ def command_module(name: str) -> ModuleType:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script."""
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except SystemExit as end:
+        # rich turns the closed pipe of `| head` into an exit with code 1.
+        if not _is_of_closed_pipe(end):
+            raise
+        return 0
+    except BrokenPipeError:
+        return 0
+    finally:
+        _let_go_of_closed_pipes()
+
+
+def _run(words: Sequence[str]) -> int:
+    if COMPLETING in os.environ:
+        from wheeltapper.completion import complete
+
+        complete(build_parser, COMMANDS)  # ends the process
     command = next((word for word in words if not word.startswith("-")), None)
     if command not in COMMANDS:
         command = None
@@ -107,30 +124,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser(command).parse_args(words)
         return int(command_module(arguments.command).run(arguments))
     except InputError as error:
-        print(f"wheeltapper: {error}", file=sys.stderr)
+        complain(f"wheeltapper: {error}")
         return 2
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "wheeltapper":
             raise  # a fault of ours
         extra = EXTRAS.get(command or "", "training")
-        print(
-            f"wheeltapper: {command} needs {error.name}, which is not installed: pip install 'wheeltapper[{extra}]'",
-            file=sys.stderr,
+        complain(
+            f"wheeltapper: {command} needs {error.name}, which is not installed: pip install 'wheeltapper[{extra}]'"
         )
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): not a fault, and nothing more can be printed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise  # the reader of our output went away: not a fault
     except Exception:
-        traceback.print_exc()
-        print(
-            "wheeltapper: this is a fault of wheeltapper, not of your input; please report the lines above",
-            file=sys.stderr,
-        )
+        complain(traceback.format_exc().rstrip())
+        complain("wheeltapper: this is a fault of wheeltapper, not of your input; please report the lines above")
         return 1
+
+
+def _is_of_closed_pipe(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, BrokenPipeError):
+            return True
+        error = error.__context__
+    return False
+
+
+def _let_go_of_closed_pipes() -> None:
+    """What is still to be written goes out, or nowhere: at its end Python would find the pipe closed, and call that a fault."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except ValueError:  # closed already
+            pass
 
 
 if __name__ == "__main__":

@@ -206,5 +206,5 @@ class SoundDemo:
             f"real recordings: {REAL[1]} of {REAL[0]}, trained on the earlier normal clips, judged on the later ones and the faulty ones"
         )
         words = ["--dataset", REAL[0], "--entity", REAL[1]]
-        if main(["train", DETECTORS[0], *words, "--out", str(bundle), "--no-torchscript"]) == 0:
+        if main(["train", DETECTORS[0], *words, "--out", str(bundle), "--no-torchscript", "--force"]) == 0:
             main(["evaluate", str(bundle), *words, "--plot", str(plot)])

@@ -53,7 +53,7 @@ class Stage:
                     self.say(f"bundle of an earlier run: {path}")
                     return path
         self.say(f"training [cyan]{detector}[/]{on and f' on {on}'}")
-        if main(["train", detector, *words, "--out", str(path)]):
+        if main(["train", detector, *words, "--out", str(path), "--force"]):
             raise InputError(f"training {detector} failed, see above")
         return path
 

@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import did_you_mean
 from wheeltapper.schemas.topics import SENSORS, STATE, TOPICS, Program, TopicSpec
 
 if TYPE_CHECKING:
@@ -287,9 +288,10 @@ def ensure_topics(settings: Settings, inputs: Collection[str]) -> None:
     missing = [state for state in states if state.partitions is None and is_needed(state.spec, settings, inputs)]
     for state in missing:
         if state.spec.is_input and settings.topics.own_name(state.spec.name) is not None:
+            hint = did_you_mean(state.name, _metadata(admin))
             raise InputError(
                 f"topic {state.name} (topics.{state.spec.setting}) does not exist at {settings.kafka.brokers}, or the user may "
-                "not see it; correct the name, or create it"
+                f"not see it; correct the name, or create it{hint}"
             )
     if missing or _state_lacks(states):
         states = create_topics(admin, settings)

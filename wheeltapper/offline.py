@@ -95,5 +95,6 @@ def run_chunks_offline(pipeline: Pipeline, chunks: Iterable[AudioChunk]) -> Iter
 
 
 def open_pipeline(bundles: list[str], settings: Settings) -> Pipeline:
-    """A pipeline as a worker would open it."""
+    """A pipeline as a worker would open it, of these bundles alone: [routes] of the settings are for a plant's machines."""
+    settings = settings.model_copy(update={"routes": {}})
     return Pipeline(load_routes(bundles, settings), settings, maintenance_sources(settings.maintenance))

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import did_you_mean
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, Producer
@@ -165,10 +166,14 @@ def existing_topic(named: str | None, settings: Any, name: str) -> str:
     admin = connect(settings)
     own = settings.topics.full_name(name)
     topic: str = named or own
-    if topic in admin.list_topics(timeout=10.0).topics:
+    known = admin.list_topics(timeout=10.0).topics
+    if topic in known:
         return topic
     if topic != own:
-        raise InputError(f"topic {topic} does not exist at {settings.kafka.brokers}; create it, or correct --topic")
+        hint = did_you_mean(topic, known)
+        raise InputError(
+            f"topic {topic} does not exist at {settings.kafka.brokers}; create it, or correct --topic{hint}"
+        )
     create_topics(admin, settings)
     return topic
 

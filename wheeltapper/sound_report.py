@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import counted
 
 if TYPE_CHECKING:
+    from wheeltapper.alarm_list import ListedClip
     from wheeltapper.schemas.bundle import Bundle
     from wheeltapper.training.judging.sound_evaluation import SoundReport
 
@@ -49,28 +51,48 @@ def evaluate_sound_command(arguments: argparse.Namespace, bundle: Bundle, datase
     Raises:
         InputError: options that are of rows alone, or clips that do not fit the bundle.
     """
+    from wheeltapper.alarm_list import list_clips
     from wheeltapper.training.datasets.registry import load_sound
     from wheeltapper.training.judging.sound_evaluation import evaluate_sound, every_clip, score_clips
 
-    for option, value in (("--stride", arguments.stride), ("--config", arguments.config), ("--gate", arguments.gate)):
-        if value is not None:
-            raise InputError(f"{option} is for bundles of rows, {bundle.location} scores sound; leave it out")
+    for option in ("stride", "config", "gate", "rows"):
+        if getattr(arguments, option) not in (None, False, []):
+            raise InputError(f"--{option} is for bundles of rows, {bundle.location} scores sound; leave it out")
     series = load_sound(dataset, arguments.data, entity)
     if arguments.clips == "all":
         series = every_clip(bundle, series)
     scored = score_clips(bundle, series)
     report = evaluate_sound(bundle, series, floors=not arguments.no_floors, scored=scored)
     to_stdout = str(arguments.json) == "-"
+    listed = list_clips(bundle, series, scored) if arguments.alarms or not report.anomalous else None
     if not to_stdout:
         print_sound_report(report)
+        if listed is not None:
+            print_clips(listed)
     if arguments.json is not None:
-        write_json(arguments.json, report.to_json(), to_stdout=to_stdout)
+        alarms_too = {} if listed is None else {"alarm_list": [clip.to_json() for clip in listed]}
+        write_json(arguments.json, report.to_json() | alarms_too, to_stdout=to_stdout)
     if arguments.plot is not None:
         from wheeltapper.training.judging.sound_plots import plot_clips
 
         plot_clips(arguments.plot, bundle, series, scored, report)
         print(f"plot: {arguments.plot}", file=sys.stderr if to_stdout else sys.stdout)
     return 0
+
+
+def print_clips(listed: Sequence[ListedClip]) -> None:
+    """One line a clip that has a window at the alarm level."""
+    from rich.console import Console
+
+    from wheeltapper.alarm_list import render_clip
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"{counted(len(listed), 'clip')} with a window at the alarm level{', each by its strangest one:' if listed else ''}",
+        style="dim",
+    )
+    for clip in listed:
+        console.print(render_clip(clip), soft_wrap=True)
 
 
 def print_sound_report(report: SoundReport) -> None:

@@ -16,12 +16,16 @@ import numpy as np
 from wheeltapper.schemas.bundle import BundleManifest
 from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, ClipPointer, InputSpan, Patch
 from wheeltapper.schemas.machine_names import is_pattern, matcher
+from wheeltapper.schemas.text import first_names
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import DueWindows, Emission, Judged, Refused
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.settings import Settings
+
+# Machines whose route is remembered; ids that come once, or are made up, must not fill the memory.
+MOST_KNOWN = 65_536
 
 
 class Block(Protocol):
@@ -252,6 +256,7 @@ class Routes:
         self.routes = tuple(routes)
         self.kinds: dict[str, InputKind] = {route.kind.name: route.kind for route in routes}
         self._known: dict[str, dict[str, Route | None]] = {kind: {} for kind in self.kinds}
+        self._listed: dict[str, str] = {}
         self._exact: dict[tuple[str, str], Route] = {}
         self._patterns: dict[str, list[tuple[Callable[[str], bool], Route]]] = {kind: [] for kind in self.kinds}
         for route in self.routes:
@@ -270,7 +275,7 @@ class Routes:
             route = self._exact.get((kind, name))
             if route is None:
                 route = next((route for fits, route in self._patterns.get(kind, ()) if fits(name)), None)
-            if len(known) > 1_000_000:  # made-up machine ids must not fill the memory
+            if len(known) >= MOST_KNOWN:
                 known.clear()
             known[machine] = route
             return route
@@ -278,6 +283,12 @@ class Routes:
     def of_kind(self, kind: str) -> list[Route]:
         """The routes of one kind of input, the most specific first."""
         return [route for route in self.routes if route.kind.name == kind]
+
+    def listed(self, kind: str) -> str:
+        """For a person: the names and patterns that have a route of this kind of input, the most specific first."""
+        if kind not in self._listed:
+            self._listed[kind] = first_names([f"'{route.pattern}'" for route in self.of_kind(kind)], 12)
+        return self._listed[kind]
 
     @property
     def rules(self) -> list[RuleSpec]:

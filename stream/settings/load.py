@@ -6,7 +6,6 @@ one: a misspelt setting that is silently ignored is found out at 3 a.m.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import did_you_mean
 from wheeltapper.stream.settings.routes import RouteSetting
 from wheeltapper.stream.settings.sections import Settings
 
@@ -58,9 +58,10 @@ def load_settings(config: Path | None = None, **overrides: Mapping[str, Any]) ->
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden" and key.startswith("routes."):
-            hint = _nearest(str(first["loc"][-1]), list(RouteSetting.model_fields))
+            hint = did_you_mean(str(first["loc"][-1]), RouteSetting.model_fields, ", ")
+            quoted = "" if hint else f'; an id with dots is one key in quotes: "{key.removeprefix("routes.")}"'
             raise InputError(
-                f"setting {key}: unknown{hint}; a route has {list(RouteSetting.model_fields)}; correct it in {config or ROUTES_VARIABLE}"
+                f"setting {key}: unknown{hint}{quoted}; a route has {list(RouteSetting.model_fields)}; correct it in {config or ROUTES_VARIABLE}"
             ) from error
         shown = "" if "password" in key or "seal_key" in key else f", found {first['input']!r}"
         raise InputError(
@@ -76,12 +77,20 @@ def _read_toml(config: Path) -> dict[str, dict[str, Any]]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{config}: not a readable TOML file ({error}); see deploy/worker.toml for one") from error
     for section, values in data.items():
+        if not isinstance(values, dict) and section == "routes":
+            raise InputError(
+                f'{config}: [routes] is one table, id or pattern -> bundle, e.g. "pump-*" = "bundles/pumps"'
+            )
         if not isinstance(values, dict):
             raise InputError(
                 f"{config}: '{section}' stands outside of a section; expected one of {_section_names()} as [section]"
             )
-        if section == "routes":
-            continue  # its keys are machines
+        if section == "routes":  # its keys are machines
+            if "" in values:
+                raise InputError(
+                    f"{config}: [routes] has an empty key; expected a machine's id, or a pattern such as 'pump-*'"
+                )
+            continue
         for key in values or {"": None}:
             _check_key(section, key, where=str(config))
     return data
@@ -94,7 +103,7 @@ def _section_names() -> list[str]:
 def _check_key(section: str, key: str, *, where: str) -> None:
     if section not in Settings.model_fields:
         raise InputError(
-            f"{where}: unknown section '{section}'{_nearest(section, _section_names())}; sections are {_section_names()}"
+            f"{where}: unknown section '{section}'{did_you_mean(section, _section_names(), ', ')}; sections are {_section_names()}"
         )
     if section == "routes":
         raise InputError(
@@ -104,7 +113,9 @@ def _check_key(section: str, key: str, *, where: str) -> None:
     if f"{section}.{key}" in _REPLACED:
         raise InputError(f"{where}: setting '{section}.{key}' is gone; write {_REPLACED[f'{section}.{key}']}")
     if key and key not in known:
-        raise InputError(f"{where}: unknown setting '{section}.{key}'{_nearest(key, known)}; [{section}] has {known}")
+        raise InputError(
+            f"{where}: unknown setting '{section}.{key}'{did_you_mean(key, known, ', ')}; [{section}] has {known}"
+        )
     if not key and where.startswith(ENVIRONMENT_PREFIX):
         raise InputError(f"{where}: names a section but no setting; write {where}__{known[0].upper()}")
 
@@ -114,11 +125,6 @@ def _section_model(section: str) -> type[BaseModel]:
     assert isinstance(annotation, type)
     assert issubclass(annotation, BaseModel)
     return annotation
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean '{close[0]}'?" if close else ""
 
 
 def _parse_routes(value: str) -> Any:

@@ -18,6 +18,10 @@ class RouteSetting(Section):
     area: str = Field(
         default="", description="where the machines stand, outermost first, e.g. 'hall 2/line 1'; alerts carry it"
     )
+    asset: str = Field(
+        default="",
+        description="their name in the asset register, in which {machine} stands for the machine's id; alerts carry it",
+    )
     exact: bool = Field(
         default=False, description="the name is one machine's, and no pattern although it holds *, ? or ["
     )

@@ -92,6 +92,7 @@ NOT_RUN = (
     NotRun("docs/operators.md", "wheeltapper alarm accept", LABELLED),
     NotRun("docs/operators.md", "wheeltapper alarm confirm", LABELLED),
     NotRun("docs/operators.md", "wheeltapper alarm reject", LABELLED),
+    NotRun("docs/operators.md", "wheeltapper label --alert", LABELLED),
     NotRun("docs/results.md", "wheeltapper compare", FOR_HOURS),
     NotRun("docs/shifts.md", "wheeltapper shifts --dataset", REAL_DATA),
     NotRun("docs/stream.md", "wheeltapper worker", FOR_EVER),

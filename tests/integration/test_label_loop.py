@@ -19,7 +19,7 @@ import pytest
 from tests.integration.kafka_tools import Broker, consume_all, create_topics, produce
 from tests.integration.processes import run_worker
 from wheeltapper.cli import main
-from wheeltapper.labels.options import add_label_arguments, read_labels
+from wheeltapper.labels.options import add_label_arguments, read_sources, windows_to_learn
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_message, encode_sensor_block
 from wheeltapper.schemas.events import Label, LabelRequest
 from wheeltapper.schemas.sensor_block import SensorBlock
@@ -28,7 +28,7 @@ from wheeltapper.training.datasets.simulated import DAY, simulate
 from wheeltapper.training.detectors.registry import train_detector
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.label_files import read_answers, write_answers
-from wheeltapper.training.fitting.labels import ANOMALOUS, Answer, LabelledWindows
+from wheeltapper.training.fitting.labels import ANOMALOUS, Answer, LabelledWindows, labelled_windows
 from wheeltapper.training.fitting.options import ExtraData, TrainOptions
 
 pytestmark = pytest.mark.broker
@@ -100,7 +100,9 @@ def labels_from_topics(loop: Loop, series: SensorSeries, monkeypatch: pytest.Mon
     add_label_arguments(parser)
     monkeypatch.setenv("WHEELTAPPER_TOPICS__PREFIX", loop.prefix)
     arguments = parser.parse_args(["--labels-from", loop.broker.address, "--labels-machine", series.entity])
-    return read_labels(arguments, series.channels, None)
+    return windows_to_learn(
+        read_sources(arguments), [], series, machines=arguments.labels_machine, window=None, default_window=1
+    )
 
 
 @pytest.mark.one_broker
@@ -215,7 +217,7 @@ def test_a_label_in_the_topic_corrects_one_in_a_file_whose_question_the_topic_no
     parser = argparse.ArgumentParser()
     add_label_arguments(parser)
     words = ["--labels", str(tmp_path / "labels.jsonl"), "--labels-from", broker.address]
-    labelled = read_labels(parser.parse_args(words), ("flow",), None)
+    answers = read_sources(parser.parse_args(words)).answers
+    labelled, _ = labelled_windows(answers, ("flow",))
     # then the correction counts
-    assert labelled is not None
     assert labelled.labels.tolist() == [ANOMALOUS]

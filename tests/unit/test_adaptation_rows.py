@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from wheeltapper.adaptation.labels import MOST_WINDOWS_OF_AN_ALERT, together, windows_of_verdicts
+from wheeltapper.adaptation.labels import windows_of_verdicts
 from wheeltapper.adaptation.maintenance import maintenance_spans
 from wheeltapper.stream.maintenance import maintenance_sources
 from wheeltapper.stream.settings import MaintenanceSettings
 from wheeltapper.training.adaptation.service.alerts import KnownAlert
 from wheeltapper.training.adaptation.service.presumed_normal import outside
-from wheeltapper.training.fitting.labels import ANOMALOUS, NORMAL
+from wheeltapper.training.fitting.labels import ANOMALOUS, MOST_WINDOWS_OF_AN_ALERT, NORMAL, together
 
 START = 1_767_225_600_000_000  # 2026-01-01
 MINUTE = 60_000_000

@@ -149,8 +149,8 @@ def test_a_request_that_is_not_one_is_refused(desk: Desk, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--answer", "normal"], "--answer and --request ID go together"),
-        (["--request", "2"], "--answer and --request ID go together"),
+        (["--answer", "normal"], "--answer goes with --request ID or --alert ID"),
+        (["--request", "2"], "--answer goes with --request ID or --alert ID"),
         (["--comment", "x"], "--comment goes with --answer"),
         (["--json"], "--json goes with --list or --answer"),
         (["--limit", "0"], "--limit 0: expected a whole number"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.text import first_names
+from wheeltapper.schemas.text import did_you_mean, first_names
 from wheeltapper.training.datasets.catalogue import CATALOGUE, DatasetInfo
 from wheeltapper.training.datasets.clock import start_at
 from wheeltapper.training.datasets.series import SensorSeries
@@ -104,9 +104,9 @@ def dataset_info(dataset: str) -> DatasetInfo:
         InputError: no such data set.
     """
     if dataset not in CATALOGUE:
-        near = difflib.get_close_matches(dataset.lower(), EVERY_DATASET, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise InputError(f"no data set '{dataset}'; expected one of {', '.join(EVERY_DATASET)}{hint}")
+        raise InputError(
+            f"no data set '{dataset}'; expected one of {', '.join(EVERY_DATASET)}{did_you_mean(dataset, EVERY_DATASET)}"
+        )
     return CATALOGUE[dataset]
 
 

@@ -7,7 +7,6 @@ training extra.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from typing import Any, overload
@@ -15,6 +14,7 @@ from typing import Any, overload
 import wheeltapper.training.detectors as folders
 from wheeltapper.models.fitted import FittedDetector, FittedSound
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import did_you_mean
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.datasets.sound.series import SoundSeries
 from wheeltapper.training.fitting.calibration import CalibrationScores
@@ -95,7 +95,7 @@ def detector_entry(name: str) -> DetectorSpec[Any]:
         InputError: no such detector.
     """
     if name not in DETECTORS:
-        near = difflib.get_close_matches(name.lower().replace("_", "-"), DETECTORS, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise InputError(f"no detector '{name}'; expected one of {', '.join(DETECTORS)}{hint}")
+        raise InputError(
+            f"no detector '{name}'; expected one of {', '.join(DETECTORS)}{did_you_mean(name, ('auto', *DETECTORS))}"
+        )
     return DETECTORS[name]

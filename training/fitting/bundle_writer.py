@@ -143,16 +143,21 @@ def write_bundle(
     return write_bundle_folder(out, manifest.model_copy(update={"files": sha256_of(files)}), files)
 
 
-def check_place(out: Path) -> None:
+def check_place(out: Path, *, force: bool) -> None:
     """Whether a bundle may be written there: asked before hours of training, not after them.
 
+    Args:
+        force: one that is there may be replaced.
+
     Raises:
-        InputError: it exists and is not a bundle.
+        InputError: it exists and is not a bundle, or is one that is not to be replaced.
     """
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise InputError(f"{out}: exists and is not a bundle; choose another --out or empty it")
     if out.is_file() and out.suffix != ".zip":
         raise InputError(f"{out}: is a file; --out takes a folder, or a path ending in .zip")
+    if not force and (out.is_file() or (out / MANIFEST).is_file()):
+        raise InputError(f"{out}: a bundle is there already; --force replaces it, or choose another --out")
 
 
 def _manifest(

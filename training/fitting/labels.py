@@ -18,8 +18,12 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import Label, LabelRequest
 from wheeltapper.schemas.machine_names import matches
 from wheeltapper.schemas.text import first_names
+from wheeltapper.training.fitting.calibration import contiguous_runs
 
 NORMAL, ANOMALOUS = 0, 1
+
+# Windows of one alert overlap: a few say what many would, and no alert outweighs the others.
+MOST_WINDOWS_OF_AN_ALERT = 16
 
 _CODES = {"normal": NORMAL, "anomalous": ANOMALOUS}
 
@@ -47,6 +51,83 @@ class Answer:
 
     request: LabelRequest
     label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSpan:
+    """Rows under an alert that a person judged.
+
+    Attributes:
+        first, last: event times (us), both in it; `last` is None where the alert is still open.
+        label: `NORMAL`: the alert was false; `ANOMALOUS`: it was right.
+    """
+
+    first: int
+    last: int | None
+    label: int
+
+
+def alert_labels(labels: Iterable[Label]) -> list[Label]:
+    """Of labels, those that judge alerts: the last one of each alert, by the alerts' opening."""
+    last = {label.alert_id: label for label in labels if label.alert_id}
+    return sorted(last.values(), key=lambda label: (label.time, label.alert_id))
+
+
+def judged_spans(labels: Iterable[Label]) -> list[JudgedSpan]:
+    """The spans of alerts that were called false or right; 'unsure' says neither."""
+    return [
+        JudgedSpan(label.time, label.until, _CODES[label.label])
+        for label in alert_labels(labels)
+        if label.label in _CODES
+    ]
+
+
+def windows_of_spans(
+    spans: Iterable[JudgedSpan], times: np.ndarray, values: np.ndarray, *, window: int, interval_s: float
+) -> LabelledWindows | None:
+    """Windows of judged alerts; None where no row lies under one.
+
+    Taken are those that end in the first `window` rows of an alert: what it opened for, and not the quiet time before it clears.
+
+    Args:
+        times: [n] int64 event time (us), rising. values: [n, C] float32, raw units.
+        window: W, rows. interval_s: seconds between rows; no window spans a gap.
+    """
+    after_gap = np.zeros(len(times), dtype=np.int64)  # rows of the same stretch up to this one, itself among them
+    for run in contiguous_runs(times, interval_s):
+        after_gap[run] = np.arange(1, run.stop - run.start + 1)
+    ends: dict[int, int] = {}
+    for span in spans:
+        first = int(np.searchsorted(times, span.first))
+        last = len(times) if span.last is None else int(np.searchsorted(times, span.last, side="right"))
+        rows = np.arange(first, min(last, first + window))
+        rows = rows[after_gap[rows] >= window]
+        chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_WINDOWS_OF_AN_ALERT)).round().astype(int))
+        for row in rows[chosen].tolist():
+            # Of two rules' alerts over the same rows one may have been false: that there was a fault counts.
+            ends[row] = max(ends.get(row, NORMAL), span.label)
+    if not ends:
+        return None
+    rows = np.array(sorted(ends))
+    return LabelledWindows(
+        windows=np.stack([values[row - window + 1 : row + 1] for row in rows]),
+        labels=np.array([ends[row] for row in rows.tolist()], dtype=np.uint8),
+        times=times[rows],
+    )
+
+
+def together(*parts: LabelledWindows | None) -> LabelledWindows | None:
+    """All windows, by time; None where there are none. They have one shape."""
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    times = np.concatenate([part.times for part in known])
+    order = np.argsort(times, kind="stable")
+    return LabelledWindows(
+        windows=np.concatenate([part.windows for part in known])[order],
+        labels=np.concatenate([part.labels for part in known])[order],
+        times=times[order],
+    )
 
 
 def join(requests: Iterable[LabelRequest], labels: Iterable[Label]) -> list[Answer]:

@@ -5,7 +5,6 @@ Command line, help texts, the tables of the docs and the conformance battery are
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 from wheeltapper.models.settings import DetectorSettings, Setting, settings_of
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import did_you_mean
 from wheeltapper.training.fitting.calibration import CalibrationScores
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.trainer_options import TrainerOptions
@@ -183,8 +183,7 @@ class DetectorSpec(Generic[Settings]):
                 continue
             if name in _OPTIONS:
                 raise InputError(f"{self.name} has no setting '{name}'; it is an option of every detector: --{name}")
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+            hint = did_you_mean(name, known)
             raise InputError(f"{self.name} has no setting '{name}'{hint}; it has {', '.join(sorted(known))}")
 
     @staticmethod

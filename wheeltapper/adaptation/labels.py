@@ -1,14 +1,14 @@
 """What operators said of a machine: of windows that they were asked about, and of alerts. All of it judges a child.
 
-Windows that were labelled anomalous, and rows under confirmed alerts, are not learned from. What was said of alerts stays on the
-topic `alarm-commands` alone: labels of their windows are made here, from the rows that are there anyway.
+Windows that were labelled anomalous, and rows under confirmed alerts, are not learned from. What was said of alerts, on the topic
+`alarm-commands` or `labels`, has no rows: labels of their windows are made here, from the rows that are there anyway.
 """
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
@@ -19,15 +19,20 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.settings import Settings
 from wheeltapper.training.adaptation.service.alerts import KnownAlert
 from wheeltapper.training.adaptation.service.presumed_normal import Span
-from wheeltapper.training.fitting.calibration import contiguous_runs
-from wheeltapper.training.fitting.labels import ANOMALOUS, NORMAL, LabelledWindows, join, labelled_windows
+from wheeltapper.training.fitting.labels import (
+    ANOMALOUS,
+    NORMAL,
+    JudgedSpan,
+    LabelledWindows,
+    alert_labels,
+    join,
+    labelled_windows,
+    windows_of_spans,
+)
 
 log = structlog.get_logger(__name__)
 
 VERDICTS = {"confirm": ANOMALOUS, "reject": NORMAL}
-
-# Windows of one alert overlap: a few say what many would, and no alert outweighs the others.
-MOST_WINDOWS_OF_AN_ALERT = 16
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,12 @@ class Judged:
     Attributes:
         windows: as the ladder takes them; None where nothing was labelled.
         anomalous: spans of event time of the windows that were labelled anomalous.
+        verdicts: alert id -> 'confirm' or 'reject', of alerts that were labelled ('wheeltapper label --alert').
     """
 
     windows: LabelledWindows | None = None
     anomalous: tuple[Span, ...] = ()
+    verdicts: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_judged(settings: Settings, machine: str, bundle: Bundle) -> Judged:
@@ -51,17 +58,23 @@ def read_judged(settings: Settings, machine: str, bundle: Bundle) -> Judged:
     questions = read_questions(settings, machines=glob.escape(machine))
     answers = join(questions.requests, questions.labels.values())
     spans = tuple((one.request.ts[0], one.label.time) for one in answers if one.label.label == "anomalous")
+    said = {code: verdict for verdict, code in VERDICTS.items()}
+    verdicts = {
+        label.alert_id: said[code]
+        for label in alert_labels(questions.labels.values())
+        if (code := {"normal": NORMAL, "anomalous": ANOMALOUS}.get(label.label)) is not None
+    }
     if not answers:
-        return Judged()
+        return Judged(verdicts=verdicts)
     manifest = bundle.manifest
     try:
         windows, left_out = labelled_windows(answers, manifest.channel_names, window=manifest.window)
     except InputError as error:
         log.info("labels are not used to judge children", machine=machine, reason=str(error))
-        return Judged(anomalous=spans)
+        return Judged(anomalous=spans, verdicts=verdicts)
     for reason in left_out:
         log.info(reason, machine=machine)
-    return Judged(windows, spans)
+    return Judged(windows, spans, verdicts)
 
 
 def windows_of_verdicts(
@@ -76,40 +89,9 @@ def windows_of_verdicts(
         times: [n] int64 event time (us), rising. values: [n, C] float32, raw units.
         window: W, rows. interval_s: seconds between rows; no window spans a gap.
     """
-    after_gap = np.zeros(len(times), dtype=np.int64)  # rows of the same stretch up to this one, itself among them
-    for run in contiguous_runs(times, interval_s):
-        after_gap[run] = np.arange(1, run.stop - run.start + 1)
-    ends: dict[int, int] = {}
-    for alert in alerts:
-        if alert.verdict not in VERDICTS:
-            continue
-        first = int(np.searchsorted(times, alert.opened_at))
-        last = len(times) if alert.ended_at is None else int(np.searchsorted(times, alert.ended_at, side="right"))
-        rows = np.arange(first, min(last, first + window))
-        rows = rows[after_gap[rows] >= window]
-        chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_WINDOWS_OF_AN_ALERT)).round().astype(int))
-        for row in rows[chosen].tolist():
-            # Of two rules' alerts over the same rows one may have been false: that there was a fault counts.
-            ends[row] = max(ends.get(row, NORMAL), VERDICTS[alert.verdict])
-    if not ends:
-        return None
-    rows = np.array(sorted(ends))
-    return LabelledWindows(
-        windows=np.stack([values[row - window + 1 : row + 1] for row in rows]),
-        labels=np.array([ends[row] for row in rows.tolist()], dtype=np.uint8),
-        times=times[rows],
+    spans = (
+        JudgedSpan(alert.opened_at, alert.ended_at, VERDICTS[alert.verdict])
+        for alert in alerts
+        if alert.verdict in VERDICTS
     )
-
-
-def together(*parts: LabelledWindows | None) -> LabelledWindows | None:
-    """All windows, by time; None where there are none. They have one shape."""
-    known = [part for part in parts if part is not None]
-    if not known:
-        return None
-    times = np.concatenate([part.times for part in known])
-    order = np.argsort(times, kind="stable")
-    return LabelledWindows(
-        windows=np.concatenate([part.windows for part in known])[order],
-        labels=np.concatenate([part.labels for part in known])[order],
-        times=times[order],
-    )
+    return windows_of_spans(spans, times, values, window=window, interval_s=interval_s)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from wheeltapper.adaptation.labels import Judged, read_judged, together
+from wheeltapper.adaptation.labels import Judged, read_judged
 from wheeltapper.adaptation.maintenance import maintenance_spans
 from wheeltapper.adaptation.rows import RowCollector
 from wheeltapper.adaptation.seat import Seat
@@ -21,6 +21,7 @@ from wheeltapper.control_messages import send
 from wheeltapper.follow.follower import Follower, TopicRecord
 from wheeltapper.follow.messages import received, topic_of
 from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, DriftEvent
+from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import AlertEvent, ScoreBlock
@@ -42,6 +43,7 @@ from wheeltapper.training.adaptation.service.pool import JobPool
 from wheeltapper.training.adaptation.service.presumed_normal import Span
 from wheeltapper.training.adaptation.service.service import AdaptationService
 from wheeltapper.training.adaptation.service.serving import Serving
+from wheeltapper.training.fitting.labels import together
 
 log = structlog.get_logger(__name__)
 
@@ -253,7 +255,7 @@ class AdaptWorker:
                 bundle = open_trusted(life.parent.uri, self._settings, sha256=life.parent.sha256)
                 collector = RowCollector(self._settings, life.machine, bundle, life.source)
                 self._collectors[life.adaptation_id] = collector
-                self._judged[life.adaptation_id] = read_judged(self._settings, life.machine, bundle)
+                self._read_judged(life, bundle)
             collector.read()
             usable = collector.usable(self._excluded(life))
         except InputError as error:
@@ -261,6 +263,12 @@ class AdaptWorker:
             return
         life.seen_at = max(life.seen_at, collector.newest or 0)
         self._do(self._service.rows(life.adaptation_id, usable, collector.interval_s, _now_us()))
+
+    def _read_judged(self, life: Life, bundle: Bundle) -> Judged:
+        """What operators have said by now; labels of alerts count as their commands do."""
+        judged = self._judged[life.adaptation_id] = read_judged(self._settings, life.machine, bundle)
+        self._service.alerts.judge_by_labels(life.machine, judged.verdicts)
+        return judged
 
     def _do(self, actions: Sequence[Action], pool: JobPool | None = None) -> None:
         """Publish and start, in this order."""
@@ -299,7 +307,7 @@ class AdaptWorker:
         )
         try:
             # Once more: rows may have been waited for for days, and operators have answered meanwhile.
-            judged = self._judged[life.adaptation_id] = read_judged(self._settings, life.machine, collector.bundle)
+            judged = self._read_judged(life, collector.bundle)
             labelled = together(judged.windows, collector.labelled(self._service.alerts.of(life.machine)))
             times, values = collector.rows(self._excluded(life))
             log.info(

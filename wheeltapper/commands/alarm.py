@@ -9,6 +9,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import did_you_mean
 
 if TYPE_CHECKING:
     from wheeltapper.schemas.commands import AlarmCommand
@@ -22,7 +23,6 @@ ACTIONS = {
     "reject": "the alarm was false",
     "maintenance": "from --start to --until: no alarms, and nothing is learned",
 }
-SHORTEST_ID = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +116,8 @@ def _meant(settings: Settings, arguments: argparse.Namespace) -> tuple[str, str,
     target, rule = arguments.target, arguments.rule
     if arguments.action in ("maintenance", "reset") or any(character in target for character in "*?["):
         return target, rule, "", None
+    from wheeltapper.follow.alerts import SHORTEST_ID
+
     alerts = _alerts(settings)
     found = [ident for ident in alerts if len(target) >= SHORTEST_ID and ident.startswith(target)]
     if len(found) > 1:
@@ -128,6 +130,7 @@ def _meant(settings: Settings, arguments: argparse.Namespace) -> tuple[str, str,
         raise InputError(
             f"alarm {arguments.action}: no alert and no machine with alerts is called '{target}'"
             f"{f' under rule {rule}' if rule else ''}; 'wheeltapper alerts' shows them"
+            + did_you_mean(target, {alert.machine for alert in alerts.values()})
         )
     open_ones = [alert for alert in mine if alert.event != "cleared"]
     # Of several rules' alerts none is named: the command is for all of them.

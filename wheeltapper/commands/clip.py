@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wheeltapper.cli import HelpFormatter
+from wheeltapper.command_line import RawFormatter
 from wheeltapper.schemas.errors import InputError
 
 EPILOG = """
@@ -19,15 +19,11 @@ examples:
 """
 
 
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each option, and the epilog as it is written."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
 
     parser.epilog = EPILOG
-    parser.formatter_class = _Formatter
+    parser.formatter_class = RawFormatter
     parser.add_argument(
         "alert", metavar="ALERT", help="the alert's id, or its first letters; 'wheeltapper alerts --json' has it"
     )

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wheeltapper.cli import HelpFormatter
+from wheeltapper.command_line import RawFormatter
 from wheeltapper.loaded import load_told
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.text import duration
+from wheeltapper.schemas.text import counted, duration
 from wheeltapper.sound_report import check_kinds, evaluate_sound_command, three, write_json
 from wheeltapper.training.datasets.registry import EVERY_DATASET, entity_help
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from wheeltapper.alarm_list import ListedAlarm
     from wheeltapper.schemas.bundle import Bundle
     from wheeltapper.training.datasets.series import SensorSeries
     from wheeltapper.training.judging.evaluation import Report
@@ -27,6 +28,8 @@ EPILOG = """
 The main measure is VUS-PR. Alarms are those that a worker under the same settings would raise; test labels choose no
 threshold, except for numbers called oracle. Point-adjusted and affiliation F1 must be compared with the value that random
 scores reach, which is shown next to them. docs/evaluation.md defines every number.
+
+Where the test part has no labels, the alarms are listed instead, each with its time and its causes.
 
 examples:
   wheeltapper evaluate bundles/machine-1-2 --dataset smd --data ServerMachineDataset --entity machine-1-2
@@ -62,13 +65,9 @@ _FLOOR_NAMES = {
 }
 
 
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each option, and the epilog as it is written."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
-    parser.formatter_class = _Formatter
+    parser.formatter_class = RawFormatter
     parser.add_argument("bundle", metavar="BUNDLE", nargs="?", help="bundle folder or .zip")
     parser.add_argument(
         "--gate",
@@ -104,6 +103,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="test",
         help="of sound: judge on the test clips, or on every clip of the entity, for recordings that the bundle has never seen",
     )
+    parser.add_argument(
+        "--rows",
+        action="append",
+        default=[],
+        metavar="FIRST..STOP",
+        help="judge on these rows: numbers from 0, or times, STOP not among them, counted through train and test part; may be given "
+        "several times (default: the test part)",
+    )
+    parser.add_argument(
+        "--alarms",
+        action="store_true",
+        help="also list the alarms, with time and cause, as is done where the test part has no labels",
+    )
     parser.add_argument("--no-floors", action="store_true", help="do not compute the floors (saves some seconds)")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write the numbers to FILE; '-' is standard output"
@@ -113,9 +125,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: no such bundle or data, or two that do not belong together."""
+    from wheeltapper.alarm_list import list_alarms
     from wheeltapper.schemas.bundle import open_bundle
     from wheeltapper.stream.logs import configure_logs
     from wheeltapper.stream.settings import load_settings
+    from wheeltapper.training.datasets.row_ranges import parse_range, test_on
     from wheeltapper.training.judging.evaluation import evaluate_bundle, in_bundle_order, run_bundle
 
     settings = load_settings(arguments.config, **_overrides(arguments.stride))
@@ -128,19 +142,38 @@ def run(arguments: argparse.Namespace) -> int:
     entity = arguments.entity or (trained.entity if dataset == trained.dataset else None)
     if check_kinds(bundle, dataset):
         return evaluate_sound_command(arguments, bundle, dataset, entity)
-    series = in_bundle_order(bundle, load_told(dataset, arguments.data, entity))
+    series = load_told(dataset, arguments.data, entity)
+    if arguments.rows:
+        series = test_on(series, [parse_range(text) for text in arguments.rows])
+    series = in_bundle_order(bundle, series)
     if arguments.gate:
         return _judge(
             arguments, bundle, open_bundle(arguments.gate[1]), series, settings.threshold.false_alarms_per_day
         )
     windows, alarms = settings.windows, settings.threshold
     run = run_bundle(bundle, series, windows=windows, alarms=alarms)
-    report = evaluate_bundle(bundle, series, windows=windows, alarms=alarms, floors=not arguments.no_floors, run=run)
+    labelled = series.test_labels is not None
+    report = evaluate_bundle(
+        bundle,
+        series,
+        windows=windows,
+        alarms=alarms,
+        floors=labelled and not arguments.no_floors,  # without labels there is nothing to compare by
+        oracle_floors=labelled,
+        run=run,
+    )
+    listed = list_alarms(bundle, series, settings) if arguments.alarms or not labelled else None
     to_stdout = str(arguments.json) == "-"
     if not to_stdout:
-        print_report(report)
+        if labelled:
+            print_report(report)
+        else:
+            print_unlabelled(report)
+        if listed is not None:
+            print_alarms(listed)
     if arguments.json is not None:
-        write_json(arguments.json, report.to_json(), to_stdout=to_stdout)
+        alarms_too = {} if listed is None else {"alarm_list": [alarm.to_json() for alarm in listed]}
+        write_json(arguments.json, report.to_json() | alarms_too, to_stdout=to_stdout)
     if arguments.plot is not None:
         _plot(arguments.plot, bundle, series, run)
         print(f"plot: {arguments.plot}", file=sys.stderr if to_stdout else sys.stdout)
@@ -192,6 +225,35 @@ def print_report(report: Report) -> None:
     if report.hit_rate_100 is not None:
         console.print(_table_of_floors(report, "Localization", _LOCALIZATION))
     console.print(_alarm_table(report))
+
+
+def print_unlabelled(report: Report) -> None:
+    """What can be said of a test part without labels."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{report.bundle}[/] on {report.dataset} {report.entity}: {report.rows} rows")
+    for warning in report.warnings:
+        console.print(f"[yellow]{warning}[/]")
+    console.print(
+        f"{counted(report.alarms, 'alarm')}, {report.false_alarms_per_day:.2f} a day; on in {three(report.on_share)} of the rows"
+    )
+    console.print(_rule_of(report), style="dim")
+
+
+def print_alarms(listed: Sequence[ListedAlarm]) -> None:
+    """One line an alarm: since when, how long, how bad, and which channels, expected -> measured (share) in its worst row."""
+    from rich.console import Console
+
+    from wheeltapper.alarm_list import render_alarm
+
+    console = Console(highlight=False, soft_wrap=True)
+    if listed:
+        console.print(
+            "alarms, each by its worst row; channels as expected -> measured (share of the score):", style="dim"
+        )
+    for alarm in listed:
+        console.print(render_alarm(alarm), soft_wrap=True)
 
 
 def _table_of_floors(report: Report, title: str, columns: Sequence[tuple[str, str]]) -> Table:

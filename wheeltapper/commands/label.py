@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from wheeltapper.cli import HelpFormatter
+from wheeltapper.command_line import RawFormatter
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import Label
 
@@ -17,34 +17,38 @@ if TYPE_CHECKING:
 
     from wheeltapper.labels.topics import LabelSender, Questions
     from wheeltapper.schemas.events import LabelRequest
+    from wheeltapper.stream.settings import Settings
 
 LABELS: tuple[str, ...] = get_args(Label.model_fields["label"].annotation)
+ALERT_WORDS = {"false": "normal", "right": "anomalous", "unsure": "unsure"}
+"""What may be said of an alert, and the label that says it of the alert's rows."""
 
 EPILOG = """
 examples:
   wheeltapper label --brokers 127.0.0.1:9092
   wheeltapper label --list --machine 'pump-*'
   wheeltapper label --answer anomalous --request 2273ff58 --comment 'valve half closed'
+  wheeltapper label --alert 3f6a21d0 --answer false --comment 'new product'
   wheeltapper label --export labels.jsonl
   wheeltapper train rl-vae --dataset csv --data plant/ --entity pump-7 --out bundles/pump-7 --labels labels.jsonl
 
 Without --list, --answer and --export it shows one window after the other and asks for a label: n (normal), a (anomalous) or
 u (unsure), each followed by an optional comment; s skips the window, q quits. A labelled window is not shown again; --answer
 can correct its label: the last one counts. Workers send requests where labels.enabled = true.
+
+With --alert, --answer says whether an alert was false or right. Training with --labels leaves rows under alerts that were right out,
+and learns from those under false ones as from others; detectors that learn from labels learn from both, and the adaptation worker
+takes both. 'wheeltapper alarm confirm' and 'reject' tell running workers the same.
 """
 
 PROMPT = "normal, anomalous or unsure? [n/a/u, s: skip, q: quit] "
-
-
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each option, and the epilog as it is written."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
 
     parser.epilog = EPILOG
-    parser.formatter_class = _Formatter
+    parser.formatter_class = RawFormatter
     add_kafka_arguments(parser)
     add_prefix_argument(parser)
     parser.add_argument("--machine", metavar="PATTERN", default="*", help="only these machines, e.g. 'pump-*'")
@@ -57,14 +61,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--who", metavar="NAME", help="name of the person who labels (default: the user's login name)")
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument("--list", action="store_true", help="list the open requests, newest first")
-    actions.add_argument("--answer", choices=LABELS, help="label for the request named by --request")
+    actions.add_argument(
+        "--answer",
+        choices=(*LABELS, *(word for word in ALERT_WORDS if word not in LABELS)),
+        help="normal, anomalous or unsure: the label for the request named by --request; false, right or unsure: what the alert "
+        "named by --alert was",
+    )
     actions.add_argument(
         "--export",
         metavar="FILE",
         type=Path,
-        help="write all labelled windows to FILE, one JSON object per line, for train --labels",
+        help="write all labelled windows and alerts to FILE, one JSON object per line, for train --labels",
     )
     parser.add_argument("--request", metavar="ID", help="for --answer: a request's id, or a unique beginning of it")
+    parser.add_argument(
+        "--alert",
+        metavar="ID",
+        help="for --answer: an alert's id, or a unique beginning of it; or a machine: its open alert, else its last",
+    )
     parser.add_argument("--comment", metavar="TEXT", default="", help="comment for --answer (default: none)")
     parser.add_argument(
         "--json", action="store_true", help="with --list and --answer: print the messages, one JSON object a line"
@@ -80,6 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     since_ms = None if arguments.since is None else parse_since(arguments.since, int(time.time() * 1000))
     settings = settings_from(arguments)
+    if arguments.alert is not None:
+        _label_alert(settings, arguments)
+        return 0
     questions = read_questions(settings, machines=arguments.machine, since_ms=since_ms)
     for problem in questions.problems:
         print(f"wheeltapper: {problem}", file=sys.stderr)
@@ -100,8 +117,17 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.limit is not None and arguments.limit < 1:
         raise InputError(f"--limit {arguments.limit}: expected a whole number of 1 or more")
-    if (arguments.answer is None) != (arguments.request is None):
-        raise InputError("--answer and --request ID go together; 'wheeltapper label --list' shows the ids")
+    if arguments.request is not None and arguments.alert is not None:
+        raise InputError("--request names a window, --alert an alert; give one of the two")
+    if (arguments.answer is None) != (arguments.request is None and arguments.alert is None):
+        raise InputError(
+            "--answer goes with --request ID or --alert ID; 'wheeltapper label --list' shows requests, 'wheeltapper alerts --json' "
+            "alerts"
+        )
+    if arguments.alert is not None and arguments.answer not in ALERT_WORDS:
+        raise InputError(f"--answer {arguments.answer}: of an alert expected one of {', '.join(ALERT_WORDS)}")
+    if arguments.request is not None and arguments.answer not in LABELS:
+        raise InputError(f"--answer {arguments.answer}: of a request expected one of {', '.join(LABELS)}")
     if arguments.comment and arguments.answer is None:
         raise InputError(
             "--comment goes with --answer; at the prompt, write the comment after the letter: 'a valve half closed'"
@@ -135,6 +161,45 @@ def _label(request: LabelRequest, answer: str, who: str, comment: str) -> Label:
     )
 
 
+def _label_alert(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Say of one alert what it was."""
+    from wheeltapper.alert_view import printable
+    from wheeltapper.follow.alerts import find_alert
+    from wheeltapper.follow.messages import read_messages
+    from wheeltapper.labels.topics import LabelSender
+    from wheeltapper.schemas.clock import iso_from_micros
+
+    first, last = find_alert(settings, arguments.alert, machines=arguments.machine, tell=_tell)
+    label = Label(
+        request_id=first.alert_id,
+        machine=first.machine,
+        time=first.opened_at,
+        label=ALERT_WORDS[arguments.answer],
+        who=_who(arguments.who),
+        at=time.time_ns() // 1000,
+        comment=arguments.comment.strip(),
+        alert_id=first.alert_id,
+        until=last.time,
+    )
+    earlier = read_messages(settings, Label, keep=lambda key: key == first.machine.encode(), on_problem=_tell)
+    before = [one for one in earlier if one.alert_id == label.alert_id]
+    LabelSender(settings).send(label)
+    if arguments.json:
+        print(label.model_dump_json())
+        return
+    words = {said: word for word, said in ALERT_WORDS.items()}
+    change = f" (was {words[before[-1].label]}, by {printable(before[-1].who)})" if before else ""
+    span = f"{iso_from_micros(label.time)} to {iso_from_micros(last.time)}"
+    state = "" if last.event == "cleared" else ", still open"
+    print(f"alert {label.alert_id} of {printable(label.machine)}, {span}{state}: {arguments.answer}{change}")
+    if last.event != "cleared":
+        print("its rows up to here are meant; say it again once it has ended")
+
+
+def _tell(text: str) -> None:
+    print(f"wheeltapper: {text}", file=sys.stderr)
+
+
 def _list(questions: Questions, arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
@@ -150,12 +215,15 @@ def _list(questions: Questions, arguments: argparse.Namespace) -> None:
 
 def _export(questions: Questions, path: Path) -> None:
     from wheeltapper.training.fitting.label_files import write_answers
-    from wheeltapper.training.fitting.labels import join
+    from wheeltapper.training.fitting.labels import alert_labels, join
 
     answers = join(questions.requests, questions.labels.values())
-    write_answers(path, answers)
+    alerts = alert_labels(questions.labels.values())
+    write_answers(path, answers, alerts)
     counts = ", ".join(f"{sum(one.label.label == label for one in answers)} {label}" for label in LABELS)
-    print(f"{len(answers)} labels ({counts}) written to {path}; {len(questions.open)} requests are open")
+    judged = ", ".join(f"{sum(one.label == said for one in alerts)} {word}" for word, said in ALERT_WORDS.items())
+    of_alerts = f" and of {len(alerts)} alerts ({judged})" if alerts else ""
+    print(f"{len(answers)} labels ({counts}){of_alerts} written to {path}; {len(questions.open)} requests are open")
 
 
 def _confirm(label: Label, before: Label | None, *, as_json: bool) -> None:

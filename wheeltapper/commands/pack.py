@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from wheeltapper.cli import HelpFormatter
+from wheeltapper.command_line import RawFormatter
 from wheeltapper.commands.train import add_bundle_arguments, add_data_arguments, check_rate, print_summary
 from wheeltapper.loaded import load_for_training
 from wheeltapper.schemas.errors import InputError
@@ -23,13 +23,9 @@ example:
 """
 
 
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each option, and the epilog as it is written."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
-    parser.formatter_class = _Formatter
+    parser.formatter_class = RawFormatter
     parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="the graph")
     add_data_arguments(parser)
     parser.add_argument("--name", default="custom", help="name of the detector in manifest and alerts")
@@ -54,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     check_rate(arguments.false_alarms_per_day)
-    check_place(arguments.out)
+    check_place(arguments.out, force=arguments.force)
     options = TrainOptions(seed=arguments.seed, stride=arguments.stride, threads=arguments.threads)
     if not arguments.name.strip():
         raise InputError("--name is empty, expected a word for manifest and alerts, e.g. mine")

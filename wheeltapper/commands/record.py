@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from wheeltapper.cli import HelpFormatter
+from wheeltapper.command_line import RawFormatter
 
 EPILOG = """
 examples:
@@ -18,15 +18,11 @@ more than 0.2 s, because samples were lost, the stamp is set anew and a line say
 """
 
 
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each option, and the epilog as it is written."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
 
     parser.epilog = EPILOG
-    parser.formatter_class = _Formatter
+    parser.formatter_class = RawFormatter
     add_kafka_arguments(parser)
     add_prefix_argument(parser)
     parser.add_argument("--list", action="store_true", help="list the sound devices and stop")

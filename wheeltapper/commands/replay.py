@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wheeltapper.cli import HelpFormatter
+from wheeltapper.command_line import RawFormatter
 from wheeltapper.loaded import load_told
 from wheeltapper.schemas.codec import CONTENT_TYPES, MAX_ROWS, Encoding, encode_sensor_block
 from wheeltapper.schemas.errors import InputError
@@ -34,15 +34,11 @@ examples:
 WAV = "wav"
 
 
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each option, and the epilog as it is written."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
 
     parser.epilog = EPILOG
-    parser.formatter_class = _Formatter
+    parser.formatter_class = RawFormatter
     parser.add_argument(
         "dataset",
         choices=tuple(dict.fromkeys((*DATASETS, WAV))),

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from wheeltapper.cli import HelpFormatter
+from wheeltapper.command_line import RawFormatter
 
 # System -> the module with `reproduce(options)`; imported on use.
 SYSTEMS = {
@@ -27,13 +27,9 @@ example:
 """
 
 
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each option, and the epilog as it is written."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
-    parser.formatter_class = _Formatter
+    parser.formatter_class = RawFormatter
     parser.add_argument("system", choices=tuple(SYSTEMS), help="which published system")
     parser.add_argument(
         "--data",

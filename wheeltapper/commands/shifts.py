@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wheeltapper.cli import HelpFormatter
+from wheeltapper.command_line import RawFormatter
 from wheeltapper.commands.compare import usable_cores
 from wheeltapper.training.detectors.registry import DETECTORS
 
@@ -24,13 +24,9 @@ examples:
 """
 
 
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each option, and the epilog as it is written."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
-    parser.formatter_class = _Formatter
+    parser.formatter_class = RawFormatter
     parser.add_argument(
         "--dataset",
         nargs="+",

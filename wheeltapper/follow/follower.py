@@ -15,8 +15,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from wheeltapper.kafka_admin import REACH_TIMEOUT_S, connect, quiet_client_config
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.text import did_you_mean
 from wheeltapper.stream.kafka_errors import refusal
-from wheeltapper.stream.kafka_headers import header_of
+from wheeltapper.stream.kafka_headers import BadHeaders, headers_of
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.topic_end import ASK_TIMEOUT_S, messages_to_end, retry_until, waiting_messages
 
@@ -38,6 +39,8 @@ class TopicRecord:
         topic: its full name.
         partition, offset: where it lies in the topic.
         key: the message's.
+        headers: all of them, in their order; none where their names are no text.
+        has_value: False where the message has none at all, which `value` shows as empty.
     """
 
     value: bytes
@@ -47,6 +50,8 @@ class TopicRecord:
     partition: int
     offset: int
     key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    has_value: bool = True
 
     @property
     def where(self) -> str:
@@ -68,6 +73,7 @@ class Follower:
         since_ms: int | None = None,
         offsets: Mapping[int, int] | None = None,
         only_new: bool = False,
+        last: int | None = None,
         partitions: Collection[int] | None = None,
         keep: Callable[[bytes], bool] = lambda key: True,
         tell: Callable[[str], None] = lambda text: None,
@@ -79,6 +85,7 @@ class Follower:
             offsets: partition -> offset of the first message wanted; other partitions begin where they begin. Where that
                 message is gone, the oldest that is left comes first.
             only_new: leave out all that is there.
+            last: begin so many messages before the end of each partition, or where it begins.
             partitions: read these alone; None: all.
             keep: by a message's key, whether it is wanted.
             tell: called with one line where no broker can be reached, at most once a minute: it waits for one.
@@ -87,8 +94,8 @@ class Follower:
             InputError: the cluster does not answer, refuses, or has no such topic or partition.
             ValueError: more than one beginning.
         """
-        if (since_ms is not None) + (offsets is not None) + only_new > 1:
-            raise ValueError("since_ms, offsets and only_new are three beginnings; expected at most one of them")
+        if (since_ms is not None) + (offsets is not None) + only_new + (last is not None) > 1:
+            raise ValueError("since_ms, offsets, only_new and last are four beginnings; expected at most one of them")
         self._topic = settings.topics.full_name(name)
         self._brokers = settings.kafka.brokers
         self._since_ms = since_ms
@@ -111,7 +118,9 @@ class Follower:
         )
         try:
             self._partitions = self._existing_partitions(partitions)
-            self._begin(offsets or {}, only_new=only_new)
+            self.began_at_start = False
+            """With `last`: whether that is all that the topic holds."""
+            self._begin(offsets or {}, only_new=only_new, last=last)
         except BaseException:
             self.close()
             raise
@@ -159,11 +168,12 @@ class Follower:
     def _existing_partitions(self, wanted: Collection[int] | None) -> list[int]:
         # Of all topics: asked for by name, a missing one would be created by brokers that do so. Asked by the client that
         # reads: otherwise it would look for the leaders 0.5 s later.
-        found = self._ask(lambda: self._consumer.list_topics(timeout=ASK_TIMEOUT_S).topics.get(self._topic))
+        known = self._ask(lambda: dict(self._consumer.list_topics(timeout=ASK_TIMEOUT_S).topics))
+        found = known.get(self._topic)
         if found is None:
             raise InputError(
                 f"topic {self._topic} does not exist at {self._brokers}, or the user may not see it; "
-                "'wheeltapper topics create' makes it, --prefix or --config name another"
+                f"'wheeltapper topics create' makes it, --prefix or --config name another{did_you_mean(self._topic, known)}"
             )
         self._check_known(set(wanted or ()) - set(found.partitions), len(found.partitions))
         return sorted(found.partitions if wanted is None else wanted)
@@ -175,12 +185,16 @@ class Follower:
                 "anew?"
             )
 
-    def _begin(self, starts: Mapping[int, int], *, only_new: bool) -> None:
+    def _begin(self, starts: Mapping[int, int], *, only_new: bool, last: int | None) -> None:
         self._check_known(set(starts) - set(self._partitions), len(self._partitions))
         if self._since_ms is not None:
             starts = self._since(self._since_ms)
         elif only_new:
             starts = self._ends()
+        elif last is not None:
+            bounds = self._bounds()
+            starts = {number: max(low, high - last) for number, (low, high) in bounds.items()}
+            self.began_at_start = all(starts[number] == low for number, (low, _) in bounds.items())
         assigned = [(number, starts.get(number, OFFSET_BEGINNING)) for number in self._partitions]
         self._consumer.assign([TopicPartition(self._topic, number, start) for number, start in assigned])
         if only_new:
@@ -199,12 +213,17 @@ class Follower:
 
     def _ends(self) -> dict[int, int]:
         """Offset of each partition's next message, as the brokers tell it."""
+        return {number: high for number, (_, high) in self._bounds().items()}
 
-        def end(number: int) -> int:
+    def _bounds(self) -> dict[int, tuple[int, int]]:
+        """Offsets of each partition's first message and of its next one, as the brokers tell them."""
+
+        def bounds(number: int) -> tuple[int, int]:
             partition = TopicPartition(self._topic, number)
-            return int(self._consumer.get_watermark_offsets(partition, timeout=ASK_TIMEOUT_S)[1])
+            low, high = self._consumer.get_watermark_offsets(partition, timeout=ASK_TIMEOUT_S)
+            return int(low), int(high)
 
-        return self._ask(lambda: {number: end(number) for number in self._partitions})
+        return self._ask(lambda: {number: bounds(number) for number in self._partitions})
 
     def _ask(self, question: Callable[[], _T]) -> _T:
         """The brokers' answer; those that have just started, or that have just made the topic, may be late with it."""
@@ -238,15 +257,21 @@ class Follower:
         return late_enough and self._keep(message.key() or b"")
 
     def _record(self, message: Any) -> TopicRecord:
+        (headers,) = headers_of([message])
+        if isinstance(headers, BadHeaders):
+            headers = headers.headers
+        content_type = next((text for name, text in headers or () if name == "content-type"), None)
         published_ms = int(message.timestamp()[1])
         return TopicRecord(
             message.value() or b"",
-            header_of(message, "content-type"),
+            content_type,
             published_ms,
             self._topic,
             message.partition(),
             message.offset(),
             message.key(),
+            tuple(headers or ()),
+            message.value() is not None,
         )
 
     def _on_error(self, error: KafkaError) -> None:

@@ -103,9 +103,9 @@ class AudioIntake:
         chunk = decode_audio_chunk(value, content_type, key_text(key), longest_s=self._settings.longest_chunk_s)
         route = self._routes.of(chunk.source, "audio")
         if route is None:
-            patterns = [known.pattern for known in self._routes.of_kind("audio")]
+            known = self._routes.listed("audio")
             raise DecodeError(
-                Reason.NO_ROUTE, f"no bundle serves sound of machine {shown(chunk.machine)}; patterns are {patterns}"
+                Reason.NO_ROUTE, f"no bundle serves sound of machine {shown(chunk.machine)}; routes are {known}"
             )
         layout: ClipLayout = route.layout
         if chunk.channels != len(layout.channels):

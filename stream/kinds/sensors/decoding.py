@@ -184,8 +184,8 @@ class Decoder:
     def _route_of(self, machine: str) -> Route:
         route = self._routes.of(machine)
         if route is None:
-            patterns = [known.pattern for known in self._routes.of_kind("sensors")]
-            raise DecodeError(Reason.NO_ROUTE, f"no bundle serves machine {shown(machine)}; patterns are {patterns}")
+            known = self._routes.listed("sensors")
+            raise DecodeError(Reason.NO_ROUTE, f"no bundle serves machine {shown(machine)}; routes are {known}")
         return route
 
     def _fields_of(self, machine: str) -> frozenset[str]:

@@ -50,6 +50,7 @@ CHANGED_SINCE_RELEASE = {
     "1/localization",  # fields `patches`, `clip`; of channels `worst`
     "1/label_request",  # of channels `worst`
     "1/score_block",  # a field, `maintenance`
+    "1/label",  # fields `alert_id`, `until`
     "1/active_model",  # a mode, `retired`, and fields
 }
 

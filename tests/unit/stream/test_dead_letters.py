@@ -325,7 +325,7 @@ def test_details_name_what_to_change(open_routes: OpenRoutes) -> None:
     assert letters[1].detail == (
         "machine 'press-1' sent 1 channels where its bundle has 3; missing: 'b', 'c' (input.missing_channels)"
     )
-    assert letters[2].detail == "no bundle serves machine 'fan-1'; patterns are ['press-*']"
+    assert letters[2].detail == "no bundle serves machine 'fan-1'; routes are 'press-*'"
 
 
 def test_details_stay_printable_and_short(open_routes: OpenRoutes) -> None:

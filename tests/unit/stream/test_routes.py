@@ -187,7 +187,7 @@ def test_bundles_of_one_detector_are_told_apart_by_their_ids(open_routes: OpenRo
 
 def test_a_bundle_that_is_named_twice_is_refused(bundle_path: BundlePath) -> None:
     path = bundle_path(PRESS)
-    assert refusal(str(path), f"*={path}") == f"--bundle: {path} is named twice for machines '*'; name it once"
+    assert refusal(str(path), f"*={path}") == f"{path} is named twice for machines '*'; name it once"
 
 
 def test_a_bundle_may_serve_two_patterns(bundle_path: BundlePath) -> None:

@@ -264,10 +264,16 @@ def test_routes_are_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         ('"pump-*" = []', "routes.pump-*.bundles"),
         ('"pump-*" = { bundle = "bundles/pumps" }', "did you mean 'bundles'?"),
         ('"pump-*" = { bundles = [1] }', "routes.pump-*.bundles.0"),
+        ('pump.7 = "bundles/pumps"', 'an id with dots is one key in quotes: "pump.7"'),
+        ('"" = "bundles/pumps"', "[routes] has an empty key"),
     ],
 )
 def test_a_route_that_says_nothing_is_named(tmp_path: Path, text: str, found: str) -> None:
     assert found in complaint(toml(tmp_path, f"[routes]\n{text}"))
+
+
+def test_routes_are_one_table(tmp_path: Path) -> None:
+    assert "[routes] is one table" in complaint(toml(tmp_path, '[[routes]]\nmachines = "pump-*"'))
 
 
 def test_routes_as_a_variable_each_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from wheeltapper.schemas.commands import AlarmCommand
@@ -71,6 +71,11 @@ class AlertBook:
         for machine in [name for name in self._machines if matches(command.machine, name)]:
             for alert in self._meant(machine, command):
                 alert.verdict = command.action
+
+    def judge_by_labels(self, machine: str, verdicts: Mapping[str, str]) -> None:
+        """Note what labels say of a machine's alerts (id -> 'confirm' or 'reject'); what a command said of one stays."""
+        for alert in self.of(machine):
+            alert.verdict = alert.verdict or verdicts.get(alert.alert_id, "")
 
     def of(self, machine: str) -> Iterator[KnownAlert]:
         """All alerts of a machine, the oldest first."""

@@ -90,6 +90,36 @@ def test_evaluate_tells_how_good_it_is(
     assert json.loads((tmp_path / "x" / "report.json").read_text())["detector"] == "spectral-bands"
 
 
+def test_clips_at_the_alarm_level_are_listed_with_where_they_sound_wrong(
+    bundle: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given clips of which four squeal at 700 Hz
+    words = ["evaluate", str(bundle), "--data", str(recordings), "--no-floors"]
+    # when alarms are asked for
+    assert main([*words, "--alarms", "--json", str(tmp_path / "report.json")]) == 0
+    text = capsys.readouterr().out
+    # then those clips are named, each with the frequencies to blame
+    assert "4 clips with a window at the alarm level, each by its strangest one:" in text
+    listed = json.loads((tmp_path / "report.json").read_text())["alarm_list"]
+    assert len(listed) == 4
+    for clip in listed:
+        assert clip["score"] >= 1
+        assert clip["clip"] in text
+        assert clip["blamed"][0]["low_hz"] <= 700 <= clip["blamed"][0]["high_hz"]
+
+
+def test_clips_without_a_known_fault_are_listed_unasked(
+    bundle: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given recordings of which nobody says that one is anomalous, one of which squeals
+    for part, source in (("train", "train"), ("test/normal", "test/abnormal")):
+        (tmp_path / "new" / part).mkdir(parents=True)
+        (tmp_path / "new" / part / "0.wav").write_bytes((recordings / source / "0.wav").read_bytes())
+    words = ["evaluate", str(bundle), "--dataset", "wav", "--data", str(tmp_path / "new"), "--entity", "new"]
+    assert main([*words, "--no-floors"]) == 0
+    assert "1 clip with a window at the alarm level" in capsys.readouterr().out
+
+
 def test_evaluate_on_every_clip_of_recordings_that_the_bundle_has_never_seen(
     bundle: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from wheeltapper.cli import main
-from wheeltapper.labels.options import add_label_arguments, read_labels
+from wheeltapper.labels.options import add_label_arguments, asks_for_labels, read_sources, windows_to_learn
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import Label, LabelRequest
+from wheeltapper.training.datasets.registry import load_series
 from wheeltapper.training.fitting.label_files import read_answers, write_answers
 from wheeltapper.training.fitting.labels import ANOMALOUS, NORMAL, Answer, join, labelled_windows
 
@@ -171,16 +173,19 @@ def test_of_several_files_the_last_word_counts(tmp_path: Path, capsys: pytest.Ca
     add_label_arguments(parser)
     # when both are given to train
     arguments = parser.parse_args([f"--labels={file}" for file in files])
-    labelled = read_labels(arguments, ("a", "b"), None)
+    series = load_series("simulated", None, "pump-1")
+    series = replace(series, channels=("a", "b"))
+    labelled = windows_to_learn(read_sources(arguments), [], series, machines="*", window=None, default_window=9)
     # then the later one counts, and the user is told what there is
     assert labelled is not None
     assert labelled.labels.tolist() == [ANOMALOUS, NORMAL]
     assert "2 windows of 4 rows: 1 normal, 1 anomalous" in capsys.readouterr().out
-    assert read_labels(parser.parse_args([]), ("a", "b"), None) is None
+    assert not asks_for_labels(parser.parse_args([]))
 
 
 def test_a_detector_that_does_not_learn_from_labels_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # given labels for PCA, when it is trained: then it says that they are not used, and writes its bundle
+    # given labels of windows for PCA, when it is trained: then it says that they are not used, and writes its bundle
+    write_answers(tmp_path / "labels.jsonl", [answer_of(1, "normal")])
     words = ["train", "pca", "--dataset", "simulated", "--entity", "pump-1", "--out", str(tmp_path / "pca")]
-    assert main([*words, "--no-torchscript", "--labels", str(tmp_path / "nowhere.jsonl")]) == 0
+    assert main([*words, "--no-torchscript", "--labels", str(tmp_path / "labels.jsonl")]) == 0
     assert "pca does not learn from labels" in capsys.readouterr().out

@@ -1,0 +1,80 @@
+"""The parser of the command line: defaults in help texts, and one line for what is wrong, with the name that was probably meant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from wheeltapper.schemas.text import did_you_mean
+
+
+def complain(line: str) -> None:
+    """A line on standard error; where nobody reads that, the exit code alone must say it."""
+    with suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Says each option's default, unless the text already does or there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False) or (action.help and "default" in action.help):
+            return action.help
+        return super()._get_help_string(action)
+
+
+class RawFormatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults after each option, and the epilog as it is written."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one line that names what was probably meant."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            parser = self._chosen(getattr(found, "command", None))
+            parser.error(f"does not know {' '.join(unknown)}{parser._nearest_option(unknown)}")
+        return found
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._words: Sequence[str] = [str(word) for word in (sys.argv[1:] if args is None else args)]
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """One line on standard error, and exit code 2."""
+        message = " ".join(message.split())  # an argument may hold a line break
+        if "required" in message:  # a misspelt option makes the right one a missing one
+            message += self._nearest_option(getattr(self, "_words", ()))
+        stop = "" if message.endswith("?") else ";"
+        complain(f"{self.prog}: {message}{stop} '{self.prog} --help' shows what it takes")
+        sys.exit(2)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        names: Sequence[str] = [str(choice) for choice in action.choices]
+        if isinstance(action, argparse._SubParsersAction):
+            text = f"no command '{value}'{did_you_mean(str(value), names)}"
+        else:
+            text = f"'{value}' is none of {', '.join(names)}{did_you_mean(str(value), names)}"
+        raise argparse.ArgumentError(None if isinstance(action, argparse._SubParsersAction) else action, text)
+
+    def _nearest_option(self, words: Sequence[str]) -> str:
+        """A hint for the first of the words that looks like an option and is none."""
+        options = [option for option in self._option_string_actions if option.startswith("--")]
+        names = [word.partition("=")[0] for word in words if word.startswith("--")]
+        unknown = [name for name in names if len(name) > 2 and not any(option.startswith(name) for option in options)]
+        hints = (did_you_mean(name, options) for name in unknown)
+        return next((hint for hint in hints if hint), "")
+
+    def _chosen(self, command: str | None) -> Parser:
+        """The parser of a command; this one where there is none."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and command in action.choices:
+                chosen: Parser = action.choices[command]
+                return chosen
+        return self
