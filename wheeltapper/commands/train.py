@@ -18,6 +18,7 @@ from wheeltapper.labels.options import (
     read_sources,
     windows_to_learn,
 )
+from wheeltapper.loaded import load_for_training
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import did_you_mean, first_names
 from wheeltapper.train_run import notes_of_choice, print_bundle, train_options, write_trained
