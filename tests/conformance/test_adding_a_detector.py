@@ -81,7 +81,7 @@ def test_the_command_line_knows_it(mean_square: str, tmp_path: Path, capsys: pyt
     assert main([*words, "--set", "window=12", "--no-torchscript"]) == 0
     assert open_bundle(tmp_path / "bundle").manifest.window == 12
     # and what cannot be is refused in words
-    assert main([*words, "--set", "windw=12"]) == 2
+    assert main([*words, "--force", "--set", "windw=12"]) == 2
     assert "mean-square has no setting 'windw'; did you mean 'window'?" in capsys.readouterr().err
 
 
