@@ -87,14 +87,14 @@ def test_two_that_cannot_see_each_others_transactional_ids_find_their_own(kafka_
     rig.produce(messages_of(plant.until(300), largest_block=8))
     homes = [rig.folder / "one", rig.folder / "other"]
     for home in homes:
-        home.mkdir()
+        home.mkdir(mode=0o700)
     with (
         Feed(rig, messages_of(plant.since(300), seed=5, largest_block=8), seconds=15) as feed,
-        rig.start(environment={"TMPDIR": str(homes[0])}) as one,
+        rig.start(environment={"XDG_RUNTIME_DIR": str(homes[0])}) as one,
     ):
         one.wait_for(TAKEN_OVER, PATIENCE_S)
         # when the second takes the first one's id
-        with rig.start(environment={"TMPDIR": str(homes[1])}) as other:
+        with rig.start(environment={"XDG_RUNTIME_DIR": str(homes[1])}) as other:
             wait_until(
                 lambda: "another worker took the transactional id" in one.log() + other.log(),
                 "one of them took another id",
