@@ -184,9 +184,7 @@ class StateReader:
                 "raise state.restore_timeout_s or compact the topic"
             )
 
-    def read(
-        self, committed: Mapping[int, int], prefix: bytes, ends: Mapping[int, int] | None = None
-    ) -> dict[int, dict[bytes, bytes]]:
+    def read(self, committed: Mapping[int, int], prefix: bytes) -> dict[int, dict[bytes, bytes]]:
         """Newest record of every key that starts with `prefix`, by partition and the key's rest.
 
         Of two snapshots of one machine that with the higher input offset counts: a worker that lost its partition
@@ -195,8 +193,6 @@ class StateReader:
         Args:
             committed: partition -> the group's committed offset. The state that belongs to a commit is there when the
                 commit is, but a transaction that a killed worker left open may hide it: then its end is waited for.
-
-            ends: partition -> end of its input: snapshots of input that there is not are no snapshots.
 
         Raises:
             TimeoutError: the end was not reached in `state.restore_timeout_s`.
@@ -227,7 +223,7 @@ class StateReader:
                 number, key = message.partition(), message.key() or b""
                 if key.startswith(prefix):
                     whole = self._whole(parts[number], key, key[len(prefix) :], message.value(), number)
-                    if whole is not None and self._is_possible(*whole, number, (ends or {}).get(number)):
+                    if whole is not None:
                         self._keep_newest(newest[number], *whole)
         finally:
             consumer.close()
@@ -254,21 +250,6 @@ class StateReader:
             if self.refused["parts"] <= MOST_TOLD:
                 log.warning("a record of the state in parts is not used", partition=number, key=key, reason=str(error))
         return None
-
-    def _is_possible(self, rest: bytes, value: bytes | None, number: int, end: int | None) -> bool:
-        """False of a snapshot of input that there is not: it would be taken for the machine's newest for ever."""
-        if end is None or value is None or rest in (PROGRESS, CONTROL) or snapshot_offset(value) < end:
-            return True
-        count(self.refused, "offset")
-        if self.refused["offset"] <= MOST_TOLD:
-            log.error(
-                "a snapshot is not used: it is of input that there is not",
-                partition=number,
-                machine=rest,
-                offset=snapshot_offset(value),
-                input_ends_at=end,
-            )
-        return False
 
     def _is_end(self, consumer: Consumer, end: Message) -> bool:
         """False where records follow that an open transaction keeps from us."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from wheeltapper.stream.core.imputation import usual_values as usual_values
 from wheeltapper.stream.core.judging import DueWindows, Emission, Refused
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rates import RateCheck, tell_of_rate
-from wheeltapper.stream.core.row_clock import NO_STAMP, PROOF_ROWS, RowClock
+from wheeltapper.stream.core.row_clock import NO_STAMP, PROOF_ROWS, UNBOUNDED, RowClock
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.saved import flag, moment, optional, whole
 from wheeltapper.stream.core.windows import RowTail
@@ -108,7 +109,7 @@ def row_layout(rules: Sequence[RuleSpec]) -> RowLayout:
 class RowMemory:
     """Rows of one machine in one input partition."""
 
-    __slots__ = ("_refused", "_stamps", "_waiting", "absence", "clock", "layout", "rate", "tail")
+    __slots__ = ("_largest_gap", "_refused", "_stamps", "_waiting", "absence", "clock", "layout", "rate", "tail")
 
     def __init__(self, layout: RowLayout) -> None:
         self.layout = layout
@@ -120,6 +121,8 @@ class RowMemory:
         """Rows far ahead of the clock, which others may prove; None where there are none."""
         self._stamps: list[int] = []
         """Timestamps (ms) of the records that those came in."""
+        self._largest_gap = UNBOUNDED
+        """Of the last rows that were taken, us."""
         self._refused: list[Refused] = []
         self.absence = Absence()
 
@@ -153,6 +156,7 @@ class RowMemory:
                 return stamps[row]
             return NO_STAMP if stamp_of is None else stamp_of(int(offsets[row]))
 
+        self._largest_gap = policy.max_gap_intervals * self.layout.interval_us or UNBOUNDED
         done = self.clock.sort(block.times, self.layout.interval_us, policy, counters, machine, stamp, waiting)
         if waiting or done.waiting:
             self._waiting = block.only(np.array(done.waiting, dtype=np.int64)) if done.waiting else None
@@ -160,9 +164,7 @@ class RowMemory:
         self._refused += [self._refuse(machine, block, row, by, last) for row, by, last in done.refused]
         for part in done.parts:
             if part.anew:
-                self.tail.clear()
-                if self.rate is not None:
-                    self.rate.restart()
+                self._begin_anew()
             taken = self._append(block, part.rows, part.by, counters, machine)
             if taken is not None:
                 yield taken
@@ -170,10 +172,24 @@ class RowMemory:
     def rest(self, counters: Counters, machine: str) -> Iterator[RowBlock]:
         """The rows that wait for others, where none follows: at the end of a recording; as `take`."""
         waiting, self._waiting, self._stamps = self._waiting, None, []
-        if waiting is not None:
-            taken = self._append(waiting, slice(None), slice(None), counters, machine)
+        if waiting is None:
+            return
+        assert self.clock.last_time is not None  # only a row behind another waits
+        apart = np.diff(waiting.times, prepend=self.clock.last_time) > self._largest_gap
+        edges = [0, *(np.flatnonzero(apart[1:]) + 1).tolist(), len(waiting)]
+        for start, stop in pairwise(edges):
+            if apart[start]:
+                counters.gaps += 1
+                self._begin_anew()
+            rows = slice(start, stop)
+            taken = self._append(waiting, rows, rows, counters, machine)
             assert taken is not None
             yield taken
+
+    def _begin_anew(self) -> None:
+        self.tail.clear()
+        if self.rate is not None:
+            self.rate.restart()
 
     def _append(
         self, block: RowBlock, rows: list[int] | slice, by: list[int] | slice, counters: Counters, machine: str

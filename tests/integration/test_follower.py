@@ -149,7 +149,7 @@ def test_it_begins_at_an_offset_and_goes_on_where_another_has_ended(broker: Brok
 
 
 def test_two_beginnings_are_a_mistake_of_the_caller() -> None:
-    with pytest.raises(ValueError, match="three beginnings"):
+    with pytest.raises(ValueError, match="four beginnings"):
         Follower(Settings(), ALERTS, since_ms=0, only_new=True)
 
 

@@ -256,7 +256,7 @@ def test_readings_lead_to_what_the_same_rows_lead_to(open_routes: OpenRoutes, na
     assert letters_of(found) == []
     assert pipeline.counters.rows == 40
     assert_same_scores(found, expected)
-    assert_same_alerts(found, expected)
+    assert_same_alerts(found, expected, same_messages=False)
     assert {kind for events in events_of(found).values() for kind, *_ in events} >= {"opened", "cleared"}
 
 
@@ -307,7 +307,7 @@ def test_grouping_changes_nothing(open_routes: OpenRoutes, seed: int, sizes: lis
     found = to_the_end(other, in_messages(readings, sizes), batch_sizes=batches)
     # then rows, scores, alerts and counts are the same
     assert_same_scores(found, expected)
-    assert_same_alerts(found, expected)
+    assert_same_alerts(found, expected, same_messages=False)
     assert other.counters.readings == simple.counters.readings
     assert (other.counters.rows, other.counters.gaps) == (simple.counters.rows, simple.counters.gaps)
 

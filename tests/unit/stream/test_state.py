@@ -34,7 +34,7 @@ from tests.unit.stream.test_chunking import machine_rows
 from wheeltapper.stream.core.alert_judge import ALERT, THRESHOLD
 from wheeltapper.stream.core.alert_life import AlertState, EndedAlert, alert_id
 from wheeltapper.stream.core.row_memory import RowMemory
-from wheeltapper.stream.input_life import unpacked
+from wheeltapper.stream.input_life import InputLife, unpacked
 from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.machine import Machine
 from wheeltapper.stream.partition import PartitionState
@@ -86,10 +86,11 @@ def partition_of(routes: Routes, chosen: Settings | None = None) -> PartitionSta
 
 
 def restored(
-    value: bytes, routes: Routes, name: str = "press-1", chosen: Settings | None = None
+    value: bytes, routes: Routes, name: str = "press-1", chosen: Settings | None = None, life: int = 0
 ) -> tuple[Machine, list[Output]]:
     """The machine of a snapshot in another worker, and what that publishes of it."""
     partition = partition_of(routes, chosen)
+    partition.life = InputLife(life)
     outputs, _ = partition.restore({name.encode(): value})
     machine = partition.find(name)
     assert machine is not None
@@ -173,7 +174,7 @@ def test_a_snapshot_brings_back_everything(
     served.memory.slots[ALERT] = alert
     # when it is written and read
     record = machine_snapshot(machine, partition=5)
-    again, outputs = restored(record.value or b"", routes, name)
+    again, outputs = restored(record.value or b"", routes, name, life=life)
     # then nothing has changed
     assert contents(again) == contents(machine)
     assert len(outputs) == (silent is not None)  # said again, as the worker before may not have come to it

@@ -88,7 +88,7 @@ def test_a_job_signs_its_child_with_the_adaptation_workers_key(parents: dict[str
     parent = parents["range-bands"]
     job = Job(
         "1", "m", "range-bands", str(parent.location), parent.manifest_sha256, 0.25, 120.0,
-        signing_key=str(key), signing_key_password="secret",
+        signing_key=str(key), signing_key_password="secret", accepted=True,
     )  # fmt: skip
     assert "secret" not in repr(job)
     store = Store(str(tmp_path / "out"))

@@ -37,7 +37,9 @@ def test_a_child_has_a_twin_where_its_parent_has_one(parent: Bundle, step: str, 
     rows = ROWS[3000:].copy()
     rows[:, :2] = 1.3 * rows[:, :2] + 3 * ROWS[:, :2].std(axis=0)
     times = int(make_series(ROWS[:3000]).train_ts[-1]) + MINUTE * np.arange(1, 2001, dtype=np.int64)
-    attempt = climb(parent, RecentRows(rows, times), LadderOptions(tmp_path / "child", steps=[step])).attempts[0]
+    attempt = climb(
+        parent, RecentRows(rows, times, accepted=True), LadderOptions(tmp_path / "child", steps=[step])
+    ).attempts[0]
     # When its bundle is adapted
     assert attempt.bundle is not None, attempt.verdict.reasons
     child = open_bundle(attempt.bundle.location)
