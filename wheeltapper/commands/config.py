@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     for option, action in (("all", "show"), ("connect", "check"), ("name", "show")):
         if getattr(arguments, option) and arguments.action != action:
             said = f"'{arguments.name}'" if option == "name" else f"--{option}"
-            raise InputError(f"{said} goes with {action}, not with {arguments.action}")
+            hint = f"; a file is named by --config {arguments.name}" if option == "name" else ""
+            raise InputError(f"{said} goes with {action}, not with {arguments.action}{hint}")
     if arguments.action == "show":
         return _show(arguments.config, arguments.name, everything=arguments.all)
     settings = load_settings(arguments.config)
