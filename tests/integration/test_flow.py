@@ -60,7 +60,8 @@ def test_small_messages_that_unfold_to_megabytes_pass_under_the_limit(rig: Rig, 
         # then all is handled, under the limit
         wait_until(lambda: metrics(port).get("wheeltapper_messages_total", 0) >= rig.produced, "all messages", worker)
         print(f"{rig.runner}, {kind}: {before:.0f} MB before, peak {peak(process):.0f} MB")
-        assert peak(process) - before < MOST_MB / 2
+        # librdkafka unpacks a fetch whole: a few of them are in memory at a time.
+        assert peak(process) - before < MOST_MB * 5 / 8
         assert peak(process) < MOST_MB
         assert worker.terminate() == 0
 
