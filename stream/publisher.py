@@ -311,6 +311,12 @@ class Publisher:
                 )
         raise self._failure
 
+    @property
+    def was_too_large(self) -> bool:
+        """True where a message failed as larger than its topic takes; also where the client told of that only when it was given up."""
+        cause = None if self._failure is None else self._failure.cause
+        return cause is not None and cause.code() == KafkaError.MSG_SIZE_TOO_LARGE
+
 
 class _Deadline:
     """When waiting ends: after `seconds`, sooner where the worker is told to stop meanwhile."""

@@ -197,6 +197,8 @@ def _shell_opener(
             # Another worker that does not see our lock uses the id, or a transaction exceeded its time limit.
             identity.move_on()
             log.warning("another worker took the transactional id; continuing with the next", id=identity.value)
+        if last is not None and last.was_too_large:
+            ask_limits()
         publisher = last = Publisher(
             settings,
             transactional_id=identity.value if identity else None,
