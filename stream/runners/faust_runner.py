@@ -292,7 +292,7 @@ class FaustRunner:
                 self._failure = self._failure or error
 
     async def _tick(self) -> None:
-        with contextlib.suppress(Exception):  # it is in self._failure
+        try:
             await self._look_at_input()
             async with self._busy:
                 for partition in self._owned:
@@ -301,6 +301,9 @@ class FaustRunner:
                         self._shell.input_ends[partition] = end
                 at_end = {partition for partition in self._owned if self._is_read_to_end(partition)}
                 await self._in_thread(self._shell.tick, at_end.__contains__)
+        except Exception as error:
+            if self._failure is None:  # that of our own thread is there already, and is told at the end
+                log.warning("looking at silent machines and at the input failed; it is tried again", error=repr(error))
 
     async def _broker_answers(self) -> bool:
         return await asyncio.get_running_loop().run_in_executor(None, broker_answers, self._settings.kafka)
