@@ -104,7 +104,9 @@ def test_locked_packages_have_hashes_and_are_those_that_the_tests_ran_with(file:
 def test_the_image_that_adapts_gets_what_training_needs_too() -> None:
     # given the extras that an adaptation needs
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [line for name in ("registry", "fit", "training", "calendar") for line in project["optional-dependencies"][name]]
+    extras = [
+        line for name in ("registry", "fit", "training", "calendar") for line in project["optional-dependencies"][name]
+    ]
     # when its requirements are made
     script = CHECKOUT / "deploy" / "worker_requirements.py"
     done = subprocess.run([sys.executable, script, "adapt"], capture_output=True, text=True, check=True)
