@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wheeltapper.command_line import load_structlog
 from wheeltapper.schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: a bundle, setting, broker address or right is wrong."""
+    load_structlog()
     import signal
     import threading
 
