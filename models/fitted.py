@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from wheeltapper.schemas.bundle.graph import GraphOutput
-from wheeltapper.schemas.bundle.manifest import AttributeSpec
+if TYPE_CHECKING:
+    from wheeltapper.schemas.bundle.graph import GraphOutput
+    from wheeltapper.schemas.bundle.manifest import AttributeSpec
 
 
 class Fitted(Protocol):

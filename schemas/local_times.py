@@ -9,14 +9,10 @@ from datetime import timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import numpy as np
-
 from wheeltapper.schemas.clock import EPOCH, MAX_MICROS, MICROSECOND, MIN_MICROS
 
 _NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
 _DAY_US = 86_400_000_000
-# Clocks change at full quarter hours; where a block holds another change (long ago), its times are looked up one by one.
-_BLOCK_US = 900_000_000
 
 
 @lru_cache(maxsize=64)
@@ -44,44 +40,13 @@ def local_to_utc(micros: int, zone: str, near: int | None = None) -> int:
     return first
 
 
-def utc_column(local: np.ndarray, zone: str) -> np.ndarray:
-    """[T] microseconds of a local clock, in the order of its rows, to [T] microseconds UTC.
-
-    In an hour that the clock shows twice, rows from the first step back on are of the second pass.
-    """
-    blocks, place = np.unique(local // _BLOCK_US, return_inverse=True)
-    starts = [_offsets(int(block) * _BLOCK_US, zone) for block in blocks]
-    ends = [_offsets((int(block) + 1) * _BLOCK_US - 1, zone) for block in blocks]
-    offsets = np.array(starts, dtype=np.int64).reshape(-1, 2)[place]
-    for row in np.flatnonzero(
-        np.array([start != end for start, end in zip(starts, ends, strict=True)])[place]
-    ).tolist():
-        offsets[row] = _offsets(int(local[row]), zone)
-    first, second = local - offsets[:, 0], local - offsets[:, 1]
-    twice = first < second
-    if not twice.any():
-        return np.asarray(first)
-    utc = first.copy()
-    steps = np.diff(local, prepend=local[0])
-    second_pass = False
-    for row in np.flatnonzero(twice).tolist():
-        begins = row == 0 or not twice[row - 1]
-        # Hourly rows show the same time twice; elsewhere a repeated time is a repeated row.
-        overlap = second[row] - first[row]
-        back = steps[row] < 0 or (steps[row] == 0 and row > 1 and steps[row - 1] >= overlap)
-        second_pass = back or (second_pass and not begins)
-        if second_pass:
-            utc[row] = second[row]
-    return np.asarray(utc)
-
-
 def _both(micros: int, zone: str) -> tuple[int, int]:
     """UTC of the first and of the second pass; the same where the clock shows the time once, or never."""
-    offset, later = _offsets(micros, zone)
+    offset, later = clock_offsets(micros, zone)
     return micros - offset, micros - later
 
 
-def _offsets(micros: int, zone: str) -> tuple[int, int]:
+def clock_offsets(micros: int, zone: str) -> tuple[int, int]:
     """Microseconds that a local clock is ahead of UTC at its own time, at the first and the second pass."""
     if not MIN_MICROS + _DAY_US <= micros <= MAX_MICROS - _DAY_US:
         return 0, 0

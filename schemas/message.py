@@ -16,4 +16,4 @@ Micros = Annotated[int, Field(ge=MIN_MICROS, le=MAX_MICROS), AvroType("long", "t
 class Message(BaseModel):
     """Base of message types. Unknown fields are ignored: a newer sender may add some. Not-a-number has no form in JSON."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, defer_build=True)

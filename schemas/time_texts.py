@@ -11,10 +11,6 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from wheeltapper.schemas.clock import EPOCH, MICROSECOND
 
 INSTANT = "2024-05-01 12:00:00"
@@ -34,23 +30,7 @@ _KNOWN = re.compile(
     """,
     re.VERBOSE,
 )
-# The commonest of the known forms, as pyarrow reads whole columns of them.
-_KNOWN_FORMATS = (
-    "%d.%m.%Y %H:%M:%S",
-    "%d.%m.%Y %H:%M",
-    "%Y/%m/%d %H:%M:%S",
-    "%Y/%m/%d %H:%M",
-    "%Y%m%d %H:%M:%S",
-    "%d.%m.%Y %H:%M:%S.%f",
-    "%Y/%m/%d %H:%M:%S.%f",
-    "%d.%m.%Y",
-)
-# Directives of strptime that pyarrow reads as Python does, once the text is known to have their form.
-_SAME_IN_ARROW = {
-    "Y": "[0-9]{4}", "m": "[0-9]{1,2}", "d": "[0-9]{1,2}", "H": "[0-9]{1,2}", "I": "[0-9]{1,2}", "M": "[0-9]{1,2}",
-    "S": "[0-9]{1,2}", "y": "[0-9]{2}",
-}  # fmt: skip
-_DIRECTIVE = re.compile(r"%(.)", re.DOTALL)
+DIRECTIVE = re.compile(r"%(.)", re.DOTALL)
 _EXCESS_DIGITS = re.compile(r"([0-9]{6})[0-9]+")
 
 
@@ -115,7 +95,7 @@ def check_format(formatting: str) -> None:
     except ValueError as error:
         if "does not match format" not in str(error):
             raise ValueError(f"time_format {formatting!r} is no strptime format: {error}") from None
-    names = set(_DIRECTIVE.findall(formatting))
+    names = set(DIRECTIVE.findall(formatting))
     if not names & set("cx") and not ({"Y", "y", "G"} & names and {"d", "j", "u", "w", "a", "A"} & names):
         raise ValueError(
             f"time_format {formatting!r} has no year or no day, expected both, e.g. '%d.%m.%Y %H:%M:%S'; where day and time are two "
@@ -135,54 +115,3 @@ def micros_of_format(text: str, formatting: str) -> tuple[int, bool]:
     if moment.tzinfo is None and "%Z" in formatting and text.upper().endswith(("UTC", "GMT", "Z")):
         moment = moment.replace(tzinfo=UTC)
     return _micros(moment)
-
-
-def column_of_known(texts: pa.Array) -> tuple[np.ndarray, np.ndarray] | None:
-    """[T] microseconds and [T] whether local, as `micros_of_text` reads each; None where pyarrow cannot."""
-    texts = pc.replace_substring_regex(texts, r"\s+(?:UTC|GMT)$", "Z")
-    if not pc.match_substring_regex(texts[:1], r"^[0-9]{4}-")[0].as_py():
-        attempts = (column_of_format(texts, formatting) for formatting in _KNOWN_FORMATS)
-        return next((found for found in attempts if found is not None), None)
-    if not pc.all(pc.match_substring_regex(texts, r"^[0-9]{4}-")).as_py():
-        return None
-    for zone in (None, "UTC"):
-        for unit in ("us", "ns"):
-            try:
-                parsed = pc.cast(pc.cast(texts, pa.timestamp(unit, tz=zone)), pa.int64()).to_numpy()
-            except pa.ArrowInvalid:
-                continue
-            return parsed // (1 if unit == "us" else 1_000), np.full(len(texts), zone is None)
-    return None
-
-
-def column_of_format(texts: pa.Array, formatting: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """[T] microseconds and [T] whether local, as `micros_of_format` reads each; None where pyarrow cannot."""
-    pattern, place, before = "", 0, ""
-    names: list[str] = []
-    for directive in _DIRECTIVE.finditer(formatting):
-        form = "[0-9]+" if directive[1] == "f" else _SAME_IN_ARROW.get(directive[1])
-        if form is None or directive[1] in names:
-            return None
-        names.append(directive[1])
-        pattern += re.escape(formatting[place : directive.start()]) + form
-        before, place = formatting[: directive.end()], directive.end()
-    pattern += re.escape(formatting[place:])
-    plain, fraction = formatting, np.zeros(len(texts), dtype=np.int64)
-    if "f" in names:
-        # Decimals of seconds stand last, or pyarrow is not asked.
-        if before != formatting or not formatting.endswith(("%S.%f", "%S,%f")):
-            return None
-        plain = formatting[:-3]
-    for rows in (texts[:1], texts):  # most formats are refused by the first row
-        if not pc.all(pc.match_substring_regex(rows, f"^{pattern}$")).as_py():
-            return None
-    if "f" in names:
-        cut = pc.extract_regex(texts, r"^(?P<rest>.*)[.,](?P<digits>[0-9]+)$")
-        rest, digits = pc.struct_field(cut, "rest"), pc.struct_field(cut, "digits")
-        fraction = pc.cast(pc.utf8_rpad(pc.utf8_slice_codeunits(digits, 0, 6), 6, "0"), pa.int64()).to_numpy()
-        texts = rest
-    try:
-        parsed = pc.strptime(texts, format=plain, unit="us")
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return None
-    return pc.cast(parsed, pa.int64()).to_numpy() + fraction, np.ones(len(texts), dtype=bool)

@@ -5,19 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from typing import TYPE_CHECKING
 
 from wheeltapper.stream.core.counters import Counters
-from wheeltapper.stream.metrics import (
-    build_metrics,
-    bundle_metrics,
-    distribution_metrics,
-    input_metrics,
-    machine_metrics,
-)
 from wheeltapper.stream.progress import Progress
 from wheeltapper.stream.shell import Shell
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 
 @dataclass(frozen=True)
@@ -67,6 +62,17 @@ class WorkerStatus:
 
     def collect(self) -> Iterable[Metric]:
         """Metrics in Prometheus's form."""
+        # At the first scrape: many workers never see one.
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        from wheeltapper.stream.metrics import (
+            build_metrics,
+            bundle_metrics,
+            distribution_metrics,
+            input_metrics,
+            machine_metrics,
+        )
+
         with self._lock:
             shell, totals = self._shell, self._ended
         if shell is not None:

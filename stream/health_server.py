@@ -15,8 +15,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.health import WorkerStatus
@@ -38,8 +36,6 @@ def serve_health(status: WorkerStatus, host: str, port: int) -> Callable[[], Non
     Raises:
         InputError: the port is taken or may not be used.
     """
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(status)
 
     class Handler(_Handler):
         def answer(self, path: str) -> tuple[int, str, bytes]:
@@ -49,7 +45,7 @@ def serve_health(status: WorkerStatus, host: str, port: int) -> Callable[[], Non
                 problem = status.problem()
                 return 503 if problem else 200, "text/plain", f"{problem or 'ready'}\n".encode()
             if path == "/metrics":
-                return 200, CONTENT_TYPE_LATEST, generate_latest(registry)
+                return 200, *_scrape(status)
             return 404, "text/plain", b"try /healthz, /readyz or /metrics\n"
 
     try:
@@ -65,6 +61,15 @@ def serve_health(status: WorkerStatus, host: str, port: int) -> Callable[[], Non
         thread.join()
 
     return end
+
+
+def _scrape(status: WorkerStatus) -> tuple[str, bytes]:
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(status)
+    return CONTENT_TYPE_LATEST, generate_latest(registry)
 
 
 class BoundedServer(ThreadingHTTPServer):

@@ -107,6 +107,9 @@ def run_worker(
                     until_idle_s=until_idle_s,
                 ).run()
         else:
+            from wheeltapper.stream.runners.faust_import import import_faust
+
+            import_faust()
             from wheeltapper.stream.runners.faust_runner import FaustRunner
 
             with _exit_on_failure():

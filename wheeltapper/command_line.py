@@ -17,6 +17,20 @@ def complain(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def load_structlog() -> None:
+    """Load structlog as if rich were not installed, for a program that logs and prints no tables.
+
+    structlog would load rich for tracebacks that show local variables, which ours never do (`stream.logs`): a tenth of a start.
+    """
+    if "structlog" in sys.modules or "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        import structlog  # noqa: F401
+    finally:
+        del sys.modules["rich"]
+
+
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Says each option's default, unless the text already does or there is none."""
 

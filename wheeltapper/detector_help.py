@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from wheeltapper.models.settings import Setting, text_of
 from wheeltapper.training.detectors.registry import DETECTORS
 from wheeltapper.training.fitting.spec import DetectorSpec
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class DetectorHelp(argparse.Action):
@@ -38,6 +38,8 @@ class DetectorHelp(argparse.Action):
 
 def show_settings(spec: DetectorSpec[Any], console: Console | None = None) -> None:
     """Print what `--set` takes for a detector: type and range, default, meaning."""
+    from rich.console import Console
+
     console = console or Console(highlight=False)
     console.print(f"{spec.name}: {spec.summary}", markup=False)
     console.print(f"needs wheeltapper[{spec.extra}]; trains in {spec.trains_in}", markup=False)
@@ -53,6 +55,8 @@ def show_settings(spec: DetectorSpec[Any], console: Console | None = None) -> No
 
 
 def _table(console: Console, title: str, settings: Iterable[Setting], defaults: object) -> None:
+    from rich.table import Table
+
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, title_justify="left", title=f"\n{title}")
     table.add_column("name", no_wrap=True)
     table.add_column("default", no_wrap=True)

@@ -10,20 +10,18 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
+from wheeltapper.kafka_arguments import DEFAULT_PARTITIONS
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import did_you_mean
 from wheeltapper.schemas.topics import SENSORS, STATE, TOPICS, Program, TopicSpec
 
 if TYPE_CHECKING:
     from wheeltapper.stream.settings import Settings
-
-DEFAULT_PARTITIONS = 8
 
 # A cluster that is up answers in milliseconds, one that is just starting in seconds; nobody waits longer at a prompt.
 REACH_TIMEOUT_S = 10.0
@@ -67,31 +65,6 @@ class TopicState:
         if in_sync.isdecimal() and int(in_sync) < wanted:
             found.append(f"min.insync.replicas is {in_sync} of {self.replication} copies, expected {wanted} or more")
         return found
-
-
-def add_kafka_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that talks to Kafka."""
-    parser.add_argument(
-        "--brokers",
-        metavar="HOST:PORT",
-        help="Kafka's bootstrap servers, several separated by commas (default: kafka.brokers of --config or of "
-        "WHEELTAPPER_KAFKA__BROKERS, else 127.0.0.1:9092)",
-    )
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        type=Path,
-        help="TOML file of settings; [kafka] has TLS and SASL, [topics] the names (default: none)",
-    )
-
-
-def add_prefix_argument(parser: argparse.ArgumentParser) -> None:
-    """`--prefix`, for commands that deal in topics."""
-    parser.add_argument(
-        "--prefix",
-        metavar="TEXT",
-        help="what topic names begin with (default: topics.prefix of --config, else 'wheeltapper.')",
-    )
 
 
 def settings_from(arguments: argparse.Namespace) -> Settings:

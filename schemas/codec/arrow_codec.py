@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from wheeltapper.schemas.arrow_arrays import arrow_array
 from wheeltapper.schemas.codec import checks
 from wheeltapper.schemas.codec.arrow_layout import BatchLayout, Column, is_little_endian, read_layout
 from wheeltapper.schemas.errors import DecodeError
@@ -246,6 +247,6 @@ def encode_sensor_block(block: SensorBlock) -> bytes:
     """
     schema, schema_message = _encoded_schema(block.machine, block.channels)
     by_channel = np.ascontiguousarray(block.values.T, dtype=np.float32)
-    times = pa.array(np.ascontiguousarray(block.ts, dtype=np.int64)).view(schema.field(0).type)
-    batch = pa.RecordBatch.from_arrays([times, *map(pa.array, by_channel)], schema=schema)
+    times = arrow_array(np.asarray(block.ts, dtype=np.int64)).view(schema.field(0).type)
+    batch = pa.RecordBatch.from_arrays([times, *map(arrow_array, by_channel)], schema=schema)
     return b"".join([schema_message, batch.serialize(), END_OF_STREAM])

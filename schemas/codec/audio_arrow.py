@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from wheeltapper.schemas.arrow_arrays import arrow_array
 from wheeltapper.schemas.audio_chunk import AudioChunk, AudioEncoding
 from wheeltapper.schemas.codec import audio_fields, checks
 from wheeltapper.schemas.codec.arrow_codec import END_OF_STREAM, FRAME, column_values, frame_end
@@ -160,7 +161,7 @@ def encode_audio_chunk(chunk: AudioChunk) -> bytes:
         columns = np.ascontiguousarray(audio_fields.integers_of(chunk).T, dtype=np.int16)
     else:
         columns = np.ascontiguousarray(chunk.samples.T, dtype=np.float32)
-    arrays = [pa.array(column) for column in columns]
+    arrays = [arrow_array(column) for column in columns]
     fields = [pa.field(name, array.type, nullable=False) for name, array in zip(names, arrays, strict=True)]
     schema = pa.schema(fields, metadata=metadata)
     batch = pa.RecordBatch.from_arrays(arrays, schema=schema)

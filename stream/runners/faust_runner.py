@@ -29,6 +29,7 @@ from wheeltapper.stream.partition import PartitionKey
 from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
+from wheeltapper.stream.runners.faust_import import NoHttpClient, add_agent
 from wheeltapper.stream.runners.repeated_lines import limit_repeats
 from wheeltapper.stream.runners.tls import ssl_context
 from wheeltapper.stream.settings import KafkaSettings, Settings
@@ -155,13 +156,14 @@ class FaustRunner:
             store="memory://",
             datadir=self._folder.name,  # Faust makes one wherever it is started, and leaves it empty
             web_enabled=False,
+            HttpClient=NoHttpClient,
         )
         app.transport = FetchTransport(brokers, app=app)
         assert isinstance(app.consumer, FetchConsumer)
         self._consumer = app.consumer
         self._consumer.commit_source = self
         topic = app.topic(*self._shell.topics, schema=FetchSchema())
-        app.agent(topic, name="score")(self._score)
+        add_agent(app, topic, self._score, name="score")
         app.on_partitions_assigned.connect(self._assigned)
         app.on_partitions_revoked.connect(self._revoked)
         return app

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
-from wheeltapper.stream.core.readings import AssemblyRules
 from wheeltapper.stream.paths import alternatives, parse_path, tag_pattern
 from wheeltapper.stream.settings.connection import Section
+
+if TYPE_CHECKING:
+    from wheeltapper.stream.core.readings import AssemblyRules
 
 
 class TagTarget(Section):
@@ -112,6 +114,8 @@ class AssemblySettings(Section):
     @property
     def rules(self) -> AssemblyRules:
         """What the core needs of it."""
+        from wheeltapper.stream.core.readings import AssemblyRules  # with numpy, which clients do not need
+
         return AssemblyRules(
             grace_us=None if self.grace_s is None else round(self.grace_s * 1e6),
             hold_us=None if self.hold_s is None else max(1, round(self.hold_s * 1e6)),

@@ -11,7 +11,7 @@ from wheeltapper.schemas.topics import DEFAULT_PREFIX, TOPICS, topic_name, topic
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class KafkaSettings(Section):

@@ -238,6 +238,60 @@ def test_no_command_loads_torch_to_print_its_help() -> None:
     assert "torch" not in loaded
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--help",
+        "worker --help",
+        "alerts --help",
+        "scores --help",
+        "models --help",
+        "broker --help",
+        "completion --help",
+    ],
+)
+def test_help_is_shown_without_any_large_library(words: str) -> None:
+    # given a fresh interpreter, when it shows a help text
+    script = (
+        f"import sys\nfrom wheeltapper.cli import main\ntry: main({words.split()!r})\nexcept SystemExit as end: assert end.code == 0\n"
+        "print('\\n'.join(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=CHECKOUT, timeout=60)
+    assert done.returncode == 0, done.stderr
+    # then Python's own library was nearly enough
+    large = {"numpy", "pydantic", "pyarrow", "onnxruntime", "confluent_kafka", "faust", "structlog", "rich", "asyncio"}
+    assert set(done.stderr.split()) & (large | HEAVY) == set()
+
+
+def test_what_a_message_says_is_read_without_tools_for_tables() -> None:
+    # when the readers of messages' times and numbers, settings and manifests are imported
+    loaded = modules_after(
+        "wheeltapper.schemas.readings", "wheeltapper.stream.settings", "wheeltapper.schemas.bundle.manifest"
+    )
+    # then nothing of columns, graphs and logs came along
+    assert loaded & {"numpy", "pyarrow", "onnxruntime", "structlog", "rich"} == set()
+
+
+def test_training_without_torch_writes_a_bundle_without_pandas(tmp_path: Path) -> None:
+    # given a fresh interpreter, when it trains a detector that numpy is enough for
+    words = [
+        "train",
+        "pca",
+        "--dataset",
+        "simulated",
+        "--entity",
+        "pump-1",
+        "--no-torchscript",
+        "--out",
+        str(tmp_path / "b"),
+    ]
+    script = f"import sys\nfrom wheeltapper.cli import main\nassert main({words!r}) == 0\nprint('\\n'.join(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=CHECKOUT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    # then none of the large libraries came along
+    assert set(done.stderr.split()) & {"torch", "pandas", "sklearn", "scipy", "pyarrow.compute", "matplotlib"} == set()
+
+
 def test_what_is_known_of_detectors_is_cheap_to_import() -> None:
     # when the registry and with it all specs are imported, then nothing that trains or exports came along
     loaded = modules_after("wheeltapper.training.detectors.registry")

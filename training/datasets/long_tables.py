@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.readings import NumberStyle, ReadingError, parse_numbers
+from wheeltapper.schemas.reading_columns import parse_numbers
+from wheeltapper.schemas.readings import NumberStyle, ReadingError
 from wheeltapper.schemas.text import first_names
 from wheeltapper.training.datasets.description import Description, own_description
 from wheeltapper.training.datasets.table_columns import Columns

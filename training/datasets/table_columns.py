@@ -16,7 +16,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.readings import NumberStyle, ReadingError, parse_number, parse_numbers
+from wheeltapper.schemas.reading_columns import parse_numbers
+from wheeltapper.schemas.readings import NumberStyle, ReadingError, parse_number
 from wheeltapper.schemas.text import first_names
 from wheeltapper.training.datasets.csv_source import CsvSource
 from wheeltapper.training.datasets.description import Description, own_description

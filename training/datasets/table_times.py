@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.readings import ReadingError, TimeStyle, parse_time, parse_times, parse_times_of_numbers
+from wheeltapper.schemas.reading_columns import parse_times, parse_times_of_numbers
+from wheeltapper.schemas.readings import ReadingError, TimeStyle, parse_time
 from wheeltapper.schemas.text import first_names
 from wheeltapper.training.datasets.csv_source import CsvSource
 from wheeltapper.training.datasets.description import Description, own_description

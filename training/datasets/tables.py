@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from wheeltapper.schemas.errors import InputError
-from wheeltapper.schemas.readings import ReadingError, TimeStyle, TimeUnit, parse_times, parse_times_of_numbers
+from wheeltapper.schemas.reading_columns import parse_times, parse_times_of_numbers
+from wheeltapper.schemas.readings import ReadingError, TimeStyle, TimeUnit
 
 SEPARATORS = (",", ";", "\t", "|")
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wheeltapper.schemas.arrow_arrays import arrow_array
 from wheeltapper.schemas.bundle import BundleManifest, Graph, TrainingData
 
 # Enough for thresholds and drift tests to start from; some megabytes at most.
@@ -76,10 +77,12 @@ def parquet_bytes(columns: Mapping[str, np.ndarray]) -> bytes:
     arrays = {}
     for name, values in columns.items():
         if values.ndim == 1:
-            arrays[name] = pa.array(values)
+            arrays[name] = arrow_array(values)
         else:
             offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
-            arrays[name] = pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), type=pa.float32()))
+            arrays[name] = pa.ListArray.from_arrays(
+                arrow_array(offsets), arrow_array(values.ravel().astype(np.float32))
+            )
     buffer = BytesIO()
     pq.write_table(pa.table(arrays), buffer, compression="zstd")
     return buffer.getvalue()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wheeltapper.command_line import load_structlog
 from wheeltapper.schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ service, and back where it does worse. Workers with control.enabled follow that 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
+    from wheeltapper.kafka_arguments import add_kafka_arguments, add_prefix_argument
 
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: a bundle, setting, broker address or right is wrong."""
+    load_structlog()
     import signal
     import threading
 

@@ -23,7 +23,7 @@ _AGO_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
+    from wheeltapper.kafka_arguments import add_kafka_arguments, add_prefix_argument
 
     add_kafka_arguments(parser)
     add_prefix_argument(parser)

@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wheeltapper.command_line import load_structlog
+
 if TYPE_CHECKING:
     from wheeltapper.stream.records import Output
 
@@ -77,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises InputError: no such bundle or data, or a file that cannot be written."""
+    load_structlog()
     import sys
     from contextlib import ExitStack
 

@@ -38,7 +38,7 @@ no more than a part of their original cannot be sent again; they are counted.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
+    from wheeltapper.kafka_arguments import add_kafka_arguments, add_prefix_argument
 
     parser.epilog = EPILOG
     parser.formatter_class = RawFormatter

@@ -45,7 +45,7 @@ PROMPT = "normal, anomalous or unsure? [n/a/u, s: skip, q: quit] "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
+    from wheeltapper.kafka_arguments import add_kafka_arguments, add_prefix_argument
 
     parser.epilog = EPILOG
     parser.formatter_class = RawFormatter

@@ -30,7 +30,7 @@ MODES: dict[str, Literal["shadow", "canary", "active"]] = {"activate": "active",
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
+    from wheeltapper.kafka_arguments import add_kafka_arguments, add_prefix_argument
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("action", choices=tuple(ACTIONS), help="; ".join(f"{k}: {v}" for k, v in ACTIONS.items()))

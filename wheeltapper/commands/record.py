@@ -19,7 +19,7 @@ more than 0.2 s, because samples were lost, the stamp is set anew and a line say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
+    from wheeltapper.kafka_arguments import add_kafka_arguments, add_prefix_argument
 
     parser.epilog = EPILOG
     parser.formatter_class = RawFormatter

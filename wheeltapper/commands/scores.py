@@ -30,7 +30,7 @@ measured values), and 'above' where the score reaches the level. Workers publish
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
+    from wheeltapper.kafka_arguments import add_kafka_arguments, add_prefix_argument
 
     parser.epilog = EPILOG
     parser.formatter_class = RawFormatter

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from wheeltapper.kafka_admin import DEFAULT_PARTITIONS, add_kafka_arguments, add_prefix_argument
+    from wheeltapper.kafka_arguments import DEFAULT_PARTITIONS, add_kafka_arguments, add_prefix_argument
     from wheeltapper.schemas.topics import TOPICS
 
     fixed = ", ".join(f"'{name}' has {spec.partitions}" for name, spec in TOPICS.items() if spec.partitions is not None)

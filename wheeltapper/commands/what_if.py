@@ -25,7 +25,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from wheeltapper.kafka_admin import add_kafka_arguments, add_prefix_argument
+    from wheeltapper.kafka_arguments import add_kafka_arguments, add_prefix_argument
     from wheeltapper.training.datasets.registry import DATASETS, entity_help
 
     add_kafka_arguments(parser)

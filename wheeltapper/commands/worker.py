@@ -6,6 +6,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from wheeltapper.command_line import load_structlog
+
 EPILOG = """
 examples:
   wheeltapper worker --brokers 127.0.0.1:9092 --bundle bundles/machine-1-2
@@ -71,9 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    load_structlog()
     from wheeltapper.kafka_admin import ensure_topics
     from wheeltapper.schemas.errors import InputError
-    from wheeltapper.stream.logs import configure_logs
+    from wheeltapper.stream.logs import configure_logs  # first: it says how structlog is loaded
     from wheeltapper.stream.settings import load_settings
     from wheeltapper.stream.worker import run_worker
 

@@ -5,9 +5,9 @@ of every channel, and embeddings (MMD). Their levels come from the bundle's own 
 """
 
 from wheeltapper.stream.core.drift.finding import DriftFinding, MovedChannel
-from wheeltapper.stream.core.drift.policy import DriftPolicy, DriftRules
 from wheeltapper.stream.core.drift.reference import DriftReference, drift_reference
 from wheeltapper.stream.core.drift.watch import DRIFT, DriftWatch
+from wheeltapper.stream.core.policies import DriftPolicy, DriftRules
 
 __all__ = [
     "DRIFT",

@@ -21,7 +21,6 @@ from wheeltapper.stream.core.drift.blocks import (
 from wheeltapper.stream.core.drift.embeddings import EmbeddingNormal, embedding_normal, thinned
 from wheeltapper.stream.core.drift.inputs import InputNormal, input_normal
 from wheeltapper.stream.core.drift.levels import LEAST_BLOCKS, level, out_of_sample
-from wheeltapper.stream.core.drift.policy import DriftRules
 from wheeltapper.stream.core.drift.scores import (
     ScoreNormal,
     adwin_delta,
@@ -29,6 +28,7 @@ from wheeltapper.stream.core.drift.scores import (
     score_normal,
     shift_course,
 )
+from wheeltapper.stream.core.policies import DriftRules
 from wheeltapper.stream.core.rule import RuleSpec
 
 if TYPE_CHECKING:

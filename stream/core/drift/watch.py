@@ -30,9 +30,9 @@ from wheeltapper.stream.core.drift.memory import (
     keep_embeddings,
     new_filling,
 )
-from wheeltapper.stream.core.drift.policy import DriftRules
 from wheeltapper.stream.core.drift.reference import DriftReference, drift_reference
 from wheeltapper.stream.core.judging import Emission, Judged, RuleMemory, Slot
+from wheeltapper.stream.core.policies import DriftRules
 from wheeltapper.stream.core.rule import RuleSpec
 
 if TYPE_CHECKING:

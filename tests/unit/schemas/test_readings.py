@@ -12,17 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wheeltapper.schemas.clock import micros_from_iso
-from wheeltapper.schemas.readings import (
-    MISSING_WORDS,
-    NumberStyle,
-    ReadingError,
-    TimeStyle,
-    parse_number,
-    parse_numbers,
-    parse_time,
-    parse_times,
-    parse_times_of_numbers,
-)
+from wheeltapper.schemas.reading_columns import parse_numbers, parse_times, parse_times_of_numbers
+from wheeltapper.schemas.readings import MISSING_WORDS, NumberStyle, ReadingError, TimeStyle, parse_number, parse_time
 
 EIGHT = micros_from_iso("2024-05-01T08:00:00Z")
 BERLIN = TimeStyle(zone="Europe/Berlin")

@@ -17,10 +17,9 @@ import numpy as np
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.drift.finding import DriftFinding
-from wheeltapper.stream.core.drift.policy import DriftPolicy
 from wheeltapper.stream.core.drift.watch import DriftWatch
 from wheeltapper.stream.core.judging import Judge, Judged
-from wheeltapper.stream.core.policies import AlarmPolicy, AlarmRules
+from wheeltapper.stream.core.policies import AlarmPolicy, AlarmRules, DriftPolicy
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY
 from wheeltapper.training.adaptation.gate import GatePolicy
