@@ -14,6 +14,7 @@ import json
 import shutil
 import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from workload import CHANNEL_NAMES, PARTITIONS, Detector, Workload, make_workloa
 JOIN_S = 15.0  # a slow start while the contender starts and joins: Faust takes up to 8 s on a busy machine
 JOIN_RATE = 100.0  # rows per second meanwhile
 SETTLE_S = 4.0  # at the full rate before alerts count
-FAULT_EVERY_ROWS = 500  # 2 s at 250 rows/s and machine
+FAULT_EVERY_S, LEAST_FAULT_ROWS = 2.0, 250  # of each machine; its windows must be quiet again in between
 IDLE_S = 6.0
 
 
@@ -46,9 +47,15 @@ def measure_latency(
     machines: int,
     rate: float,
     seconds: float,
+    label: str = "",
 ) -> dict[str, Any]:
-    """p50, p99 and maximum in milliseconds, over every opened and cleared step; or why there are none."""
-    name = f"bench-latency-{contender.name}"
+    """p50, p99 and maximum in milliseconds, over every opened and cleared step; or why there are none.
+
+    Args:
+        label: names this run among others of the same contender.
+    """
+    label = label or contender.name
+    name = f"bench-latency-{label}"
     run = Run(name, brokers, f"{name}.rows", folder / "run", job, IDLE_S)
     shutil.rmtree(run.folder, ignore_errors=True)
     run.folder.mkdir()
@@ -69,20 +76,48 @@ def measure_latency(
             MeasuredProcess(produce, folder=side / "producer") as producer,
             MeasuredProcess(command, folder=run.folder) as process,
         ):
+            busy = _CpuBetween(process, stamps)
             producer.wait(JOIN_S + SETTLE_S + seconds + 120)
+            busy.join()
             usage = process.wait(JOIN_S + SETTLE_S + seconds + 240)
             time.sleep(0.5)
             observer.end()
             observer.wait(JOIN_S + SETTLE_S + seconds + 300)
     except RuntimeError as error:
-        print(f"  latency {contender.name}: {error}", flush=True)
+        print(f"  latency {label}: {error}", flush=True)
         return {"failed": str(error)}
     sent = np.load(stamps)
     received = [tuple(event) for event in json.loads(seen.read_text())]
     result = _summary(received, sent, _workload(machines, rate, seconds), detector, rate, seconds)
     result["cpu_s"] = round(usage.cpu_s, 2)
-    print(f"  latency {contender.name}: {result}", flush=True)
+    if busy.cpu_s is not None:
+        result["cpu_us_a_row"] = round(busy.cpu_s * 1e6 / (int(seconds * rate / machines) * machines), 1)
+    print(f"  latency {label}: {result}", flush=True)
     return result
+
+
+class _CpuBetween(threading.Thread):
+    """What a process takes from the moment at which the rows begin to count to the last of them; the producer marks both.
+
+    Attributes:
+        cpu_s: None where it is not known.
+    """
+
+    def __init__(self, process: MeasuredProcess, stamps: Path) -> None:
+        super().__init__(daemon=True)
+        self.cpu_s: float | None = None
+        self._process, self._marks = process, [stamps.with_suffix(".begin"), stamps.with_suffix(".end")]
+        self.start()
+
+    def run(self) -> None:
+        found = []
+        for mark in self._marks:
+            deadline = time.monotonic() + 600
+            while not mark.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            found.append(self._process.cpu_s_so_far())
+        if None not in found:
+            self.cpu_s = found[1] - found[0]  # type: ignore[operator]
 
 
 def _rows(rate: float, seconds: float, machines: int) -> tuple[int, int]:
@@ -93,7 +128,8 @@ def _rows(rate: float, seconds: float, machines: int) -> tuple[int, int]:
 def _workload(machines: int, rate: float, seconds: float) -> Workload:
     """The rows, with their index as event time."""
     count = sum(_rows(rate, seconds, machines))
-    workload = make_workload(machines, count, fault_every=FAULT_EVERY_ROWS)
+    fault_every = max(LEAST_FAULT_ROWS, int(FAULT_EVERY_S * rate / machines))
+    workload = make_workload(machines, count, fault_every=fault_every)
     return replace(workload, ts=np.arange(count, dtype=np.int64))
 
 
@@ -150,8 +186,12 @@ def produce(brokers: str, topic: str, out: Path, machines: int, rate: float, sec
     ]
     stamps = np.zeros((machines, joining + count), dtype=np.int64)
     client = new_producer(brokers, **{"linger.ms": 1})
+    total = machines * (joining + count)
+    begins = total - int(seconds * rate / machines) * machines
     start = time.perf_counter()
-    for number in range(machines * (joining + count)):
+    for number in range(total):
+        if number == begins:
+            out.with_suffix(".begin").touch()
         step, index = divmod(number, machines)
         early = min(number, machines * joining)
         due = start + early / JOIN_RATE + (number - early) / rate
@@ -167,6 +207,7 @@ def produce(brokers: str, topic: str, out: Path, machines: int, rate: float, sec
         if number % 200 == 0:
             client.poll(0)
     client.flush(60)
+    out.with_suffix(".end").touch()
     np.save(out, stamps)
 
 

@@ -85,6 +85,14 @@ class MeasuredProcess:
             raise RuntimeError(f"exit code {self._process.returncode}: {self._tail()}")
         return Usage(usage.ru_utime + usage.ru_stime, wall_s, peak_mb)
 
+    def cpu_s_so_far(self) -> float | None:
+        """User + system time of all its threads until now, in steps of 10 ms; None where there is no /proc, or it has ended."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def _peak_mb(self) -> float:
         """Largest resident size so far; rusage's would also count this process's own, from before the exec."""
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import default_detector
+import live
 import sound
 from contenders import PROMISES
 
@@ -29,15 +31,45 @@ def markdown(outcome: dict[str, Any]) -> str:
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}; {versions}.",
         "",
     ]
-    if "throughput" in outcome:
-        lines += _throughput(outcome["throughput"])
-    if "scoring" in outcome:
-        lines += _scoring(outcome["scoring"])
-    if "sound" in outcome:
-        lines += sound.markdown(outcome["sound"])
-    if "latency" in outcome:
-        lines += _latency(outcome["latency"])
+    for job, table in tables(outcome).items():
+        lines += [f"### {job}", "", *table]
     return "\n".join(lines)
+
+
+def tables(outcome: dict[str, Any]) -> dict[str, list[str]]:
+    """Job -> lines of its table; of the jobs that ran."""
+    makers = {
+        "throughput": ("throughput", _throughput),
+        "default": ("default", default_detector.markdown),
+        "sizing": ("default", default_detector.sizing),
+        "live": ("live", live.markdown),
+        "scoring": ("scoring", _scoring),
+        "sound": ("sound", sound.markdown),
+        "latency": ("latency", _latency),
+    }
+    return {job: make(outcome[part]) for job, (part, make) in makers.items() if part in outcome}
+
+
+def placed(page: str, outcome: dict[str, Any]) -> str:
+    """A page with the tables of the jobs that ran between its marks `<!-- bench: JOB -->` and `<!-- end -->`.
+
+    Raises:
+        ValueError: the page has no marks for one of the jobs.
+    """
+    machine = outcome["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    for job, table in tables(outcome).items():
+        begin, end = f"<!-- bench: {job} -->", "<!-- end -->"
+        before, found, rest = page.partition(begin)
+        if not found or end not in rest:
+            raise ValueError(f"the page has no '{begin}' with a '{end}' behind it")
+        taken = [
+            f"Command: `{outcome['command']}`, load before: {machine['load_before']}. Machine: {machine['cpu']}, {machine['cores']} cores,",
+            f"{machine['system']}, Python {machine['python']}; {versions}.",
+        ]
+        text = "\n".join([begin, "", *taken, "", *table]).rstrip()
+        page = before + text + "\n\n" + end + rest.partition(end)[2]
+    return page
 
 
 def _throughput(entries: dict[str, Any]) -> list[str]:

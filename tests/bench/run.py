@@ -1,6 +1,8 @@
 """`make bench`: how fast, against whom, on a real Kafka. Prints a table; writes out/bench.json and out/bench.md.
 
-    python tests/bench/run.py                    everything; about 25 minutes
+    python tests/bench/run.py                    everything; about 35 minutes
+    python tests/bench/run.py --jobs default     range bands as `train` makes them; 7 minutes
+    python tests/bench/run.py --jobs live        CPU and latency at 500, 5,000 and 20,000 rows/s; 5 minutes
     python tests/bench/run.py --quick            a smoke run; under 2 minutes
     python tests/bench/run.py --sound-only       streams of sound per core; a minute, no Kafka
     python tests/bench/run.py --only quix,direct --rows 300000 --repetitions 5 --latency-seconds 0
@@ -24,8 +26,10 @@ from typing import Any
 
 import report
 from contenders import CONTENDERS, ensure_quix_environment, write_job
+from default_detector import measure_default
 from kafka_node import REPOSITORY, create_topics, fill, find_kafka, running_kafka
 from latency import measure_latency
+from live import measure_live
 from messages import arrow_blocks, json_rows
 from reference import reference_events
 from scoring import measure_scoring
@@ -37,6 +41,7 @@ from workload import Detector, Workload, fit_detector, make_workload
 ARROW_FACTOR = 4
 ROWS_PER_BLOCK = 64
 FAULT_EVERY_ROWS = 1_500
+JOBS = ("throughput", "default", "live", "scoring", "sound", "latency")
 LATENCY_CONTENDERS = ("direct", "faust", "quix", "bare")
 
 
@@ -45,6 +50,8 @@ def main() -> int:
     # A terminated bench leaves through its `finally` blocks: no broker and no contender stays behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     names = list(arguments.only or [name for name in CONTENDERS if name != "direct-scores"])
+    if "throughput" not in arguments.jobs:
+        names = []
     detector = fit_detector()
     outcome: dict[str, Any] = {"command": "python " + " ".join(sys.argv), "machine": _machine()}
     if arguments.sound:
@@ -54,8 +61,9 @@ def main() -> int:
     if arguments.scoring:
         print("scoring: a bare loop, and the worker's scorer", flush=True)
         outcome["scoring"] = measure_scoring(detector, repetitions=5 if arguments.quick else 25)
-    kafka = None if arguments.sound_only else find_kafka()
-    if kafka is None and arguments.sound_only:
+    needs_kafka = bool({"throughput", "default", "live", "latency"} & {*arguments.jobs})
+    kafka = find_kafka() if needs_kafka else None
+    if not needs_kafka:
         names = []
     elif kafka is None:
         print(
@@ -79,9 +87,13 @@ def main() -> int:
     (arguments.out / "bench.json").write_text(json.dumps(outcome, indent=2) + "\n")
     (arguments.out / "bench.md").write_text(text)
     print(f"written: {arguments.out / 'bench.json'}, {arguments.out / 'bench.md'}")
+    if arguments.page is not None:
+        arguments.page.write_text(report.placed(arguments.page.read_text(), outcome))
+        print(f"written: the tables of {', '.join(report.tables(outcome))} in {arguments.page}")
     # A fast contender with wrong alerts has measured nothing; a missed promise is for the reader of the table to judge.
-    entries = [*outcome.get("throughput", {}).values(), *outcome.get("latency", {}).values()]
-    return 0 if all(entry.get("alerts") == "as the reference" for entry in entries) else 1
+    entries = [entry for part in ("throughput", "latency", "live") for entry in outcome.get(part, {}).values()]
+    entries += [entry for runners in outcome.get("default", {}).values() for entry in runners.values()]
+    return 0 if all(entry.get("alerts") in ("as the reference", "as the first run") for entry in entries) else 1
 
 
 def _with_kafka(kafka: Path, names: list[str], detector: Detector, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -106,6 +118,25 @@ def _with_kafka(kafka: Path, names: list[str], detector: Detector, arguments: ar
                     until_idle_s=arguments.until_idle,
                 )
                 outcome["throughput"] = {name: result.summary() for name, result in results.items()}
+            if "default" in arguments.jobs:
+                print("default: range bands as `train` makes them", flush=True)
+                outcome["default"] = measure_default(
+                    brokers,
+                    folder,
+                    repetitions=min(arguments.repetitions, 2),
+                    until_idle_s=min(arguments.until_idle, 3.0),
+                    quick=arguments.quick,
+                )
+            if "live" in arguments.jobs:
+                print("live: steady rates", flush=True)
+                outcome["live"] = measure_live(
+                    detector,
+                    brokers=brokers,
+                    job=job,
+                    folder=folder,
+                    machines=arguments.machines,
+                    seconds=6.0 if arguments.quick else 20.0,
+                )
             if arguments.latency_seconds and arguments.latency:
                 outcome["latency"] = {
                     name: measure_latency(
@@ -147,10 +178,27 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="a smoke run: few rows, one repetition; its numbers mean little"
     )
+    parser.add_argument(
+        "--jobs",
+        type=_words,
+        help=f"what to measure, separated by commas, of {', '.join(JOBS)}; without it all of them",
+    )
+    parser.add_argument(
+        "--page", type=Path, help="a page whose tables are written anew, between its marks: docs/benchmark.md"
+    )
     parser.add_argument("--out", type=Path, default=REPOSITORY / "out", help="folder of bench.json and bench.md")
     arguments = parser.parse_args()
+    if arguments.jobs is None:
+        arguments.jobs = [job for job in JOBS if not arguments.quick or job not in ("default", "live")]
     if arguments.sound_only:
-        arguments.scoring, arguments.sound = False, True
+        arguments.jobs = ["sound"]
+    strange = sorted({*arguments.jobs} - {*JOBS})
+    if strange:
+        parser.error(f"unknown jobs {strange}; there are {', '.join(JOBS)}")
+    arguments.scoring = arguments.scoring and "scoring" in arguments.jobs
+    arguments.sound = "sound" in arguments.jobs and (arguments.sound or arguments.sound_only)
+    if "latency" not in arguments.jobs:
+        arguments.latency_seconds, arguments.latency = 0.0, []
     if arguments.quick:
         arguments.rows, arguments.repetitions = min(arguments.rows, 20_000), min(arguments.repetitions, 1)
         arguments.latency_seconds, arguments.until_idle = min(arguments.latency_seconds, 6.0), 2.0

@@ -67,7 +67,7 @@ def make_workload(machines: int, rows_per_machine: int, *, fault_every: int, see
     names = tuple(f"machine-{index:02d}" for index in range(machines))
     values = np.empty((machines, rows_per_machine, CHANNELS), dtype=np.float32)
     for index in range(machines):
-        rows = _normal_rows(rows_per_machine, np.random.default_rng([seed, 1, index]))
+        rows = normal_rows(rows_per_machine, np.random.default_rng([seed, 1, index]))
         random = np.random.default_rng([seed, 2, index])
         first = 4 * WINDOW + index * fault_every // machines
         for start in range(first, rows_per_machine - 2 * WINDOW, fault_every):
@@ -84,7 +84,7 @@ def _gains() -> np.ndarray:
     return np.geomspace(0.5, 40.0, CHANNELS)
 
 
-def _normal_rows(count: int, random: np.random.Generator) -> np.ndarray:
+def normal_rows(count: int, random: np.random.Generator) -> np.ndarray:
     """[count, C] float64: six slow drivers mixed into the channels, plus noise, around an operating point."""
     mixing = np.random.default_rng(11).normal(size=(6, CHANNELS)) / np.sqrt(6)
     periods = np.array([90.0, 140.0, 230.0, 410.0, 700.0, 1300.0])
@@ -107,7 +107,7 @@ class Detector:
 
 def fit_detector(seed: int = 7) -> Detector:
     """PCA of standardised windows [W*C], fitted on rows without faults; alarm at twice the worst normal score."""
-    rows = np.round(_normal_rows(40_000, np.random.default_rng([seed, 3])), 3).astype(np.float32)
+    rows = np.round(normal_rows(40_000, np.random.default_rng([seed, 3])), 3).astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(rows, WINDOW, axis=0)[:: WINDOW // 2].transpose(0, 2, 1)
     mean, deviation = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
     flat = ((windows - mean) / deviation).reshape(len(windows), -1)

@@ -1,19 +1,21 @@
 """Messages of the input topic to rows of machines; what cannot be read becomes a dead letter.
 
-One-row JSON is the busiest case and has a path of its own: rows are only collected while the batch is read, and become
-one array a machine at its end. Everything else, and whatever looks odd, goes the careful way through `wheeltapper.schemas.codec`.
+One-row JSON is the busiest case and has a path of its own: a parser for the fields that its sender writes (`shapes`), or orjson
+where there is none; rows are only packed while the batch is read, and become arrays at its end. Everything else, and whatever
+looks odd, goes the careful way through `wheeltapper.schemas.codec`.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
-from operator import itemgetter
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import orjson
+from msgspec.structs import astuple
 
 from wheeltapper.schemas.clock import MAX_MICROS
 from wheeltapper.schemas.codec import MAX_PARSED_BYTES, decode_sensor_block, sniff_encoding
@@ -24,19 +26,19 @@ from wheeltapper.schemas.events import DeadLetterReason as Reason
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.schemas.text import first_names
 from wheeltapper.stream.core.judging import Emission
-from wheeltapper.stream.core.row_memory import RowBlock
 from wheeltapper.stream.dead_letters import dead_letter
-from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Route, Routes
+from wheeltapper.stream.kinds.contract import MOST_KNOWN, Decoded, Route, Routes
 from wheeltapper.stream.kinds.sensors.field_mapping import (
     LEAST_MICROS,
     FieldMapping,
     micros_of,
     near_of,
     text_of,
-    to_float32,
 )
+from wheeltapper.stream.kinds.sensors.gathering import BatchRows, RowReader
 from wheeltapper.stream.kinds.sensors.parsing import MessageParser, content_type_of
 from wheeltapper.stream.kinds.sensors.registry import SchemaRegistry
+from wheeltapper.stream.kinds.sensors.shapes import MOST_SHAPES, NO_FIT, Shape, Shapes
 from wheeltapper.stream.left_out import IgnoredFields
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.settings import InputSettings
@@ -47,42 +49,14 @@ _OF_PATHS = '.[*|"'
 # Caches that senders can fill with made-up names are emptied at this size.
 MAX_CACHED = 10_000
 
-
-class _RowReader:
-    """Reads the values of one-row JSON for one route.
-
-    Attributes:
-        pick: the channels' values in the route's order.
-        pack: them as float64 bytes; takes numbers only, where numpy would convert "1.5" without a word.
-        width: fields that a message has where no channel is unknown.
-        names: of the channels' fields.
-        order: the channels' names as objects of an earlier message, if messages have them in the route's order: the
-            parser gives the same objects again, and comparing those costs next to nothing.
-    """
-
-    __slots__ = ("names", "order", "pack", "pick", "width")
-
-    def __init__(self, sources: list[str], fields_beside: int) -> None:
-        self.pick: Callable[[Any], Any] = itemgetter(*sources) if len(sources) > 1 else lambda v: (v[sources[0]],)
-        self.pack = struct.Struct(f"<{len(sources)}d").pack
-        self.width = len(sources) + fields_beside
-        self.order = sources
-        self.names = sources
-
-
-class _Collector:
-    """One machine's rows while a batch is read: single rows as packed float64, then arrays."""
-
-    __slots__ = ("blocks", "indices", "reader", "route", "rows", "times")
-
-    def __init__(self, route: Route, reader: _RowReader) -> None:
-        self.route = route
-        self.reader = reader
-        self.rows: list[bytes] = []
-        self.times: list[int] = []
-        self.indices: list[int] = []
-        self.blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        """(offsets [n], times [n], values [n, C])"""
+_RUN = 64
+"""Messages that are read at once where they are alike; more would not stay in the processor's cache."""
+_LONGEST_PAUSE = 64
+"""Runs that are read message by message, after one that had to be."""
+_ODD = (
+    *NO_FIT, LookupError, TypeError, AttributeError, OverflowError, struct.error, DecodeError,
+)  # fmt: skip
+"""What comes of messages that are not one-row JSON as it should be."""
 
 
 class Decoder:
@@ -95,7 +69,8 @@ class Decoder:
         self._ignored = IgnoredFields({settings.machine, settings.time})
         self._mapping = FieldMapping(settings, self._ignored)
         self._source_of = {channel: source for source, channel in settings.rename.items()}
-        self._readers: dict[str, _RowReader] = {}
+        self._readers: dict[str, RowReader] = {}
+        self._reader_of: dict[str, RowReader] = {}
         self._fields: dict[str, frozenset[str]] = {}
         self._orders: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
         top_level = (settings.machine, settings.time, settings.values)
@@ -104,7 +79,11 @@ class Decoder:
             and settings.machine != "key"
             and settings.time != "record"
         )
+        self._shapes = Shapes(*top_level)
+        self._exact_width = settings.unknown_channels == "dead-letter"
         self._times = settings.times
+        self._raw_micros, self._is_local = settings.time_unit == "auto", settings.time_zone is not None
+        self._pause, self._next_pause = 0, 1
         self._missing_values = np.array(settings.missing_values)
         # Flat messages carry machine and time among the channels.
         self._fields_beside = 0 if settings.values else 2
@@ -112,59 +91,180 @@ class Decoder:
     def decode(self, batch: PartitionBatch, most_values: float = math.inf) -> Decoded:
         """Read one partition's batch, until its blocks hold so many values; rows of one message each are no larger than those."""
         decoded = Decoded(messages=len(batch))
-        collectors: dict[str, _Collector] = {}
-        settings = self._settings
+        machines = BatchRows()
+        number_of, readers, takers = machines.number_of, machines.readers, machines.takers
+        add_number, add_time, add_position = machines.numbers.append, machines.times.append, machines.positions.append
+        settings, shapes = self._settings, self._shapes
         machine_field, time_field, values_field = settings.machine, settings.time, settings.values
         largest = min(settings.max_message_bytes, MAX_PARSED_BYTES) if self._rows_are_plain else -1
-        exact_width = settings.unknown_channels == "dead-letter"
-        raw_micros, time_style, is_local = settings.time_unit == "auto", self._times, settings.time_zone is not None
-        loads = orjson.loads
-        for index, value in enumerate(batch.values):
+        raw_micros, time_style, is_local = self._raw_micros, self._times, self._is_local
+        shapes.begin()
+        shape_of, keys, loads = shapes.of_sender.get, batch.keys, orjson.loads
+        for index in self._left_over(batch, largest, machines):
+            value = batch.values[index]
             try:
                 if len(value) > largest:  # type: ignore[arg-type]
                     raise LookupError
-                message = loads(value)  # type: ignore[arg-type]
-                ts = message[time_field]
+                shape = shape_of(keys[index], shapes.usual)
+                message: Any = None
+                if shape is not None:
+                    try:
+                        row = shape.decode(value)  # type: ignore[arg-type]
+                        ts, machine = row.time, row.machine
+                    except NO_FIT:
+                        shape = None
+                if shape is None:
+                    message = loads(value)  # type: ignore[arg-type]
+                    ts, machine = message[time_field], message[machine_field]
                 if not (raw_micros and type(ts) is int and LEAST_MICROS <= ts <= MAX_MICROS):
                     ts = micros_of(ts, time_style, near_of(batch.timestamps_ms[index]) if is_local else None)
-                values = message[values_field] if values_field else message
-                machine = message[machine_field]
-                collector = collectors.get(machine) or self._collect(collectors, machine)
-                reader = collector.reader
-                names = [*values]
-                if names == reader.order:
-                    reader.order = names
-                    row = reader.pack(*values.values())
-                elif exact_width and len(names) != reader.width:
-                    raise LookupError
+                number = number_of.get(machine)
+                if number is None:
+                    number = self._number(machines, machine)
+                reader = readers[number]
+                if shape is not None:
+                    if reader.shape is not shape:
+                        self._fit(reader, shape, machine)
+                    values = astuple(row if shape.is_flat else row.values)
+                    if reader.pick_of_shape is not None:
+                        values = reader.pick_of_shape(values)
                 else:
-                    if len(names) > reader.width:
-                        self._ignored.see(machine, names, reader.names)
-                    row = reader.pack(*reader.pick(values))
-                collector.rows.append(row)
-                collector.times.append(ts)
-                collector.indices.append(index)
-            except (LookupError, TypeError, ValueError, AttributeError, OverflowError, struct.error, DecodeError):
+                    values = self._picked(message[values_field] if values_field else message, reader, machine)
+                    shapes.learn(keys[index], message)
+                try:
+                    packed = reader.pack(*values)
+                except struct.error:
+                    packed = reader.pack_with_null(values)
+                takers[number](packed)
+                add_number(number)
+                add_time(ts)
+                add_position(index)
+            except _ODD:
                 # Not one-row JSON as it should be: read it again, slowly, for a block or an exact reason.
                 try:
-                    self._decode_carefully(batch, index, collectors, decoded)
+                    self._decode_carefully(batch, index, machines, decoded)
                 except DecodeError as error:
                     decoded.dead_letters.append(Emission(batch.offsets[index], dead_letter(batch, index, error)))
                 if decoded.size >= most_values:
                     decoded.messages = index + 1
                     break
-        for machine, collector in collectors.items():
-            self._arrange(collector, batch, decoded)
-            if collector.blocks:
-                columns = collector.blocks[0]
-                if len(collector.blocks) > 1:
-                    offsets, times, values = zip(*collector.blocks, strict=True)
-                    columns = (np.concatenate(offsets), np.concatenate(times), np.concatenate(values))
-                decoded.blocks.append(MachineBlock(machine, collector.route, RowBlock(*columns)))
+        machines.gather(batch, self._measured, decoded)
         return decoded
 
-    def _collect(self, collectors: dict[str, _Collector], machine: Any) -> _Collector:
-        """The machine's collector, new in this batch."""
+    def _left_over(self, batch: PartitionBatch, largest: int, machines: BatchRows) -> Iterator[int]:
+        """Reads what can be read in runs; yields the positions of all other messages, in order."""
+        total = len(batch)
+        for start in range(0, total, _RUN):
+            stop = min(start + _RUN, total)
+            if self._pause:
+                self._pause -= 1
+            elif self._read_run(batch, start, stop, largest, machines):
+                self._next_pause = 1
+                continue
+            else:
+                self._pause, self._next_pause = self._next_pause, min(2 * self._next_pause, _LONGEST_PAUSE)
+            yield from range(start, stop)
+
+    def _read_run(self, batch: PartitionBatch, start: int, stop: int, largest: int, machines: BatchRows) -> bool:
+        """Reads consecutive messages of one shape and one route without a look at each; all of them, or none and gives False."""
+        shapes, texts = self._shapes, batch.values[start:stop]
+        shape = shapes.usual
+        try:
+            if shapes.of_sender:
+                found = {*map(shapes.of_sender.get, batch.keys[start:stop], repeat(shape))}
+                shape = found.pop()
+                if found:
+                    return False
+            if shape is None or max(map(len, texts)) > largest:  # type: ignore[arg-type]
+                return False
+            decode, first = shape.decode, shape.decode(texts[0])  # type: ignore[arg-type]
+            reader = self._reader_of.get(first.machine) or self._find_reader(first.machine)
+            if reader.shape is not shape:
+                self._fit(reader, shape, first.machine)
+            pack, pick, is_flat = reader.pack, reader.pick_of_shape, shape.is_flat
+            names, times, packed = [], [], []
+            for text in texts:
+                row = decode(text)  # type: ignore[arg-type]
+                names.append(row.machine)
+                times.append(row.time)
+                values = astuple(row if is_flat else row.values)
+                if pick is not None:
+                    values = pick(values)
+                try:
+                    packed.append(pack(*values))
+                except struct.error:
+                    packed.append(reader.pack_with_null(values))
+            if (
+                not self._raw_micros
+                or {*map(type, times)} != {int}
+                or min(times) < LEAST_MICROS
+                or max(times) > MAX_MICROS
+            ):
+                near = [near_of(stamp) if self._is_local else None for stamp in batch.timestamps_ms[start:stop]]
+                times = [*map(micros_of, times, repeat(self._times), near)]
+            try:
+                numbers = [*map(machines.number_of.__getitem__, names)]
+            except KeyError:
+                numbers = [self._number(machines, name) for name in names]
+            if any(machines.readers[number] is not reader for number in {*numbers}):
+                return False
+        except _ODD:
+            return False
+        machines.rows[reader] += packed
+        machines.numbers += numbers
+        machines.times += times
+        machines.positions += range(start, stop)
+        return True
+
+    def _fit(self, reader: RowReader, shape: Shape, machine: str) -> None:
+        """From now on the reader takes rows of this shape.
+
+        Raises:
+            LookupError: rows of this shape do not have the route's channels.
+        """
+        if shape not in reader.picks:
+            if self._exact_width and len(shape.names) != reader.width:
+                raise LookupError
+            if len(reader.picks) >= MOST_SHAPES:
+                reader.picks.clear()
+            reader.picks[shape] = shape.picker(reader.names)
+            if len(shape.names) > reader.width:
+                self._ignored.see(machine, shape.names, reader.names)
+        reader.shape, reader.pick_of_shape = shape, reader.picks[shape]
+
+    def _picked(self, values: Any, reader: RowReader, machine: str) -> Any:
+        """The channels' values in the route's order.
+
+        Raises:
+            LookupError, TypeError, AttributeError: it has not the route's channels, or is no object.
+        """
+        names = [*values]
+        if names == reader.order:
+            reader.order = names
+            return values.values()
+        if self._exact_width and len(names) != reader.width:
+            raise LookupError
+        if len(names) > reader.width:
+            self._ignored.see(machine, names, reader.names)
+        return reader.pick(values)
+
+    def _number(self, machines: BatchRows, machine: Any) -> int:
+        """The number of a machine, which may be new in this batch.
+
+        Raises:
+            DecodeError: there is no such machine.
+        """
+        number = machines.number_of.get(machine)
+        if number is None:
+            reader = self._reader_of.get(machine)
+            if reader is None:
+                reader = self._find_reader(machine)
+            number = machines.number_of[machine] = len(machines.readers)
+            machines.readers.append(reader)
+            machines.takers.append(machines.rows.setdefault(reader, []).append)
+        return number
+
+    def _find_reader(self, machine: Any) -> RowReader:
         if not isinstance(machine, str) or not machine:
             raise DecodeError(Reason.NO_MACHINE, f"machine is {shown(machine)}, expected a text that is not empty")
         if len(machine) > MAX_NAME_LENGTH:
@@ -177,9 +277,11 @@ class Decoder:
         reader = self._readers.get(route.pattern)
         if reader is None:
             sources = [self._source_of.get(channel, channel) for channel in route.layout.channels]
-            reader = self._readers[route.pattern] = _RowReader(sources, self._fields_beside)
-        collector = collectors[machine] = _Collector(route, reader)
-        return collector
+            reader = self._readers[route.pattern] = RowReader(route, sources, self._fields_beside)
+        if len(self._reader_of) >= MOST_KNOWN:
+            self._reader_of.clear()
+        self._reader_of[machine] = reader
+        return reader
 
     def _route_of(self, machine: str) -> Route:
         route = self._routes.of(machine)
@@ -197,9 +299,7 @@ class Decoder:
             fields = self._fields[route.pattern] = frozenset(route.layout.channels) | renamed
         return fields
 
-    def _decode_carefully(
-        self, batch: PartitionBatch, index: int, collectors: dict[str, _Collector], decoded: Decoded
-    ) -> None:
+    def _decode_carefully(self, batch: PartitionBatch, index: int, machines: BatchRows, decoded: Decoded) -> None:
         value, key, headers = self._parser.checked(batch.values[index]), batch.keys[index], batch.headers[index]
         named, fields = self._parser.registered(value, headers)
         content_type = content_type_of(headers)
@@ -210,12 +310,10 @@ class Decoder:
             blocks = self._mapping.blocks(message, key, batch.timestamps_ms[index], self._fields_of)
         found = []
         for block in blocks:
-            collector = collectors.get(block.machine) or self._collect(collectors, block.machine)
-            found.append((collector, block, self._in_order(block, collector.route)))
-        for collector, block, values in found:  # a message is taken as a whole, or refused
-            self._arrange(collector, batch, decoded)  # rows that came before it
-            offsets = np.full(len(block), batch.offsets[index], dtype=np.int64)
-            collector.blocks.append((offsets, block.ts, self._measured(values)))
+            number = self._number(machines, block.machine)
+            found.append((number, block, self._in_order(block, machines.readers[number].route)))
+        for number, block, values in found:  # a message is taken as a whole, or refused
+            machines.blocks.setdefault(number, []).append((index, block.ts, self._measured(values)))
             decoded.size += values.size
 
     def _in_order(self, block: SensorBlock, route: Route) -> np.ndarray:
@@ -262,30 +360,6 @@ class Decoder:
         if len(missing) == len(route.layout.channels):
             raise DecodeError(Reason.MISSING_CHANNEL, f"{sent}; none of them is the bundle's")
         return np.array([column_of.get(name, -1) for name in route.layout.channels])
-
-    def _arrange(self, collector: _Collector, batch: PartitionBatch, decoded: Decoded) -> None:
-        """Collected single rows become a block; rows that 32 bits cannot hold become dead letters."""
-        if not collector.rows:
-            return
-        channels = collector.route.layout.channels
-        wide = np.frombuffer(b"".join(collector.rows), dtype="<f8").reshape(-1, len(channels))
-        with np.errstate(over="ignore"):
-            values = wide.astype(np.float32)
-        times, indices = np.array(collector.times, dtype=np.int64), collector.indices
-        if not np.isfinite(values).all():
-            fits = np.atleast_1d(np.isfinite(values).all(axis=1))
-            for position in np.flatnonzero(~fits).tolist():
-                index = indices[position]
-                try:
-                    to_float32(wide[position : position + 1], channels)
-                except DecodeError as error:
-                    decoded.dead_letters.append(Emission(batch.offsets[index], dead_letter(batch, index, error)))
-            values, times = values[fits], times[fits]
-            indices = [index for index, fit in zip(indices, fits.tolist(), strict=True) if fit]
-        if indices:
-            offsets = np.array([batch.offsets[index] for index in indices], dtype=np.int64)
-            collector.blocks.append((offsets, times, self._measured(values)))
-        collector.rows, collector.times, collector.indices = [], [], []
 
 
 def _shown(names: list[str]) -> str:

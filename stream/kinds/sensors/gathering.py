@@ -1,0 +1,157 @@
+"""Rows of one message each, packed while a batch is read, become arrays at its end: one block a machine."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from itertools import pairwise
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from wheeltapper.schemas.errors import DecodeError
+from wheeltapper.stream.core.judging import Emission
+from wheeltapper.stream.core.row_memory import RowBlock
+from wheeltapper.stream.dead_letters import dead_letter
+from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Route
+from wheeltapper.stream.kinds.sensors.field_mapping import to_float32
+from wheeltapper.stream.kinds.sensors.shapes import Shape
+from wheeltapper.stream.records import PartitionBatch
+
+
+class RowReader:
+    """Reads the values of one-row JSON for one route.
+
+    Attributes:
+        route: the route.
+        pick: the channels' values in the route's order.
+        pack: them as float64 bytes; takes numbers only, where numpy would convert "1.5" without a word.
+        width: fields that a message has where no channel is unknown.
+        names: of the channels' fields.
+        order: the channels' names as objects of an earlier message, if messages have them in the route's order: the
+            parser gives the same objects again, and comparing those costs next to nothing.
+        shape: of the newest message that was read by its shape.
+        pick_of_shape: the channels' values out of that shape's; None: they are just those.
+        picks: the same for every shape that came.
+    """
+
+    __slots__ = ("_pack_narrow", "names", "order", "pack", "pick", "pick_of_shape", "picks", "route", "shape", "width")
+
+    def __init__(self, route: Route, sources: list[str], fields_beside: int) -> None:
+        self.route = route
+        self.pick: Callable[[Any], Any] = itemgetter(*sources) if len(sources) > 1 else lambda v: (v[sources[0]],)
+        self.pack = struct.Struct(f"<{len(sources)}d").pack
+        self._pack_narrow = struct.Struct(f"<{len(sources)}f").pack
+        self.width = len(sources) + fields_beside
+        self.order = sources
+        self.names = sources
+        self.shape: Shape | None = None
+        self.pick_of_shape: Callable[[Any], Any] | None = None
+        self.picks: dict[Shape, Callable[[Any], Any] | None] = {}
+
+    def pack_with_null(self, values: Any) -> bytes:
+        """As `pack`, with NaN for null.
+
+        Raises:
+            OverflowError: a value is beyond 32 bits; struct.error: it is no number.
+        """
+        found = [math.nan if value is None else value for value in values]
+        self._pack_narrow(*found)
+        return self.pack(*found)
+
+
+class BatchRows:
+    """The machines of a batch, numbered as they come, and what was read of them.
+
+    Attributes:
+        number_of: machine -> its number.
+        readers: by number.
+        takers: by number; they take what the reader packed of a row.
+        rows: what they took of single rows.
+        numbers, times, positions: of the same rows, all readers' in turn: the machine's number, the time, the place in the batch.
+        blocks: number -> what its other messages held: (position in the batch, times [n], values [n, C]) of each.
+    """
+
+    __slots__ = ("blocks", "number_of", "numbers", "positions", "readers", "rows", "takers", "times")
+
+    def __init__(self) -> None:
+        self.number_of: dict[str, int] = {}
+        self.readers: list[RowReader] = []
+        self.takers: list[Callable[[bytes], None]] = []
+        self.rows: dict[RowReader, list[bytes]] = {}
+        self.numbers: list[int] = []
+        self.times: list[int] = []
+        self.positions: list[int] = []
+        self.blocks: dict[int, list[tuple[int, np.ndarray, np.ndarray]]] = {}
+
+    def gather(self, batch: PartitionBatch, measured: Callable[[np.ndarray], np.ndarray], decoded: Decoded) -> None:
+        """What was read of the batch becomes one block a machine, in the order in which they came; rows that 32 bits cannot hold
+        become dead letters.
+
+        Args:
+            measured: [n, C] -> the same with NaN where a number says that there is no value.
+        """
+        offsets = np.fromiter(batch.offsets, np.int64, len(batch))
+        found: list[RowBlock | None] = [None] * len(self.readers)
+        positions_of: dict[int, np.ndarray] = {}
+        columns = np.array([np.fromiter(c, np.int64, len(c)) for c in (self.numbers, self.times, self.positions)])
+        for reader, packed in self.rows.items():
+            mine = columns
+            if len(packed) < columns.shape[1]:
+                mine = columns[:, np.array([other is reader for other in self.readers])[columns[0]]]
+            order = np.argsort(mine[0], kind="stable")
+            numbers, times, positions = mine[:, order]
+            wide = np.frombuffer(b"".join(packed), dtype="<f8").reshape(-1, len(reader.names))
+            with np.errstate(over="ignore"):
+                values = wide.astype(np.float32)[order]
+            misfits = np.isinf(values).any(axis=1)
+            if misfits.any():
+                for place in np.flatnonzero(misfits).tolist():
+                    _refuse(wide[order[place]], reader.route, batch, int(positions[place]), decoded)
+                fits = ~misfits
+                values, numbers, times, positions = values[fits], numbers[fits], times[fits], positions[fits]
+            values, at = measured(values), offsets[positions]
+            edges = np.flatnonzero(np.diff(numbers, prepend=-1, append=-1)).tolist()
+            for (start, stop), number in zip(pairwise(edges), numbers[edges[:-1]].tolist(), strict=True):
+                found[number] = RowBlock(at[start:stop], times[start:stop], values[start:stop])
+                if number in self.blocks:
+                    positions_of[number] = positions[start:stop]
+        for number, blocks in self.blocks.items():
+            found[number] = _merged(offsets, found[number], positions_of.get(number), blocks)
+        for machine, reader, block in zip(self.number_of, self.readers, found, strict=True):
+            if block is not None:
+                decoded.blocks.append(MachineBlock(machine, reader.route, block))
+
+
+def _merged(
+    offsets: np.ndarray,
+    rows: RowBlock | None,
+    positions: np.ndarray | None,
+    blocks: list[tuple[int, np.ndarray, np.ndarray]],
+) -> RowBlock:
+    """One machine's single rows and blocks, in the order in which they came.
+
+    Args:
+        offsets: [n] of the batch's messages.
+        rows, positions: its single rows, and where in the batch they came.
+        blocks: as of `BatchRows`.
+    """
+    of_blocks = np.repeat([index for index, _, _ in blocks], [len(times) for _, times, _ in blocks])
+    block = RowBlock(
+        offsets[of_blocks],
+        np.concatenate([times for _, times, _ in blocks]),
+        np.concatenate([values for _, _, values in blocks]),
+    )
+    if rows is None or positions is None:
+        return block
+    return block.behind(rows).only(np.argsort(np.concatenate([positions, of_blocks]), kind="stable"))
+
+
+def _refuse(row: np.ndarray, route: Route, batch: PartitionBatch, index: int, decoded: Decoded) -> None:
+    """A row [C] float64 that 32 bits cannot hold becomes a dead letter."""
+    try:
+        to_float32(row[None], route.layout.channels)
+    except DecodeError as error:
+        decoded.dead_letters.append(Emission(batch.offsets[index], dead_letter(batch, index, error)))
