@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from wheeltapper.schemas.audio_chunk import record_key
 from wheeltapper.schemas.bundle import Bundle
@@ -24,7 +27,7 @@ from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.dead_letters import flawed_letters, refused_dead_letter
 from wheeltapper.stream.deployment import Deployment
 from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
-from wheeltapper.stream.kinds.contract import Decoded, Intake, MachineBlock, Routes
+from wheeltapper.stream.kinds.contract import Decoded, Intake, MachineBlock, ManyMachines, Routes
 from wheeltapper.stream.left_out import DeadLetterLines
 from wheeltapper.stream.machine import Machine
 from wheeltapper.stream.outgoing import alert_output, alert_outputs
@@ -33,6 +36,7 @@ from wheeltapper.stream.partition import PartitionKey, PartitionState
 from wheeltapper.stream.records import Output, PartitionBatch
 from wheeltapper.stream.rule_book import RuleBook
 from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.together import Together
 
 
 class Step(NamedTuple):
@@ -68,6 +72,7 @@ class Pipeline:
         self._pace = Pace(settings)
         self._is_clean = True
         """Nothing has been taken since the last step."""
+        self._together = Together(settings.windows, self.counters)
         self._ahead = AheadCheck(settings.input.max_ahead_s, self.counters)
         self._intakes: dict[str, Intake] = {topic: kind.intake(routes, settings) for topic, kind in self._kinds.items()}
 
@@ -282,6 +287,21 @@ class Pipeline:
             runtimes = partition.runtimes_of(found.machine, found.route)
             more = self._pace.expect(runtimes, found.block.length, found.block.size)
             values, seconds = values + more[0], seconds + more[1]
+        for many in decoded.together:
+            more = self._load_together(partition, many)
+            values, seconds = values + more[0], seconds + more[1]
+        return values, seconds
+
+    def _load_together(self, partition: PartitionState, many: ManyMachines) -> tuple[float, float]:
+        """`_load` of a block of many machines: most are served by the same rules."""
+        lengths: dict[tuple[RuleRuntime, ...], int] = {}
+        for name, length in zip(many.machines, np.diff(many.edges).tolist(), strict=True):
+            runtimes = tuple(partition.runtimes_of(name, many.route))
+            lengths[runtimes] = lengths.get(runtimes, 0) + length
+        values, seconds = float(many.block.size), 0.0
+        for runtimes, length in lengths.items():
+            more = self._pace.expect(runtimes, length, 0)
+            values, seconds = values + more[0], seconds + more[1]
         return values, seconds
 
     def _take_piece(
@@ -305,7 +325,7 @@ class Pipeline:
         self.counters.messages += len(batch) - len(decoded.dead_letters)
         for event, number in decoded.readings.items():
             self.counters.readings[event] = self.counters.readings.get(event, 0) + number
-        for block in decoded.blocks:
+        for block in chain(decoded.blocks, self._left(partition, decoded, batch, now, found)):
             for _ in self._take_block(partition, block, batch, now, found):
                 self._judge(found)
                 self._pace.end(self.scoring_seconds, whole=False)
@@ -315,6 +335,25 @@ class Pipeline:
         partition.position = batch.offsets[-1] + 1
         self._pace.took(len(batch))
         outputs += found
+
+    def _left(
+        self, partition: PartitionState, decoded: Decoded, batch: PartitionBatch, now: float, outputs: list[Output]
+    ) -> Iterator[MachineBlock]:
+        """Takes in what is ordinary of blocks of many machines; yields what is left, machine by machine."""
+        for many in decoded.together:
+            values, seconds = self._load_together(partition, many)
+            if not self._pace.has_room(values, seconds):
+                yield from (many.one(place) for place in range(len(many.machines)))
+                continue
+
+            def collect(partition: PartitionState, machine: Machine, part: Any) -> None:
+                self._take_parts(partition, machine, (part,), outputs)
+
+            left = self._together.take(partition, many, partition.known(many.machines), batch, now, collect)
+            share = 1 - len(left) / len(many.machines)
+            self._pace.add(share * values, share * seconds, round(share * many.block.length))
+            for place in left:
+                yield many.one(place)
 
     def _refuse(self, partition: PartitionState, letters: Sequence[Emission], outputs: list[Output]) -> None:
         """Dead letters of whole messages."""

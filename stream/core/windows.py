@@ -97,6 +97,19 @@ class RowTail:
         self._end = end
         self.seen += n
 
+    def append_one(self, time: int, values: np.ndarray, offset: int) -> None:
+        """`append` for one row of which every value was measured, [C] float32."""
+        end = self._end
+        if end == len(self._times):
+            self._make_room(1)
+            end = self._end
+        self._times[end] = time
+        self._offsets[end] = offset
+        self._values[end] = values
+        self._absent[end] = False
+        self._end = end + 1
+        self.seen += 1
+
     def _allocate(self, rows: int, channels: int) -> None:
         self._values = np.empty((rows, channels), dtype=np.float32)
         self._times = np.empty(rows, dtype=np.int64)

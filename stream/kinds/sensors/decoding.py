@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -26,7 +26,7 @@ from wheeltapper.schemas.text import first_names
 from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.row_memory import RowBlock
 from wheeltapper.stream.dead_letters import dead_letter
-from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Route, Routes
+from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, ManyMachines, Route, Routes
 from wheeltapper.stream.kinds.sensors.field_mapping import (
     LEAST_MICROS,
     FieldMapping,
@@ -153,7 +153,12 @@ class Decoder:
                 if decoded.size >= most_values:
                     decoded.messages = index + 1
                     break
+        together: dict[int, list[tuple[str, _Collector]]] = {}
+        """By route: machines of which there are single rows alone."""
         for machine, collector in collectors.items():
+            if not collector.blocks:
+                together.setdefault(id(collector.route), []).append((machine, collector))
+                continue
             self._arrange(collector, batch, decoded)
             if collector.blocks:
                 columns = collector.blocks[0]
@@ -161,6 +166,8 @@ class Decoder:
                     offsets, times, values = zip(*collector.blocks, strict=True)
                     columns = (np.concatenate(offsets), np.concatenate(times), np.concatenate(values))
                 decoded.blocks.append(MachineBlock(machine, collector.route, RowBlock(*columns)))
+        for found in together.values():
+            self._arrange_together(found, batch, decoded)
         return decoded
 
     def _collect(self, collectors: dict[str, _Collector], machine: Any) -> _Collector:
@@ -264,14 +271,51 @@ class Decoder:
         return np.array([column_of.get(name, -1) for name in route.layout.channels])
 
     def _arrange(self, collector: _Collector, batch: PartitionBatch, decoded: Decoded) -> None:
-        """Collected single rows become a block; rows that 32 bits cannot hold become dead letters."""
+        """Collected single rows become a block."""
         if not collector.rows:
             return
-        channels = collector.route.layout.channels
-        wide = np.frombuffer(b"".join(collector.rows), dtype="<f8").reshape(-1, len(channels))
+        offsets, times, values, _ = self._columns([collector], batch, decoded)
+        if len(offsets):
+            collector.blocks.append((offsets, times, values))
+        collector.rows, collector.times, collector.indices = [], [], []
+
+    def _arrange_together(
+        self, found: Sequence[tuple[str, _Collector]], batch: PartitionBatch, decoded: Decoded
+    ) -> None:
+        """Single rows of machines of one route become one block."""
+        collectors = [collector for _, collector in found if collector.rows]
+        if not collectors:
+            return
+        offsets, times, values, fits = self._columns(collectors, batch, decoded)
+        edges = np.cumsum([0, *(len(collector.rows) for collector in collectors)])
+        machines = [machine for machine, collector in found if collector.rows]
+        if fits is not None:
+            edges = np.concatenate(([0], np.cumsum(fits)))[edges]
+            left = np.diff(edges) > 0
+            machines = [machine for machine, is_left in zip(machines, left.tolist(), strict=True) if is_left]
+            edges = np.concatenate(([0], edges[1:][left]))
+        if machines:
+            decoded.together.append(
+                ManyMachines(machines, collectors[0].route, edges, RowBlock(offsets, times, values))
+            )
+
+    def _columns(
+        self, collectors: Sequence[_Collector], batch: PartitionBatch, decoded: Decoded
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Offsets [n], times [n] and values [n, C] of collectors of one route; rows that 32 bits cannot hold become dead letters.
+
+        Returns:
+            also which of the rows could be held; None: all.
+        """
+        channels = collectors[0].route.layout.channels
+        wide = np.frombuffer(
+            b"".join([row for collector in collectors for row in collector.rows]), dtype="<f8"
+        ).reshape(-1, len(channels))
         with np.errstate(over="ignore"):
             values = wide.astype(np.float32)
-        times, indices = np.array(collector.times, dtype=np.int64), collector.indices
+        times = np.array([time for collector in collectors for time in collector.times], dtype=np.int64)
+        indices = [index for collector in collectors for index in collector.indices]
+        fits = None
         if not np.isfinite(values).all():
             fits = np.atleast_1d(np.isfinite(values).all(axis=1))
             for position in np.flatnonzero(~fits).tolist():
@@ -282,10 +326,8 @@ class Decoder:
                     decoded.dead_letters.append(Emission(batch.offsets[index], dead_letter(batch, index, error)))
             values, times = values[fits], times[fits]
             indices = [index for index, fit in zip(indices, fits.tolist(), strict=True) if fit]
-        if indices:
-            offsets = np.array([batch.offsets[index] for index in indices], dtype=np.int64)
-            collector.blocks.append((offsets, times, self._measured(values)))
-        collector.rows, collector.times, collector.indices = [], [], []
+        offsets = np.array([batch.offsets[index] for index in indices], dtype=np.int64)
+        return offsets, times, self._measured(values), fits
 
 
 def _shown(names: list[str]) -> str:
