@@ -142,13 +142,13 @@ class PartitionState:
         """The machine's state; None where it has none."""
         return self._machines.get(name)
 
-    def runtimes_of(self, name: str, route: Route) -> list[RuleRuntime]:
+    def runtimes_of(self, name: str, route: Route) -> tuple[RuleRuntime, ...]:
         """The rules that serve a machine, or would serve it: its state is not begun by asking."""
         machine = self._machines.get(name)
         if machine is not None:
-            return [served.runtime for served in machine.rules.values()]
+            return machine.runtimes
         deployments = self.control.deployments(self.control.in_force)
-        return [*self._book.rules_of(name, route, deployments).runtimes.values()]
+        return tuple(self._book.rules_of(name, route, deployments).runtimes.values())
 
     def known_machines(self) -> tuple[Machine, ...]:
         """All machines, in the order in which they came."""
@@ -250,11 +250,12 @@ class PartitionState:
         ):
             return None
         machine.memory.fit(wanted.layout)
-        machine.rules = {}
+        rules: dict[str, ServedRule] = {}
         for place, runtime in wanted.runtimes.items():
             known = before.pop(place, None)
             memory = runtime.new_memory() if known is None else runtime.adopt(known.memory)
-            machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
+            rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
+        machine.serve(rules)
         return alert_outputs(ends_of_rules(machine, before, ClearReason.SUPERSEDED), machine.route)
 
     def meet(self, machine: Machine, block: Any, counters: Counters) -> tuple[Any | None, list[Output]]:

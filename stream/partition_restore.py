@@ -62,9 +62,10 @@ class Restore:
 
     def run(self, records: dict[bytes, bytes]) -> tuple[list[Output], list[bytes]]:
         """See `PartitionState.restore`."""
+        partition = self._partition
         progress = records.get(PROGRESS, b"")
         known = known_input(progress)
-        if known is None or known.life.number == self._partition.life.number:
+        if known is None or known.life.number == partition.life.number:
             self._restore_progress(progress)
         self._restore_control(records.get(CONTROL, b""))
         outputs: list[Output] = []
@@ -80,7 +81,7 @@ class Restore:
                 continue
             except Exception as error:  # whoever wrote it: a record must not keep the partition from being watched
                 self._refuse("unreadable")
-                self._partition.drop(key.decode(errors="replace"))
+                partition.drop(key.decode(errors="replace"))
                 log.error(
                     "snapshot cannot be used, the machine warms up again",
                     key=key,
@@ -103,25 +104,25 @@ class Restore:
         if snapshot.machine.encode() != key:
             log.debug("snapshot belongs to another group whose name starts with ours", key=key)
             return [], False
-        beyond = self._partition.input_end is not None and snapshot.offset >= self._partition.input_end
-        if snapshot.life > self._partition.life.number or (beyond and snapshot.life == self._partition.life.number):
+        beyond = partition.input_end is not None and snapshot.offset >= partition.input_end
+        if snapshot.life > partition.life.number or (beyond and snapshot.life == partition.life.number):
             self._refuse("offset")
             log.error(
                 "snapshot is of input that this worker's group has not handled: it is deleted, the machine warms up again",
                 machine=snapshot.machine,
                 offset=snapshot.offset,
-                handled_up_to=self._partition.input_end,
+                handled_up_to=partition.input_end,
             )
             return [], True
-        kind = self._book.routes.kinds[self._partition.kind]
-        route = self._book.routes.of(snapshot.machine, self._partition.kind)
+        kind = self._book.routes.kinds[partition.kind]
+        route = self._book.routes.of(snapshot.machine, partition.kind)
         if route is None:
             log.warning("no bundle serves this machine any more: its alerts end", machine=snapshot.machine)
             ended = kind.ended(snapshot.machine, snapshot.memory, ClearReason.MACHINE_RETIRED)
             return alert_outputs([*ends_of_machine(snapshot), *ended]), True
         outputs: list[Output] = []
         applied = self._applied(snapshot)
-        wanted = self._book.rules_of(snapshot.machine, route, self._partition.control.deployments(applied))
+        wanted = self._book.rules_of(snapshot.machine, route, partition.control.deployments(applied))
         try:
             machine = snapshot.restore(route, wanted.layout)
             self._check_clock(machine)
@@ -157,39 +158,35 @@ class Restore:
             raise SnapshotError(f"its newest row is of {iso_from_micros(last)}, which is ahead of now", "clock")
 
     def _restore_progress(self, value: bytes) -> None:
+        partition = self._partition
         published, reserved = read_progress(value), read_reserved(value)
-        if self._partition.input_end is not None and published > self._partition.input_end:
+        if partition.input_end is not None and published > partition.input_end:
             # Else output of all rows up to there would be held back as told already.
             self._refuse("progress")
             log.error(
                 "the state says that output of input is out that has not been handled: it is taken to be out up to the commit",
-                partition=self._partition.number,
+                partition=partition.number,
                 published=published,
-                handled_up_to=self._partition.input_end,
+                handled_up_to=partition.input_end,
             )
-            published = self._partition.position
+            published = partition.position
         # While rows are read again, progress is not written: it would fall behind what is already out.
-        self._partition.published = self._partition.progress_written = published
-        self._partition.reserved = (
-            reserved if self._partition.input_end is None else min(reserved, self._partition.input_end)
-        )
+        partition.published = partition.progress_written = published
+        partition.reserved = reserved if partition.input_end is None else min(reserved, partition.input_end)
 
     def _restore_control(self, value: bytes) -> None:
+        partition = self._partition
         if not value:
             return
         try:
             latest = latest_since(value)
             if (
-                self._partition.input_end is not None
-                and latest > self._partition.input_end
-                and life_of(value) == self._partition.life.number
+                partition.input_end is not None
+                and latest > partition.input_end
+                and life_of(value) == partition.life.number
             ):
-                raise ValueError(
-                    f"a change holds from offset {latest}, and {self._partition.input_end} is not handled yet"
-                )
-            self._partition.control = ControlLog.from_bytes(
-                value, self._partition.position, self._partition.life.number
-            )
+                raise ValueError(f"a change holds from offset {latest}, and {partition.input_end} is not handled yet")
+            partition.control = ControlLog.from_bytes(value, partition.position, partition.life.number)
         except (LookupError, TypeError, ValueError) as error:
             self._refuse("changes")
             log.error(
@@ -197,26 +194,26 @@ class Restore:
                 error=f"{type(error).__name__}: {error}",
             )
             return
-        for entry in self._partition.control.deployments(self._partition.control.number):
+        for entry in partition.control.deployments(partition.control.number):
             self._book.prepare_again(entry.deployment)
-        for command in self._partition.control.maintenance():
-            self._partition.add_maintenance(command)
+        for command in partition.control.maintenance():
+            partition.add_maintenance(command)
 
     def _applied(self, snapshot: Snapshot) -> int:
         """Number of the last change that the machine has seen: its snapshot may be newer than the commit."""
+        partition = self._partition
         applied = snapshot.applied
         if applied is None:  # a version whose snapshots did not say so
-            behind = max(self._partition.position, snapshot.offset + 1)
-            entries = self._partition.control.entries
-            applied = next(
-                (entry.number - 1 for entry in entries if entry.since > behind), self._partition.control.number
-            )
+            behind = max(partition.position, snapshot.offset + 1)
+            entries = partition.control.entries
+            applied = next((entry.number - 1 for entry in entries if entry.since > behind), partition.control.number)
         # Beyond the log's own count there is no change: the machine would never meet another one.
-        return max(min(applied, self._partition.control.number), self._partition.control.in_force)
+        return max(min(applied, partition.control.number), partition.control.in_force)
 
     def _restore_rules(self, machine: Machine, snapshot: Snapshot, wanted: MachineRules) -> list[Output]:
         """Give each rule its memory back; outputs of alerts whose rule does not serve any more."""
         saved = by_place(snapshot.rules, wanted.runtimes)
+        rules: dict[str, ServedRule] = {}
         for place, runtime in wanted.runtimes.items():
             known = saved.pop(place, None)
 
@@ -235,6 +232,7 @@ class Restore:
             if self._wall_us is not None and is_ahead(alert, self._wall_us + self._ahead_us):
                 unreadable(ALERT, ValueError("it is of a time ahead of now"))
                 memory.slots[ALERT] = AlertState()
-            machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
+            rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
+        machine.serve(rules)
         events = ends_of(saved, machine.name, machine.memory.last_time, ClearReason.SUPERSEDED)
         return alert_outputs(events, machine.route)

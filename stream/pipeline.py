@@ -72,6 +72,8 @@ class Pipeline:
         self._pace = Pace(settings)
         self._is_clean = True
         """Nothing has been taken since the last step."""
+        self._load_known: tuple[ManyMachines, tuple[float, float]] | None = None
+        """Of the block that was looked at last: a step asks for it several times."""
         self._together = Together(settings.windows, self.counters)
         self._ahead = AheadCheck(settings.input.max_ahead_s, self.counters)
         self._intakes: dict[str, Intake] = {topic: kind.intake(routes, settings) for topic, kind in self._kinds.items()}
@@ -294,14 +296,18 @@ class Pipeline:
 
     def _load_together(self, partition: PartitionState, many: ManyMachines) -> tuple[float, float]:
         """`_load` of a block of many machines: most are served by the same rules."""
+        known = self._load_known
+        if known is not None and known[0] is many:
+            return known[1]
         lengths: dict[tuple[RuleRuntime, ...], int] = {}
         for name, length in zip(many.machines, np.diff(many.edges).tolist(), strict=True):
-            runtimes = tuple(partition.runtimes_of(name, many.route))
+            runtimes = partition.runtimes_of(name, many.route)
             lengths[runtimes] = lengths.get(runtimes, 0) + length
         values, seconds = float(many.block.size), 0.0
         for runtimes, length in lengths.items():
             more = self._pace.expect(runtimes, length, 0)
             values, seconds = values + more[0], seconds + more[1]
+        self._load_known = (many, (values, seconds))
         return values, seconds
 
     def _take_piece(

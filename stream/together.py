@@ -56,6 +56,7 @@ class Together:
         interval_us = many.route.layout.interval_us
         gap = self._policy.max_gap_intervals * interval_us or UNBOUNDED
         largest = min(gap, self._policy.max_jump_intervals * interval_us or UNBOUNDED)
+        marks = np.stack((times, offsets), axis=1)
         lasts = many.edges[1:] - 1
         firsts = many.edges[:-1]
         ordinary = are_ordinary(many.edges, times, values, largest).tolist()
@@ -90,7 +91,10 @@ class Together:
             if memory.layout.interval_us != interval_us or not memory.is_ordinary(first_time, largest):
                 left.append(place)
                 continue
-            memory.take_ordinary(block, start, count, last_time, stamps[places[place]], gap, counters, machine.name)
+            stop = last + 1
+            memory.take_ordinary(
+                values[start:stop], marks[start:stop], last_time, stamps[places[place]], gap, counters, machine.name
+            )
             rows += count
             newest = max(newest, last_time)
             seen = memory.tail.seen

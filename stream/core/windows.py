@@ -66,7 +66,19 @@ class RowTail:
         seen: rows accepted since the machine's clock (re)started; decides which windows the stride picks.
     """
 
-    __slots__ = ("_absent", "_blank", "_capacity", "_end", "_keep", "_offsets", "_times", "_values", "_windows", "seen")
+    __slots__ = (
+        "_absent",
+        "_blank",
+        "_capacity",
+        "_end",
+        "_keep",
+        "_marks",
+        "_offsets",
+        "_times",
+        "_values",
+        "_windows",
+        "seen",
+    )
 
     def __init__(self, window: int, channels: int, blank: int = 0) -> None:
         self._blank = blank
@@ -93,28 +105,29 @@ class RowTail:
         self._times[start:end] = times
         self._offsets[start:end] = offsets
         self._values[start:end] = values
-        self._absent[start:end] = absent
+        if absent is not False:
+            self._absent[start:end] = absent
         self._end = end
         self.seen += n
 
-    def append_one(self, time: int, values: np.ndarray, offset: int) -> None:
-        """`append` for one row of which every value was measured, [C] float32."""
+    def append_one(self, values: np.ndarray, mark: np.ndarray) -> None:
+        """`append` for one row of which every value was measured: values [C] float32; mark [2] int64: its time, its offset."""
         end = self._end
         if end == len(self._times):
             self._make_room(1)
             end = self._end
-        self._times[end] = time
-        self._offsets[end] = offset
         self._values[end] = values
-        self._absent[end] = False
+        self._marks[end] = mark
         self._end = end + 1
         self.seen += 1
 
     def _allocate(self, rows: int, channels: int) -> None:
         self._values = np.empty((rows, channels), dtype=np.float32)
-        self._times = np.empty(rows, dtype=np.int64)
-        self._offsets = np.empty(rows, dtype=np.int64)
-        self._absent = np.empty((rows, channels), dtype=np.bool_)
+        self._marks = np.empty((rows, 2), dtype=np.int64)
+        """Time and offset of each row, of which these are views."""
+        self._times, self._offsets = self._marks[:, 0], self._marks[:, 1]
+        self._absent = np.zeros((rows, channels), dtype=np.bool_)
+        """Rows of which every value was measured are left as they are here."""
         self._windows.clear()
 
     def _make_room(self, n: int) -> None:

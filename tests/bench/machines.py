@@ -22,7 +22,6 @@ import numpy as np
 import orjson
 import workload
 
-from tests.helpers.memory import resident
 from wheeltapper.schemas.codec import CONTENT_TYPES, encode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.stream.kinds.contract import Routes
@@ -36,6 +35,8 @@ TOPIC = "wheeltapper.sensors"
 ROWS = 80_000
 """Rows that are measured, at least."""
 LEAST_BATCH = 2_000
+TURN = 100_000
+"""Steps after which a machine's rows begin anew."""
 
 
 def main() -> None:
@@ -47,7 +48,10 @@ def main() -> None:
     workload.CHANNELS = CHANNELS
     workload.CHANNEL_NAMES = tuple(f"c{index:02d}" for index in range(CHANNELS))
     threshold: dict[str, Any] = {} if chosen.budget else {"method": "fixed", "raise_level": 1.0}
-    settings = Settings.model_validate({"threshold": threshold, "scoring": {"device": "cpu", "threads": 1}})
+    gc.set_threshold(100_000, 50, 1_000)  # as the worker does
+    settings = Settings.model_validate(
+        {"threshold": threshold, "drift": {"enabled": False}, "scoring": {"device": "cpu", "threads": 1}}
+    )
     with tempfile.TemporaryDirectory() as folder:
         bundle = workload.write_bundle(workload.fit_detector(), Path(folder) / "bundle")
         for machines in (int(number) for number in chosen.machines.split(",")):
@@ -97,6 +101,12 @@ def measure(machines: int, routes: Routes, settings: Settings) -> dict[str, floa
     return found
 
 
+def resident() -> float:
+    """MiB that this process has in memory."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
 def timed(function: Callable[..., Any], spent: dict[str, float], stage: str) -> Callable[..., Any]:
     """The function, whose CPU seconds are added up."""
 
@@ -114,15 +124,30 @@ def names_of(machines: int) -> list[str]:
     return [f"machine-{index:05d}" for index in range(machines)]
 
 
+def series_of_rows() -> np.ndarray:
+    """[2 * TURN, C]; each machine begins elsewhere in it."""
+    return workload._normal_rows(2 * TURN, np.random.default_rng(5)).round(3)
+
+
 def full_windows(machines: int) -> PartitionBatch:
     """A message for each machine that fills its first window."""
     batch = PartitionBatch(TOPIC, 0)
-    rows = workload._normal_rows(workload.WINDOW, np.random.default_rng(4)).astype(np.float32)
+    series = series_of_rows()
     times = workload.START_US + workload.INTERVAL_US * np.arange(workload.WINDOW)
     for offset, name in enumerate(names_of(machines)):
         batch.offsets.append(offset)
         batch.keys.append(name.encode())
-        batch.values.append(encode_sensor_block(SensorBlock(name, times, workload.CHANNEL_NAMES, rows), "arrow"))
+        batch.values.append(
+            encode_sensor_block(
+                SensorBlock(
+                    name,
+                    times,
+                    workload.CHANNEL_NAMES,
+                    series[7 * offset % TURN :][: workload.WINDOW].astype(np.float32),
+                ),
+                "arrow",
+            )
+        )
         batch.headers.append([("content-type", CONTENT_TYPES["arrow"].encode())])
         batch.timestamps_ms.append(int(times[-1]) // 1_000)
     return batch
@@ -131,12 +156,12 @@ def full_windows(machines: int) -> PartitionBatch:
 def batches_of(machines: int) -> Iterator[PartitionBatch]:
     """Batches for ever, one machine's row after the other's."""
     names = names_of(machines)
-    rows = workload._normal_rows(4_096, np.random.default_rng(5)).round(3).tolist()
+    rows = series_of_rows().tolist()
     batch, offset, step = PartitionBatch(TOPIC, 0), machines, workload.WINDOW
     while True:
         ts = workload.START_US + step * workload.INTERVAL_US
         for index, name in enumerate(names):
-            values = dict(zip(workload.CHANNEL_NAMES, rows[(step + 7 * index) % 4_096], strict=True))
+            values = dict(zip(workload.CHANNEL_NAMES, rows[7 * index % TURN + step % TURN], strict=True))
             batch.offsets.append(offset)
             batch.keys.append(name.encode())
             batch.values.append(orjson.dumps({"machine": name, "ts": ts, "values": values}))

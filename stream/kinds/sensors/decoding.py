@@ -26,7 +26,7 @@ from wheeltapper.schemas.text import first_names
 from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.row_memory import RowBlock
 from wheeltapper.stream.dead_letters import dead_letter
-from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, ManyMachines, Route, Routes
+from wheeltapper.stream.kinds.contract import MOST_KNOWN, Decoded, MachineBlock, ManyMachines, Route, Routes
 from wheeltapper.stream.kinds.sensors.field_mapping import (
     LEAST_MICROS,
     FieldMapping,
@@ -81,8 +81,8 @@ class _Collector:
         self.rows: list[bytes] = []
         self.times: list[int] = []
         self.indices: list[int] = []
-        self.blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        """(offsets [n], times [n], values [n, C])"""
+        self.blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
+        """(offsets [n], times [n], values [n, C]); None where the batch has single rows alone."""
 
 
 class Decoder:
@@ -96,6 +96,7 @@ class Decoder:
         self._mapping = FieldMapping(settings, self._ignored)
         self._source_of = {channel: source for source, channel in settings.rename.items()}
         self._readers: dict[str, _RowReader] = {}
+        self._served: dict[str, tuple[Route, _RowReader]] = {}
         self._fields: dict[str, frozenset[str]] = {}
         self._orders: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
         top_level = (settings.machine, settings.time, settings.values)
@@ -156,7 +157,7 @@ class Decoder:
         together: dict[int, list[tuple[str, _Collector]]] = {}
         """By route: machines of which there are single rows alone."""
         for machine, collector in collectors.items():
-            if not collector.blocks:
+            if collector.blocks is None:
                 together.setdefault(id(collector.route), []).append((machine, collector))
                 continue
             self._arrange(collector, batch, decoded)
@@ -172,6 +173,18 @@ class Decoder:
 
     def _collect(self, collectors: dict[str, _Collector], machine: Any) -> _Collector:
         """The machine's collector, new in this batch."""
+        served = self._served.get(machine) if type(machine) is str else None
+        if served is None:
+            served = self._serve(machine)
+        collector = collectors[machine] = _Collector(*served)
+        return collector
+
+    def _serve(self, machine: Any) -> tuple[Route, _RowReader]:
+        """The machine's route, and what reads its rows.
+
+        Raises:
+            DecodeError: it is no machine, or none that has a route.
+        """
         if not isinstance(machine, str) or not machine:
             raise DecodeError(Reason.NO_MACHINE, f"machine is {shown(machine)}, expected a text that is not empty")
         if len(machine) > MAX_NAME_LENGTH:
@@ -185,8 +198,10 @@ class Decoder:
         if reader is None:
             sources = [self._source_of.get(channel, channel) for channel in route.layout.channels]
             reader = self._readers[route.pattern] = _RowReader(sources, self._fields_beside)
-        collector = collectors[machine] = _Collector(route, reader)
-        return collector
+        if len(self._served) >= MOST_KNOWN:
+            self._served.clear()
+        self._served[machine] = route, reader
+        return route, reader
 
     def _route_of(self, machine: str) -> Route:
         route = self._routes.of(machine)
@@ -220,6 +235,8 @@ class Decoder:
             collector = collectors.get(block.machine) or self._collect(collectors, block.machine)
             found.append((collector, block, self._in_order(block, collector.route)))
         for collector, block, values in found:  # a message is taken as a whole, or refused
+            if collector.blocks is None:
+                collector.blocks = []
             self._arrange(collector, batch, decoded)  # rows that came before it
             offsets = np.full(len(block), batch.offsets[index], dtype=np.int64)
             collector.blocks.append((offsets, block.ts, self._measured(values)))
@@ -272,7 +289,7 @@ class Decoder:
 
     def _arrange(self, collector: _Collector, batch: PartitionBatch, decoded: Decoded) -> None:
         """Collected single rows become a block."""
-        if not collector.rows:
+        if not collector.rows or collector.blocks is None:
             return
         offsets, times, values, _ = self._columns([collector], batch, decoded)
         if len(offsets):
@@ -315,7 +332,7 @@ class Decoder:
             values = wide.astype(np.float32)
         times = np.array([time for collector in collectors for time in collector.times], dtype=np.int64)
         indices = [index for collector in collectors for index in collector.indices]
-        fits = None
+        fits: np.ndarray | None = None
         if not np.isfinite(values).all():
             fits = np.atleast_1d(np.isfinite(values).all(axis=1))
             for position in np.flatnonzero(~fits).tolist():
