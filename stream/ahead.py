@@ -55,7 +55,9 @@ class AheadCheck:
             return decoded, []
         # No entry before the earliest record's limit is ahead: nearly always that settles it.
         earliest = min(stamps) * 1_000 + self._most_us
-        if all(int(found.block.times.max()) <= earliest for found in (*decoded.blocks, *decoded.together)):
+        blocks_of_times = [found.block.times for found in decoded.blocks]
+        blocks_of_times += [many.block.times for many in decoded.together]
+        if all(int(times.max()) <= earliest for times in blocks_of_times):
             return decoded, []
         blocks: list[MachineBlock] = []
         bad: dict[int, list[int]] = {}

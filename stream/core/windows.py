@@ -76,6 +76,7 @@ class RowTail:
         "_offsets",
         "_times",
         "_values",
+        "_whole_from",
         "_windows",
         "seen",
     )
@@ -85,7 +86,8 @@ class RowTail:
         self._keep = max(window - 1, 1)  # the newest row always: missing values are carried forward from it
         self._capacity = max(2 * window, 16)
         self._windows: dict[int, np.ndarray] = {}
-        self._end = 0
+        self._end = self._whole_from = 0
+        """Rows from `_whole_from` on have no value that was imputed."""
         self.seen = 0
         self._allocate(self._capacity, channels)
         self._fill_blank()
@@ -107,6 +109,7 @@ class RowTail:
         self._values[start:end] = values
         if absent is not False:
             self._absent[start:end] = absent
+            self._whole_from = end
         self._end = end
         self.seen += n
 
@@ -133,6 +136,7 @@ class RowTail:
     def _make_room(self, n: int) -> None:
         kept = min(self._keep, self._end)
         old = slice(self._end - kept, self._end)
+        whole_from = self._whole_from - old.start
         values, times, absent, offsets = self._values, self._times, self._absent, self._offsets
         self._allocate(max(kept + n, self._capacity), values.shape[1])
         self._values[:kept] = values[old]
@@ -140,6 +144,7 @@ class RowTail:
         self._absent[:kept] = absent[old]
         self._offsets[:kept] = offsets[old]
         self._end = kept
+        self._whole_from = max(0, whole_from)
 
     def last_row(self) -> np.ndarray | None:
         """[C] float32 of the newest row; None without one."""
@@ -195,6 +200,8 @@ class RowTail:
             values of each scored row were not; None where all were.
         """
         first = self._end - new_rows + int(ends[0]) + 1 - window
+        if first >= self._whole_from:
+            return np.ones(len(ends)), None
         absent = self._absent[first : self._end]
         if not absent.any():
             return np.ones(len(ends)), None
@@ -223,7 +230,8 @@ class RowTail:
         offsets: np.ndarray | int = -1,
     ) -> None:
         """Take over a snapshot."""
-        self.clear()
+        if self.seen or self._end > self._blank:
+            self.clear()
         self.append(times, values, absent, offsets)
         self.seen = seen
 
@@ -246,5 +254,5 @@ class RowTail:
         self._offsets[: self._blank] = -1
         self._values[: self._blank] = np.nan
         self._absent[: self._blank] = True
-        self._end = self._blank
+        self._end = self._whole_from = self._blank
         self.seen = 0

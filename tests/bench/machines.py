@@ -71,7 +71,7 @@ def measure(machines: int, routes: Routes, settings: Settings) -> dict[str, floa
     for _ in range(3):
         pipeline.handle([next(batches)], now)  # until steps are as long as they get
     stages = {"decode": 0.0}
-    intake = pipeline._intakes[TOPIC]  # nobody else asks for what reading alone takes
+    intake = pipeline._portions._intakes[TOPIC]  # nobody else asks for what reading alone takes
     intake.decode = timed(intake.decode, stages, "decode")  # type: ignore[method-assign]
     scored, rows, spent = pipeline.scoring_seconds, pipeline.counters.rows, 0.0
     while pipeline.counters.rows - rows < ROWS:
