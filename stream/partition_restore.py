@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import structlog
 
 from wheeltapper.schemas.clock import iso_from_micros
+from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import ClearReason
 from wheeltapper.stream.control.log import ControlLog, latest_since, life_of
 from wheeltapper.stream.core.alert_judge import ALERT
 from wheeltapper.stream.core.alert_life import AlertState, is_ahead
 from wheeltapper.stream.core.counters import count
-from wheeltapper.stream.input_life import known_input
+from wheeltapper.stream.input_life import InputLife, known_input
 from wheeltapper.stream.judges.silence import allowed_silence_s, start_of_silence
 from wheeltapper.stream.machine import Machine, ServedRule
 from wheeltapper.stream.orphans import by_place, ends_of, ends_of_machine
@@ -30,12 +31,42 @@ from wheeltapper.stream.state import (
     read_snapshot,
 )
 
-if TYPE_CHECKING:
-    from wheeltapper.stream.partition import PartitionState
-
 log = structlog.get_logger(__name__)
 
 DAY_S = 86_400.0
+
+
+class Restored(Protocol):
+    """What is filled: see `PartitionState`."""
+
+    kind: str
+    life: InputLife
+    position: int
+    published: int
+    progress_written: int
+    reserved: int
+    input_end: int | None
+    refused: dict[str, int]
+    control: ControlLog
+
+    @property
+    def number(self) -> int: ...
+
+    def take_over(self, machine: Machine, heard: float) -> None:
+        """A machine of a snapshot, last heard at monotonic time `heard` (s)."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Forget a machine whose snapshot turned out to be of no use."""
+        ...
+
+    def mark(self, machine: Machine, now: float) -> None:
+        """Note that the machine is to be in the next snapshots; `now` is monotonic time (s)."""
+        ...
+
+    def add_maintenance(self, command: AlarmCommand) -> None:
+        """Windows of maintenance that an operator announced."""
+        ...
 
 
 class Restore:
@@ -46,7 +77,7 @@ class Restore:
     """
 
     def __init__(
-        self, partition: PartitionState, book: RuleBook, settings: Settings, now: float, wall_us: int | None
+        self, partition: Restored, book: RuleBook, settings: Settings, now: float, wall_us: int | None
     ) -> None:
         """
         Args:
