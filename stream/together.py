@@ -15,7 +15,6 @@ import numpy as np
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.row_clock import UNBOUNDED
-from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.kinds.contract import ManyMachines
 from wheeltapper.stream.machine import Machine
 from wheeltapper.stream.partition import PartitionState
@@ -31,8 +30,6 @@ class Together:
     def __init__(self, policy: WindowRules, counters: Counters) -> None:
         self._policy = policy
         self._counters = counters
-        self._dues: dict[RuleRuntime, tuple[int, int]] = {}
-        """Row, counted from a machine's first, that completes a rule's first window; and rows between windows."""
 
     def take(
         self,
@@ -62,7 +59,6 @@ class Together:
         ordinary = are_ordinary(many.edges, times, values, largest).tolist()
         places = np.searchsorted(np.array(batch.offsets, dtype=np.int64), offsets[lasts]).tolist()
         stamps, life, touch = batch.timestamps_ms, partition.life.number, partition.touch
-        dues = self._dues
         left: list[int] = []
         rows = newest = 0
         for place, (machine, start, last, first_offset, last_offset, first_time, last_time) in enumerate(
@@ -98,13 +94,10 @@ class Together:
             rows += count
             newest = max(newest, last_time)
             seen = memory.tail.seen
-            for served in machine.rules.values():
-                runtime = served.runtime
-                due = dues.get(runtime)
-                if due is None:
-                    due = dues[runtime] = _due_of(runtime)
-                earliest, stride = due
-                if seen > earliest and (seen - 1 - earliest) // stride > (seen - 1 - count - earliest) // stride:
+            for runtime in machine.runtimes:
+                rule = runtime.rule
+                behind = seen - rule.first_scored
+                if behind > 0 and (behind - 1) // rule.stride > (behind - 1 - count) // rule.stride:
                     collect(partition, machine, block.only(slice(start, last + 1)))
                     break
             touch(machine, first_offset, last_offset, count, now)
@@ -122,8 +115,3 @@ def are_ordinary(edges: np.ndarray, times: np.ndarray, values: np.ndarray, large
         follows[edges[1:-1] - 1] = True  # from one machine to the next
         whole[1:] &= follows
     return np.logical_and.reduceat(whole, edges[:-1])
-
-
-def _due_of(runtime: RuleRuntime) -> tuple[int, int]:
-    manifest: Any = runtime.rule.manifest
-    return (manifest.warm_up or manifest.window) - 1, runtime.rule.stride
