@@ -48,20 +48,22 @@ class AheadCheck:
         Returns:
             the rest, and dead letters of messages of which other entries are taken.
         """
-        if not self._most_us or not decoded.blocks:
+        if not self._most_us or not (decoded.blocks or decoded.together):
             return decoded, []
         stamps = [stamp for stamp in batch.timestamps_ms if stamp > 0]
         if not stamps:
             return decoded, []
         # No entry before the earliest record's limit is ahead: nearly always that settles it.
         earliest = min(stamps) * 1_000 + self._most_us
-        if all(int(found.block.times.max()) <= earliest for found in decoded.blocks):
+        blocks_of_times = [found.block.times for found in decoded.blocks]
+        blocks_of_times += [many.block.times for many in decoded.together]
+        if all(int(times.max()) <= earliest for times in blocks_of_times):
             return decoded, []
         blocks: list[MachineBlock] = []
         bad: dict[int, list[int]] = {}
         """Offset -> times of its entries that are ahead."""
         taken: set[int] = set()
-        for found in decoded.blocks:
+        for found in decoded.each():
             block = self._without(batch, found, bad)
             if len(block.offsets):
                 taken.update(np.unique(block.offsets).tolist())
@@ -69,7 +71,7 @@ class AheadCheck:
         letters = [Emission(offset, self._letter(batch, offset, bad[offset])) for offset in sorted(bad)]
         whole = [letter for letter in letters if letter.offset not in taken]
         partly = [letter for letter in letters if letter.offset in taken]
-        return replace(decoded, blocks=blocks, dead_letters=[*decoded.dead_letters, *whole]), partly
+        return replace(decoded, blocks=blocks, together=[], dead_letters=[*decoded.dead_letters, *whole]), partly
 
     def _without(self, batch: PartitionBatch, found: MachineBlock, bad: dict[int, list[int]]) -> Any:
         """The machine's block without the entries that are ahead, which are noted."""

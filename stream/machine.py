@@ -29,6 +29,7 @@ class Machine:
         patterned: the machine that patterns are about; its name, unless its kind keeps several states of a machine.
         memory: what is kept of its input; the kind's own.
         rules: by place: the rule's name, or its shadow's.
+        runtimes: those of `rules`, in their order.
         offset: input offset of the last message applied; -1 before the first.
         life: of the partition's input in which `offset` was counted.
         applied: number of the last change in the partition's control log that a snapshot of it has seen; 0: none.
@@ -48,6 +49,7 @@ class Machine:
         "patterned",
         "route",
         "rules",
+        "runtimes",
         "silent_since",
     )
 
@@ -57,9 +59,15 @@ class Machine:
         self.route = route
         self.memory: Memory = route.kind.memory(layout)
         self.rules: dict[str, ServedRule] = {}
+        self.runtimes: tuple[RuleRuntime, ...] = ()
         self.offset = -1
         self.life = 0
         self.applied = 0
         self.silent_since: int | None = None
         self.dirty_from: int | None = None
         self.entries_since_snapshot = 0
+
+    def serve(self, rules: dict[str, ServedRule]) -> None:
+        """These rules serve it from here on."""
+        self.rules = rules
+        self.runtimes = tuple(served.runtime for served in rules.values())

@@ -9,46 +9,35 @@ from typing import Any, TypeAlias
 
 import structlog
 
-from wheeltapper.schemas.clock import iso_from_micros
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import ClearReason
-from wheeltapper.stream.control.log import Change, ControlLog, latest_since, life_of
+from wheeltapper.stream.control.log import Change, ControlLog
 from wheeltapper.stream.control.operators import tell
-from wheeltapper.stream.core.alert_judge import ALERT
-from wheeltapper.stream.core.alert_life import AlertState, is_ahead
 from wheeltapper.stream.core.calendar import Calendar, MaintenanceSpan, SpanSource
-from wheeltapper.stream.core.counters import Counters, count
+from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.deployment import Deployment, InForce
-from wheeltapper.stream.input_life import InputLife, known_input
+from wheeltapper.stream.input_life import InputLife
 from wheeltapper.stream.input_seam import meet, without_repeats
-from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
+from wheeltapper.stream.judges.silence import end_of_silence
 from wheeltapper.stream.kinds.contract import Layout, Route
 from wheeltapper.stream.machine import Machine, ServedRule
-from wheeltapper.stream.orphans import by_place, ends_of, ends_of_machine, ends_of_rules
+from wheeltapper.stream.orphans import ends_of_rules
 from wheeltapper.stream.outgoing import alert_outputs
+from wheeltapper.stream.partition_restore import Restore
 from wheeltapper.stream.records import Output
-from wheeltapper.stream.rule_book import MachineRules, RuleBook
+from wheeltapper.stream.rule_book import RuleBook
 from wheeltapper.stream.sealing import sealer_of
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.state import (
-    CONTROL,
-    PROGRESS,
-    Snapshot,
-    SnapshotError,
     control_record,
     machine_snapshot,
     progress_record,
-    read_progress,
-    read_reserved,
-    read_snapshot,
 )
 from wheeltapper.stream.state_parts import FRAMING, PartWriter
 
 log = structlog.get_logger(__name__)
-
-DAY_S = 86_400.0
 
 PartitionKey: TypeAlias = tuple[str, int]
 """Full name of the input topic, and the partition's number."""
@@ -109,9 +98,7 @@ class PartitionState:
         self.state_prefix = state_prefix(settings.kafka.group, key[0])
         self._settings = settings.state
         self._sealer = sealer_of(settings.state)
-        # What is ahead of its sender's clock by more is no row's time, nor can it be the newest row's.
-        self._ahead_us = round(max(settings.input.max_ahead_s, DAY_S) * 1e6)
-        self._no_data = settings.no_data
+        self._whole_settings = settings
         self._book = book
         self.control = ControlLog()
         self.calendar = Calendar(maintenance)
@@ -146,17 +133,22 @@ class PartitionState:
             self._fit(machine)
         return machine
 
+    def known(self, names: Iterable[str]) -> list[Machine | None]:
+        """The machines' states; None where one has none yet."""
+        find = self._machines.get
+        return [find(name) for name in names]
+
     def find(self, name: str) -> Machine | None:
         """The machine's state; None where it has none."""
         return self._machines.get(name)
 
-    def runtimes_of(self, name: str, route: Route) -> list[RuleRuntime]:
+    def runtimes_of(self, name: str, route: Route) -> tuple[RuleRuntime, ...]:
         """The rules that serve a machine, or would serve it: its state is not begun by asking."""
         machine = self._machines.get(name)
         if machine is not None:
-            return [served.runtime for served in machine.rules.values()]
+            return machine.runtimes
         deployments = self.control.deployments(self.control.in_force)
-        return [*self._book.rules_of(name, route, deployments).runtimes.values()]
+        return tuple(self._book.rules_of(name, route, deployments).runtimes.values())
 
     def known_machines(self) -> tuple[Machine, ...]:
         """All machines, in the order in which they came."""
@@ -215,7 +207,7 @@ class PartitionState:
             self.control.in_force = entry.number
             change = entry.change
             if isinstance(change, AlarmCommand) and change.action == "maintenance":
-                self._add_maintenance(change)
+                self.add_maintenance(change)
                 continue
             for machine in self._machines.values():
                 if machine.applied >= entry.number:
@@ -223,7 +215,7 @@ class PartitionState:
                 ended = self._fit(machine) if isinstance(change, Deployment) else tell(machine, change)
                 if ended is not None:
                     outputs += ended
-                    self._mark(machine, now)
+                    self.mark(machine, now)
         # A restart that reads these offsets again has published this before.
         return outputs if self.position >= self.published else []
 
@@ -237,7 +229,8 @@ class PartitionState:
             self.progress_written, self.number, self.reserved, self.life, self.committed, self.before
         )
 
-    def _add_maintenance(self, command: AlarmCommand) -> None:
+    def add_maintenance(self, command: AlarmCommand) -> None:
+        """Windows of maintenance that an operator announced."""
         assert command.start is not None
         assert command.until is not None
         self.calendar.add(MaintenanceSpan(command.machine, command.start, command.until))
@@ -257,11 +250,12 @@ class PartitionState:
         ):
             return None
         machine.memory.fit(wanted.layout)
-        machine.rules = {}
+        rules: dict[str, ServedRule] = {}
         for place, runtime in wanted.runtimes.items():
             known = before.pop(place, None)
             memory = runtime.new_memory() if known is None else runtime.adopt(known.memory)
-            machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
+            rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
+        machine.serve(rules)
         return alert_outputs(ends_of_rules(machine, before, ClearReason.SUPERSEDED), machine.route)
 
     def meet(self, machine: Machine, block: Any, counters: Counters) -> tuple[Any | None, list[Output]]:
@@ -290,7 +284,7 @@ class PartitionState:
         if machine.entries_since_snapshot >= self._settings.snapshot_windows * machine.route.layout.window:
             self._full.add(machine.name)
 
-    def _mark(self, machine: Machine, now: float) -> None:
+    def mark(self, machine: Machine, now: float) -> None:
         """Note that something else than a message changed the machine: it is in the next snapshots."""
         if machine.dirty_from is None:
             machine.dirty_from = self.position
@@ -355,7 +349,7 @@ class PartitionState:
     def mark_silent(self, machine: Machine, now: float) -> None:
         """Note that the machine was found silent."""
         machine.silent_since = machine.memory.last_time
-        self._mark(machine, now)
+        self.mark(machine, now)
 
     def forget(self, machine: Machine, reason: ClearReason) -> list[Output]:
         """Drop a machine from memory and state; what has to be published: its open alerts end."""
@@ -374,10 +368,7 @@ class PartitionState:
     def restore(
         self, records: dict[bytes, bytes], now: float = 0.0, wall_us: int | None = None
     ) -> tuple[list[Output], list[bytes]]:
-        """Take over what the `state` topic holds for this partition, by machine.
-
-        A snapshot that cannot be used costs its machine a warm-up, a slot that cannot be read costs that slot; a line in the
-        log says so.
+        """Take over what the `state` topic holds for this partition, by machine: see `Restore`.
 
         Args:
             now, wall_us: monotonic time (s) and wall clock (us).
@@ -385,170 +376,16 @@ class PartitionState:
         Returns:
             what has to be published of alerts that ended, and keys whose records are of no use any more.
         """
-        progress = records.get(PROGRESS, b"")
-        known = known_input(progress)
-        if known is None or known.life.number == self.life.number:
-            self._restore_progress(progress)
-        self._restore_control(records.get(CONTROL, b""))
-        outputs: list[Output] = []
-        unused: list[bytes] = []
-        for key, value in records.items():
-            if key in (PROGRESS, CONTROL):
-                continue
-            try:
-                ended, is_unused = self._restore_machine(key, value, now, wall_us)
-            except SnapshotError as error:
-                self._refuse("unreadable")
-                log.warning("snapshot cannot be used, the machine warms up again", key=key, error=str(error))
-                continue
-            except Exception as error:  # whoever wrote it: a record must not keep the partition from being watched
-                self._refuse("unreadable")
-                self._machines.pop(key.decode(errors="replace"), None)
-                log.error(
-                    "snapshot cannot be used, the machine warms up again",
-                    key=key,
-                    error=f"{type(error).__name__}: {str(error)[:300]}",
-                )
-                continue
-            outputs += ended
-            if is_unused:
-                unused.append(key)
+        taken = Restore(self, self._book, self._whole_settings, now, wall_us).run(records)
         self._heard = dict(sorted(self._heard.items(), key=lambda entry: entry[1]))
-        return outputs, unused
+        return taken
 
-    def _restore_machine(self, key: bytes, value: bytes, now: float, wall_us: int | None) -> tuple[list[Output], bool]:
-        """One machine's snapshot: what has to be published of it, and whether its record is of no use any more.
-
-        Raises:
-            SnapshotError: it cannot be read.
-        """
-        snapshot = read_snapshot(value)
-        if snapshot.machine.encode() != key:
-            log.debug("snapshot belongs to another group whose name starts with ours", key=key)
-            return [], False
-        beyond = self.input_end is not None and snapshot.offset >= self.input_end
-        if snapshot.life > self.life.number or (beyond and snapshot.life == self.life.number):
-            self._refuse("offset")
-            log.error(
-                "snapshot is of input that this worker's group has not handled: it is deleted, the machine warms up again",
-                machine=snapshot.machine,
-                offset=snapshot.offset,
-                handled_up_to=self.input_end,
-            )
-            return [], True
-        kind = self._book.routes.kinds[self.kind]
-        route = self._book.routes.of(snapshot.machine, self.kind)
-        if route is None:
-            log.warning("no bundle serves this machine any more: its alerts end", machine=snapshot.machine)
-            ended = kind.ended(snapshot.machine, snapshot.memory, ClearReason.MACHINE_RETIRED)
-            return alert_outputs([*ends_of_machine(snapshot), *ended]), True
-        outputs: list[Output] = []
-        applied = self._applied(snapshot)
-        wanted = self._book.rules_of(snapshot.machine, route, self.control.deployments(applied))
-        try:
-            machine = snapshot.restore(route, wanted.layout)
-            self._check_clock(machine, wall_us)
-        except SnapshotError as error:
-            self._refuse(error.reason)
-            log.warning("rows of a snapshot cannot be used, the machine warms up again", key=key, error=str(error))
-            machine = Machine(snapshot.machine, route, wanted.layout)
-            machine.offset, machine.life = snapshot.offset, snapshot.life
-            outputs += alert_outputs(kind.ended(snapshot.machine, snapshot.memory, ClearReason.SUPERSEDED), route)
-        machine.applied = applied
+    def take_over(self, machine: Machine, heard: float) -> None:
+        """A machine of a snapshot, last heard at monotonic time `heard` (s)."""
         self._machines[machine.name] = machine
-        age_s = 0.0 if wall_us is None or snapshot.heard_at is None else (wall_us - snapshot.heard_at) / 1e6
-        ended_rules = self._restore_rules(machine, snapshot, wanted, wall_us)
-        outputs += ended_rules
-        if machine.silent_since is not None:  # a worker that ended in between may not have said so
-            allowed_s = allowed_silence_s(self._no_data, route.layout.interval_us)
-            silence = start_of_silence(machine.name, machine.silent_since, allowed_s, allowed_s)
-            outputs += alert_outputs([silence], route)
-        self._heard[machine.name] = now - max(0.0, age_s)
-        if ended_rules:
-            self._mark(machine, now)
-        return outputs, False
+        self._heard[machine.name] = heard
 
-    def _refuse(self, reason: str) -> None:
-        count(self.refused, reason)
-
-    def _check_clock(self, machine: Machine, wall_us: int | None) -> None:
-        """
-        Raises:
-            SnapshotError: the machine's newest row is of a time that cannot have come yet: later rows would all count as late.
-        """
-        last = machine.memory.last_time
-        if wall_us is not None and last is not None and last > wall_us + self._ahead_us:
-            raise SnapshotError(f"its newest row is of {iso_from_micros(last)}, which is ahead of now", "clock")
-
-    def _restore_progress(self, value: bytes) -> None:
-        published, reserved = read_progress(value), read_reserved(value)
-        if self.input_end is not None and published > self.input_end:
-            # Else output of all rows up to there would be held back as told already.
-            self._refuse("progress")
-            log.error(
-                "the state says that output of input is out that has not been handled: it is taken to be out up to the commit",
-                partition=self.number,
-                published=published,
-                handled_up_to=self.input_end,
-            )
-            published = self.position
-        # While rows are read again, progress is not written: it would fall behind what is already out.
-        self.published = self.progress_written = published
-        self.reserved = reserved if self.input_end is None else min(reserved, self.input_end)
-
-    def _restore_control(self, value: bytes) -> None:
-        if not value:
-            return
-        try:
-            latest = latest_since(value)
-            if self.input_end is not None and latest > self.input_end and life_of(value) == self.life.number:
-                raise ValueError(f"a change holds from offset {latest}, and {self.input_end} is not handled yet")
-            self.control = ControlLog.from_bytes(value, self.position, self.life.number)
-        except (LookupError, TypeError, ValueError) as error:
-            self._refuse("changes")
-            log.error(
-                "changes in force cannot be read: the bundles given at start serve",
-                error=f"{type(error).__name__}: {error}",
-            )
-            return
-        for entry in self.control.deployments(self.control.number):
-            self._book.prepare_again(entry.deployment)
-        for command in self.control.maintenance():
-            self._add_maintenance(command)
-
-    def _applied(self, snapshot: Snapshot) -> int:
-        """Number of the last change that the machine has seen: its snapshot may be newer than the commit."""
-        applied = snapshot.applied
-        if applied is None:  # a version whose snapshots did not say so
-            behind = max(self.position, snapshot.offset + 1)
-            entries = self.control.entries
-            applied = next((entry.number - 1 for entry in entries if entry.since > behind), self.control.number)
-        # Beyond the log's own count there is no change: the machine would never meet another one.
-        return max(min(applied, self.control.number), self.control.in_force)
-
-    def _restore_rules(
-        self, machine: Machine, snapshot: Snapshot, wanted: MachineRules, wall_us: int | None
-    ) -> list[Output]:
-        """Give each rule its memory back; outputs of alerts whose rule does not serve any more."""
-        saved = by_place(snapshot.rules, wanted.runtimes)
-        for place, runtime in wanted.runtimes.items():
-            known = saved.pop(place, None)
-
-            def unreadable(slot: str, error: Exception, place: str = place) -> None:
-                self._refuse("slot")
-                log.warning(
-                    "part of a snapshot cannot be read and starts anew",
-                    machine=machine.name,
-                    rule=place,
-                    part=slot,
-                    error=f"{type(error).__name__}: {error}",
-                )
-
-            memory = runtime.new_memory() if known is None else runtime.load(known.slots, unreadable)
-            alert: AlertState = memory.slots[ALERT]
-            if wall_us is not None and is_ahead(alert, wall_us + self._ahead_us):
-                unreadable(ALERT, ValueError("it is of a time ahead of now"))
-                memory.slots[ALERT] = AlertState()
-            machine.rules[place] = ServedRule(runtime, memory, wanted.since.get(place))
-        events = ends_of(saved, machine.name, machine.memory.last_time, ClearReason.SUPERSEDED)
-        return alert_outputs(events, machine.route)
+    def drop(self, name: str) -> None:
+        """Forget a machine whose snapshot turned out to be of no use."""
+        self._machines.pop(name, None)
+        self._heard.pop(name, None)

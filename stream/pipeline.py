@@ -7,14 +7,12 @@ direct runner take its steps one by one, `backtest` and the tests all of them (`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from wheeltapper.schemas.audio_chunk import record_key
 from wheeltapper.schemas.bundle import Bundle
-from wheeltapper.schemas.events import ClearReason
-from wheeltapper.schemas.topics import STATE
 from wheeltapper.stream.ahead import AheadCheck
 from wheeltapper.stream.control.log import Change, ControlMessage
 from wheeltapper.stream.core.calendar import SpanSource
@@ -23,16 +21,18 @@ from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.dead_letters import flawed_letters, refused_dead_letter
 from wheeltapper.stream.deployment import Deployment
-from wheeltapper.stream.judges.silence import allowed_silence_s, end_of_silence, start_of_silence
-from wheeltapper.stream.kinds.contract import Decoded, Intake, MachineBlock, Routes
+from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Routes
 from wheeltapper.stream.left_out import DeadLetterLines
 from wheeltapper.stream.machine import Machine
-from wheeltapper.stream.outgoing import alert_output, alert_outputs
-from wheeltapper.stream.pace import MOST_BYTES, Pace
+from wheeltapper.stream.outgoing import alert_output
+from wheeltapper.stream.pace import Pace
 from wheeltapper.stream.partition import PartitionKey, PartitionState
+from wheeltapper.stream.portions import Portions
 from wheeltapper.stream.records import Output, PartitionBatch
 from wheeltapper.stream.rule_book import RuleBook
 from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.silent_machines import SilentMachines
+from wheeltapper.stream.together import Together
 
 
 class Step(NamedTuple):
@@ -68,8 +68,11 @@ class Pipeline:
         self._pace = Pace(settings)
         self._is_clean = True
         """Nothing has been taken since the last step."""
+        self._together = Together(settings.windows, self.counters)
         self._ahead = AheadCheck(settings.input.max_ahead_s, self.counters)
-        self._intakes: dict[str, Intake] = {topic: kind.intake(routes, settings) for topic, kind in self._kinds.items()}
+        intakes = {topic: kind.intake(routes, settings) for topic, kind in self._kinds.items()}
+        self._portions = Portions(intakes, self._pace)
+        self._silence = SilentMachines(settings, self.counters)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -128,32 +131,9 @@ class Pipeline:
         return outputs
 
     def tick(self, now: float, is_at_end: Callable[[PartitionKey], bool]) -> list[Output]:
-        """What time alone brings about: machines that have fallen silent, machines that are forgotten.
-
-        Args:
-            now: monotonic time (s).
-            is_at_end: whether a partition is known to have been read to its end; asked only where a machine is overdue.
-        """
+        """What time alone brings about: see `SilentMachines.tick`."""
         self._book.forget_idle(now)
-        outputs: list[Output] = []
-        silence, forget_s = self.settings.no_data, self.settings.state.forget_machine_after_s
-        shortest_s = min(silence.at_least_s, forget_s) if silence.after_intervals else forget_s
-        for key, partition in self.partitions.items():
-            overdue = [
-                (machine, now - heard)
-                for machine, heard in partition.unheard(now - shortest_s)
-                if now - heard >= min(forget_s, self._allowed_silence_s(machine))
-            ]
-            if not overdue or not is_at_end(key):
-                continue
-            for machine, silent_s in overdue:
-                if self._has_moved(key, machine, now - silent_s):
-                    outputs += self._forget(partition, machine, ClearReason.SUPERSEDED)
-                elif silent_s >= forget_s:
-                    outputs += self._forget(partition, machine)
-                else:
-                    outputs += self._find_silent(partition, machine, silent_s, now)
-        return outputs
+        return self._silence.tick(self.partitions, now, is_at_end)
 
     def prepare(self, deployment: Deployment, bundle: Bundle | None = None) -> None:
         """Open, check and warm up a deployment's bundle, so that `command` does not have to; may be called from any thread.
@@ -244,9 +224,9 @@ class Pipeline:
                 batch = batch.without(1)
                 self._is_clean = False
                 continue
-            decoded = self._decode(partition, batch if flawed is None else batch.first(flawed))
+            decoded = self._portions.decode(partition, batch if flawed is None else batch.first(flawed))
             piece, batch = batch.first(decoded.messages), batch.without(decoded.messages)
-            if not self._is_clean and not self._pace.has_room(*self._load(partition, decoded)):
+            if not self._is_clean and not self._pace.has_room(*self._portions.load(partition, decoded)):
                 yield self._end_step(outputs)
             may_pause = self._is_clean and not outputs
             self._is_clean = False
@@ -262,27 +242,6 @@ class Pipeline:
         done = outputs.copy()
         outputs.clear()
         return Step(done, whole=True)
-
-    def _decode(self, partition: PartitionState, batch: PartitionBatch) -> Decoded:
-        """So many of the messages as a step may hold, one at least."""
-        intake = self._intakes[batch.topic]
-        messages = _fitting(batch, self._pace.most_messages)
-        while True:
-            decoded = intake.decode(batch.first(messages), self._pace.most_values / 2)
-            values, seconds = self._load(partition, decoded)
-            share = self._pace.share(values / 2, seconds)  # reading again costs more than twice the values
-            if share == 1.0 or decoded.messages == 1:
-                return decoded
-            messages = max(1, int(share * decoded.messages))
-
-    def _load(self, partition: PartitionState, decoded: Decoded) -> tuple[float, float]:
-        """(values, seconds) that these messages are expected to take."""
-        values = seconds = 0.0
-        for found in decoded.blocks:
-            runtimes = partition.runtimes_of(found.machine, found.route)
-            more = self._pace.expect(runtimes, found.block.length, found.block.size)
-            values, seconds = values + more[0], seconds + more[1]
-        return values, seconds
 
     def _take_piece(
         self,
@@ -305,7 +264,7 @@ class Pipeline:
         self.counters.messages += len(batch) - len(decoded.dead_letters)
         for event, number in decoded.readings.items():
             self.counters.readings[event] = self.counters.readings.get(event, 0) + number
-        for block in decoded.blocks:
+        for block in chain(decoded.blocks, self._left(partition, decoded, batch, now, found)):
             for _ in self._take_block(partition, block, batch, now, found):
                 self._judge(found)
                 self._pace.end(self.scoring_seconds, whole=False)
@@ -315,6 +274,25 @@ class Pipeline:
         partition.position = batch.offsets[-1] + 1
         self._pace.took(len(batch))
         outputs += found
+
+    def _left(
+        self, partition: PartitionState, decoded: Decoded, batch: PartitionBatch, now: float, outputs: list[Output]
+    ) -> Iterator[MachineBlock]:
+        """Takes in what is ordinary of blocks of many machines; yields what is left, machine by machine."""
+        for many in decoded.together:
+            values, seconds = self._portions.load_together(partition, many)
+            if not self._pace.has_room(values, seconds):
+                yield from (many.one(place) for place in range(len(many.machines)))
+                continue
+
+            def collect(partition: PartitionState, machine: Machine, part: Any) -> None:
+                self._take_parts(partition, machine, (part,), outputs)
+
+            left = self._together.take(partition, many, partition.known(many.machines), batch, now, collect)
+            share = 1 - len(left) / len(many.machines)
+            self._pace.add(share * values, share * seconds, round(share * many.block.length))
+            for place in left:
+                yield many.one(place)
 
     def _refuse(self, partition: PartitionState, letters: Sequence[Emission], outputs: list[Output]) -> None:
         """Dead letters of whole messages."""
@@ -354,7 +332,7 @@ class Pipeline:
             parts = memory.take(piece, self.settings.windows, self.counters, machine.name, batch.stamp_of)
             self._take_parts(partition, machine, parts, outputs)
             if machine.silent_since is not None and memory.waiting is not None:
-                outputs += partition.fresh([self._speaks_again(machine, *memory.waiting)])
+                outputs += partition.fresh([self._silence.speaks_again(machine, *memory.waiting)])
             for refused in memory.refused():
                 letter = refused_dead_letter(batch.topic, batch.partition, record_key(machine.name), refused)
                 outputs += partition.fresh([Emission(refused.by, letter)])
@@ -367,7 +345,9 @@ class Pipeline:
         calendar = partition.calendar
         for part in parts:
             if machine.silent_since is not None:
-                outputs += partition.fresh([self._speaks_again(machine, int(part.offsets[0]), int(part.times[0]))])
+                outputs += partition.fresh(
+                    [self._silence.speaks_again(machine, int(part.offsets[0]), int(part.times[0]))]
+                )
             for served in machine.rules.values():
                 runtime = served.runtime
                 due = machine.memory.due(part, runtime.rule)
@@ -389,52 +369,3 @@ class Pipeline:
                 for judged, emissions in runtime.judge(self.counters):
                     if emissions:
                         outputs += judged.origin.fresh(emissions)
-
-    # -- silence ----------------------------------------------------------------------------------------------------------
-
-    def _find_silent(self, partition: PartitionState, machine: Machine, silent_s: float, now: float) -> list[Output]:
-        last = machine.memory.last_time
-        assert last is not None
-        allowed_s = self._allowed_silence_s(machine)
-        partition.mark_silent(machine, now)
-        count(self.counters.alerts, "opened")
-        self.counters.silent_machines += 1
-        return alert_outputs([start_of_silence(machine.name, last, silent_s, allowed_s)], machine.route)
-
-    def _allowed_silence_s(self, machine: Machine) -> float:
-        """Seconds after which the machine's silence is news."""
-        silence = self.settings.no_data
-        if not silence.after_intervals or machine.silent_since is not None or machine.memory.last_time is None:
-            return math.inf
-        return allowed_silence_s(silence, machine.route.layout.interval_us)
-
-    def _speaks_again(self, machine: Machine, offset: int, time: int) -> Emission:
-        since, machine.silent_since = machine.silent_since, None
-        assert since is not None
-        count(self.counters.alerts, "cleared")
-        event = end_of_silence(machine.name, since, time, ClearReason.RECOVERED)
-        return Emission(offset, alert_output(machine.route.placed(event)))
-
-    def _has_moved(self, key: PartitionKey, machine: Machine, since: float) -> bool:
-        """Whether another partition of the topic has heard the machine since: the topic was given partitions meanwhile."""
-        return any(
-            other[0] == key[0] and other != key and state.heard_since(machine.name, since)
-            for other, state in self.partitions.items()
-        )
-
-    def _forget(
-        self, partition: PartitionState, machine: Machine, reason: ClearReason = ClearReason.NO_DATA
-    ) -> list[Output]:
-        self.counters.forgotten_machines += 1
-        tombstone = Output(STATE, machine.name.encode(), None, partition=partition.number)
-        return [*partition.forget(machine, reason), *partition.addressed([tombstone])]
-
-
-def _fitting(batch: PartitionBatch, most: int) -> int:
-    """How many messages of a batch are read at a time: `most`, fewer where they are large, one at least."""
-    total = 0
-    for index, value in enumerate(batch.values[:most]):
-        total += len(value or b"")
-        if index and total > MOST_BYTES:
-            return index
-    return most

@@ -287,7 +287,7 @@ class RuleBook:
             if settings.drift.enabled:
                 judges += self._drift_watch(rule)
         if settings.scoring.publish_scores:
-            judges.append(ScoreTap(messages))
+            judges.append(ScoreTap(rule))
         return judges
 
     def _drift_watch(self, rule: RuleSpec) -> list[Judge]:

@@ -78,6 +78,14 @@ class RowClock:
     support: int = 0
     notes: ClockNotes = field(default_factory=ClockNotes)
 
+    def go_on(self, time: int | None, stamp: int, rows: int) -> None:
+        """So many rows go on from the last one; the newest is of event time `time` (us), its record of `stamp` (ms)."""
+        self.last_time = time
+        self.late_run = self.back_run = 0
+        self.support += rows
+        self.stamp = stamp
+        self.notes.taken += rows
+
     def sort(
         self,
         times: np.ndarray,
@@ -105,10 +113,7 @@ class RowClock:
             np.subtract(times[1:], times[:-1], out=steps[1:])
             largest = min(largest_gap, largest_jump)
             if steps.min() > 0 and (largest == UNBOUNDED or steps.max() <= largest):
-                self.late_run = self.back_run = 0
-                self.support += len(times)
-                self.stamp = stamp_of(len(times) - 1)
-                self.notes.taken += len(times)
+                self.go_on(self.last_time, stamp_of(len(times) - 1), len(times))
                 return Sorted([Part(False, slice(None), slice(None))])
         return _Sorting(self, times.tolist(), stamp_of, largest_gap, largest_jump, policy, counters, machine).run(
             waiting

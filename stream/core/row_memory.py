@@ -169,6 +169,35 @@ class RowMemory:
             if taken is not None:
                 yield taken
 
+    def is_ordinary(self, time: int, largest: int) -> bool:
+        """Whether a row of event time `time` (us) goes on from the one before, by at most `largest` us, and none waits."""
+        last = self.clock.last_time
+        return last is not None and 0 < time - last <= largest and self._waiting is None
+
+    def take_ordinary(
+        self, values: np.ndarray, marks: np.ndarray, time: int, stamp: int, gap: int, counters: Counters, machine: str
+    ) -> None:
+        """`take` for rows that are known to be in order and whole, where `is_ordinary` is true of the first.
+
+        Counters of rows are the caller's, who sees those of many machines.
+
+        Args:
+            values: [n, C] float32; marks: [n, 2] int64, their times (us) and input offsets.
+            time: event time (us) of the last of them; stamp: timestamp (ms) of its record.
+            gap: the largest that is bridged, us.
+        """
+        rows = len(marks)
+        self.clock.go_on(time, stamp, rows)
+        self._largest_gap = gap
+        if self.rate is not None and (step := self.rate.see(marks[:, 0])) is not None:
+            tell_of_rate(step, self.layout.interval_us, counters, machine, readings=False)
+            self.rate = None
+        self.absence.settled = True
+        if rows == 1:
+            self.tail.append_one(values[0], marks[0])
+        else:
+            self.tail.append(marks[:, 0], values, False, marks[:, 1])
+
     def rest(self, counters: Counters, machine: str) -> Iterator[RowBlock]:
         """The rows that wait for others, where none follows: at the end of a recording; as `take`."""
         waiting, self._waiting, self._stamps = self._waiting, None, []

@@ -35,6 +35,11 @@ class RuleSpec:
         return self.bundle.manifest
 
     @cached_property
+    def first_scored(self) -> int:
+        """Of rows: the one, counted from a machine's first, that completes the first window."""
+        return (self.manifest.warm_up or self.manifest.window) - 1
+
+    @cached_property
     def windows_per_day(self) -> float:
         """Scored windows per machine and day."""
         return 86_400.0 / (self.manifest.sampling_interval_s * self.stride)

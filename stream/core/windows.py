@@ -66,14 +66,28 @@ class RowTail:
         seen: rows accepted since the machine's clock (re)started; decides which windows the stride picks.
     """
 
-    __slots__ = ("_absent", "_blank", "_capacity", "_end", "_keep", "_offsets", "_times", "_values", "_windows", "seen")
+    __slots__ = (
+        "_absent",
+        "_blank",
+        "_capacity",
+        "_end",
+        "_keep",
+        "_marks",
+        "_offsets",
+        "_times",
+        "_values",
+        "_whole_from",
+        "_windows",
+        "seen",
+    )
 
     def __init__(self, window: int, channels: int, blank: int = 0) -> None:
         self._blank = blank
         self._keep = max(window - 1, 1)  # the newest row always: missing values are carried forward from it
         self._capacity = max(2 * window, 16)
         self._windows: dict[int, np.ndarray] = {}
-        self._end = 0
+        self._end = self._whole_from = 0
+        """Rows from `_whole_from` on have no value that was imputed."""
         self.seen = 0
         self._allocate(self._capacity, channels)
         self._fill_blank()
@@ -93,20 +107,36 @@ class RowTail:
         self._times[start:end] = times
         self._offsets[start:end] = offsets
         self._values[start:end] = values
-        self._absent[start:end] = absent
+        if absent is not False:
+            self._absent[start:end] = absent
+            self._whole_from = end
         self._end = end
         self.seen += n
 
+    def append_one(self, values: np.ndarray, mark: np.ndarray) -> None:
+        """`append` for one row of which every value was measured: values [C] float32; mark [2] int64: its time, its offset."""
+        end = self._end
+        if end == len(self._times):
+            self._make_room(1)
+            end = self._end
+        self._values[end] = values
+        self._marks[end] = mark
+        self._end = end + 1
+        self.seen += 1
+
     def _allocate(self, rows: int, channels: int) -> None:
         self._values = np.empty((rows, channels), dtype=np.float32)
-        self._times = np.empty(rows, dtype=np.int64)
-        self._offsets = np.empty(rows, dtype=np.int64)
-        self._absent = np.empty((rows, channels), dtype=np.bool_)
+        self._marks = np.empty((rows, 2), dtype=np.int64)
+        """Time and offset of each row, of which these are views."""
+        self._times, self._offsets = self._marks[:, 0], self._marks[:, 1]
+        self._absent = np.zeros((rows, channels), dtype=np.bool_)
+        """Rows of which every value was measured are left as they are here."""
         self._windows.clear()
 
     def _make_room(self, n: int) -> None:
         kept = min(self._keep, self._end)
         old = slice(self._end - kept, self._end)
+        whole_from = self._whole_from - old.start
         values, times, absent, offsets = self._values, self._times, self._absent, self._offsets
         self._allocate(max(kept + n, self._capacity), values.shape[1])
         self._values[:kept] = values[old]
@@ -114,6 +144,7 @@ class RowTail:
         self._absent[:kept] = absent[old]
         self._offsets[:kept] = offsets[old]
         self._end = kept
+        self._whole_from = max(0, whole_from)
 
     def last_row(self) -> np.ndarray | None:
         """[C] float32 of the newest row; None without one."""
@@ -169,6 +200,8 @@ class RowTail:
             values of each scored row were not; None where all were.
         """
         first = self._end - new_rows + int(ends[0]) + 1 - window
+        if first >= self._whole_from:
+            return np.ones(len(ends)), None
         absent = self._absent[first : self._end]
         if not absent.any():
             return np.ones(len(ends)), None
@@ -197,7 +230,8 @@ class RowTail:
         offsets: np.ndarray | int = -1,
     ) -> None:
         """Take over a snapshot."""
-        self.clear()
+        if self.seen or self._end > self._blank:
+            self.clear()
         self.append(times, values, absent, offsets)
         self.seen = seen
 
@@ -220,5 +254,5 @@ class RowTail:
         self._offsets[: self._blank] = -1
         self._values[: self._blank] = np.nan
         self._absent[: self._blank] = True
-        self._end = self._blank
+        self._end = self._whole_from = self._blank
         self.seen = 0

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-import orjson
-
 from wheeltapper.schemas.audio_chunk import record_key
 from wheeltapper.schemas.events import AlertEvent, ChannelShare, ClearReason, Localization
-from wheeltapper.schemas.topics import LOCALIZATIONS, SCORES
+from wheeltapper.schemas.topics import LOCALIZATIONS
 from wheeltapper.stream.core.alert_life import AlertState, EventKind, alert_id, severity_of
 from wheeltapper.stream.core.judging import Judged
 from wheeltapper.stream.core.rule import RuleSpec
@@ -85,33 +82,6 @@ class AlertMessages:
         )
         value = localization.model_dump_json().encode()
         return opened, Output(LOCALIZATIONS, record_key(machine), value, JSON_HEADERS)
-
-    def scores(
-        self,
-        machine: str,
-        times: np.ndarray,
-        raw: np.ndarray,
-        score: np.ndarray,
-        level: np.ndarray,
-        quality: np.ndarray,
-        maintenance: np.ndarray | None = None,
-    ) -> Output:
-        """A ScoreBlock of k windows; all arrays [k]."""
-        block = {
-            "machine": machine,
-            "rule": self._rule.name,
-            "bundle": self._rule.manifest.bundle_id,
-            "time": times,
-            # In 32 bits: more digits than the graph has would only be noise, and twice the bytes.
-            "raw": np.nan_to_num(np.ascontiguousarray(raw, dtype=np.float32)),
-            "score": np.ascontiguousarray(score, dtype=np.float32),
-            "threshold": np.ascontiguousarray(level, dtype=np.float32),
-            "quality": np.ascontiguousarray(quality, dtype=np.float32),
-        }
-        if maintenance is not None:
-            block["maintenance"] = maintenance
-        value = orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)
-        return Output(SCORES, record_key(machine), value, JSON_HEADERS)
 
     def shares(self, judged: Judged, position: int) -> tuple[ChannelShare, ...]:
         """Every channel's part in window `position`, strongest first."""

@@ -305,12 +305,33 @@ class MachineBlock:
     block: Any
 
 
+@dataclass(frozen=True, slots=True)
+class ManyMachines:
+    """One block of many machines of a route.
+
+    Attributes:
+        machines: M of them, each once.
+        edges: [M + 1] int64, entries edges[i] .. edges[i + 1] of the block are those of machine i, one at least.
+    """
+
+    machines: Sequence[str]
+    route: Route
+    edges: np.ndarray
+    block: Any
+
+    def one(self, place: int) -> MachineBlock:
+        """The block of one of them."""
+        entries = slice(int(self.edges[place]), int(self.edges[place + 1]))
+        return MachineBlock(self.machines[place], self.route, self.block.only(entries))
+
+
 @dataclass(slots=True)
 class Decoded:
     """What a batch held: every message gave a block or a dead letter.
 
     Attributes:
         blocks: at most one a machine.
+        together: those of machines that are not in `blocks`, as far as they lie in one piece already.
         dead_letters: in the order in which they were found; at most one a message.
         messages: so many of the batch, from its first, were read.
         size: values that their blocks of rows hold.
@@ -318,10 +339,17 @@ class Decoded:
     """
 
     blocks: list[MachineBlock] = field(default_factory=list)
+    together: list[ManyMachines] = field(default_factory=list)
     dead_letters: list[Emission] = field(default_factory=list)
     messages: int = 0
     size: int = 0
     readings: dict[str, int] = field(default_factory=dict)
+
+    def each(self) -> Iterator[MachineBlock]:
+        """Every machine's block."""
+        yield from self.blocks
+        for many in self.together:
+            yield from (many.one(place) for place in range(len(many.machines)))
 
 
 class Intake(Protocol):

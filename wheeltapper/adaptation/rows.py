@@ -108,7 +108,7 @@ class RowCollector:
             return 0
         part = _part(batch, wanted)
         decoded, _ = self._ahead.refuse(part, self._intake.decode(part))
-        for block in decoded.blocks:
+        for block in decoded.each():
             if block.machine == self._machine:
                 came += self._add(block.block, part)
         return came

@@ -1,11 +1,10 @@
-"""Rows of one message each, packed while a batch is read, become arrays at its end: one block a machine."""
+"""Rows of one message each, packed while a batch is read, become arrays at its end."""
 
 from __future__ import annotations
 
 import math
 import struct
 from collections.abc import Callable
-from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -15,7 +14,7 @@ from wheeltapper.schemas.errors import DecodeError
 from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.row_memory import RowBlock
 from wheeltapper.stream.dead_letters import dead_letter
-from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Route
+from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, ManyMachines, Route
 from wheeltapper.stream.kinds.sensors.field_mapping import to_float32
 from wheeltapper.stream.kinds.sensors.shapes import Shape
 from wheeltapper.stream.records import PartitionBatch
@@ -87,16 +86,17 @@ class BatchRows:
         self.blocks: dict[int, list[tuple[int, np.ndarray, np.ndarray]]] = {}
 
     def gather(self, batch: PartitionBatch, measured: Callable[[np.ndarray], np.ndarray], decoded: Decoded) -> None:
-        """What was read of the batch becomes one block a machine, in the order in which they came; rows that 32 bits cannot hold
-        become dead letters.
+        """What was read of the batch becomes blocks: one of all machines of a reader that have single rows alone, one of each other
+        machine; rows that 32 bits cannot hold become dead letters.
 
         Args:
             measured: [n, C] -> the same with NaN where a number says that there is no value.
         """
         offsets = np.fromiter(batch.offsets, np.int64, len(batch))
-        found: list[RowBlock | None] = [None] * len(self.readers)
-        positions_of: dict[int, np.ndarray] = {}
+        names = [*self.number_of]
         columns = np.array([np.fromiter(c, np.int64, len(c)) for c in (self.numbers, self.times, self.positions)])
+        beside: dict[int, tuple[RowBlock, np.ndarray]] = {}
+        """Number -> single rows of a machine that has blocks too, and where in the batch they came."""
         for reader, packed in self.rows.items():
             mine = columns
             if len(packed) < columns.shape[1]:
@@ -106,37 +106,38 @@ class BatchRows:
             wide = np.frombuffer(b"".join(packed), dtype="<f8").reshape(-1, len(reader.names))
             with np.errstate(over="ignore"):
                 values = wide.astype(np.float32)[order]
-            misfits = np.isinf(values).any(axis=1)
-            if misfits.any():
-                for place in np.flatnonzero(misfits).tolist():
-                    _refuse(wide[order[place]], reader.route, batch, int(positions[place]), decoded)
-                fits = ~misfits
-                values, numbers, times, positions = values[fits], numbers[fits], times[fits], positions[fits]
-            values, at = measured(values), offsets[positions]
-            edges = np.flatnonzero(np.diff(numbers, prepend=-1, append=-1)).tolist()
-            for (start, stop), number in zip(pairwise(edges), numbers[edges[:-1]].tolist(), strict=True):
-                found[number] = RowBlock(at[start:stop], times[start:stop], values[start:stop])
-                if number in self.blocks:
-                    positions_of[number] = positions[start:stop]
+            kept = ~np.isinf(values).any(axis=1)
+            for place in np.flatnonzero(~kept).tolist():
+                _refuse(wide[order[place]], reader.route, batch, int(positions[place]), decoded)
+            rows = RowBlock(offsets[positions], times, measured(values))
+            for number in self.blocks:
+                if self.readers[number] is reader:
+                    those = kept & (numbers == number)
+                    beside[number] = rows.only(those), positions[those]
+                    kept &= ~those
+            if not kept.all():
+                rows, numbers = rows.only(kept), numbers[kept]
+            if len(numbers):
+                edges = np.flatnonzero(np.diff(numbers, prepend=-1, append=-1))
+                machines = [names[number] for number in numbers[edges[:-1]].tolist()]
+                decoded.together.append(ManyMachines(machines, reader.route, edges, rows))
         for number, blocks in self.blocks.items():
-            found[number] = _merged(offsets, found[number], positions_of.get(number), blocks)
-        for machine, reader, block in zip(self.number_of, self.readers, found, strict=True):
-            if block is not None:
-                decoded.blocks.append(MachineBlock(machine, reader.route, block))
+            block = _merged(offsets, blocks, *beside.get(number, ()))
+            decoded.blocks.append(MachineBlock(names[number], self.readers[number].route, block))
 
 
 def _merged(
     offsets: np.ndarray,
-    rows: RowBlock | None,
-    positions: np.ndarray | None,
     blocks: list[tuple[int, np.ndarray, np.ndarray]],
+    rows: RowBlock | None = None,
+    positions: np.ndarray | None = None,
 ) -> RowBlock:
     """One machine's single rows and blocks, in the order in which they came.
 
     Args:
         offsets: [n] of the batch's messages.
-        rows, positions: its single rows, and where in the batch they came.
         blocks: as of `BatchRows`.
+        rows, positions: its single rows, and where in the batch they came.
     """
     of_blocks = np.repeat([index for index, _, _ in blocks], [len(times) for _, times, _ in blocks])
     block = RowBlock(

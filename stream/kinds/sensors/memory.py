@@ -50,6 +50,10 @@ class SensorMemory(RowMemory):
             if len(rows):
                 yield from super().take(rows, settled, counters, machine)
 
+    def is_ordinary(self, time: int, largest: int) -> bool:
+        """See `RowMemory.is_ordinary`; rows that are put together from readings have gone another way."""
+        return self._assembler is None and super().is_ordinary(time, largest)
+
     def rest(self, counters: Counters, machine: str) -> Iterator[RowBlock]:
         """Rows that wait for readings of their time, or for other rows, where none follow."""
         yield from super().rest(counters, machine)
