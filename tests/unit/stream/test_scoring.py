@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import REPEATABLE
-from wheeltapper.schemas.bundle.graph import BATCH_SIZES, split_padded
+from wheeltapper.schemas.bundle.batches import split_padded
+from wheeltapper.schemas.bundle.graph import BATCH_SIZES
 from wheeltapper.stream.core.scoring import BatchScorer
 
 RECIPE = Recipe(window=6, lag=2, weighting="rising")
