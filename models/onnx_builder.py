@@ -134,7 +134,7 @@ class GraphBuilder:
         self._nodes += [
             helper.make_node("Identity", [tensor], [name], name=f"output_{name}") for name, tensor in named.items()
         ]
-        infos = {name: ["N", *_sizes(width)] for name, (_, width) in outputs.items()}
+        infos: dict[str, list[str | int]] = {name: ["N", *_sizes(width)] for name, (_, width) in outputs.items()}
         return self._finished(self._nodes, self._constants, infos, metadata)
 
     def model_bytes_with_runs(
@@ -158,13 +158,15 @@ class GraphBuilder:
             "else_branch": run._body({name: run_outputs[name] for name in outputs}),
         }
         nodes = [
+            # What takes a graph in, or puts something in front of it, need not look into the forms for its input.
+            helper.make_node("Identity", ["window"], ["rows_of_forms"]),
             # Of one window alone: where T is given for a session, onnxruntime then knows the whole shape, and drops the other form.
             helper.make_node("Gather", ["window", "first_window"], ["one_window"], axis=0),
             helper.make_node("Shape", ["one_window"], ["rows"], start=0, end=1),
             helper.make_node("Equal", ["rows", "rows_of_one_window"], ["is_one_window"]),
             helper.make_node("If", ["is_one_window"], list(outputs), name="one_window_or_run", **bodies),
         ]
-        infos = {name: ["N", "n", *_sizes(width)] for name, (_, width) in outputs.items()}
+        infos: dict[str, list[str | int]] = {name: ["N", "n", *_sizes(width)] for name, (_, width) in outputs.items()}
         constants = [
             numpy_helper.from_array(np.array(0, dtype=np.int64), "first_window"),
             numpy_helper.from_array(np.array([self.window], dtype=np.int64), "rows_of_one_window"),
@@ -173,6 +175,8 @@ class GraphBuilder:
         return self._finished(nodes, constants, infos, {**metadata, **said}, rows="T")
 
     def _body(self, outputs: Outputs) -> onnx.GraphProto:
+        for node in self._nodes:
+            node.input[:] = ["rows_of_forms" if name == "window" else name for name in node.input]
         found = [helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None) for tensor, _ in outputs.values()]
         return helper.make_graph(self._nodes, f"{self.prefix}body", [], found, self._constants)
 

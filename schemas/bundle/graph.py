@@ -68,6 +68,14 @@ class GraphOutput:
     embedding: np.ndarray | None = None
 
 
+def joined(outputs: Sequence[GraphOutput]) -> GraphOutput:
+    """Outputs of one graph, one behind another; at least one."""
+    if len(outputs) == 1:
+        return outputs[0]
+    parts = {name: [getattr(output, name) for output in outputs] for name in (*REQUIRED_OUTPUTS, *OPTIONAL_OUTPUTS)}
+    return GraphOutput(**{name: np.concatenate(part) for name, part in parts.items() if part[0] is not None})
+
+
 class Graph:
     """One ONNX Runtime session under the contract. Not to be run from two threads at a time.
 
@@ -339,13 +347,7 @@ class Graph:
                 reach = self.window + (length - 1) * stride
                 batch = np.stack([stretch[start : start + reach] for start in starts])
                 parts.append(self._run_alike(batch, stride))
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return self._empty()
-        return GraphOutput(
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in self.output_names}
-        )
+        return joined(parts) if parts else self._empty()
 
     def run_together(self, rows: np.ndarray) -> GraphOutput:
         """Score runs of the same length at once, on the CPU.
