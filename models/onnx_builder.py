@@ -99,13 +99,16 @@ class GraphBuilder:
         """ReduceSum."""
         return self.node("ReduceSum", tensor, self.integers(axes), keepdims=int(keepdims))
 
-    def embed(self, model: bytes, prefix: str, window: str) -> dict[str, tuple[str, Width]]:
+    def embed(
+        self, model: bytes, prefix: str, window: str, *, takes_runs: bool = False
+    ) -> dict[str, tuple[str, Width]]:
         """Take another model under the contract in as a part of this one.
 
         Args:
             model: .onnx bytes whose only input is `window`, of this builder's opset.
             prefix: put before every name of it.
             window: tensor that it takes.
+            takes_runs: that is [N, T, C], and the outputs are to be [N, n, *width]; the model must take runs then.
 
         Returns:
             contract name -> (tensor, width) of its outputs, as `model_bytes` takes them.
@@ -116,24 +119,29 @@ class GraphBuilder:
             node.input[:] = [window if name == own else name for name in node.input]
             self._nodes.append(node)
         self._constants.extend(part.initializer)
-        return {
-            output.name.removeprefix(prefix): (
-                output.name,
-                _width([dim.dim_value for dim in output.type.tensor_type.shape.dim[1:]]),
-            )
-            for output in part.output
-        }
+        gives_runs = graph_takes_runs(model)
+        found: dict[str, tuple[str, Width]] = {}
+        for output in part.output:
+            sizes = [dim.dim_value for dim in output.type.tensor_type.shape.dim[2 if gives_runs else 1 :]]
+            tensor = output.name
+            if gives_runs and not takes_runs:
+                tensor = self.node("Squeeze", tensor, self.integers([1]))
+            found[output.name.removeprefix(prefix)] = (tensor, _width(sizes))
+        return found
 
-    def model_bytes(self, outputs: Outputs, *, metadata: Mapping[str, str]) -> bytes:
+    def model_bytes(self, outputs: Outputs, *, metadata: Mapping[str, str], takes_runs: bool = False) -> bytes:
         """The finished model.
 
         Args:
             metadata: goes into metadata_props.
+            takes_runs: `window` is [N, T, C], outputs are [N, T - W + 1, *width].
         """
         named = {name: tensor for name, (tensor, _) in outputs.items()}
         self._nodes += [
             helper.make_node("Identity", [tensor], [name], name=f"output_{name}") for name, tensor in named.items()
         ]
+        if takes_runs:
+            return self._finished_with_runs(self._nodes, self._constants, outputs, metadata)
         infos: dict[str, list[str | int]] = {name: ["N", *_sizes(width)] for name, (_, width) in outputs.items()}
         return self._finished(self._nodes, self._constants, infos, metadata)
 
@@ -166,11 +174,20 @@ class GraphBuilder:
             helper.make_node("Equal", ["rows", "rows_of_one_window"], ["is_one_window"]),
             helper.make_node("If", ["is_one_window"], list(outputs), name="one_window_or_run", **bodies),
         ]
-        infos: dict[str, list[str | int]] = {name: ["N", "n", *_sizes(width)] for name, (_, width) in outputs.items()}
         constants = [
             numpy_helper.from_array(np.array(0, dtype=np.int64), "first_window"),
             numpy_helper.from_array(np.array([self.window], dtype=np.int64), "rows_of_one_window"),
         ]
+        return self._finished_with_runs(nodes, constants, outputs, metadata)
+
+    def _finished_with_runs(
+        self,
+        nodes: list[onnx.NodeProto],
+        constants: list[onnx.TensorProto],
+        outputs: Outputs,
+        metadata: Mapping[str, str],
+    ) -> bytes:
+        infos: dict[str, list[str | int]] = {name: ["N", "n", *_sizes(width)] for name, (_, width) in outputs.items()}
         said = {WINDOW_KEY: str(self.window), LONGEST_RUN_KEY: str(LONGEST_RUN)}
         return self._finished(nodes, constants, infos, {**metadata, **said}, rows="T")
 
@@ -255,6 +272,13 @@ def _width(sizes: list[int]) -> Width:
     if not sizes:
         return None
     return sizes[0] if len(sizes) == 1 else tuple(sizes)
+
+
+def graph_takes_runs(model: bytes) -> bool:
+    """Whether a model under the contract takes runs of rows."""
+    window = next(entry for entry in onnx.load_model_from_string(model).graph.input if entry.name == "window")
+    axes = window.type.tensor_type.shape.dim
+    return len(axes) == 3 and not axes[1].HasField("dim_value")
 
 
 def add_metadata(model: bytes, properties: Mapping[str, str]) -> bytes:
