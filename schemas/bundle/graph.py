@@ -48,8 +48,9 @@ BATCH_SIZES = (1, 8, 32, 128, 512)
 CPU_BATCH_BYTES = 640 * 1024
 SMALLEST_CPU_BATCH = 16
 
-RUN_ROW_COST = 1.5
-"""What a row of a run costs, in rows of single windows: more is computed of it, once."""
+RUN_ROW_COST = 4
+"""What a row costs that a run has beside those of its first window, in rows of single windows. Measured of range bands; of detectors
+that average over fewer rows it is less."""
 
 MOST_ROWS = 10**6
 """A window or a run of more rows is a mistake."""
@@ -259,10 +260,8 @@ class Graph:
         """Whether so many windows, each `stride` rows behind the one before, cost less as runs than one by one."""
         if self.longest_run == 1 or windows == 1 or stride >= self.longest_run or self.device == "cuda":
             return False  # a GPU would search for kernels for every length of a run
-        each = (self.longest_run - 1) // stride + 1
-        runs = -(-windows // each)
-        rows = runs * (self.window - stride) + windows * stride
-        return rows * RUN_ROW_COST < windows * self.window
+        each = min(windows, (self.longest_run - 1) // stride + 1)
+        return self.window + RUN_ROW_COST * (each - 1) * stride < each * self.window
 
     def warm_up(self) -> None:
         """Run the batch sizes that count once, so that the first real batch is as fast as the others."""
@@ -383,11 +382,13 @@ class Graph:
         feeds = {"window": np.ascontiguousarray(windows, dtype=np.float32)}
         if attributes is not None:
             feeds[ATTRIBUTES] = np.ascontiguousarray(attributes, dtype=np.float32)
-        session = self._window_session if windows.shape[1] == self.window else self._session
-        outputs: list[np.ndarray] = session.run(self._fetches, feeds, self._run_options)
-        if self._takes_runs:
-            return [output.reshape(-1, *output.shape[2:]) for output in outputs]
-        return outputs
+        if not self._takes_runs:
+            outputs: list[np.ndarray] = self._session.run(self._fetches, feeds, self._run_options)
+            return outputs
+        if windows.shape[1] == self.window:
+            return [output[:, 0] for output in self._window_session.run(self._fetches, feeds, self._run_options)]
+        runs = self._session.run(self._fetches, feeds, self._run_options)
+        return [output.reshape(-1, *output.shape[2:]) for output in runs]
 
     def _empty(self) -> GraphOutput:
         # The width of an embedding is not always in the graph's metadata: ask the graph.
