@@ -36,8 +36,8 @@ from wheeltapper.stream.settings import Settings, ThresholdSettings, WindowSetti
 
 BUNDLES = {
     "one window": (Recipe(),),
-    "stride 3, in runs": (Recipe(stride=3, window=9, longest_run=16),),
-    "lag 2, in runs": (Recipe(window=7, lag=2, weighting="scored row", longest_run=12),),
+    "stride 3": (Recipe(stride=3, window=20, longest_run=16),),
+    "lag 2": (Recipe(window=7, lag=2, weighting="scored row", longest_run=12),),
     "window 1": (Recipe(window=1, weighting="mean"),),
     "warm-up": (
         Recipe(window=9, warm_up=3, stride=2, weighting="mean"),

@@ -100,17 +100,17 @@ def test_runs_of_rows_are_scored_as_their_windows(
     open_routes: OpenRoutes, rounds: list[list[int]], stride: int, seed: int
 ) -> None:
     # given a graph that takes runs, and machines with any numbers of windows due
-    recipe = Recipe(window=6, lag=2, weighting="rising", longest_run=32, detector="runs")
+    recipe = Recipe(window=24, lag=2, weighting="rising", longest_run=32, detector="runs")
     rule = replace(open_routes(recipe).rules[0], stride=stride)
     scorer = BatchScorer(rule)
     rng = np.random.default_rng(seed)
     for counts in rounds:
-        windows = [np.empty((0, 6, 3), dtype=np.float32)]
+        windows = [np.empty((0, 24, 3), dtype=np.float32)]
         for count in counts:
-            rows = rng.normal(0.5, 1, ((count - 1) * stride + 6, 3)).astype(np.float32)
-            windows.append(windows_of(rows, 6)[::stride].copy())
+            rows = rng.normal(0.5, 1, ((count - 1) * stride + 24, 3)).astype(np.float32)
+            windows.append(windows_of(rows, 24)[::stride].copy())
             # when their rows are given with them, and changed afterwards
-            scorer.add(windows_of(rows, 6)[::stride], run=rows)
+            scorer.add(windows_of(rows, 24)[::stride], run=rows)
             rows[:] = np.nan
         # then every window has its own score, in the order they came
         scored, expected = scorer.finish(), np.concatenate(windows)
