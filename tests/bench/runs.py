@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import structlog
 from messages import arrow_blocks, json_rows
 from workload import CHANNEL_NAMES, CHANNELS, INTERVAL_US, Workload, make_workload
 
@@ -30,8 +31,8 @@ from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.options import TrainOptions
 
 TRAIN_ROWS = 6_000
-WARM_ROWS = 256
-"""Of each machine, before time is taken: its first window is full."""
+WARM_ROWS = 512
+"""Of each machine, before time is taken: windows are full, and the first alert has read what it needs of the bundle."""
 
 
 def main() -> None:
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--encodings", nargs="+", choices=("json", "arrow"), default=["json", "arrow"])
     parser.add_argument("--repetitions", type=int, default=3)
     chosen = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     with tempfile.TemporaryDirectory() as folder:
         bundle = trained_bundle(Path(folder) / "bundle")
         print("| encoding | stride | rows due | rows per CPU-s | us a row |\n|---|---|---|---|---|")
