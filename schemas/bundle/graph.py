@@ -48,6 +48,9 @@ BATCH_SIZES = (1, 8, 32, 128, 512)
 CPU_BATCH_BYTES = 640 * 1024
 SMALLEST_CPU_BATCH = 16
 
+RUN_BATCH_BYTES = 320 * 1024
+"""The same of a batch of runs, each of which leaves more in between than a window."""
+
 RUN_ROW_COST = 4
 """What a row costs that a run has beside those of its first window, in rows of single windows. Measured of range bands; of detectors
 that average over fewer rows it is less."""
@@ -254,7 +257,7 @@ class Graph:
 
     def most_runs(self, windows: int) -> int:
         """Runs of so many windows each that are scored at a time, at most."""
-        return max(1, CPU_BATCH_BYTES // (4 * self.channels * (self.window - 1 + windows)))
+        return max(1, RUN_BATCH_BYTES // (4 * self.channels * (self.window - 1 + windows)))
 
     def is_run_cheaper(self, windows: int, stride: int = 1) -> bool:
         """Whether so many windows, each `stride` rows behind the one before, cost less as runs than one by one."""

@@ -107,7 +107,7 @@ class BatchScorer:
         self._added = 0
         self._outputs: list[GraphOutput] = []
         self._picked: list[np.ndarray | None] = []
-        self._places: list[np.ndarray] = []
+        self._places: list[tuple[list[int], list[int]]] = []
         self.seconds = 0.0
         """Spent in onnxruntime so far."""
         self.windows = 0
@@ -149,7 +149,9 @@ class BatchScorer:
         if self._windows.filled or not self._outputs:
             self._score_windows()
         # Windows alone are scored in their order.
-        places = None if all(picked is None for picked in self._picked) else np.concatenate(self._places)
+        places = (
+            None if all(picked is None for picked in self._picked) else np.concatenate([*map(_ranges_of, self._places)])
+        )
         scored = ScoredWindows(self._rule, self._outputs, self._picked, places)
         self._outputs, self._picked, self._places, self._added = [], [], [], 0
         return scored
@@ -205,7 +207,7 @@ class BatchScorer:
             output = run()
         self._outputs.append(output)
         self._picked.append(picked)
-        self._places.append(_ranges(np.array(batch.places, dtype=np.int64), np.array(batch.counts, dtype=np.int64)))
+        self._places.append((batch.places, batch.counts))
         batch.empty()
         seconds = time.perf_counter() - started
         self.seconds += seconds
@@ -253,6 +255,12 @@ class _Batch:
         self.machines.append(machine)
         self.places.append(place)
         self.counts.append(count)
+
+
+def _ranges_of(batch: tuple[list[int], list[int]]) -> np.ndarray:
+    """Of a batch's places and counts, every window's place."""
+    places, counts = batch
+    return _ranges(np.array(places, dtype=np.int64), np.array(counts, dtype=np.int64))
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray, step: int = 1) -> np.ndarray:

@@ -2,6 +2,7 @@
 
     python tests/bench/runs.py                        rows due a machine 1, 8, 64; strides 1 and 8; JSON and Arrow
     python tests/bench/runs.py --machines 1 --due 64  one of them
+    python tests/bench/runs.py --scorer               the scorer alone, against a bare loop of `session.run` over the same runs
 
 The pipeline is handed the messages that a Kafka client would hand it; what the client costs comes on top. To compare two
 versions, run it with `PYTHONPATH` at each checkout in turn, several times: the machine's other work shows in all of them.
@@ -17,10 +18,16 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import structlog
 from messages import arrow_blocks, json_rows
 from workload import CHANNEL_NAMES, CHANNELS, INTERVAL_US, Workload, make_workload
 
+from wheeltapper.schemas.bundle import open_bundle
+from wheeltapper.schemas.bundle.store import MODEL
+from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.scoring import BatchScorer
+from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.routes import load_routes
@@ -43,10 +50,14 @@ def main() -> None:
     parser.add_argument("--strides", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--encodings", nargs="+", choices=("json", "arrow"), default=["json", "arrow"])
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--scorer", action="store_true", help="measure the scorer alone")
     chosen = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     with tempfile.TemporaryDirectory() as folder:
         bundle = trained_bundle(Path(folder) / "bundle")
+        if chosen.scorer:
+            share_of_bare(bundle, chosen.machines, max(5, chosen.repetitions))
+            return
         print("| encoding | stride | rows due | rows per CPU-s | us a row |\n|---|---|---|---|---|")
         for encoding in chosen.encodings:
             for stride in chosen.strides:
@@ -103,6 +114,44 @@ def rows_per_cpu_s(bundle: Path, encoding: str, stride: int, due: int, machines:
     for call in calls[2:]:
         pipeline.handle([call], now=0.0)
     return (turns - 1) * due * machines / (time.process_time() - began)
+
+
+def share_of_bare(location: Path, machines: int, repetitions: int) -> None:
+    """CPU time of a bare loop over batches of runs, and of the worker's scorer that is given the same rows machine by machine."""
+    bundle = open_bundle(location)
+    graph = bundle.open_graph(device="cpu")
+    rule = RuleSpec("bench", bundle, graph, 1)
+    scorer = BatchScorer(rule)
+    length, window = graph.longest_run, graph.window
+    rows = make_workload(machines, window - 1 + length, fault_every=10**6).values
+    views = [windows_of(each, window) for each in rows]
+    most = graph.most_runs(length)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        bundle.files[MODEL], sess_options=options, providers=["CPUExecutionProvider"]
+    )
+
+    def bare() -> None:
+        for start in range(0, machines, most):
+            session.run(None, {"window": np.stack(list(rows[start : start + most]))})
+
+    def worker() -> None:
+        for view, each in zip(views, rows, strict=True):
+            scorer.add(view, run=each)
+        scorer.finish()
+
+    seconds: dict[str, list[float]] = {"bare": [], "worker": []}
+    for _ in range(repetitions):
+        for name, way in (("bare", bare), ("worker", worker)):
+            began = time.process_time()
+            for _ in range(40):
+                way()
+            seconds[name].append((time.process_time() - began) / (40 * machines * length))
+    for name, taken in seconds.items():
+        best = statistics.median(taken)
+        share = statistics.median(seconds["bare"]) / best
+        print(f"{name}: {1e6 * best:.2f} us a window, {share:.1%} of the bare loop")
 
 
 def _parts(workload: Workload, spans: list[tuple[int, int]]) -> list[Workload]:
