@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -148,10 +149,9 @@ class BatchScorer:
                 self._score_runs(length, batch)
         if self._windows.filled or not self._outputs:
             self._score_windows()
-        # Windows alone are scored in their order.
-        places = (
-            None if all(picked is None for picked in self._picked) else np.concatenate([*map(_ranges_of, self._places)])
-        )
+        firsts = [place for places, _ in self._places for place in places]
+        in_order = all(before < after for before, after in pairwise(firsts))
+        places = None if in_order else np.concatenate([_ranges(*batch) for batch in self._places])
         scored = ScoredWindows(self._rule, self._outputs, self._picked, places)
         self._outputs, self._picked, self._places, self._added = [], [], [], 0
         return scored
@@ -194,10 +194,10 @@ class BatchScorer:
         self._score(batch, lambda: self._rule.graph.run(batch.values[:count], attributes), count)
 
     def _score_runs(self, length: int, batch: _Batch) -> None:
-        runs = batch.filled
-        starts = length * np.arange(runs)
-        picked = _ranges(starts, np.array(batch.counts), self._rule.stride)
-        self._score(batch, lambda: self._rule.graph.run_together(batch.values[:runs]), len(picked), picked)
+        runs, counts = batch.filled, batch.counts
+        every = self._rule.stride == 1 and min(counts) == length
+        picked = None if every else _ranges(range(0, runs * length, length), counts, self._rule.stride)
+        self._score(batch, lambda: self._rule.graph.run_together(batch.values[:runs]), sum(counts), picked)
 
     def _score(
         self, batch: _Batch, run: Callable[[], GraphOutput], count: int, picked: np.ndarray | None = None
@@ -257,14 +257,14 @@ class _Batch:
         self.counts.append(count)
 
 
-def _ranges_of(batch: tuple[list[int], list[int]]) -> np.ndarray:
-    """Of a batch's places and counts, every window's place."""
-    places, counts = batch
-    return _ranges(np.array(places, dtype=np.int64), np.array(counts, dtype=np.int64))
-
-
-def _ranges(starts: np.ndarray, counts: np.ndarray, step: int = 1) -> np.ndarray:
+def _ranges(starts: Sequence[int], counts: Sequence[int], step: int = 1) -> np.ndarray:
     """[sum of counts] int64: so many numbers from each start on, `step` apart."""
-    before = np.cumsum(counts) - counts
-    found: np.ndarray = np.repeat(starts - step * before, counts) + step * np.arange(int(counts.sum()))
+    first, count = np.asarray(starts, dtype=np.int64), counts[0] if counts else 0
+    found: np.ndarray
+    if counts.count(count) == len(counts):
+        found = (first[:, None] + step * np.arange(count)).reshape(-1)
+        return found
+    many = np.asarray(counts, dtype=np.int64)
+    before = np.cumsum(many) - many
+    found = np.repeat(first - step * before, many) + step * np.arange(int(many.sum()))
     return found
