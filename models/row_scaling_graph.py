@@ -8,6 +8,15 @@ from wheeltapper.models.onnx_builder import GraphBuilder, rows_per_group
 from wheeltapper.models.row_scaling import RowScaling
 
 
+def standardise_rows(graph: GraphBuilder, scaling: RowScaling, clip: float) -> str:
+    """Append the formula for rows of any number; z, [N, T, C]."""
+    filled = graph.node("Where", graph.node("IsNaN", "window"), graph.constant(scaling.typical), "window")
+    scaled = graph.node(
+        "Mul", graph.node("Sub", filled, graph.constant(scaling.mean)), graph.constant(1.0 / scaling.std)
+    )
+    return graph.node("Min", graph.node("Max", scaled, graph.constant(-clip)), graph.constant(clip))
+
+
 def standardise(graph: GraphBuilder, scaling: RowScaling, clip: float) -> str:
     """Append the formula to a graph.
 

@@ -8,60 +8,82 @@ before the cuts, so that no rounding can send a row another way.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from wheeltapper.models.isolation_forest.fitted import FittedForest
 from wheeltapper.models.isolation_forest.trees import LEAF, Trees
-from wheeltapper.models.onnx_builder import ML_DOMAIN, GraphBuilder
-from wheeltapper.models.row_scaling_graph import standardise
+from wheeltapper.models.onnx_builder import ML_DOMAIN, GraphBuilder, Outputs
+from wheeltapper.models.row_scaling_graph import standardise, standardise_rows
+from wheeltapper.models.runs_graph import RunGraph
 
 # Keeps 0 / 0 from NaN where no channel has shortened the path; depths are of the order of 10 cuts.
 LEAST_SHORTENED = 1e-6
 
 
 def build_graph(fitted: FittedForest) -> bytes:
-    """The .onnx bytes, outputs `score`, `contribution`, `expected` (the median), `embedding` (the standardised row)."""
+    """The .onnx bytes, outputs `score`, `contribution`, `expected` (the median), `embedding` (the standardised row); it takes runs
+    of rows, each of which goes through the trees once."""
     settings = fitted.settings
     rows, width = settings.window, fitted.channels
     graph = GraphBuilder(rows, width)
-    typical = graph.constant(fitted.scaling.typical)
-    raw = graph.reshape("window", (-1, width))
-    filled = graph.node("Where", graph.node("IsNaN", raw), typical, raw)
-    # [N W, 1 + C]: depth less the usual depth, then the channels' shares of it.
-    depths = graph.node(
-        "TreeEnsembleRegressor", filled, domain=ML_DOMAIN, **ensemble(fitted.trees, width, fitted.usual_depth)
-    )
     weights = graph.constant(settings.row_weights()[None, :])
-    mean = graph.reshape(graph.node("MatMul", weights, graph.reshape(depths, (-1, rows, 1 + width))), (-1, 1 + width))
-    exponent = graph.node("Mul", graph.slice(mean, 0, 1, 1), graph.constant(-1.0 / fitted.usual_depth))
-    isolated = graph.node("Pow", graph.constant(2.0), exponent)  # [N, 1]
-    shortened = graph.node("Relu", graph.node("Neg", graph.slice(mean, 1, 1 + width, 1)))
-    total = graph.node("ReduceSum", shortened, graph.integers([1]), keepdims=1)
-    share = graph.node("Div", shortened, graph.node("Max", total, graph.constant(LEAST_SHORTENED)))
-    factor = graph.constant(1.0)
-    if settings.outside:
-        beyond = graph.node("MatMul", weights, graph.reshape(_beyond(graph, fitted, filled), (-1, rows, width)))
-        beyond = graph.reshape(beyond, (-1, width))
-        share = graph.node("Add", share, beyond)
-        factor = graph.node("Add", factor, graph.node("ReduceSum", beyond, graph.integers([1]), keepdims=1))
-    score = graph.reshape(graph.node("Mul", isolated, factor), (-1,))
-    contribution = graph.node("Mul", share, isolated)
+
+    def average(tensor: str, values: int) -> str:
+        mean = graph.node("MatMul", weights, graph.reshape(tensor, (-1, rows, values)))
+        return graph.reshape(mean, (-1, values))
 
     scaled = graph.reshape(standardise(graph, fitted.scaling, settings.clip), (-1, rows, width))
     last = graph.reshape(graph.slice(scaled, rows - 1, rows, 1), (-1, width))
+    outputs = _outputs(graph, fitted, average, last)
+    metadata = {"detector": fitted.detector, "parameters": json.dumps(fitted.parameters, sort_keys=True)}
+    if rows == 1:
+        return graph.model_bytes(outputs, metadata=metadata)
+    run = RunGraph.beside(graph)
+
+    def average_of_run(tensor: str, values: int) -> str:
+        return run.average(run.by_run(tensor, values), settings.row_weights())
+
+    last = run.last_rows(standardise_rows(run, fitted.scaling, settings.clip))
+    return graph.model_bytes_with_runs(outputs, run, _outputs(run, fitted, average_of_run, last), metadata=metadata)
+
+
+def _outputs(graph: GraphBuilder, fitted: FittedForest, average: Callable[[str, int], str], last: str) -> Outputs:
+    """
+    Args:
+        average: [rows, k] of all rows, and k, to [.., k]: their weighted mean over each window.
+        last: [.., C], the windows' last rows, standardised.
+    """
+    settings, width = fitted.settings, fitted.channels
+    typical = graph.constant(fitted.scaling.typical)
+    raw = graph.reshape("window", (-1, width))
+    filled = graph.node("Where", graph.node("IsNaN", raw), typical, raw)
+    # [rows, 1 + C]: depth less the usual depth, then the channels' shares of it.
+    depths = graph.node(
+        "TreeEnsembleRegressor", filled, domain=ML_DOMAIN, **ensemble(fitted.trees, width, fitted.usual_depth)
+    )
+    mean = average(depths, 1 + width)
+    exponent = graph.node("Mul", graph.slice(mean, 0, 1, -1), graph.constant(-1.0 / fitted.usual_depth))
+    isolated = graph.node("Pow", graph.constant(2.0), exponent)  # [.., 1]
+    shortened = graph.node("Relu", graph.node("Neg", graph.slice(mean, 1, 1 + width, -1)))
+    total = graph.node("ReduceSum", shortened, graph.integers([-1]), keepdims=1)
+    share = graph.node("Div", shortened, graph.node("Max", total, graph.constant(LEAST_SHORTENED)))
+    factor = graph.constant(1.0)
+    if settings.outside:
+        beyond = average(_beyond(graph, fitted, filled), width)
+        share = graph.node("Add", share, beyond)
+        factor = graph.node("Add", factor, graph.node("ReduceSum", beyond, graph.integers([-1]), keepdims=1))
+    score = graph.node("Squeeze", graph.node("Mul", isolated, factor), graph.integers([-1]))
     # A constant takes its batch axis from what it is added to.
     expected = graph.node("Add", graph.node("Mul", last, graph.constant(0.0)), typical)
-    return graph.model_bytes(
-        {
-            "score": (score, None),
-            "contribution": (contribution, width),
-            "expected": (expected, width),
-            "embedding": (last, width),
-        },
-        metadata={"detector": fitted.detector, "parameters": json.dumps(fitted.parameters, sort_keys=True)},
-    )
+    return {
+        "score": (score, None),
+        "contribution": (graph.node("Mul", share, isolated), width),
+        "expected": (expected, width),
+        "embedding": (last, width),
+    }
 
 
 def _beyond(graph: GraphBuilder, fitted: FittedForest, filled: str) -> str:

@@ -12,16 +12,34 @@ import json
 import numpy as np
 
 from wheeltapper.models.kmeans_ad.fitted import LEAST_SHAPE_DEVIATION, FittedKMeans
-from wheeltapper.models.onnx_builder import GraphBuilder
-from wheeltapper.models.row_scaling_graph import standardise
+from wheeltapper.models.onnx_builder import GraphBuilder, Outputs
+from wheeltapper.models.row_scaling_graph import standardise, standardise_rows
+from wheeltapper.models.runs_graph import RunGraph
 
 
 def build_graph(fitted: FittedKMeans) -> bytes:
-    """The .onnx bytes, outputs `score`, `contribution`, `expected`, `embedding` (the window's mean, standardised)."""
+    """The .onnx bytes, outputs `score`, `contribution`, `expected`, `embedding` (the window's mean, standardised); it takes runs of
+    rows, which are standardised once."""
+    settings, rows, width = fitted.settings, fitted.settings.window, fitted.channels
+    graph = GraphBuilder(rows, width)
+    scaled = graph.reshape(standardise(graph, fitted.scaling, settings.clip), (-1, rows, width))
+    outputs = _outputs(graph, fitted, scaled)
+    metadata = {"detector": fitted.detector, "parameters": json.dumps(fitted.parameters, sort_keys=True)}
+    if rows == 1:
+        return graph.model_bytes(outputs, metadata=metadata)
+    run = RunGraph.beside(graph)
+    windows = run.reshape(run.windows(standardise_rows(run, fitted.scaling, settings.clip)), (-1, rows, width))
+    found = _outputs(run, fitted, windows)
+    by_run: Outputs = {
+        name: (run.by_run(tensor, *(() if size is None else (width,))), size) for name, (tensor, size) in found.items()
+    }
+    return graph.model_bytes_with_runs(outputs, run, by_run, metadata=metadata)
+
+
+def _outputs(graph: GraphBuilder, fitted: FittedKMeans, scaled: str) -> Outputs:
+    """Of windows [N, W, C] of standardised rows."""
     settings, scaling = fitted.settings, fitted.scaling
     rows, width = settings.window, fitted.channels
-    graph = GraphBuilder(rows, width)
-    scaled = graph.reshape(standardise(graph, scaling, settings.clip), (-1, rows, width))
     level = graph.node("ReduceMean", scaled, axes=[1], keepdims=1)
     vectors, deviation = scaled, ""
     if settings.normalise != "none":
@@ -46,12 +64,9 @@ def build_graph(fitted: FittedKMeans) -> bytes:
     if settings.normalise != "none":
         last = graph.node("Add", last, level)
     expected = graph.node("Add", graph.node("Mul", last, graph.constant(scaling.std)), graph.constant(scaling.mean))
-    return graph.model_bytes(
-        {
-            "score": (score, None),
-            "contribution": (contribution, width),
-            "expected": (graph.reshape(expected, (-1, width)), width),
-            "embedding": (graph.reshape(level, (-1, width)), width),
-        },
-        metadata={"detector": fitted.detector, "parameters": json.dumps(fitted.parameters, sort_keys=True)},
-    )
+    return {
+        "score": (score, None),
+        "contribution": (contribution, width),
+        "expected": (graph.reshape(expected, (-1, width)), width),
+        "embedding": (graph.reshape(level, (-1, width)), width),
+    }

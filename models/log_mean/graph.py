@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from wheeltapper.models.log_mean.fitted import FittedLogMean
-from wheeltapper.models.onnx_builder import GraphBuilder, Width
+from wheeltapper.models.onnx_builder import LAST, GraphBuilder, Width, graph_takes_runs
 
 TINIEST_SUM = 1e-30
 """Below that a member's contributions name no channel."""
@@ -18,16 +18,18 @@ def build_graph(fitted: FittedLogMean) -> bytes:
     """The .onnx bytes, outputs `score`, `contribution`, `expected`, `embedding`.
 
     A channel's contribution is its share of each member's, weighted by how far the member's log score lies above its least; expected
-    values and embedding are those of the first member that has them.
+    values and embedding are those of the first member that has them. It takes runs of rows where every member does.
     """
     rows, width, offset = fitted.window, fitted.channels, fitted.settings.offset
     graph = GraphBuilder(rows, width)
+    models = [member.fitted.onnx_bytes() for member in fitted.members]
+    takes_runs = all(graph_takes_runs(model) for model in models)
     logs, contributions = [], []
     others: dict[str, tuple[str, Width]] = {}
-    for member in fitted.members:
+    for member, model in zip(fitted.members, models, strict=True):
         length = member.fitted.window
-        window = "window" if length == rows else graph.slice("window", rows - length, rows, 1)
-        outputs = graph.embed(member.fitted.onnx_bytes(), f"{member.fitted.detector}/", window)
+        window = "window" if length == rows else graph.slice("window", rows - length, LAST, 1)
+        outputs = graph.embed(model, f"{member.fitted.detector}/", window, takes_runs=takes_runs)
         gain = 1.0 / (member.level - member.center)
         # One multiplication after the difference: float32 keeps the digits that a product of large numbers would lose.
         scaled = graph.node(
@@ -37,9 +39,9 @@ def build_graph(fitted: FittedLogMean) -> bytes:
         log = graph.node("Log", graph.node("Add", comparable, graph.constant(offset)))
         logs.append(log)
         contribution = outputs["contribution"][0]
-        total = graph.node("ReduceSum", contribution, graph.integers([1]), keepdims=1)
+        total = graph.node("ReduceSum", contribution, graph.integers([-1]), keepdims=1)
         share = graph.node("Div", contribution, graph.node("Max", total, graph.constant(TINIEST_SUM)))
-        above = graph.reshape(graph.node("Sub", log, graph.constant(math.log(offset))), (-1, 1))
+        above = graph.node("Unsqueeze", graph.node("Sub", log, graph.constant(math.log(offset))), graph.integers([-1]))
         contributions.append(graph.node("Mul", share, above))
         for name in ("expected", "embedding"):
             if name in outputs:
@@ -52,4 +54,5 @@ def build_graph(fitted: FittedLogMean) -> bytes:
             **others,
         },
         metadata={"detector": fitted.detector, "parameters": json.dumps(fitted.parameters, sort_keys=True)},
+        takes_runs=takes_runs,
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from wheeltapper.models.range_bands.constants import ViewConstants, graph_constants
 from wheeltapper.models.range_bands.fitted import FittedBands
-from wheeltapper.models.range_bands.graph import ViewConstants, graph_constants
 from wheeltapper.models.torchscript import script_bytes
 
 

@@ -10,11 +10,15 @@
 | `embedding` | out, optional | [N, D] | latent, for drift tests and adaptation |
 
 N is dynamic, everything else static.
+
+A graph of rows may take a run of them instead: several windows that share most of their rows, in one pass. Its `window` is
+[N, T, C] with a dynamic T, W or more, and every output has the windows of each run as its second axis: `score` is [N, T - W + 1],
+`contribution` [N, T - W + 1, C]. The first is the window of the first W rows; T = W is one plain window. Its metadata_props say
+`window`, which is W, and `longest_run`, the most windows that a run may have.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -25,10 +29,15 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from wheeltapper.schemas.bundle.batches import padded, split_padded
+from wheeltapper.schemas.bundle.device import resolve_device
 from wheeltapper.schemas.bundle.onnx_file import read_onnx
 from wheeltapper.schemas.errors import InputError
 
 ATTRIBUTES = "attributes"
+WINDOW_KEY, LONGEST_RUN_KEY = "window", "longest_run"
+"""In the metadata_props of a graph that takes runs."""
+
 REQUIRED_OUTPUTS = ("score", "contribution")
 OPTIONAL_OUTPUTS = ("expected", "embedding")
 
@@ -38,6 +47,16 @@ BATCH_SIZES = (1, 8, 32, 128, 512)
 # On a CPU a new shape costs nothing, so padding would only be work; what costs is a batch that outgrows the core's cache.
 CPU_BATCH_BYTES = 640 * 1024
 SMALLEST_CPU_BATCH = 16
+
+RUN_BATCH_BYTES = 320 * 1024
+"""The same of a batch of runs, each of which leaves more in between than a window."""
+
+RUN_ROW_COST = 4
+"""What a row costs that a run has beside those of its first window, in rows of single windows. Measured of range bands; of detectors
+that average over fewer rows it is less."""
+
+MOST_ROWS = 10**6
+"""A window or a run of more rows is a mistake."""
 
 MOST_WARM_UP_S = 5.0
 """A CPU is warmed up with the largest batch only where that takes no longer."""
@@ -53,6 +72,14 @@ class GraphOutput:
     embedding: np.ndarray | None = None
 
 
+def joined(outputs: Sequence[GraphOutput]) -> GraphOutput:
+    """Outputs of one graph, one behind another; at least one."""
+    if len(outputs) == 1:
+        return outputs[0]
+    parts = {name: [getattr(output, name) for output in outputs] for name in (*REQUIRED_OUTPUTS, *OPTIONAL_OUTPUTS)}
+    return GraphOutput(**{name: np.concatenate(part) for name, part in parts.items() if part[0] is not None})
+
+
 class Graph:
     """One ONNX Runtime session under the contract. Not to be run from two threads at a time.
 
@@ -60,6 +87,7 @@ class Graph:
         window, channels: W and C.
         attribute_width: A, columns of the input `attributes`; 0 where it has none.
         output_names: those of the contract that the graph has, in its order.
+        longest_run: windows that a run may have, at most; 1 of a graph that takes windows alone.
         device: 'cpu' or 'cuda': where it really runs.
     """
 
@@ -89,17 +117,13 @@ class Graph:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # onnxruntime-gpu warns about every absent CUDA library otherwise
-        self.device = _resolve_device(device)
+        self.device = resolve_device(device)
         providers = (
             ["CUDAExecutionProvider", "CPUExecutionProvider"] if self.device == "cuda" else ["CPUExecutionProvider"]
         )
         data = model.read_bytes() if isinstance(model, Path) else model
         read_onnx(data, name)  # refuses tensors that lie elsewhere
-        try:
-            self._session = ort.InferenceSession(data, sess_options=options, providers=providers)
-        except Exception as error:  # onnxruntime raises a family of unrelated types
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(f"{name}: onnxruntime cannot load it ({first}); export it again") from error
+        self._session = self._open(data, options, providers)
         if self.device == "cuda" and self._session.get_providers()[0] != "CUDAExecutionProvider":
             if device == "cuda":
                 raise InputError(
@@ -107,13 +131,28 @@ class Graph:
                 )
             self.device = "cpu"
         inputs = {entry.name: entry for entry in self._session.get_inputs()}
+        self.longest_run = 1
+        self._takes_runs = False
         self.sample_shape = self._check_input(inputs)
         self.attribute_width = self._check_attributes(inputs.get(ATTRIBUTES))
         self.output_names = self._check_outputs()
         self._fetches = list(self.output_names)
+        self._window_session = self._session
+        batch_axis, row_axis = inputs["window"].shape[:2]
+        if self._takes_runs and isinstance(row_axis, str) and row_axis != batch_axis:
+            # With T given, onnxruntime folds what depends on it: one window costs no more than in a graph of windows.
+            options.add_free_dimension_override_by_name(row_axis, self.window)
+            self._window_session = self._open(data, options, providers)
         self.seconds_per_window = 0.0
         """What a window took when the graph was warmed up; 0 before."""
         self._at_once = 0 if self.device == "cuda" else self.largest_batch
+
+    def _open(self, data: bytes, options: ort.SessionOptions, providers: Sequence[str]) -> ort.InferenceSession:
+        try:
+            return ort.InferenceSession(data, sess_options=options, providers=providers)
+        except Exception as error:  # onnxruntime raises a family of unrelated types
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"{self.name}: onnxruntime cannot load it ({first}); export it again") from error
 
     def _check_input(self, inputs: Mapping[str, Any]) -> tuple[int, ...]:
         if "window" not in inputs:
@@ -127,6 +166,8 @@ class Graph:
             )
         entry = inputs["window"]
         shape = entry.shape
+        if len(shape) == 3 and not isinstance(shape[1], int) and isinstance(shape[2], int):
+            shape = [shape[0], self._check_runs(shape, inputs), shape[2]]
         if (
             entry.type != "tensor(float)"
             or len(shape) < 2
@@ -139,6 +180,21 @@ class Graph:
                 "example batch of 2)"
             )
         return tuple(int(size) for size in shape[1:])
+
+    def _check_runs(self, shape: Sequence[Any], inputs: Mapping[str, Any]) -> int:
+        """W of a graph whose row axis is dynamic."""
+        if ATTRIBUTES in inputs:
+            raise InputError(f"{self.name}: takes runs of rows and '{ATTRIBUTES}'; export it with a static row axis")
+        said = self._session.get_modelmeta().custom_metadata_map
+        found = {key: said.get(key, "") for key in (WINDOW_KEY, LONGEST_RUN_KEY)}
+        if not all(text.isascii() and text.isdigit() and 0 < int(text) <= MOST_ROWS for text in found.values()):
+            raise InputError(
+                f"{self.name}: input 'window' is {list(shape)} with a dynamic row axis, and its metadata_props say {found}; expected "
+                f"the rows of a window as '{WINDOW_KEY}' and the most windows of a run as '{LONGEST_RUN_KEY}', or a static row axis"
+            )
+        self.longest_run = int(found[LONGEST_RUN_KEY])
+        self._takes_runs = True
+        return int(found[WINDOW_KEY])
 
     def _check_attributes(self, entry: Any) -> int:
         if entry is None:
@@ -177,6 +233,13 @@ class Graph:
         names = tuple(name for name in (*REQUIRED_OUTPUTS, *OPTIONAL_OUTPUTS) if name in found)
         for name in names:
             shape = found[name].shape
+            if self._takes_runs:
+                if len(shape) != ranks[name] + 1:
+                    raise InputError(
+                        f"{self.name}: takes runs of rows and gives '{name}' as {shape}, expected [N, n] and what follows, n windows "
+                        "of each run"
+                    )
+                shape = [shape[0], *shape[2:]]
             if name in ("contribution", "expected") and len(self.sample_shape) != 2:
                 continue  # what a kind of input other than rows blames is that kind's to say
             if len(shape) != ranks[name] or (name in ("contribution", "expected") and shape[1] != self.channels):
@@ -192,6 +255,17 @@ class Graph:
         fitting = CPU_BATCH_BYTES // (4 * math.prod(self.sample_shape))
         return min(self.batch_sizes[-1], max(SMALLEST_CPU_BATCH, fitting))
 
+    def most_runs(self, windows: int) -> int:
+        """Runs of so many windows each that are scored at a time, at most."""
+        return max(1, RUN_BATCH_BYTES // (4 * self.channels * (self.window - 1 + windows)))
+
+    def is_run_cheaper(self, windows: int, stride: int = 1) -> bool:
+        """Whether so many windows, each `stride` rows behind the one before, cost less as runs than one by one."""
+        if self.longest_run == 1 or windows == 1 or stride >= self.longest_run or self.device == "cuda":
+            return False  # a GPU would search for kernels for every length of a run
+        each = min(windows, (self.longest_run - 1) // stride + 1)
+        return self.window + RUN_ROW_COST * (each - 1) * stride < each * self.window
+
     def warm_up(self) -> None:
         """Run the batch sizes that count once, so that the first real batch is as fast as the others."""
         for size in self.batch_sizes if self.device == "cuda" else (1, self.largest_batch):
@@ -200,6 +274,9 @@ class Graph:
             began = time.perf_counter()
             self.run(np.zeros((size, *self.sample_shape), dtype=np.float32), self._unknown(size))
             self.seconds_per_window = (time.perf_counter() - began) / size
+        if self.longest_run > 1:
+            rows = self.window - 1 + self.longest_run
+            self.run_rows(np.zeros((1, rows, self.channels), dtype=np.float32))
 
     def interrupt(self) -> None:
         """End a run that goes on in another thread, between two operators, and every later one: it then raises."""
@@ -244,72 +321,79 @@ class Graph:
         columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
         return GraphOutput(**dict(zip(self.output_names, columns, strict=True)))
 
+    def run_rows(self, rows: np.ndarray, stride: int = 1) -> GraphOutput:
+        """Score the windows of stretches of rows, as runs where that is cheaper.
+
+        Args:
+            rows: [N, T, C] float32, each stretch W rows or more; a window begins at its first row.
+            stride: rows between windows.
+
+        Returns:
+            outputs of N * ((T - W) // stride + 1) windows, a stretch after another.
+        """
+        count = rows.shape[1] - self.window + 1
+        if count < 1:
+            raise ValueError(f"{self.name}: {rows.shape[1]} rows, expected {self.window} or more")
+        windows = (count - 1) // stride + 1
+        each = (self.longest_run - 1) // stride + 1 if self.is_run_cheaper(windows, stride) else 1
+        pieces = [(start, min(each, windows - start)) for start in range(0, windows, each)]
+        # As many windows at a time as one batch of them has, or as runs fit the cache.
+        most = self.largest_batch if each == 1 else self.most_runs(self.longest_run)
+        parts = []
+        for stretch in rows:
+            place = 0
+            while place < len(pieces):
+                length = pieces[place][1]
+                starts = [start * stride for start, alike in pieces[place : place + most] if alike == length]
+                place += len(starts)
+                reach = self.window + (length - 1) * stride
+                batch = np.stack([stretch[start : start + reach] for start in starts])
+                parts.append(self._run_alike(batch, stride))
+        return joined(parts) if parts else self._empty()
+
+    def run_together(self, rows: np.ndarray) -> GraphOutput:
+        """Score runs of the same length at once, on the CPU.
+
+        Args:
+            rows: [N, T, C] float32; T - W + 1 windows, 1 to `longest_run`.
+
+        Returns:
+            outputs of N * (T - W + 1) windows, a run after another.
+        """
+        return GraphOutput(**dict(zip(self.output_names, self._session_run(rows, None), strict=True)))
+
+    def _run_alike(self, rows: np.ndarray, stride: int) -> GraphOutput:
+        """Every `stride`-th window of [N, T, C], T no more than the longest run has."""
+        if rows.shape[1] == self.window:
+            return self.run(rows)
+        output = self.run_together(rows)
+        if stride == 1:
+            return output
+        count = rows.shape[1] - self.window + 1
+        picked = (np.arange(len(rows))[:, None] * count + np.arange(0, count, stride)).reshape(-1)
+        return GraphOutput(**{name: getattr(output, name)[picked] for name in self.output_names})
+
     def _run_batch(self, windows: np.ndarray, size: int, attributes: np.ndarray | None) -> list[np.ndarray]:
         """Outputs of [n, *sample_shape] windows, run as a batch of `size` where that is more."""
         n = len(windows)
         if size > n:
-            windows = _padded(windows, size)
-            attributes = None if attributes is None else _padded(attributes, size)
+            windows = padded(windows, size)
+            attributes = None if attributes is None else padded(attributes, size)
         return [output[:n] for output in self._session_run(windows, attributes)]
 
     def _session_run(self, windows: np.ndarray, attributes: np.ndarray | None) -> list[np.ndarray]:
         feeds = {"window": np.ascontiguousarray(windows, dtype=np.float32)}
         if attributes is not None:
             feeds[ATTRIBUTES] = np.ascontiguousarray(attributes, dtype=np.float32)
-        outputs: list[np.ndarray] = self._session.run(self._fetches, feeds, self._run_options)
-        return outputs
+        if not self._takes_runs:
+            outputs: list[np.ndarray] = self._session.run(self._fetches, feeds, self._run_options)
+            return outputs
+        if windows.shape[1] == self.window:
+            return [output[:, 0] for output in self._window_session.run(self._fetches, feeds, self._run_options)]
+        runs = self._session.run(self._fetches, feeds, self._run_options)
+        return [output.reshape(-1, *output.shape[2:]) for output in runs]
 
     def _empty(self) -> GraphOutput:
         # The width of an embedding is not always in the graph's metadata: ask the graph.
         outputs = self._run_batch(np.zeros((1, *self.sample_shape), dtype=np.float32), 1, self._unknown(1))
         return GraphOutput(**dict(zip(self.output_names, (output[:0] for output in outputs), strict=True)))
-
-
-def _padded(rows: np.ndarray, size: int) -> np.ndarray:
-    """[n, ..] to [size, ..]: repeating a real window keeps padding free of NaN and of denormal slow paths."""
-    padded = np.empty((size, *rows.shape[1:]), dtype=np.float32)
-    padded[: len(rows)] = rows
-    padded[len(rows) :] = rows[:1]
-    return padded
-
-
-def split_padded(count: int, sizes: Sequence[int]) -> list[tuple[int, int, int]]:
-    """(start, length, padded size) of the runs that score `count` windows: padding never doubles a run's work."""
-    runs = []
-    start = 0
-    while start < count:
-        left = count - start
-        larger = next((size for size in sizes if size >= left), None)
-        size = larger if larger is not None and larger <= 2 * left else max(size for size in sizes if size <= left)
-        length = min(size, left)
-        runs.append((start, length, size))
-        start += length
-    return runs
-
-
-def _resolve_device(device: str) -> str:
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device is '{device}', expected auto, cpu or cuda")
-    if device == "cpu":
-        return "cpu"
-    has_build = "CUDAExecutionProvider" in ort.get_available_providers()
-    usable = has_build and _cuda_driver_answers()
-    if device == "cuda" and not has_build:
-        raise InputError(
-            "device is 'cuda' but the installed onnxruntime is the CPU's build; 'pip uninstall onnxruntime', then "
-            "'pip install --force-reinstall onnxruntime-gpu[cuda,cudnn]', or set device to 'auto' or 'cpu'"
-        )
-    if device == "cuda" and not usable:
-        raise InputError(
-            "device is 'cuda' but no CUDA driver answers on this machine; install the NVIDIA driver, or set device to 'auto' or 'cpu'"
-        )
-    return "cuda" if usable else "cpu"
-
-
-def _cuda_driver_answers() -> bool:
-    # Asking the driver first keeps onnxruntime from printing an error for each library that is not there.
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return int(driver.cuInit(0)) == 0

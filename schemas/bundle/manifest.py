@@ -26,7 +26,9 @@ class TensorSpec(_Part):
     """One input or output of the graph."""
 
     name: str
-    shape: tuple[int | str, ...] = Field(description="static sizes; the batch axis is 'N'")
+    shape: tuple[int | str, ...] = Field(
+        description="static sizes; the batch axis is 'N', of a run the rows are 'T', the windows 'n'"
+    )
     dtype: str = Field(description="numpy name, e.g. float32")
 
 

@@ -61,6 +61,7 @@ class DueWindows:
         rows: of rows, those that the windows lie in.
         attributes: [k, A] float32, the operating point, of a graph that takes it.
         spans: [k, 2] int64, of sound: input offsets of the first and last message with samples of each window.
+        run: [(k - 1) * stride + W, C] float32, the rows that the windows lie in, where they lie in one piece; a view, as `samples`.
     """
 
     samples: np.ndarray
@@ -71,6 +72,7 @@ class DueWindows:
     rows: SpannedRows | None = None
     attributes: np.ndarray | None = None
     spans: np.ndarray | None = None
+    run: np.ndarray | None = None
 
 
 @dataclass(slots=True)

@@ -292,6 +292,7 @@ class RowMemory:
             quality=quality,
             actual=actual,
             rows=tail.spanned(new_rows, ends, manifest.window),
+            run=tail.run(new_rows, ends, manifest.window),
         )
 
     def notices(self, part: RowBlock) -> Sequence[Emission]:

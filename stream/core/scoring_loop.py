@@ -99,7 +99,7 @@ class RuleRuntime:
         Args:
             maintenance: [k] bool, windows in the machine's maintenance; None: there are none.
         """
-        self.scorer.add(due.samples, due.attributes, machine)
+        self.scorer.add(due.samples, due.attributes, machine, due.run)
         start = self._collected[-1].stop if self._collected else 0
         judged = Judged(machine, memory, origin, due, start, start + len(due.times))
         judged.maintenance = maintenance

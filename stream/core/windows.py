@@ -174,6 +174,11 @@ class RowTail:
         ends = first - first_new + stride * np.arange(count)
         return view, ends
 
+    def run(self, new_rows: int, ends: np.ndarray, window: int) -> np.ndarray:
+        """[m, C] float32 view: all rows that the windows with these `ends` lie in, in one piece."""
+        last = self._end - new_rows
+        return self._values[last + int(ends[0]) + 1 - window : last + int(ends[-1]) + 1]
+
     def _views(self, window: int) -> np.ndarray:
         """[n, window, C] view of the buffer: the window that begins at each row."""
         views = self._windows.get(window)

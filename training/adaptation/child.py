@@ -111,7 +111,7 @@ def recent_scores(parent: Bundle, graph: Graph, rows: RecentRows) -> Calibration
         for _, run in source.runs
         if len(run) >= manifest.window
     ]
-    output = graph.run(source.windows())
+    output = source.scored(graph)
     return CalibrationScores(
         score=output.score.astype(np.float64),
         time=np.concatenate(times) if times else np.empty(0, np.int64),

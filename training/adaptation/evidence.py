@@ -158,7 +158,7 @@ class Evidence:
         blocks = blocks_of(self.parent, self._source.ends()[-MOST_RECENT:][self._some(len(self.recent))])
         return GateScores(
             interval_s=manifest.sampling_interval_s * manifest.stride,
-            recent=scored(self.recent),
+            recent=calibrated(bundle, self._source.scored(graph).score[-MOST_RECENT:]),
             normal=scored(self.normal),
             faults={kind: scored(windows) for kind, windows in self.faults.items()},
             blocks=blocks,
@@ -273,7 +273,12 @@ def score_windows(graph: Graph, bundle: Bundle, windows: np.ndarray) -> np.ndarr
     """[k, W, C] to [k] float64 calibrated scores; a score that is no number stays NaN, so that a gate sees it."""
     if not len(windows):
         return np.empty(0)
-    raw = graph.run(windows).score.astype(np.float64)
+    return calibrated(bundle, graph.run(windows).score)
+
+
+def calibrated(bundle: Bundle, raw: np.ndarray) -> np.ndarray:
+    """[k] raw scores to [k] float64 calibrated ones; a score that is no number stays NaN."""
+    raw = raw.astype(np.float64)
     calibration = bundle.manifest.calibration
     scores = calibrate(raw, calibration.center, calibration.alarm_level)
     return np.where(np.isfinite(raw), scores, np.nan)

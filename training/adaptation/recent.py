@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from wheeltapper.models.training_rows import moving_channels
-from wheeltapper.schemas.bundle import Bundle
+from wheeltapper.schemas.bundle import Bundle, Graph, GraphOutput
+from wheeltapper.schemas.bundle.graph import joined
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.imputation import carry_forward
 from wheeltapper.stream.core.row_memory import usual_values
@@ -93,6 +94,14 @@ class WindowSource:
         if not parts:
             return np.empty((0, *manifest.sample_shape), np.float32)
         return np.concatenate(parts)
+
+    def scored(self, graph: Graph) -> GraphOutput:
+        """What a graph with the bundle's window says of `windows`, without making them."""
+        manifest = self.bundle.manifest
+        parts = [
+            graph.run_rows(values[None], manifest.stride) for values, _ in self.runs if len(values) >= manifest.window
+        ]
+        return joined(parts) if parts else graph.run(self.windows())
 
     def ends(self) -> np.ndarray:
         """[k] int64 event time (us) of each window's last row."""

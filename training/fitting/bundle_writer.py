@@ -175,8 +175,8 @@ def _manifest(
     """
 
     def tensors(names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
-        shapes = ((name, content.golden[name].shape[1:]) for name in names)
-        return tuple(TensorSpec(name=name, shape=("N", *shape), dtype="float32") for name, shape in shapes)
+        shapes = ((name, _axes(name, content.golden[name], content.graph.longest_run > 1)) for name in names)
+        return tuple(TensorSpec(name=name, shape=shape, dtype="float32") for name, shape in shapes)
 
     shared = {
         "bundle_id": f"{fitted.detector}-{_slug(series.entity)}-{digest[:12]}",
@@ -244,6 +244,13 @@ def _versions(with_torch: bool) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _axes(name: str, golden: np.ndarray, takes_runs: bool) -> tuple[int | str, ...]:
+    """The shape of an input or output as the graph has it."""
+    if not takes_runs:
+        return "N", *golden.shape[1:]
+    return ("N", "T", golden.shape[2]) if name == "window" else ("N", "n", *golden.shape[1:])
 
 
 def _slug(text: str) -> str:

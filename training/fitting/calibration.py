@@ -20,14 +20,14 @@ night, by machines that are well.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from wheeltapper.models.fitted import FittedDetector, WindowScorer
-from wheeltapper.schemas.bundle.graph import Graph
+from wheeltapper.schemas.bundle.graph import Graph, GraphOutput
 from wheeltapper.schemas.bundle.manifest import Calibration
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.alert_life import SpanRule, alert_spans
@@ -55,6 +55,8 @@ BLOCKS = 5
 MAX_WINDOWS = 200_000
 # float32 values of one batch of windows: what fits a core's cache.
 _BATCH_VALUES = 250_000
+# Windows of a piece that is scored as runs: bounds what its outputs take.
+_RUN_PIECE = 8192
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,7 @@ def score_rows(
     scores, embeddings = [], []
     ends = np.arange(graph.window - 1, len(values), stride)
     if len(ends):
-        windows = windows_of(values, graph.window)[::stride]
-        room = _BATCH_VALUES // (graph.window * graph.channels)
-        batch = max((size for size in graph.batch_sizes if size <= room), default=graph.batch_sizes[0])
-        for start in range(0, len(windows), batch):
-            output = graph.run(windows[start : start + batch])
+        for output in _outputs(graph, values, stride):
             scores.append(output.score.astype(np.float64))
             if output.embedding is not None:
                 embeddings.append(output.embedding)
@@ -138,6 +136,21 @@ def score_rows(
         embedding=np.concatenate(embeddings) if embeddings else None,
         stride=stride,
     )
+
+
+def _outputs(graph: WindowScorer, values: np.ndarray, stride: int) -> Iterator[GraphOutput]:
+    """What a graph says of the windows of [T, C] rows, piece by piece."""
+    count = (len(values) - graph.window) // stride + 1
+    if isinstance(graph, Graph) and graph.is_run_cheaper(count, stride):
+        for start in range(0, count, _RUN_PIECE):
+            stop = min(start + _RUN_PIECE, count)
+            yield graph.run_rows(values[None, start * stride : (stop - 1) * stride + graph.window], stride)
+        return
+    windows = windows_of(values, graph.window)[::stride]
+    room = _BATCH_VALUES // (graph.window * graph.channels)
+    batch = max((size for size in graph.batch_sizes if size <= room), default=graph.batch_sizes[0])
+    for start in range(0, count, batch):
+        yield graph.run(windows[start : start + batch])
 
 
 def every_nth(scores: CalibrationScores, stride: int) -> CalibrationScores:

@@ -1,8 +1,9 @@
 """Checks that an exported graph keeps the graph contract, before a bundle is written.
 
 Checked on real windows and on grossly disturbed ones: outputs finite and contributions non-negative; the same result in
-a batch of 1, 2, 3 and the largest, which a frozen batch axis or a mix-up across the batch would break; and the
-TorchScript twin's outputs equal to the graph's.
+a batch of 1, 2, 3 and the largest, which a frozen batch axis or a mix-up across the batch would break; of a graph that takes runs
+of rows the same result in runs of 1, 2, 7 and the longest, with missing values and rows that have not been yet; and the
+TorchScript twin's outputs equal to the graph's. A twin takes single windows.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from io import BytesIO
 
 import numpy as np
 
-from wheeltapper.schemas.bundle.graph import BATCH_SIZES, OPTIONAL_OUTPUTS, REQUIRED_OUTPUTS, Graph, GraphOutput
+from wheeltapper.schemas.bundle.graph import BATCH_SIZES, OPTIONAL_OUTPUTS, REQUIRED_OUTPUTS, Graph, GraphOutput, joined
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.imputation import carry_forward
+from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.training.fitting.training_rows import channel_medians
 
 RELATIVE_TOLERANCE = 1e-4
@@ -27,6 +29,7 @@ SCORE_FLOOR = 1e-3
 # The same for a contribution: what is blamed for next to nothing is the rounding of float32.
 CONTRIBUTION_FLOOR = 1e-3
 SMALL_BATCHES = (1, 2, 3)
+RUNS = (1, 2, 7)
 # float32 values of the largest batch tried: 128 MB, several of which a graph holds at a time.
 _LARGEST_BATCH_VALUES = 2**25
 
@@ -115,7 +118,7 @@ def check_graph(graph: Graph, windows: np.ndarray, attributes: np.ndarray | None
         each = (
             (windows[i : i + 1], None if attributes is None else attributes[i : i + 1]) for i in range(len(windows))
         )
-        alone = _joined([graph.run(window, row) for window, row in each])
+        alone = joined([graph.run(window, row) for window, row in each])
         together = {
             size: graph.run(_repeated(windows, size), None if attributes is None else _repeated(attributes, size))
             for size in sizes
@@ -144,7 +147,55 @@ def check_graph(graph: Graph, windows: np.ndarray, attributes: np.ndarray | None
             f"{graph.name}: output 'contribution' is negative (least {alone.contribution.min():.3g}), expected 0 or more; "
             "give magnitudes, such as squared errors"
         )
+    if graph.longest_run > 1:
+        check_runs(graph, windows)
     return alone
+
+
+def check_runs(graph: Graph, windows: np.ndarray) -> None:
+    """Hold a graph that takes runs of rows to the scores that it gives the same windows one by one.
+
+    Args:
+        windows: [n, W, C]; the rows tried are theirs one after another, missing values and all.
+
+    Raises:
+        InputError: an output differs, or a run of some length cannot be scored.
+    """
+    rows = stretches(windows, graph.window - 1 + graph.longest_run)
+    usual = None
+    for length in (*RUNS, graph.longest_run):
+        # The last windows of a stretch: those of the longest run reach into what comes before.
+        part = rows[:, -(graph.window - 1 + length) :]
+        try:
+            found = graph.run_together(part)
+        except Exception as error:  # onnxruntime raises a family of unrelated types
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"{graph.name}: cannot score runs of {length} windows ({first}); its metadata_props say that it takes up to "
+                f"{graph.longest_run}"
+            ) from error
+        apart = np.concatenate([windows_of(stretch, graph.window) for stretch in part])
+        wanted = outputs_by_name(graph.run(apart))
+        usual = outputs_by_name(graph.run(windows)) if usual is None else usual
+        for name, difference in differences(found, wanted, usual).items():
+            if not difference <= RELATIVE_TOLERANCE:
+                raise InputError(
+                    f"{graph.name}: output '{name}' differs by {difference:.2g} between a run of {length} windows and these alone, at "
+                    f"most {RELATIVE_TOLERANCE:g} is allowed; a step of it depends on where a window begins: export it for windows"
+                )
+
+
+def stretches(windows: np.ndarray, length: int) -> np.ndarray:
+    """[3, length, C] rows of [n, W, C] windows one after another: in their order, the last first, and with rows and values missing."""
+    window, channels = windows.shape[1:]
+    rows = np.stack(
+        [np.resize(order, (length // window + 1, *windows.shape[1:])) for order in (windows, windows[::-1], windows)]
+    )
+    found = rows.reshape(3, -1, channels)[:, -length:].copy()
+    found[2, : window // 2] = np.nan
+    found[2, window // 2 :: max(2, window // 5), channels // 2] = np.nan
+    found[2, -max(1, window // 3) :, 0] = np.nan
+    return found
 
 
 def check_twin(
@@ -239,12 +290,6 @@ def outputs_by_name(output: GraphOutput) -> dict[str, np.ndarray]:
     """By contract name, in its order, as far as the graph has them."""
     values = {name: getattr(output, name) for name in (*REQUIRED_OUTPUTS, *OPTIONAL_OUTPUTS)}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _joined(outputs: list[GraphOutput]) -> GraphOutput:
-    return GraphOutput(
-        **{name: np.concatenate([getattr(output, name) for output in outputs]) for name in outputs_by_name(outputs[0])}
-    )
 
 
 def _where(value: np.ndarray) -> str:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
+from wheeltapper.models.onnx_builder import banded
 from wheeltapper.schemas.bundle import Calibration, Channel, Manifest, TensorSpec, TrainingData, write_bundle_folder
 from wheeltapper.schemas.bundle.store import sha256_of
 
@@ -32,6 +33,7 @@ class Recipe:
         warm_up: rows after which a machine is scored; rows that are not there count as usual.
         weighting: which rows of a window count: the scored one alone, all alike, or later ones more.
         center, alarm_level: raw scores that become 0 and 1.0.
+        longest_run: windows of a run of rows that the graph takes; 1: it takes windows alone.
         toil: work for nothing: so many products with a matrix of 1,024 x 1,024 for each window.
         calibration: raw scores of normal windows; none: 500 drawn from an exponential distribution of scale 0.1.
     """
@@ -48,12 +50,14 @@ class Recipe:
     interval_s: float = 60.0
     calibration: tuple[float, ...] = ()
     toil: int = 0
+    longest_run: int = 1
 
     @property
     def bundle_id(self) -> str:
         kind = self.weighting.replace(" ", "-")
         early = "" if self.warm_up is None else f"-from-{self.warm_up}"
-        return f"{self.detector}-{len(self.channels)}x{self.window}-s{self.stride}-l{self.lag}-{kind}{early}" + (
+        runs = "" if self.longest_run == 1 else f"-runs-{self.longest_run}"
+        return f"{self.detector}-{len(self.channels)}x{self.window}-s{self.stride}-l{self.lag}-{kind}{early}{runs}" + (
             f"-toil-{self.toil}" if self.toil else ""
         )
 
@@ -85,6 +89,8 @@ class Recipe:
 
 def graph_of(recipe: Recipe) -> bytes:
     """The formula above as a graph under the contract."""
+    if recipe.longest_run > 1:
+        return _graph_of_runs(recipe)
     width, last = len(recipe.channels), recipe.window - 1 - recipe.lag
     constants = {
         "usual": np.full(width, USUAL, dtype=np.float32),
@@ -123,6 +129,49 @@ def graph_of(recipe: Recipe) -> bytes:
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _graph_of_runs(recipe: Recipe) -> bytes:
+    """The same for every window of a run of rows."""
+    width, last = len(recipe.channels), recipe.window - 1 - recipe.lag
+    constants = {
+        "usual": np.full(width, USUAL, dtype=np.float32),
+        "band": banded(recipe.weights.reshape(-1), recipe.longest_run).T.astype(np.float32),
+        "before": np.array([1 - recipe.window], dtype=np.int64),
+        "corner": np.array([0, 0], dtype=np.int64),
+        "channels": np.array([2], dtype=np.int64),
+        "rows": np.array([1], dtype=np.int64),
+        "scored": np.array([last], dtype=np.int64),
+        "end": np.array([-recipe.lag if recipe.lag else 2**31 - 1], dtype=np.int64),
+        "nothing": np.zeros(1, dtype=np.float32),
+    }
+    nodes = [
+        helper.make_node("IsNaN", ["window"], ["blank"]),
+        helper.make_node("Where", ["blank", "usual", "window"], ["there"]),
+        helper.make_node("Sub", ["there", "usual"], ["difference"]),
+        helper.make_node("Mul", ["difference", "difference"], ["square"]),
+        helper.make_node("Shape", ["window"], ["time"], start=1, end=2),
+        helper.make_node("Add", ["time", "before"], ["windows"]),
+        helper.make_node("Concat", ["windows", "time"], ["size"], axis=0),
+        helper.make_node("Slice", ["band", "corner", "size"], ["weight"]),
+        helper.make_node("MatMul", ["weight", "square"], ["contribution"]),
+        helper.make_node("ReduceSum", ["contribution", "channels"], ["score"], keepdims=0),
+        helper.make_node("Slice", ["there", "scored", "end", "rows"], ["row"]),
+        helper.make_node("Mul", ["row", "nothing"], ["zero"]),
+        helper.make_node("Add", ["zero", "usual"], ["expected"]),
+    ]
+    outputs = [("score", ["N", "n"]), ("contribution", ["N", "n", width]), ("expected", ["N", "n", width])]
+    graph = helper.make_graph(
+        nodes,
+        "distance",
+        [helper.make_tensor_value_info("window", TensorProto.FLOAT, ["N", "T", width])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {"window": str(recipe.window), "longest_run": str(recipe.longest_run)})
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 

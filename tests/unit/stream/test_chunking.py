@@ -36,10 +36,13 @@ from wheeltapper.stream.settings import Settings, ThresholdSettings, WindowSetti
 
 BUNDLES = {
     "one window": (Recipe(),),
-    "stride 3": (Recipe(stride=3, window=7),),
-    "lag 2": (Recipe(lag=2, weighting="scored row"),),
+    "stride 3": (Recipe(stride=3, window=20, longest_run=16),),
+    "lag 2": (Recipe(window=7, lag=2, weighting="scored row", longest_run=12),),
     "window 1": (Recipe(window=1, weighting="mean"),),
-    "warm-up": (Recipe(window=9, warm_up=3, stride=2, weighting="mean"), Recipe(window=6, detector="late")),
+    "warm-up": (
+        Recipe(window=9, warm_up=3, stride=2, weighting="mean"),
+        Recipe(window=6, detector="late", longest_run=32),
+    ),
     "two rules": (
         Recipe(window=9, stride=4, lag=3, weighting="mean", detector="long"),
         Recipe(window=2, weighting="rising", detector="short", alarm_level=2.0),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.stream.bundles import Recipe
+from tests.unit.stream.bundles import Recipe, graph_of
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import REPEATABLE
-from wheeltapper.schemas.bundle.graph import BATCH_SIZES, split_padded
+from wheeltapper.schemas.bundle.batches import split_padded
+from wheeltapper.schemas.bundle.graph import BATCH_SIZES, Graph
 from wheeltapper.stream.core.scoring import BatchScorer
+from wheeltapper.stream.core.windows import windows_of
 
 RECIPE = Recipe(window=6, lag=2, weighting="rising")
 
@@ -84,3 +88,43 @@ def test_what_an_earlier_batch_left_behind_does_no_harm(open_routes: OpenRoutes)
     scorer.add(windows)
     # then their scores are their own
     np.testing.assert_allclose(scorer.finish().score, RECIPE.calibrated(windows), rtol=1e-5)
+
+
+@settings(REPEATABLE, max_examples=60)
+@given(
+    rounds=st.lists(st.lists(st.integers(1, 90), max_size=8), min_size=1, max_size=3),
+    stride=st.sampled_from([1, 2, 5, 40]),
+    seed=st.integers(0, 1_000),
+)
+def test_runs_of_rows_are_scored_as_their_windows(
+    open_routes: OpenRoutes, rounds: list[list[int]], stride: int, seed: int
+) -> None:
+    # given a graph that takes runs, and machines with any numbers of windows due
+    recipe = Recipe(window=24, lag=2, weighting="rising", longest_run=32, detector="runs")
+    rule = replace(open_routes(recipe).rules[0], stride=stride)
+    scorer = BatchScorer(rule)
+    rng = np.random.default_rng(seed)
+    for counts in rounds:
+        windows = [np.empty((0, 24, 3), dtype=np.float32)]
+        for count in counts:
+            rows = rng.normal(0.5, 1, ((count - 1) * stride + 24, 3)).astype(np.float32)
+            windows.append(windows_of(rows, 24)[::stride].copy())
+            # when their rows are given with them, and changed afterwards
+            scorer.add(windows_of(rows, 24)[::stride], run=rows)
+            rows[:] = np.nan
+        # then every window has its own score, in the order they came
+        scored, expected = scorer.finish(), np.concatenate(windows)
+        assert len(scored.raw) == len(expected)
+        np.testing.assert_allclose(scored.raw, recipe.contribution(expected).sum(axis=1), rtol=1e-5)
+        np.testing.assert_allclose(scored.contribution, recipe.contribution(expected), rtol=1e-5, atol=1e-7)
+        if len(expected):
+            assert scored.expected is not None
+            assert scored.expected.shape == (len(expected), 3)
+
+
+def test_a_run_is_taken_where_it_costs_less_rows() -> None:
+    # given a graph of windows of 192 rows, in runs of 64
+    graph = Graph(graph_of(Recipe(window=192, longest_run=64)), device="cpu")
+    # then several windows of a machine are a run, as long as they share enough of their rows
+    assert [graph.is_run_cheaper(windows) for windows in (1, 2, 64, 1_000)] == [False, True, True, True]
+    assert [graph.is_run_cheaper(8, stride) for stride in (1, 8, 32, 48, 64)] == [True, True, True, False, False]

@@ -49,12 +49,12 @@ def test_manifest_says_what_the_stream_needs(bundle: Bundle, series: SensorSerie
     manifest = bundle.manifest
     assert manifest.channel_names == series.channels
     assert (manifest.window, manifest.stride, manifest.lag, manifest.sampling_interval_s) == (24, 2, 0, 60.0)
-    assert manifest.inputs[0].shape == ("N", 24, 7)
+    assert manifest.inputs[0].shape == ("N", "T", 7)
     assert [(spec.name, spec.shape) for spec in manifest.outputs] == [
-        ("score", ("N",)),
-        ("contribution", ("N", 7)),
-        ("expected", ("N", 7)),
-        ("embedding", ("N", 21)),
+        ("score", ("N", "n")),
+        ("contribution", ("N", "n", 7)),
+        ("expected", ("N", "n", 7)),
+        ("embedding", ("N", "n", 21)),
     ]
     assert manifest.calibration.alarm_level > manifest.calibration.center
     assert manifest.training_data.rows == 2500
@@ -170,9 +170,46 @@ def test_doubtful_calibration_is_said_in_the_manifest(series: SensorSeries, trai
 # -- a graph that somebody brings ------------------------------------------------------------------------------------
 
 
+def of_windows_alone(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The form of a graph that takes one window, with outputs `output_<name>` as its last nodes."""
+    window, outputs = model.graph.input[0], list(model.graph.output)
+    form = next(node for node in model.graph.node if node.op_type == "If").attribute
+    body = next(entry.g for entry in form if entry.name == "then_branch")
+    last = {node.output[0]: node.input[0] for node in body.node if node.op_type == "Unsqueeze"}
+    nodes = [node for node in body.node if node.output[0] not in last]
+    for node in nodes:
+        node.input[:] = ["window" if name == "rows_of_forms" else name for name in node.input]
+    for entry, own in zip(outputs, body.output, strict=True):
+        nodes.append(onnx.helper.make_node("Identity", [last[own.name]], [entry.name], name=f"output_{entry.name}"))
+        del entry.type.tensor_type.shape.dim[1]
+    rows = window.type.tensor_type.shape.dim[1]
+    rows.ClearField("dim_param")
+    rows.dim_value = int(next(entry.value for entry in model.metadata_props if entry.key == "window"))
+    graph = onnx.helper.make_graph(nodes, "windows", [window], outputs, body.initializer)
+    return onnx.helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+
+
+def broken_runs(model: onnx.ModelProto, break_it: str) -> bytes:
+    """A graph that scores a run as no window, or does not say how long one may be."""
+    if break_it == "no length":
+        del model.metadata_props[:]
+        return bytes(model.SerializeToString())
+    form = next(node for node in model.graph.node if node.op_type == "If").attribute
+    body = next(entry.g for entry in form if entry.name == "else_branch")
+    score = body.output[0].name
+    for node in body.node:
+        node.output[:] = ["plain_score" if name == score else name for name in node.output]
+        node.input[:] = ["plain_score" if name == score else name for name in node.input]
+    body.node.append(onnx.helper.make_node("Add", ["plain_score", "plain_score"], [score]))
+    return bytes(model.SerializeToString())
+
+
 def graph_of(series: SensorSeries, break_it: str = "") -> bytes:
     """A working graph, or one that is broken in the named way."""
-    model = onnx.load_model_from_string(fit_pca(rows_of(series.train)).onnx_bytes())
+    takes_runs = onnx.load_model_from_string(fit_pca(rows_of(series.train)).onnx_bytes())
+    if break_it in ("another run", "no length"):
+        return broken_runs(takes_runs, break_it)
+    model = of_windows_alone(takes_runs)
     graph = model.graph
     if break_it == "frozen batch":
         dimension = graph.input[0].type.tensor_type.shape.dim[0]
@@ -228,6 +265,8 @@ def test_own_graph_is_calibrated_on_the_last_quarter(series: SensorSeries, tmp_p
         ("not a number", "not finite"),
         ("negative", "'contribution' is negative"),
         ("no contribution", "'contribution' is missing"),
+        ("another run", "between a run of 2 windows and these alone"),
+        ("no length", "with a dynamic row axis, and its metadata_props say"),
     ],
 )
 def test_broken_graph_is_refused_with_its_fault(
