@@ -62,7 +62,7 @@ def test_both_runners_survive_and_lose_nothing(own_kafka: KafkaNode, topics_pref
         for worker in (one, other):
             worker.process.terminate()
         for worker in (one, other):
-            assert worker.wait(40) == 0, worker.log()[-4000:]
+            assert worker.wait() == 0, worker.log()[-4000:]
     own_kafka.start()
     expected = faust.expect(plant)
     for rig in rigs:

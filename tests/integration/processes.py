@@ -37,7 +37,7 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, timeout_s: float = 30.0) -> int:
+    def terminate(self, timeout_s: float = 120.0) -> int:
         """SIGTERM, as a supervisor would; returns the exit code."""
         self.process.terminate()
         return self.process.wait(timeout_s)
@@ -50,7 +50,7 @@ class WorkerProcess:
             self.kill()
             raise AssertionError(f"worker did not end in {timeout_s:g} s:\n{self.log()[-4000:]}") from None
 
-    def wait_for(self, text: str, timeout_s: float = 60.0) -> None:
+    def wait_for(self, text: str, timeout_s: float = 120.0) -> None:
         """Until it has printed `text`."""
         deadline = time.monotonic() + timeout_s
         while text not in self.log():
@@ -109,7 +109,7 @@ def run_worker(broker: Broker, bundles: Sequence[str | Path], log_file: Path, **
 
 
 def run_command(
-    *words: str, timeout_s: float = 60.0, environment: dict[str, str] | None = None
+    *words: str, timeout_s: float = 120.0, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """`wheeltapper WORDS...` to its end, output captured as text."""
     return subprocess.run(

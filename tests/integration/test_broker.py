@@ -27,7 +27,7 @@ def test_a_started_broker_answers_and_a_stopped_one_is_gone() -> None:
     # given a broker on any free port
     with EmbeddedBroker() as broker:
         # when a client asks for its metadata
-        metadata = AdminClient({"bootstrap.servers": broker.client_address, "log_level": 0}).list_topics(timeout=10)
+        metadata = AdminClient({"bootstrap.servers": broker.client_address, "log_level": 0}).list_topics(timeout=60)
         # then it is ours
         assert metadata.cluster_id == EMBEDDED_CLUSTER_ID
         pid = broker.pid
@@ -120,7 +120,7 @@ def test_a_broker_dies_with_its_owner_even_after_kill_9() -> None:
         owner.kill()
         owner.wait()
         # then the broker is gone within moments
-        _wait_until(lambda: not _is_alive(pid) and not _listens(port), timeout_s=5)
+        _wait_until(lambda: not _is_alive(pid) and not _listens(port), timeout_s=60)
     finally:
         owner.kill()
         owner.communicate()
@@ -152,7 +152,7 @@ def test_the_command_says_when_it_is_ready_and_ends_clean(
     assert _listens(port)
     # when it is asked to end
     command.send_signal(ending)
-    out, err = command.communicate(timeout=15)
+    out, err = command.communicate(timeout=120)
     # then it ends with 0, without another word, and the port is free
     assert (command.returncode, out, err) == (0, "", "")
     assert not _listens(port)

@@ -12,7 +12,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.helpers.plant import make_plant, messages_of
 from tests.integration.kafka_tools import Broker
-from tests.integration.worker_tools import PATIENCE_S, RECIPE, RUNNERS, Rig, free_port, http_get, make_rig, wait_until
+from tests.integration.worker_tools import (
+    PATIENCE_S,
+    RECIPE,
+    RUNNERS,
+    STOPS_WITHIN_S,
+    Rig,
+    free_port,
+    http_get,
+    make_rig,
+    wait_until,
+)
 from tests.unit.stream.bundles import files_of, graph_of, manifest_of
 from wheeltapper.schemas.bundle import write_bundle_folder
 
@@ -107,5 +117,5 @@ def test_a_worker_whose_graph_does_not_return_stops_within_ten_seconds(
         started = time.monotonic()
         assert worker.terminate() == 0
         # then it ends in time
-        assert time.monotonic() - started < 11
+        assert time.monotonic() - started < STOPS_WITHIN_S
     assert "was told to stop 8 s ago and has not" in worker.log()
