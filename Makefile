@@ -28,6 +28,9 @@ TESTS ?=
 DEMO ?=
 BENCH ?=
 
+# Tests start hundreds of processes: each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The tiers, by the marks of pyproject.toml.
 MARKS_check := not (broker or data or export or slow or nightly)
 MARKS_test := not nightly

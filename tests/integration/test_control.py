@@ -43,6 +43,7 @@ def bundles_of(rig: Rig) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.one_runner
 def test_a_worker_follows_what_is_said_while_it_runs(rig: Rig, tmp_path: Path) -> None:
     # given a worker with rows that it has handled, among them a fault that lasts
     plant = make_plant(machines=4, rows=300)
