@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.covering import covering
 from tests.unit.stream.bundles import Recipe, write_bundle
 from tests.unit.stream.feeds import MINUTE, REPEATABLE, START
 from tests.unit.training.evaluation.norm_bundle import write_norm_bundle
@@ -144,9 +145,7 @@ def settings_of(
     )
 
 
-@pytest.mark.parametrize("method", ["fixed", "spot"])
-@pytest.mark.parametrize("stride", STRIDES)
-@pytest.mark.parametrize("shape", SHAPES)
+@covering(shape=SHAPES, stride=STRIDES, method=["fixed", "spot"])
 def test_evaluation_tells_the_alerts_that_the_pipeline_opens(
     bundle_of: Locate, shape: str, stride: int, method: ThresholdMethod
 ) -> None:
