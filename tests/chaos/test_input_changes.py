@@ -110,8 +110,11 @@ def expire_and_add(rig: Rig) -> None:
     assert rig.committed() == {number: end for number, end in rig.ends().items() if end}
 
 
-def test_the_input_is_read_again_on_purpose(kafka_rigs: list[Rig]) -> None:
-    side_by_side(kafka_rigs, read_again)
+@pytest.mark.one_runner
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_the_input_is_read_again_on_purpose(real_kafka: str, topics_prefix: str, tmp_path: Path, runner: str) -> None:
+    broker = Broker(real_kafka, "kafka", supports_transactions=True)
+    read_again(make_rig(broker, runner, topics_prefix, tmp_path))
 
 
 def alerts_and_scores(rig: Rig) -> Counter[tuple[str, str, int]]:

@@ -132,6 +132,8 @@ def is_run(page: str, command: Command) -> bool:
 # What they show is run by other tests of `make test`, with smaller machines.
 AT_NIGHT = {
     "docs/shifts.md": "tests/unit/training/shifts/test_run.py",
+    "docs/deploy.md": "tests/unit/test_fleet.py",
+    "docs/evaluation.md": "tests/unit/training/evaluation/test_evaluation.py",
     "docs/datasets.md": "tests/unit/training/bundle/test_sound_commands.py",
 }
 

@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.integration.kafka_tools import Broker
+from wheeltapper.cli import main
 
 
 class WorkerProcess:
@@ -106,6 +109,16 @@ def run_worker(broker: Broker, bundles: Sequence[str | Path], log_file: Path, **
         code = worker.wait()
         assert code == 0, f"worker ended with {code}:\n{worker.log()[-4000:]}"
     return worker
+
+
+def run_here(capfd: pytest.CaptureFixture[str], *words: str) -> subprocess.CompletedProcess[str]:
+    """`wheeltapper WORDS...` in this process, for what is refused before anything starts; output captured as text."""
+    capfd.readouterr()
+    try:
+        code: Any = main(list(words))
+    except SystemExit as end:
+        code = end.code
+    return subprocess.CompletedProcess(words, code, *capfd.readouterr())
 
 
 def run_command(

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka.admin import AclOperation
 
 from tests.integration.kafka_tools import Broker, create_topics, produce
-from tests.integration.processes import run_command
+from tests.integration.processes import run_command, run_here
 from tests.integration.secure_kafka import SecureKafka
 from wheeltapper.schemas.codec import encode_message
 from wheeltapper.schemas.events import AlertEvent, ChannelShare
@@ -196,9 +196,9 @@ def test_a_missing_topic_is_an_error_not_an_empty_list(broker: Broker, topics_pr
 
 
 @pytest.mark.parametrize("option", [["--since", "yesterday"], ["--limit", "0"]])
-def test_bad_options_are_refused_before_a_broker_is_asked(option: list[str]) -> None:
+def test_bad_options_are_refused_before_a_broker_is_asked(option: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     # when the command gets one, then it ends with 2 and does not miss the broker
-    done = run_command("alerts", "--brokers", "127.0.0.1:1", *option)
+    done = run_here(capfd, "alerts", "--brokers", "127.0.0.1:1", *option)
     assert done.returncode == 2
     assert option[0] in done.stderr
     assert "no Kafka at" not in done.stderr

@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.integration.kafka_tools import Broker, consume_all, create_topic, produce
-from tests.integration.processes import run_command
+from tests.integration.processes import run_here
 from wheeltapper.deploy.broker import EmbeddedBroker
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import EMBEDDED_CLUSTER_ID
@@ -161,9 +161,9 @@ def test_the_command_says_when_it_is_ready_and_ends_clean(
 @pytest.mark.parametrize(
     "address", ["", "localhost", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:kafka", ":9092", "a:b:1"]
 )
-def test_an_address_of_another_form_is_refused(address: str) -> None:
+def test_an_address_of_another_form_is_refused(address: str, capfd: pytest.CaptureFixture[str]) -> None:
     # when the command gets it
-    done = run_command("broker", "--listen", address)
+    done = run_here(capfd, "broker", "--listen", address)
     # then it ends with 2 and one line
     assert done.returncode == 2
     assert "HOST:PORT" in done.stderr

@@ -71,7 +71,12 @@ def test_the_demo_of_sound_hears_its_faults_and_cuts_a_clip(tmp_path: Path) -> N
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for left processes in /proc")
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly), signal.SIGKILL]
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.nightly),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.nightly),
+        signal.SIGKILL,
+    ],
 )
 def test_no_process_is_left_behind_when_the_demo_is_ended(tmp_path: Path, number: signal.Signals) -> None:
     # Given a demo whose worker and replay are running

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tests.integration.kafka_tools import Broker, consume_all, create_topic
-from tests.integration.processes import run_command
+from tests.integration.processes import run_command, run_here
 from wheeltapper.schemas.clock import micros_from_iso
 from wheeltapper.schemas.codec import CONTENT_TYPES, decode_sensor_block
 from wheeltapper.schemas.sensor_block import SensorBlock
@@ -198,8 +198,10 @@ def test_no_broker_is_said_within_seconds() -> None:
         (("--entity", "pump-9"), "no entity 'pump-9'"),
     ],
 )
-def test_wrong_words_are_said_before_any_broker_is_asked(words: tuple[str, ...], said: str) -> None:
-    done = run_command("replay", "simulated", "--entity", ENTITY, "--brokers", "127.0.0.1:1", *words)
+def test_wrong_words_are_said_before_any_broker_is_asked(
+    words: tuple[str, ...], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = run_here(capfd, "replay", "simulated", "--entity", ENTITY, "--brokers", "127.0.0.1:1", *words)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1

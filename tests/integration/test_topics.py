@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka.admin import AclOperation
 
 from tests.integration.kafka_tools import Broker, create_topic, create_topics, partition_counts, topic_settings
-from tests.integration.processes import run_command
+from tests.integration.processes import run_command, run_here
 from tests.integration.secure_kafka import SecureKafka
 from wheeltapper.kafka_admin import ensure_topics
 from wheeltapper.schemas.errors import InputError
@@ -161,9 +161,9 @@ def test_an_unreachable_broker_is_told_within_seconds() -> None:
 
 
 @pytest.mark.parametrize("option", [["--partitions", "0"], ["--replication", "-1"], ["--partitions", "many"]])
-def test_counts_below_one_are_refused(option: list[str]) -> None:
+def test_counts_below_one_are_refused(option: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     # when the command gets one, then it ends with 2 before it looks for a broker
-    done = run_command("topics", "create", "--brokers", "127.0.0.1:1", *option)
+    done = run_here(capfd, "topics", "create", "--brokers", "127.0.0.1:1", *option)
     assert done.returncode == 2
     assert option[0] in done.stderr
     assert "no Kafka at" not in done.stderr

@@ -110,7 +110,6 @@ def test_a_worker_whose_graph_does_not_return_stops_within_ten_seconds(
         environment={"WHEELTAPPER_WORKER__READY_TIMEOUT_S": "2"}, options=("--http-port", str(port))
     ) as worker:
         worker.wait_for("partitions taken over", PATIENCE_S)
-        time.sleep(4)
         # that is not ready any more, as rows wait
         wait_until(lambda: "rows are waiting but none was handled" in http_get(port, "/readyz")[1], "503", worker)
         # when it is told to stop

@@ -206,7 +206,7 @@ def test_limits_of_the_worker_shorten_steps() -> None:
     assert Pace(Settings(worker=WorkerSettings(stall_timeout_s=2))).most_s == pytest.approx(0.2)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # tests/integration/test_flow.py sees the same of a worker
 def test_small_messages_that_unfold_to_megabytes_take_bounded_memory(
     bundle_path: Callable[[Recipe], Path],
 ) -> None:

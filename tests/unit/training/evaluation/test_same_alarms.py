@@ -253,6 +253,7 @@ def test_the_commands_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
 
 
 @pytest.mark.data
+@pytest.mark.nightly
 def test_on_a_real_machine(tmp_path: Path, smd_folder: Path) -> None:
     # given PCA on machine-1-6 of SMD, which told 37 alarms at stride 8 where the worker opened 14
     series = load_series("smd", smd_folder, "machine-1-6")
