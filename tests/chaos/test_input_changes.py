@@ -7,7 +7,6 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from tests.helpers.plant import make_plant, messages_of
 from tests.integration.kafka_tools import Broker, KafkaNode, await_brokers, consume_all
-from tests.integration.processes import WorkerProcess
 from tests.integration.worker_tools import (
     PATIENCE_S,
     RUNNERS,
@@ -24,6 +22,7 @@ from tests.integration.worker_tools import (
     assert_alerts,
     assert_committed_to_the_end,
     assert_scores,
+    await_rows,
     free_port,
     http_get,
     make_rig,
@@ -34,15 +33,6 @@ from tests.integration.worker_tools import (
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.kafka, pytest.mark.slow]
 OFTEN = {"WHEELTAPPER_INPUT__CHECK_INTERVAL_S": "1.0"}
-
-
-def rows_are(port: int, rows: int) -> Callable[[], bool]:
-    return lambda: metrics(port).get("wheeltapper_rows_total") == rows
-
-
-def await_rows(worker: WorkerProcess, port: int, rows: int) -> None:
-    """Until the worker has handled exactly so many."""
-    wait_until(rows_are(port, rows), f"{rows} rows were handled", worker)
 
 
 def told(port: int, event: str) -> bool:

@@ -17,7 +17,7 @@ import pytest
 from tests.helpers.plant import make_plant, messages_of
 from tests.helpers.prometheus import program
 from tests.integration.kafka_tools import Broker
-from tests.integration.worker_tools import RUNNERS, free_port, make_rig, metrics, wait_until
+from tests.integration.worker_tools import RUNNERS, await_rows, free_port, make_rig, wait_until
 
 MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
 
@@ -79,7 +79,7 @@ def test_prometheus_reads_what_a_worker_tells(
     rig.produce(messages_of(plant))
     opened = sum(alert["event"] != "cleared" for alert in rig.expect(plant).alerts)
     with rig.start(options=("--http-port", str(port))) as worker, prometheus(tmp_path, port) as server:
-        wait_until(lambda: metrics(port).get("wheeltapper_rows_total") == plant.rows, "all rows were counted", worker)
+        await_rows(worker, port, plant.rows)
         # when Prometheus has scraped it: then it holds all rows, and nothing is left to read
         wait_until(lambda: ask(server, f"wheeltapper_rows_total == {plant.rows}") != [], "it was scraped", worker)
         lag = f"sum(wheeltapper_input_lag_messages) == 0 and sum(wheeltapper_input_end) == {rig.produced}"

@@ -25,6 +25,7 @@ from tests.integration.worker_tools import (
     assert_committed_to_the_end,
     assert_scores,
     await_counts,
+    await_rows,
     free_port,
     http_get,
     make_rig,
@@ -103,7 +104,7 @@ def test_health_tells_when_it_is_ready_and_counts(embedded_rig: Rig) -> None:
         assert 503 in seen
         assert http_get(port, "/healthz") == (200, "ok\n")
         assert http_get(port, "/nothing")[0] == 404
-        wait_until(lambda: metrics(port)["wheeltapper_rows_total"] == plant.rows, "all rows were counted", worker)
+        await_rows(worker, port, plant.rows)
         # what comes of rows is counted after them
         counts = {
             "wheeltapper_windows_total": len(rig.expect(plant).scores),
@@ -136,7 +137,7 @@ def test_a_worker_whose_broker_is_away_is_not_ready_and_waits(
     assert pid is not None
     with rig.start(config=config, options=("--http-port", str(port))) as worker:
         wait_until(lambda: http_get(port, "/readyz")[0] == 200, "it was ready", worker)
-        wait_until(lambda: metrics(port)["wheeltapper_rows_total"] == plant.until(50).rows, "rows were read", worker)
+        await_rows(worker, port, plant.until(50).rows)
         # when nothing comes for longer than the limit, then it stays ready
         until = time.monotonic() + 6
         while time.monotonic() < until:

@@ -312,6 +312,11 @@ def await_counts(worker: WorkerProcess, port: int, expected: Mapping[str, float]
     wait_until(lambda: not differing(), "its counts were as expected", worker, tell=differing)
 
 
+def await_rows(worker: WorkerProcess, port: int, rows: int) -> None:
+    """Until the worker has handled exactly so many."""
+    await_counts(worker, port, {"wheeltapper_rows_total": rows})
+
+
 class Feed:
     """Messages that arrive over time, from a thread: a context manager that ends when all have been sent."""
 
