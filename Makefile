@@ -5,7 +5,7 @@
 #   make demo-drift     a machine is serviced in mid-stream: drift, adaptation, take-over, a fault found afterwards
 #   make demo-sound     a fan with a microphone: faults of known moment and frequency, alerts that name both
 #   make check          lint, types, tests that need no broker, no real data, no export: about 3 minutes on two cores
-#   make test           what guards a landing: lint, types, and all tests but those of the night: about 23 minutes on two cores
+#   make test           what guards a landing: lint, types, and all tests but those of the night: about 10 minutes on two cores
 #   make nightly        every test, and property tests with far more examples, others every time: half an hour or more (an estimate)
 #   make sbom           a bill of materials (CycloneDX) of the worker's image: dist/wheeltapper-cpu.cdx.json
 #   make lint           ruff and mypy alone
@@ -28,6 +28,9 @@ TESTS ?=
 DEMO ?=
 BENCH ?=
 
+# Tests start hundreds of processes: each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The tiers, by the marks of pyproject.toml.
 MARKS_check := not (broker or data or export or slow or nightly)
 MARKS_test := not nightly
@@ -36,8 +39,8 @@ MARKS_nightly :=
 TIMEOUT_check := 300
 TIMEOUT_test := 300
 TIMEOUT_nightly := 1800
-# Of tests that wait for a broker, more run than there are cores.
-TEST_PROCESSES ?= $(if $(filter check,$@),2,4)
+# Two compute; the others begin with tests that wait for a broker: tests/helpers/distribution.py.
+TEST_PROCESSES ?= $(if $(filter check,$@),2,5)
 # Hypothesis' profile, of tests/helpers/profiles.py, has the tier's name too.
 RUN_TIER = $(BIN)/python -m pytest -m '$(MARKS_$@)' --hypothesis-profile=$@ --timeout=$(TIMEOUT_$@) --durations=25 \
 	--junitxml=.cache/tests/$@.xml --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder $(TESTS)

@@ -6,11 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import broker, embedded_broker, own_kafka, real_kafka, topics_prefix
+from tests.integration.conftest import (
+    broker,
+    embedded_broker,
+    own_kafka,
+    pytest_collection_modifyitems,
+    real_kafka,
+    topics_prefix,
+)
 from tests.integration.kafka_tools import Broker
 from tests.integration.worker_tools import RUNNERS, Rig, make_rig
 
-__all__ = ["broker", "embedded_broker", "own_kafka", "real_kafka", "topics_prefix"]
+__all__ = [
+    "broker",
+    "embedded_broker",
+    "own_kafka",
+    "pytest_collection_modifyitems",
+    "real_kafka",
+    "topics_prefix",
+]
 
 
 @pytest.fixture

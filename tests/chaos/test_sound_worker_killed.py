@@ -20,22 +20,25 @@ from tests.integration.worker_tools import (
 )
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.slow]
-KILLS = 2
 
 
-def test_killed_and_restarted_it_loses_and_invents_no_sound(broker: Broker, topics_prefix: str, tmp_path: Path) -> None:
+@pytest.mark.real_broker
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.nightly)])
+def test_killed_and_restarted_it_loses_and_invents_no_sound(
+    broker: Broker, topics_prefix: str, tmp_path: Path, kills: int
+) -> None:
     rigs = [sound_rig(broker, runner, f"{runner}-{topics_prefix}", tmp_path / runner) for runner in RUNNERS]
-    side_by_side(rigs, kill_again_and_again)
+    side_by_side(rigs, lambda rig: kill_again_and_again(rig, kills))
 
 
-def kill_again_and_again(rig: Rig) -> None:
+def kill_again_and_again(rig: Rig, kills: int) -> None:
     # given sound that waits and sound that keeps coming, snapshots that are taken often, and commits that lag behind
-    chunks = hall(6, 12.0)
+    chunks = hall(3 + kills, 12.0)
     half = len(chunks) // 2
     rig.produce(messages_of(chunks[:half]))
     often = {"WHEELTAPPER_STATE__SNAPSHOT_INTERVAL_S": "1.0", "WHEELTAPPER_WORKER__COMMIT_INTERVAL_MS": "200"}
-    moments = np.random.default_rng(4).uniform(0.0, 1.5, KILLS)
-    with Feed(rig, messages_of(chunks[half:]), seconds=KILLS * 8):
+    moments = np.random.default_rng(4).uniform(0.0, 1.5, kills)
+    with Feed(rig, messages_of(chunks[half:]), seconds=kills * 8):
         # when the worker is killed again and again, soon after it took over
         for moment in moments:
             with rig.start(environment=often) as worker:

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.slow]
 OTHER = Recipe(channels=("a", "b", "c", "d"), window=8, stride=2, weighting="mean")
 
 
-@pytest.mark.parametrize("switches", [10, pytest.param(100, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("switches", [5, pytest.param(100, marks=pytest.mark.nightly)])
 def test_switches_under_load_with_kills_lose_no_row(
     embedded_broker: str, topics_prefix: str, tmp_path: Path, switches: int
 ) -> None:

@@ -23,15 +23,19 @@ pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.slow]
 TAKEN_OVER = "partitions taken over"
 
 
-def test_starting_stopping_and_killing_one_changes_nothing(rigs: list[Rig]) -> None:
-    side_by_side(rigs, start_stop_and_kill)
+@pytest.mark.real_broker
+@pytest.mark.parametrize("rows", [1_200, pytest.param(3_000, marks=pytest.mark.nightly)])
+def test_starting_stopping_and_killing_one_changes_nothing(rigs: list[Rig], rows: int) -> None:
+    side_by_side(rigs, lambda rig: start_stop_and_kill(rig, rows))
 
 
-def start_stop_and_kill(rig: Rig) -> None:
+def start_stop_and_kill(rig: Rig, rows: int) -> None:
     # given a worker under load
-    plant = make_plant(machines=8, rows=3000)
-    rig.produce(messages_of(plant.until(1000), largest_block=8))
-    with Feed(rig, messages_of(plant.since(1000), seed=5, largest_block=8), seconds=40), rig.start() as first:
+    plant = make_plant(machines=8, rows=rows)
+    waiting = rows // 3
+    feed = Feed(rig, messages_of(plant.since(waiting), seed=5, largest_block=8), seconds=rows / 75)
+    rig.produce(messages_of(plant.until(waiting), largest_block=8))
+    with feed, rig.start() as first:
         first.wait_for(TAKEN_OVER, PATIENCE_S)
         # when a second joins, the first is stopped, a third joins and the second is killed
         with rig.start() as second:
@@ -51,15 +55,16 @@ def start_stop_and_kill(rig: Rig) -> None:
 
 
 @pytest.mark.kafka
-def test_one_that_was_away_without_noticing_does_no_harm(kafka_rigs: list[Rig]) -> None:
-    side_by_side(kafka_rigs, stand_still)
+@pytest.mark.parametrize("rows", [1_200, pytest.param(3_000, marks=pytest.mark.nightly)])
+def test_one_that_was_away_without_noticing_does_no_harm(kafka_rigs: list[Rig], rows: int) -> None:
+    side_by_side(kafka_rigs, lambda rig: stand_still(rig, rows))
 
 
-def stand_still(rig: Rig) -> None:
+def stand_still(rig: Rig, rows: int) -> None:
     # given a worker that snapshots seldom, so that most of its commits do not move its offsets, and has many rows to do
     config = rig.folder / "seldom.toml"
     config.write_text("[state]\nsnapshot_windows = 1_000_000\nsnapshot_interval_s = 3600.0\n")
-    plant = make_plant(machines=8, rows=3000)
+    plant = make_plant(machines=8, rows=rows)
     rig.produce(messages_of(plant, largest_block=1))
     with rig.start(config=config) as first:
         first.wait_for(TAKEN_OVER, PATIENCE_S)

@@ -19,20 +19,21 @@ from tests.integration.worker_tools import (
 )
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.slow]
-KILLS = 2
 
 
-def test_killed_and_restarted_it_loses_and_invents_nothing(rigs: list[Rig]) -> None:
-    side_by_side(rigs, kill_again_and_again)
+@pytest.mark.real_broker
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.nightly)])
+def test_killed_and_restarted_it_loses_and_invents_nothing(rigs: list[Rig], kills: int) -> None:
+    side_by_side(rigs, lambda rig: kill_again_and_again(rig, kills))
 
 
-def kill_again_and_again(rig: Rig) -> None:
+def kill_again_and_again(rig: Rig, kills: int) -> None:
     # given rows that wait and rows that keep coming
-    plant = make_plant(machines=8, rows=2000)
-    waiting, coming = plant.until(1000), plant.since(1000)
+    plant = make_plant(machines=8, rows=800 + 400 * kills)
+    waiting, coming = plant.until(800), plant.since(800)
     rig.produce(messages_of(waiting, largest_block=8))
-    moments = np.random.default_rng(4).uniform(0.0, 1.0, KILLS)
-    with Feed(rig, messages_of(coming, seed=5, largest_block=8), seconds=KILLS * 10):
+    moments = np.random.default_rng(4).uniform(0.0, 1.0, kills)
+    with Feed(rig, messages_of(coming, seed=5, largest_block=8), seconds=kills * 10):
         # when the worker is killed again and again, soon after it took over
         for moment in moments:
             with rig.start() as worker:

@@ -59,10 +59,29 @@ def assert_disturbed_windows_stand_out(detector: Trained, channels: int) -> None
     assert output.score[[4, 5, 7]].min() > output.score[:4].max()
 
 
-def test_many_channels(name: str, tmp_path: Path) -> None:
-    detector = trained(name, "500 channels")
+@pytest.mark.parametrize("channels", [120, pytest.param(500, marks=pytest.mark.nightly)])
+def test_many_channels(one_pass: str, channels: int, tmp_path: Path) -> None:
+    assert_bundle_of_moderate_size(trained(one_pass, f"{channels} channels"), channels, tmp_path)
+
+
+@pytest.mark.nightly
+def test_networks_of_many_channels_are_exported(network: str, tmp_path: Path) -> None:
+    assert_bundle_of_moderate_size(trained(network, "500 channels"), 500, tmp_path)
+
+
+def test_networks_of_many_channels_score(network: str) -> None:
+    # an export takes ten seconds: at night
+    detector = trained(network, "120 channels")
+    output = detector.graph().run(windows_of(detector.series.train[:200], detector.fitted.window, step=9))
+    assert output.contribution.shape[1] == 120
+    assert np.isfinite(output.score).all()
+    assert np.isfinite(detector.scores.score).all()
+    assert sum(map(len, detector.outcome().values())) < 60e6
+
+
+def assert_bundle_of_moderate_size(detector: Trained, channels: int, tmp_path: Path) -> None:
     written = write_bundle(detector.fitted, detector.series, tmp_path / "b", scores=detector.scores, torchscript=False)
-    assert len(written.manifest.channels) == 500
+    assert len(written.manifest.channels) == channels
     assert sum(map(len, written.files.values())) < 60e6
 
 

@@ -96,6 +96,7 @@ MACHINES: dict[str, Callable[[], SensorSeries]] = {
     "2 channels": lambda: usual_machine(2),
     "5 channels": lambda: usual_machine(5),
     "6 channels": lambda: usual_machine(6),
+    "120 channels": lambda: usual_machine(120),
     "500 channels": lambda: usual_machine(500),
 }
 

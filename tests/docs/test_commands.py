@@ -1,10 +1,12 @@
 """Every command of README and docs is run as written, page by page, each page in an empty folder.
 
-What cannot run in a test is in `NOT_RUN`, with the reason; it is still parsed by the real argument parser.
+What cannot run in a test is in `NOT_RUN`, with the reason; it is still parsed by the real argument parser. In `make test`, commands
+that need no shell run in one process one after the other, which saves their starts; at night bash runs every page as it is.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -30,7 +32,7 @@ PAGES = tuple(
     for pattern in ("README.md", "CONTRIBUTING.md", "docs/*.md", "deploy/README.md", "models/*/README.md")
     for path in sorted(CHECKOUT.glob(pattern))
 )
-BLOCK_TIMEOUT_S = 90.0
+BLOCK_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,14 @@ def is_run(page: str, command: Command) -> bool:
     listed = any(entry.page == page and command.starts_with(entry.starts) for entry in NOT_RUN)
     return not listed and not command.starts_with("make")
 
+
+# What they show is run by other tests of `make test`, with smaller machines.
+AT_NIGHT = {
+    "docs/shifts.md": "tests/unit/training/shifts/test_run.py",
+    "docs/deploy.md": "tests/unit/test_fleet.py",
+    "docs/evaluation.md": "tests/unit/training/evaluation/test_evaluation.py",
+    "docs/datasets.md": "tests/unit/training/bundle/test_sound_commands.py",
+}
 
 PAGES_THAT_RUN = tuple(page for page in PAGES if any(is_run(page, command) for command in commands(page)))
 
@@ -226,6 +236,7 @@ def test_the_data_set_of_contributing_can_be_read(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.broker
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("page", PAGES_THAT_RUN)
 def test_the_commands_of_a_page_run_as_written(page: str, tmp_path: Path, broker_port: int) -> None:
     # given an empty folder
@@ -239,6 +250,52 @@ def test_the_commands_of_a_page_run_as_written(page: str, tmp_path: Path, broker
             _run(script, tmp_path, port)
 
 
+@pytest.mark.broker
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES_THAT_RUN if page not in AT_NIGHT])
+def test_the_commands_of_a_page_run(page: str, tmp_path: Path, broker_port: int) -> None:
+    # given an empty folder
+    (tmp_path / "docs").mkdir()
+    # when its blocks run one after the other, commands that need no shell in one process, then none fails
+    waiting: list[list[str]] = []
+    for block in blocks(CHECKOUT / page):
+        chosen = [command for command in block if is_run(page, command)]
+        plain = [Command(with_broker(command.text, broker_port)).plain_words() for command in chosen]
+        if None not in plain and not any(command.starts_with("wheeltapper broker") for command in chosen):
+            waiting += [words for words in plain if words is not None]
+            continue
+        _run_in_one_process(waiting, tmp_path, broker_port)
+        waiting = []
+        port = free_port() if any(command.starts_with("wheeltapper broker") for command in chosen) else broker_port
+        _run("\n".join(with_broker(command.text, port) for command in chosen), tmp_path, port)
+    _run_in_one_process(waiting, tmp_path, broker_port)
+
+
+def test_pages_of_the_night_are_pages_whose_tests_exist() -> None:
+    assert set(AT_NIGHT) <= set(PAGES_THAT_RUN)
+    assert all((CHECKOUT / test).is_file() for test in AT_NIGHT.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("wheeltapper alerts --since 2h    # the last two hours", ["alerts", "--since", "2h"]),
+        (
+            "wheeltapper models canary 'pump-*=bundles/1' \\\n  --share 0.2",
+            ["models", "canary", "pump-*=bundles/1", "--share", "0.2"],
+        ),
+        ("wheeltapper broker &", None),
+        ("wheeltapper label --export > labels", None),
+        ("wheeltapper alerts; wheeltapper label", None),
+        ("A=1 wheeltapper alerts", None),
+        ("wheeltapper train --out $OUT", None),
+        ("mkdir -p plant", None),
+    ],
+)
+def test_commands_that_need_a_shell_are_known(text: str, words: list[str] | None) -> None:
+    assert Command(text).plain_words() == words
+
+
 @pytest.fixture(scope="module")
 def broker_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Port of an embedded broker with the project's topics."""
@@ -248,7 +305,14 @@ def broker_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield port
 
 
-def _run(script: str, folder: Path, port: int) -> None:
+def _run_in_one_process(commands: list[list[str]], folder: Path, port: int) -> None:
+    """Commands of `wheeltapper`, none of which may fail."""
+    if commands:
+        (folder / ".commands").write_text(json.dumps(commands))
+        _run("python -m tests.docs.one_process < .commands", folder, port, limit_s=BLOCK_TIMEOUT_S * 2)
+
+
+def _run(script: str, folder: Path, port: int, limit_s: float = BLOCK_TIMEOUT_S) -> None:
     """Run by bash, in a process group of its own that ends with it; `wheeltapper` and `python` are those of this test."""
     programs = folder / ".programs"
     programs.mkdir(exist_ok=True)
@@ -273,9 +337,9 @@ def _run(script: str, folder: Path, port: int) -> None:
             start_new_session=True,
         )
         try:
-            code: int | str = shell.wait(BLOCK_TIMEOUT_S)
+            code: int | str = shell.wait(limit_s)
         except subprocess.TimeoutExpired:
-            code = f"still running after {BLOCK_TIMEOUT_S:g} s"
+            code = f"still running after {limit_s:g} s"
         finally:
             _end(shell)
         printed.seek(0)

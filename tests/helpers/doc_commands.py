@@ -57,6 +57,20 @@ class Command:
                 programs[-1].append(word)
         return [words for words in programs if words]
 
+    def plain_words(self) -> list[str] | None:
+        """The words behind `wheeltapper` of a command that needs no shell; None for any other."""
+        line = self.text.replace("\\\n", " ")
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:
+            return None
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        signs = any(word and set(word) <= set("&|;<>()") for word in lexer)
+        if "\n" in line or "$" in line or signs or words[:1] != ["wheeltapper"]:
+            return None
+        return words[1:]
+
     def starts_with(self, prefix: str) -> bool:
         """Compared word by word, however many blanks are between them."""
         return self.text.split()[: len(prefix.split())] == prefix.split()

@@ -24,6 +24,7 @@ from tests.integration.kafka_tools import (
     why_no_kafka,
 )
 from tests.integration.secure_kafka import SecureKafka
+from tests.integration.worker_tools import RUNNERS
 from wheeltapper.deploy.broker import EmbeddedBroker, find_binary
 from wheeltapper.schemas.errors import InputError
 
@@ -35,10 +36,19 @@ _USERS = (("admin", "admin-secret"), ("worker", "worker-secret"), ("stranger", "
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs any one broker has its turn on the real Kafka at night."""
+    """What needs any one broker, or any one runner, has its turn with the others at night."""
     for item in items:
+        if not {"one_broker", "one_runner", "each_once", "real_broker"} & {mark.name for mark in item.iter_markers()}:
+            continue
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        if parameters.get("broker") == "kafka" and item.get_closest_marker("one_broker"):
+        broker = parameters.get("broker")
+        runner = next((value for value in parameters.values() if isinstance(value, str) and value in RUNNERS), None)
+        if (
+            (item.get_closest_marker("one_broker") and broker == "kafka")
+            or (item.get_closest_marker("real_broker") and broker == "tansu")
+            or (item.get_closest_marker("one_runner") and runner == "faust")
+            or (item.get_closest_marker("each_once") and (runner, broker) in {("faust", "kafka"), ("direct", "tansu")})
+        ):
             item.add_marker(pytest.mark.nightly)
 
 

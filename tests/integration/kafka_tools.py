@@ -15,11 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import (
-    AdminClient,
-    ConfigResource,
-    NewTopic,
-)
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 from wheeltapper.schemas.topics import TOPICS, topic_name
 
@@ -113,7 +109,7 @@ class KafkaNode:
         """Start, wait until it listens, return the address."""
         command = [str(self._script), "start", str(self._folder), str(self._port), *self._settings]
         environment = {**os.environ, **JAVA_ENVIRONMENT}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
         if done.returncode != 0:
             self.kill()
             raise RuntimeError(f"Kafka did not start: {done.stderr[-2000:]}")
@@ -129,7 +125,7 @@ class KafkaNode:
             subprocess.run([str(self._script), "kill", str(self._folder)], capture_output=True, timeout=60)
 
 
-def await_brokers(broker: Broker, timeout_s: float = 60.0) -> None:
+def await_brokers(broker: Broker, timeout_s: float = 120.0) -> None:
     """Until a Kafka that listens also works: a new one tells its clients for a while that it has no brokers."""
     admin = AdminClient(broker.client())
     deadline = time.monotonic() + timeout_s
@@ -161,13 +157,13 @@ def create_topic(broker: Broker, name: str, partitions: int, **config: str) -> N
 def _create(broker: Broker, topics: list[NewTopic]) -> None:
     """Returns once the broker has all of them with their leaders: its answer comes earlier."""
     admin = AdminClient(broker.client())
-    for future in admin.create_topics(topics, operation_timeout=30, request_timeout=30).values():
+    for future in admin.create_topics(topics, operation_timeout=60, request_timeout=60).values():
         future.result()
     waiting = {topic.topic for topic in topics}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while waiting:
-        assert time.monotonic() < deadline, f"topics without leaders after 30 s: {waiting}"
-        found = admin.list_topics(timeout=15).topics
+        assert time.monotonic() < deadline, f"topics without leaders after 120 s: {waiting}"
+        found = admin.list_topics(timeout=60).topics
         waiting = {
             name
             for name in waiting
@@ -182,13 +178,40 @@ def topic_settings(broker: Broker, name: str) -> dict[str, str]:
     """A topic's settings as the broker tells them."""
     admin = AdminClient(broker.client())
     resource = ConfigResource(ConfigResource.Type.TOPIC, name)
-    entries = admin.describe_configs([resource], request_timeout=15)[resource].result()
+    entries = admin.describe_configs([resource], request_timeout=60)[resource].result()
     return {key: entry.value for key, entry in entries.items() if entry.value is not None}
+
+
+def limit_messages(broker: Broker, topic: str, largest: int, timeout_s: float = 120.0) -> None:
+    """Let a topic of a real Kafka take messages of less than `largest` bytes; returns once it refuses others.
+
+    Its answer to the change, and what it tells of the setting, come earlier than that. What the probes send is aborted.
+    """
+    entry = ConfigEntry("max.message.bytes", str(largest), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    admin = AdminClient(broker.client())
+    admin.incremental_alter_configs([resource])[resource].result()
+    probe = Producer(broker.client(**{"transactional.id": f"{topic}-probe"}))
+    probe.init_transactions(60)
+    refusals: list[KafkaError] = []
+
+    def on_delivery(error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            refusals.append(error)
+
+    deadline = time.monotonic() + timeout_s
+    while not refusals:
+        assert time.monotonic() < deadline, f"{topic} still takes messages of {largest} bytes after {timeout_s:g} s"
+        probe.begin_transaction()
+        probe.produce(topic, bytes(largest), key=b"probe", on_delivery=on_delivery)
+        probe.flush(60)
+        probe.abort_transaction(60)
+    assert refusals[0].code() == KafkaError.MSG_SIZE_TOO_LARGE, refusals[0]
 
 
 def partition_counts(broker: Broker) -> dict[str, int]:
     """Topic name -> number of partitions."""
-    topics = AdminClient(broker.client()).list_topics(timeout=15).topics
+    topics = AdminClient(broker.client()).list_topics(timeout=60).topics
     return {name: len(topic.partitions) for name, topic in topics.items()}
 
 
@@ -226,7 +249,7 @@ def produce(
             failures.append(error)
 
     if transaction is not None:
-        producer.init_transactions(30)
+        producer.init_transactions(60)
         producer.begin_transaction()
     stamp = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
     for key, value, headers in records:
@@ -237,13 +260,13 @@ def produce(
             except BufferError:
                 producer.poll(0.1)
         producer.poll(0)
-    left = producer.flush(60)
+    left = producer.flush(120)
     if transaction is not None:
         if abort:
             producer.abort_transaction(30)
         else:
             producer.commit_transaction(30)
-    assert not left, f"{left} messages to {topic} not delivered in 60 s"
+    assert not left, f"{left} messages to {topic} not delivered in 120 s"
     assert not failures, f"{topic}: {failures[0]}"
     return delivered
 
@@ -253,7 +276,7 @@ def consume_all(
     topic: str,
     *,
     at_least: int = 0,
-    timeout_s: float = 60.0,
+    timeout_s: float = 120.0,
     isolation: str = "read_committed",
 ) -> list[Record]:
     """Every record up to the topic's end; where there are fewer than `at_least`, those that follow in `timeout_s` too.
@@ -273,7 +296,7 @@ def consume_all(
     )
     records: list[Record] = []
     try:
-        partitions = consumer.list_topics(topic, timeout=15).topics[topic].partitions
+        partitions = consumer.list_topics(topic, timeout=60).topics[topic].partitions
         assert partitions, f"topic {topic} does not exist"
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
         unfinished = set(partitions)

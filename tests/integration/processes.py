@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.integration.kafka_tools import Broker
+from wheeltapper.cli import main
 
 
 class WorkerProcess:
@@ -37,7 +40,7 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, timeout_s: float = 30.0) -> int:
+    def terminate(self, timeout_s: float = 120.0) -> int:
         """SIGTERM, as a supervisor would; returns the exit code."""
         self.process.terminate()
         return self.process.wait(timeout_s)
@@ -50,7 +53,7 @@ class WorkerProcess:
             self.kill()
             raise AssertionError(f"worker did not end in {timeout_s:g} s:\n{self.log()[-4000:]}") from None
 
-    def wait_for(self, text: str, timeout_s: float = 60.0) -> None:
+    def wait_for(self, text: str, timeout_s: float = 120.0) -> None:
         """Until it has printed `text`."""
         deadline = time.monotonic() + timeout_s
         while text not in self.log():
@@ -108,8 +111,18 @@ def run_worker(broker: Broker, bundles: Sequence[str | Path], log_file: Path, **
     return worker
 
 
+def run_here(capfd: pytest.CaptureFixture[str], *words: str) -> subprocess.CompletedProcess[str]:
+    """`wheeltapper WORDS...` in this process, for what is refused before anything starts; output captured as text."""
+    capfd.readouterr()
+    try:
+        code: Any = main(list(words))
+    except SystemExit as end:
+        code = end.code
+    return subprocess.CompletedProcess(words, code, *capfd.readouterr())
+
+
 def run_command(
-    *words: str, timeout_s: float = 60.0, environment: dict[str, str] | None = None
+    *words: str, timeout_s: float = 120.0, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """`wheeltapper WORDS...` to its end, output captured as text."""
     return subprocess.run(

@@ -64,6 +64,7 @@ def models(broker: Broker, prefix: str) -> list[ActiveModel]:
 
 
 @pytest.mark.one_broker
+@pytest.mark.nightly
 def test_a_killed_adapt_worker_leaves_nothing_half_and_its_successor_goes_on(
     broker: Broker, topics_prefix: str, parent: Bundle, tmp_path: Path
 ) -> None:

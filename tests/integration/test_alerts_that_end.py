@@ -88,14 +88,23 @@ def test_a_machine_that_falls_silent_is_told_of_also_after_a_kill(rig: Rig) -> N
     assert cleared == (opened["alert_id"], "recovered", START + 40 * SECOND)
 
 
+OTHER_RULE = (dataclasses.replace(QUICK, detector="other"), "cleared", "superseded")
+SAME_RULE = (dataclasses.replace(QUICK, weighting="mean"), "cleared", "recovered")
+
+
 @pytest.mark.parametrize(
-    ("successor", "event", "reason"),
+    ("rig", "successor", "event", "reason"),
     [
-        (dataclasses.replace(QUICK, detector="other"), "cleared", "superseded"),
-        (dataclasses.replace(QUICK, weighting="mean"), "cleared", "recovered"),
+        pytest.param("faust on tansu", *SAME_RULE, id="of the same rule, faust on tansu"),
+        pytest.param("direct on kafka", *OTHER_RULE, id="by another rule, direct on kafka", marks=pytest.mark.kafka),
+        pytest.param("faust on tansu", *OTHER_RULE, id="by another rule, faust on tansu", marks=pytest.mark.nightly),
+        pytest.param(
+            "direct on kafka", *SAME_RULE, id="of the same rule, direct on kafka",
+            marks=[pytest.mark.kafka, pytest.mark.nightly],
+        ),
     ],
-    ids=["by another rule", "of the same rule"],
-)
+    indirect=["rig"],
+)  # fmt: skip
 def test_an_alert_that_is_open_while_its_bundle_is_replaced_ends_under_its_id(
     rig: Rig, successor: Recipe, event: str, reason: str
 ) -> None:

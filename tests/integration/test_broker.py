@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.integration.kafka_tools import Broker, consume_all, create_topic, produce
-from tests.integration.processes import run_command
+from tests.integration.processes import run_here
 from wheeltapper.deploy.broker import EmbeddedBroker
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.topics import EMBEDDED_CLUSTER_ID
@@ -27,7 +27,7 @@ def test_a_started_broker_answers_and_a_stopped_one_is_gone() -> None:
     # given a broker on any free port
     with EmbeddedBroker() as broker:
         # when a client asks for its metadata
-        metadata = AdminClient({"bootstrap.servers": broker.client_address, "log_level": 0}).list_topics(timeout=10)
+        metadata = AdminClient({"bootstrap.servers": broker.client_address, "log_level": 0}).list_topics(timeout=60)
         # then it is ours
         assert metadata.cluster_id == EMBEDDED_CLUSTER_ID
         pid = broker.pid
@@ -120,7 +120,7 @@ def test_a_broker_dies_with_its_owner_even_after_kill_9() -> None:
         owner.kill()
         owner.wait()
         # then the broker is gone within moments
-        _wait_until(lambda: not _is_alive(pid) and not _listens(port), timeout_s=5)
+        _wait_until(lambda: not _is_alive(pid) and not _listens(port), timeout_s=60)
     finally:
         owner.kill()
         owner.communicate()
@@ -152,7 +152,7 @@ def test_the_command_says_when_it_is_ready_and_ends_clean(
     assert _listens(port)
     # when it is asked to end
     command.send_signal(ending)
-    out, err = command.communicate(timeout=15)
+    out, err = command.communicate(timeout=120)
     # then it ends with 0, without another word, and the port is free
     assert (command.returncode, out, err) == (0, "", "")
     assert not _listens(port)
@@ -161,9 +161,9 @@ def test_the_command_says_when_it_is_ready_and_ends_clean(
 @pytest.mark.parametrize(
     "address", ["", "localhost", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:kafka", ":9092", "a:b:1"]
 )
-def test_an_address_of_another_form_is_refused(address: str) -> None:
+def test_an_address_of_another_form_is_refused(address: str, capfd: pytest.CaptureFixture[str]) -> None:
     # when the command gets it
-    done = run_command("broker", "--listen", address)
+    done = run_here(capfd, "broker", "--listen", address)
     # then it ends with 2 and one line
     assert done.returncode == 2
     assert "HOST:PORT" in done.stderr

@@ -12,7 +12,17 @@ import pytest
 from tests.helpers.plant import make_plant, messages_of
 from tests.integration.kafka_tools import Broker, produce
 from tests.integration.processes import WorkerProcess, run_command
-from tests.integration.worker_tools import PATIENCE_S, RECIPE, RUNNERS, Rig, free_port, make_rig, metrics, wait_until
+from tests.integration.worker_tools import (
+    PATIENCE_S,
+    RECIPE,
+    RUNNERS,
+    Rig,
+    await_rows,
+    free_port,
+    make_rig,
+    metrics,
+    wait_until,
+)
 from tests.unit.stream.bundles import Recipe, write_bundle
 
 pytestmark = pytest.mark.broker
@@ -43,6 +53,7 @@ def bundles_of(rig: Rig) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.one_runner
 def test_a_worker_follows_what_is_said_while_it_runs(rig: Rig, tmp_path: Path) -> None:
     # given a worker with rows that it has handled, among them a fault that lasts
     plant = make_plant(machines=4, rows=300)
@@ -112,10 +123,6 @@ def open_alerts(rig: Rig) -> dict[str, str]:
 
 def steps(rig: Rig) -> list[str]:
     return [event["event"] for event in rig.messages("adaptations")]
-
-
-def await_rows(worker: WorkerProcess, port: int, rows: int) -> None:
-    wait_until(lambda: metrics(port).get("wheeltapper_rows_total", 0) >= rows, f"{rows} rows were handled", worker)
 
 
 def await_taken(worker: WorkerProcess, port: int, number: int) -> None:

@@ -85,7 +85,7 @@ def stage(embedded_broker: str, topics_prefix: str, tmp_path: Path) -> Iterator[
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -164,7 +164,7 @@ def test_a_broker_that_is_away_holds_up_nobody_for_long(stage: Stage) -> None:
     started = time.monotonic()
     assert control.catch_up(0.0, lambda: False) == []
     control.close()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 def test_a_replaced_bundle_stays_loaded_until_the_next_or_for_a_while(stage: Stage) -> None:

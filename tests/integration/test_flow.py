@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.covering import covering
 from tests.helpers.memory import forget_peak, peak, resident
 from tests.helpers.plant import Message
 from tests.integration.kafka_tools import Broker
@@ -39,24 +40,24 @@ def block_of_zeros() -> Message:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["arrow", "records"])
+@covering(strength=1, indirect=["rig"], rig=RUNNERS, kind=["arrow", "records"])
 def test_small_messages_that_unfold_to_megabytes_pass_under_the_limit(rig: Rig, kind: str) -> None:
     # given a worker that waits for rows
     rig.bundle = write_bundle(rig.folder, Recipe(channels=tuple(CHANNELS), window=8, stride=64))
     port = free_port()
     with rig.start(environment={"WHEELTAPPER_WORKER__HTTP_PORT": str(port)}) as worker:
         worker.wait_for("partitions taken over")
-        time.sleep(2.0)
+        time.sleep(1.0)
         process = worker.process.pid
         before = resident(process)
         forget_peak(process)
-        # when a gigabyte comes as some megabytes: of compressed columns, or of records that the producer compressed
+        # when far more than that comes as some megabytes: of compressed columns, or of records that the producer compressed
         if kind == "arrow":
             headers: list[tuple[str, bytes]] = [("content-type", CONTENT_TYPES["arrow"].encode())]
-            messages: list[Message] = [(b"press-1", small_message(number), headers) for number in range(250)]
+            messages: list[Message] = [(b"press-1", small_message(number), headers) for number in range(160)]
             rig.produce(messages)
         else:
-            rig.produce([block_of_zeros()] * 400, compression="zstd")
+            rig.produce([block_of_zeros()] * 300, compression="zstd")
         # then all is handled, under the limit
         wait_until(lambda: metrics(port).get("wheeltapper_messages_total", 0) >= rig.produced, "all messages", worker)
         print(f"{rig.runner}, {kind}: {before:.0f} MB before, peak {peak(process):.0f} MB")

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.broker
 SECOND = 1_000_000
 
 
+@pytest.mark.one_runner
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_rows_and_sound_that_agree_raise_one_joint_alert(
     embedded_broker: str, runner: str, topics_prefix: str, tmp_path: Path

@@ -66,7 +66,7 @@ class Loop:
             input="".join(f"{line}\n" for line in lines),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "200"},
         )
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests.helpers.raw_frames import RawRecord, frame_of, send_frames
-from tests.integration.kafka_tools import Broker, Record, consume_all, create_topic, topic_settings
+from tests.integration.kafka_tools import Broker, Record, consume_all, create_topic, limit_messages, topic_settings
 from tests.integration.processes import WorkerProcess
 from tests.integration.worker_tools import (
     RUNNERS,
@@ -50,13 +49,6 @@ def block_of(machine: str, first: int, rows: int) -> tuple[bytes, bytes, list[tu
     return machine.encode(), encode_sensor_block(block, "arrow"), ARROW
 
 
-def set_limit(broker: Broker, topic: str, largest: int) -> None:
-    entry = ConfigEntry("max.message.bytes", str(largest), incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
-    admin = AdminClient(broker.client())
-    admin.incremental_alter_configs([resource])[resource].result()
-
-
 def scored(rig: Rig, machine: str) -> list[int]:
     """Times of its scores, in the order in which they were published."""
     return [time for block in rig.messages("scores") if block["machine"] == machine for time in block["time"]]
@@ -82,7 +74,7 @@ def test_outputs_fit_their_topics_whatever_these_take(rigs: list[Rig]) -> None:
     def scenario(rig: Rig) -> None:
         # given a cluster with its default limits, and a dead-letters topic of 100 kB
         assert topic_settings(rig.broker, f"{rig.prefix}scores")["max.message.bytes"] == "1048588"
-        set_limit(rig.broker, f"{rig.prefix}dead-letters", 100_000)
+        limit_messages(rig.broker, f"{rig.prefix}dead-letters", 100_000)
         # when a message of the most rows comes, and one that cannot be read and is large in key, headers and value
         headers = [(f"h{number}", b"x" * 1_000) for number in range(300)]
         rig.produce([block_of("press-1", 0, MOST_ROWS), (b"k" * 60_000, b"{" * 500_000, headers)])
@@ -96,8 +88,8 @@ def test_outputs_fit_their_topics_whatever_these_take(rigs: list[Rig]) -> None:
             assert int(letter.headers["wheeltapper-headers-left-out"]) > 250
             assert 90_000 < size_of(letter) <= 100_000
 
-            # when the topic of scores takes less while the worker runs
-            set_limit(rig.broker, f"{rig.prefix}scores", 20_000)
+            # when the topic of scores takes far less while the worker runs: less than a compressed part of what comes of these rows
+            limit_messages(rig.broker, f"{rig.prefix}scores", 5_000)
             rig.produce(
                 [block_of("press-1", MOST_ROWS, 10_000), *(block_of(f"press-{n}", 0, 500) for n in range(2, 40))]
             )

@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -32,6 +32,8 @@ RECIPE = Recipe(channels=("a", "b", "c", "d"), window=8, stride=2)
 
 # A worker starts within 3 s on a machine of its own; tests share theirs.
 PATIENCE_S = 120.0
+# A process that is told to end does so within ten seconds on a machine of its own; one that hangs does not in a minute.
+STOPS_WITHIN_S = 60.0
 
 
 @dataclass
@@ -103,8 +105,8 @@ class Rig:
     def make_sensors_anew(self) -> None:
         """Delete the input topic and create it again."""
         admin = AdminClient(self.broker.client())
-        partitions = len(admin.list_topics(timeout=30).topics[self.sensors].partitions)
-        admin.delete_topics([self.sensors], operation_timeout=30)[self.sensors].result()
+        partitions = len(admin.list_topics(timeout=60).topics[self.sensors].partitions)
+        admin.delete_topics([self.sensors], operation_timeout=60)[self.sensors].result()
         create_topic(self.broker, self.sensors, partitions)
 
     def empty(self, name: str) -> None:
@@ -114,14 +116,14 @@ class Rig:
         ends = [
             TopicPartition(topic, number, OFFSET_END) for number in admin.list_topics(topic).topics[topic].partitions
         ]
-        for future in admin.delete_records(ends, request_timeout=30).values():
+        for future in admin.delete_records(ends, request_timeout=60).values():
             future.result()
 
     def committed(self) -> dict[int, int]:
         """Partition -> committed offset, of the partitions that have one."""
         client = Consumer(self.broker.client(**{"group.id": self.group}))
         try:
-            partitions = client.list_topics(self.sensors, timeout=30).topics[self.sensors].partitions
+            partitions = client.list_topics(self.sensors, timeout=60).topics[self.sensors].partitions
             asked = [TopicPartition(self.sensors, number) for number in partitions]
             deadline = time.monotonic() + PATIENCE_S
             while True:
@@ -285,13 +287,34 @@ def metrics(port: int) -> dict[str, float]:
     return totals
 
 
-def wait_until(condition: Callable[[], bool], what: str, worker: WorkerProcess, timeout_s: float = PATIENCE_S) -> None:
-    """Until `condition` holds; fails with the worker's log where it ends, or where it takes too long."""
+def wait_until(
+    condition: Callable[[], bool],
+    what: str,
+    worker: WorkerProcess,
+    timeout_s: float = PATIENCE_S,
+    tell: Callable[[], object] = str,
+) -> None:
+    """Until `condition` holds; fails with the worker's log where it ends, or where it takes too long, and with what `tell` says."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert worker.process.poll() is None, f"worker ended before {what}:\n{worker.log()[-4000:]}"
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}\n{worker.log()[-4000:]}"
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what} {tell()}\n{worker.log()[-4000:]}"
         time.sleep(0.1)
+
+
+def await_counts(worker: WorkerProcess, port: int, expected: Mapping[str, float]) -> None:
+    """Until the worker's metrics are these: what it counts of one message, it counts one after the other."""
+
+    def differing() -> dict[str, float | None]:
+        found = metrics(port)
+        return {name: found.get(name) for name, value in expected.items() if found.get(name) != value}
+
+    wait_until(lambda: not differing(), "its counts were as expected", worker, tell=differing)
+
+
+def await_rows(worker: WorkerProcess, port: int, rows: int) -> None:
+    """Until the worker has handled exactly so many."""
+    await_counts(worker, port, {"wheeltapper_rows_total": rows})
 
 
 class Feed:

@@ -201,7 +201,7 @@ def modules_after(*imports: str) -> set[str]:
     script = (
         f"import importlib, sys\nfor name in {imports!r}: importlib.import_module(name)\nprint('\\n'.join(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=CHECKOUT, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=CHECKOUT, timeout=120)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 

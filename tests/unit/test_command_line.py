@@ -82,7 +82,7 @@ def test_a_closed_pipe_is_no_fault(words: list[str], streams: str) -> None:
         cwd=CHECKOUT,
         stdout=writer,
         stderr=writer if streams == "both" else subprocess.PIPE,
-        timeout=60,
+        timeout=120,
     )
     os.close(writer)
     # then it ends well, and without a word
@@ -93,7 +93,7 @@ def test_a_closed_pipe_is_no_fault(words: list[str], streams: str) -> None:
 def test_wrong_use_is_told_by_the_exit_code_where_nobody_reads_the_line() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([sys.executable, "-m", "wheeltapper", "trian"], cwd=CHECKOUT, stderr=writer, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "wheeltapper", "trian"], cwd=CHECKOUT, stderr=writer, timeout=120)
     os.close(writer)
     assert done.returncode == 2
 
@@ -110,7 +110,7 @@ def completions(line: str, tmp_path: Path) -> list[str]:
         "COMP_TYPE": "9",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "wheeltapper"], cwd=CHECKOUT, env=environment, capture_output=True, timeout=60
+        [sys.executable, "-m", "wheeltapper"], cwd=CHECKOUT, env=environment, capture_output=True, timeout=120
     )
     assert (done.stdout, done.stderr) == (b"", b"")
     return [word.strip() for word in answer.read_text().split("\n")]

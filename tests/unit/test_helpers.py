@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.budget import BUDGET as COMMITTED
 from tests.budget import REFERENCE_YARDSTICK_S, compare, read_run
+from tests.helpers.covering import covering_part
 from tests.helpers.interrupts import Interrupts
 from tests.helpers.profiles import PROFILES, apply_profile
 
@@ -50,9 +52,21 @@ def test_a_profile_scales_the_examples_of_every_property_test(profile: str) -> N
     found = test._hypothesis_internal_use_settings
     assert (found.max_examples, found.derandomize) == {
         "check": (20, True),
-        "test": (80, True),
+        "test": (32, True),
         "nightly": (640, False),
     }[profile]
+
+
+@pytest.mark.parametrize(("sizes", "strength", "most"), [([6, 4], 1, 6), ([5, 4, 2], 2, 20), ([4, 4, 3, 2], 2, 20)])
+def test_a_covering_part_holds_every_pair_or_value_and_little_more(sizes: list[int], strength: int, most: int) -> None:
+    # when a part of a product is chosen
+    part = covering_part(sizes, strength)
+    # then every combination of so many axes is in it
+    for axes in itertools.combinations(range(len(sizes)), strength):
+        wanted = set(itertools.product(*(range(sizes[axis]) for axis in axes)))
+        assert {tuple(places[axis] for axis in axes) for places in part} == wanted
+    # and it is small
+    assert len(part) <= most
 
 
 class Interrupted:

@@ -143,7 +143,9 @@ class ReadingIntake:
 
         def joined(found: Found, key: bytes | None, ms: int) -> Any:
             texts = [part(found, key, ms) for part in parts]
-            return next((text for text in texts if not isinstance(text, str)), None) or ".".join(texts)
+            # Of a part that is no text, null or a number: the reading has no tag.
+            other = [text for text in texts if not isinstance(text, str)]
+            return other[0] if other else ".".join(texts)
 
         return joined
 

@@ -228,8 +228,9 @@ def test_damaged_bytes_stop_nothing(
     pipeline = Pipeline(open_routes(Recipe(), pattern="*"), Settings())
     # when it is handled with a good one behind it
     outputs = feed(pipeline, [Message(bytes(value), b"press-1", headers), row(machine="press-2")])
-    # then it gave rows or a dead letter, and the good one was taken
-    assert pipeline.counters.messages + len(letters_of(outputs)) == 2
+    # then it gave rows or a dead letter, but for rows whose changed times lie ahead, and the good one was taken
+    refused = [letter for letter in letters_of(outputs) if letter.reason != DeadLetterReason.TIME_AHEAD]
+    assert pipeline.counters.messages + len(refused) == 2
     assert pipeline.partition(TOPIC, 0).position == 2
     assert pipeline.counters.rows >= 1
 

@@ -35,7 +35,7 @@ def port() -> Iterator[int]:
 
 def get(port: int, path: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -45,7 +45,7 @@ def threads() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     until = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < until
@@ -82,7 +82,7 @@ def test_slow_clients_are_ended(port: int, monkeypatch: pytest.MonkeyPatch) -> N
         # when they go on for longer than a request may take
         open_still = set(clients[1:])
         while open_still:
-            assert time.monotonic() - started < 5.0
+            assert time.monotonic() - started < 60
             for client in list(open_still):
                 try:
                     client.sendall(b"G")

@@ -207,7 +207,7 @@ def test_a_graph_that_does_not_end_is_refused_in_time(tmp_path: Path) -> None:
     started = time.monotonic()
     said = refusal(place(tmp_path / "bundle", {"model.onnx": endless()}), timeout_s=0.5)
     assert "did not load and give its outputs within 0.5 s (bundles.load_timeout_s)" in said
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 def test_an_operator_that_does_not_return_ends_the_process_with_a_line(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_an_operator_that_does_not_return_ends_the_process_with_a_line(tmp_path:
         "import time\nfrom wheeltapper.schemas.bundle.deadline import LoadDeadline\n"
         "with LoadDeadline('bundles/evil', 0.2, grace_s=0.2):\n    time.sleep(60)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     # then the process ends as for any bundle that is refused
     assert ended.returncode == 2
     assert ended.stderr.startswith("wheeltapper: bundles/evil: its graph did not load")
@@ -235,16 +235,17 @@ def test_a_bundle_is_tried_in_another_process_that_may_hang_crash_or_run_out_of_
         said = {}
         for name, files in bad.items():
             bundle = open_bundle(place(tmp_path / name, files))
+            limit_s = 3 if name == "endless" else 60
             with pytest.raises(InputError) as error:
-                probe.check(bundle.location, bundle.manifest_sha256, timeout_s=3, memory_mb=1_024)
+                probe.check(bundle.location, bundle.manifest_sha256, timeout_s=limit_s, memory_mb=1_024)
             said[name] = str(error.value)
         # when they are tried: then each is refused for its reason, and the good one passes afterwards
         assert "within 3 s" in said["endless"]
         assert said["greedy"].startswith(str(tmp_path / "greedy"))
         assert "differs from golden.npz" in said["broken"]
-        probe.check(good, open_bundle(good).manifest_sha256, timeout_s=30)
+        probe.check(good, open_bundle(good).manifest_sha256, timeout_s=60)
         with pytest.raises(InputError, match="another bundle has come there"):
-            probe.check(good, "0" * 64, timeout_s=30)
+            probe.check(good, "0" * 64, timeout_s=60)
     finally:
         probe.close()
 

@@ -144,7 +144,7 @@ def test_promtool_has_nothing_to_say_against_them(open_routes: OpenRoutes) -> No
         input=text_of(shell_of(open_routes)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

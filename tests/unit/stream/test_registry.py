@@ -27,7 +27,7 @@ from tests.helpers.schema_registry import RegistryDouble, schema_registry
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import TOPIC, Message, feed, letters_of, scores_of
-from tests.unit.stream.test_gateways import GRID
+from tests.unit.stream.gateway_forms import GRID
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.events import DeadLetterReason
 from wheeltapper.stream.kinds.sensors import registry as registry_module

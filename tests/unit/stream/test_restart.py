@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.covering import covering
 from tests.unit.stream.bundles import Recipe
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import (
@@ -153,10 +153,10 @@ def live(
     return worker.pipeline, starts
 
 
-@pytest.mark.parametrize("transactional", [True, False])
-@pytest.mark.parametrize("threshold", CHOICES)
-@pytest.mark.parametrize("bundles", ["stride 3", "lag 2", "window 1", "two rules", "warm-up"])
-@settings(REPEATABLE, max_examples=10)  # of each of forty combinations; eight times as many at night
+@covering(
+    bundles=["stride 3", "lag 2", "window 1", "two rules", "warm-up"], threshold=CHOICES, transactional=[True, False]
+)
+@settings(REPEATABLE, max_examples=12)  # of each combination
 @given(
     seed=st.integers(0, 10_000),
     history=lives,

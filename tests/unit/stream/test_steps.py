@@ -42,6 +42,8 @@ RECIPE = Recipe(window=4, stride=2)
 TOILSOME = Recipe(window=2, toil=150)
 """Some milliseconds a window."""
 CHOSEN = Settings(threshold=ThresholdSettings(method="fixed", clear_duration_s=180))
+QUICK = CHOSEN.model_copy(update={"worker": WorkerSettings(stall_timeout_s=4)})
+"""Steps of 0.4 s."""
 
 
 def rows_of(name: str, rows: int, seed: int) -> SensorBlock:
@@ -141,11 +143,11 @@ def test_work_that_is_left_between_two_steps_is_done_by_another(
     assert_same_alerts(outputs, expected)
 
 
-def test_a_message_that_takes_long_is_done_in_steps_of_a_second(open_routes: OpenRoutes) -> None:
+def test_a_message_that_takes_long_is_done_in_steps_of_the_pace(open_routes: OpenRoutes) -> None:
     # given a graph of some milliseconds a window, and a message of many rows between small ones
     small = row_by_row(rows_of("press-0", 3, 1))
-    large = message_of(block_of("press-1", np.full((1_200, 3), 0.4)), "arrow")
-    pipeline = Pipeline(open_routes(TOILSOME, CHOSEN), CHOSEN)
+    large = message_of(block_of("press-1", np.full((480, 3), 0.4)), "arrow")
+    pipeline = Pipeline(open_routes(TOILSOME, QUICK), QUICK)
     batch = batch_of([*small, large, *row_by_row(rows_of("press-2", 3, 1))])
     # when they are handled
     steps, lasted, began = [], [], time.monotonic()
@@ -156,7 +158,7 @@ def test_a_message_that_takes_long_is_done_in_steps_of_a_second(open_routes: Ope
         steps.append(step)
         positions.append(state.position)
         began = time.monotonic()
-    # then it takes several steps, none of which takes much longer than a second
+    # then it takes several steps, none of which takes much longer than it should
     assert len([step for step in steps if not step.whole]) >= 2
     assert max(lasted) < max(4.0, sum(lasted) / 2)
     # and what came before it is out, and may be committed, before it is done
@@ -164,13 +166,13 @@ def test_a_message_that_takes_long_is_done_in_steps_of_a_second(open_routes: Ope
     assert positions[first] == 3
     assert {block["machine"] for step in steps[:first] for block in parsed(step.outputs, "scores")} == {"press-0"}
     assert steps[-1].whole
-    assert len(scores_of([output for step in steps for output in step.outputs])) == 2 + 1_199 + 2
+    assert len(scores_of([output for step in steps for output in step.outputs])) == 2 + 479 + 2
 
 
 def test_many_messages_that_take_long_are_whole_one_after_the_other(open_routes: OpenRoutes) -> None:
-    # given messages of twenty rows, of which a step of a second holds some
-    blocks = [rows_of(f"press-{number}", 20, number) for number in range(60)]
-    pipeline = Pipeline(open_routes(TOILSOME, CHOSEN), CHOSEN)
+    # given messages of ten rows, of which a step holds some
+    blocks = [rows_of(f"press-{number}", 10, number) for number in range(50)]
+    pipeline = Pipeline(open_routes(TOILSOME, QUICK), QUICK)
     # when they come in one batch: then each step leaves whole messages, so that they can be committed
     steps = list(pipeline.steps([batch_of([message_of(block) for block in blocks])], 0.0))
     whole = [step for step in steps if step.whole]
@@ -204,19 +206,19 @@ def test_limits_of_the_worker_shorten_steps() -> None:
     assert Pace(Settings(worker=WorkerSettings(stall_timeout_s=2))).most_s == pytest.approx(0.2)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # tests/integration/test_flow.py sees the same of a worker
 def test_small_messages_that_unfold_to_megabytes_take_bounded_memory(
     bundle_path: Callable[[Recipe], Path],
 ) -> None:
-    # given a gigabyte and a quarter of rows in messages of some kilobytes, as one batch
+    # given half a gigabyte of rows in messages of some kilobytes, as one batch
     recipe = Recipe(channels=tuple(f"c{number}" for number in range(128)), window=8, stride=64)
-    command = [sys.executable, "-m", "tests.unit.stream.unfolding", str(bundle_path(recipe)), "300"]
+    command = [sys.executable, "-m", "tests.unit.stream.unfolding", str(bundle_path(recipe)), "120"]
     # when a process handles them
     done = run(command)
     # then memory grows by what a few of them hold
     size, rows, grown = (int(line.split()[0]) for line in done[-3:])
     assert size < 100_000
-    assert rows == 300 * 8_192
+    assert rows == 120 * 8_192
     assert grown < 128
 
 

@@ -108,10 +108,10 @@ def test_the_process_ends_whatever_the_main_thread_is_doing(graph_s: float, code
     # when it is told to stop, or its graph's time is over
     if code == 0:
         os.kill(process.pid, signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     # then it ends, and says in what it was
     assert process.returncode == code, output
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
     assert "the graph of bundle 'pumps-7' has not returned" in output
     assert ("was told to stop 0.5 s ago and has not" in output) == (code == 0)
     assert ("told 15" in output) == (code == 0)

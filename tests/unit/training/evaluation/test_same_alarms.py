@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.covering import covering
 from tests.unit.stream.bundles import Recipe, write_bundle
 from tests.unit.stream.feeds import MINUTE, REPEATABLE, START
 from tests.unit.training.evaluation.norm_bundle import write_norm_bundle
@@ -144,9 +145,7 @@ def settings_of(
     )
 
 
-@pytest.mark.parametrize("method", ["fixed", "spot"])
-@pytest.mark.parametrize("stride", STRIDES)
-@pytest.mark.parametrize("shape", SHAPES)
+@covering(shape=SHAPES, stride=STRIDES, method=["fixed", "spot"])
 def test_evaluation_tells_the_alerts_that_the_pipeline_opens(
     bundle_of: Locate, shape: str, stride: int, method: ThresholdMethod
 ) -> None:
@@ -254,6 +253,7 @@ def test_the_commands_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
 
 
 @pytest.mark.data
+@pytest.mark.nightly
 def test_on_a_real_machine(tmp_path: Path, smd_folder: Path) -> None:
     # given PCA on machine-1-6 of SMD, which told 37 alarms at stride 8 where the worker opened 14
     series = load_series("smd", smd_folder, "machine-1-6")

@@ -114,7 +114,7 @@ def test_motors_change_speed_and_load(data_root: Path) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_real_machines_go_through_the_laboratory(data_root: Path, tmp_path: Path) -> None:
     arguments = ["shifts", "--dataset", "asd", DATASET, "--data", str(data_root), "--detector", "pca"]
     arguments += ["--scenario", "machine-swap", "motor-load", "--entity", "omi-1", "600rpm-00lb"]

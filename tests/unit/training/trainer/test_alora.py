@@ -80,6 +80,7 @@ def options(**trainer: Any) -> tuple[AloraConfig, TrainerOptions]:
 
 
 @pytest.mark.export
+@pytest.mark.nightly
 def test_a_trained_detector_sees_a_fault_and_names_its_channel() -> None:
     # given normal rows, some of them missing, and a fault on channel 2 later
     train = made_up()
