@@ -1,6 +1,6 @@
 """Tests of size: nightly, on a real Kafka, by both runners at the same time.
 
-`WHEELTAPPER_SCALE` says how large: 1 is the size that docs/stream.md reports (an hour, a million records), 0.01 the default.
+`TESTS_SCALE` says how large: 1 is the size that docs/stream.md reports (an hour, a million records), 0.01 the default.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["own_kafka"]
 @pytest.fixture(scope="session")
 def scale() -> float:
     """Share of the full size."""
-    return float(os.environ.get("WHEELTAPPER_SCALE", "0.01"))
+    return float(os.environ.get("TESTS_SCALE", "0.01"))
 
 
 @pytest.fixture
