@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -198,10 +198,18 @@ def side_by_side(rigs: Iterable[Rig], scenario: Callable[[Rig], None]) -> None:
                 raise
 
 
-def assert_alerts(rig: Rig, expected: Expected, *, exactly_once: bool) -> None:
-    """Alerts and localizations are those of the reference: ids, events, times, and what they say."""
-    _assert_events(rig.messages("alerts"), expected.alerts, ("alert_id", "event", "time"), exactly_once)
-    _assert_events(rig.messages("localizations"), expected.localizations, ("alert_id", "time"), exactly_once)
+def assert_alerts(rig: Rig, expected: Expected, *, exactly_once: bool, machines: Collection[str] | None = None) -> None:
+    """Alerts and localizations are those of the reference: ids, events, times, and what they say.
+
+    Args:
+        machines: whose are looked at; None: everybody's.
+    """
+    for name, wanted, key in (
+        ("alerts", expected.alerts, ("alert_id", "event", "time")),
+        ("localizations", expected.localizations, ("alert_id", "time")),
+    ):
+        found = [message for message in rig.messages(name) if machines is None or message["machine"] in machines]
+        _assert_events(found, wanted, key, exactly_once)
 
 
 def _assert_events(

@@ -106,7 +106,7 @@ class BatchRows:
             wide = np.frombuffer(b"".join(packed), dtype="<f8").reshape(-1, len(reader.names))
             with np.errstate(over="ignore"):
                 values = wide.astype(np.float32)[order]
-            kept: np.ndarray = ~np.isinf(values).any(axis=1)
+            kept = ~np.asarray(np.isinf(values).any(axis=1))
             for place in np.flatnonzero(~kept).tolist():
                 _refuse(wide[order[place]], reader.route, batch, int(positions[place]), decoded)
             rows = RowBlock(offsets[positions], times, measured(values))

@@ -1,0 +1,63 @@
+"""What a process takes from the system, looked at again and again while it runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from tests.helpers.memory import resident
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds since the watch began, memory (MiB), threads, open descriptors."""
+
+    seconds: float
+    memory: float
+    threads: int
+    descriptors: int
+
+
+class Watch:
+    """Samples of a process from a thread: a context manager."""
+
+    def __init__(self, process: int, interval_s: float) -> None:
+        self.samples: list[Sample] = []
+        self._process = process
+        self._interval_s = interval_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *rest: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        folder = Path("/proc") / str(self._process)
+        started = time.monotonic()
+        while not self._ended.wait(self._interval_s):
+            try:
+                threads, descriptors = len(list((folder / "task").iterdir())), len(list((folder / "fd").iterdir()))
+                memory = resident(self._process)
+            except (OSError, LookupError):  # it has ended
+                return
+            self.samples.append(Sample(time.monotonic() - started, memory, threads, descriptors))
+
+    def medians(self, first: float, last: float) -> Sample:
+        """Medians of the samples from a share of the time to another."""
+        count = len(self.samples)
+        rows = [
+            (sample.seconds, sample.memory, sample.threads, sample.descriptors)
+            for sample in self.samples[round(first * count) : round(last * count)]
+        ]
+        seconds, memory, threads, descriptors = np.median(np.array(rows), axis=0).tolist()
+        return Sample(seconds, memory, round(threads), round(descriptors))
