@@ -11,7 +11,7 @@ from typing import Any
 
 from contenders import CONTENDERS, Job
 from latency import measure_latency
-from workload import Detector
+from workload import INTERVAL_US, Detector
 
 RATES = (500.0, 5_000.0, 20_000.0)
 RUNNERS = ("direct", "faust")
@@ -23,7 +23,6 @@ def measure_live(
     brokers: str,
     job: Job,
     folder: Path,
-    machines: int,
     seconds: float,
     rates: tuple[float, ...] = RATES,
 ) -> dict[str, Any]:
@@ -35,7 +34,7 @@ def measure_live(
             brokers=brokers,
             job=job,
             folder=folder,
-            machines=machines,
+            machines=max(1, round(rate * INTERVAL_US / 1e6)),  # each at the rate that its bundle was trained for
             rate=rate,
             seconds=seconds,
             label=f"live-{rate:g}-{runner}",

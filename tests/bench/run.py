@@ -134,7 +134,6 @@ def _with_kafka(kafka: Path, names: list[str], detector: Detector, arguments: ar
                     brokers=brokers,
                     job=job,
                     folder=folder,
-                    machines=arguments.machines,
                     seconds=6.0 if arguments.quick else 20.0,
                 )
             if arguments.latency_seconds and arguments.latency:
