@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent
+from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.machine_names import matches
 from wheeltapper.training.adaptation.service.serving import Serving
 from wheeltapper.training.adaptation.service.tally import Tally
@@ -158,6 +159,10 @@ class Life:
     old: dict[str, Tally] = field(default_factory=dict)
     new: dict[str, Tally] = field(default_factory=dict)
     machines: set[str] = field(default_factory=set)
+
+    def is_meant_by(self, command: AlarmCommand) -> bool:
+        """Whether a command names this machine and rule."""
+        return matches(command.machine, self.machine) and command.rule in ("", self.rule)
 
     def covers(self, machine: str) -> bool:
         """True where the child is to serve this machine."""

@@ -11,13 +11,13 @@ from dataclasses import replace
 from wheeltapper.schemas.adaptation import ActiveModel, AdaptationEvent, AdaptationStep, DriftEvent
 from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.schemas.events import AlertEvent, ScoreBlock
-from wheeltapper.schemas.machine_names import matches
 from wheeltapper.training.adaptation.local_change import may_be_fault
 from wheeltapper.training.adaptation.service.after_gate import AfterGate
 from wheeltapper.training.adaptation.service.alerts import AlertBook
 from wheeltapper.training.adaptation.service.announcer import WHO, Announcer
 from wheeltapper.training.adaptation.service.drifts import DriftBook
 from wheeltapper.training.adaptation.service.follow_up import follower_of
+from wheeltapper.training.adaptation.service.learnable import LearnableRows
 from wheeltapper.training.adaptation.service.life import (
     BEFORE_THE_OUTCOME,
     Action,
@@ -29,7 +29,7 @@ from wheeltapper.training.adaptation.service.life import (
     StartJob,
     adaptation_id,
 )
-from wheeltapper.training.adaptation.service.presumed_normal import Span, spans_under_alerts
+from wheeltapper.training.adaptation.service.presumed_normal import Span
 from wheeltapper.training.adaptation.service.readiness import next_try_at, rows_needed
 from wheeltapper.training.adaptation.service.rules import AdaptationRules
 from wheeltapper.training.adaptation.service.serving import Serving, ServingBook
@@ -58,7 +58,7 @@ class AdaptationService:
         self._announcer = Announcer(self.serving)
         self._after = AfterGate(rules, self.alerts, self._announcer, false_alarms_per_day)
         self._drifts = DriftBook()
-        self._maintenance: list[tuple[str, Span]] = []
+        self._learnable = LearnableRows(self.alerts)
 
     # -- what is on the topics when it starts --------------------------------------------------------------------------
 
@@ -87,8 +87,8 @@ class AdaptationService:
         """Take in what a command says of alerts and maintenance; a command that comes twice changes nothing."""
         if command.action in ("confirm", "reject"):
             self.alerts.judge(command)
-        elif command.action == "maintenance" and command.start is not None and command.until is not None:
-            self._maintenance.append((command.machine, (command.start, command.until - 1)))
+        elif command.action == "maintenance":
+            self._learnable.note_maintenance(command)
 
     def note_drift(self, event: DriftEvent, now_us: int = 0) -> None:
         """Remember which machines have drifted, and no adaptation has answered it: an *accept* may ask for one."""
@@ -146,7 +146,7 @@ class AdaptationService:
         actions: list[Action] = []
         met = False
         for life in list(self.lives.values()):
-            if life.phase in BEFORE_THE_OUTCOME and self._is_meant(life, command):
+            if life.phase in BEFORE_THE_OUTCOME and life.is_meant_by(command):
                 met = True
                 # Of a job that runs the next try has it.
                 life.accepted_us, life.who = command.at, command.who
@@ -211,30 +211,13 @@ class AdaptationService:
         """From waiting for the end of an alert to collecting rows, and back where an alert opens meanwhile."""
         if life.phase not in (Phase.WAITING, Phase.COLLECTING):
             return []
-        doubt = ""
-        if life.local and life.accepted_us is None:
-            doubt = "a few channels alone moved far: it may be a fault that lasts; it goes on when"
-        elif self._is_under_alert(life):
-            doubt = "an alert is open: it may be a fault that lasts; it goes on when the alert has ended or"
+        doubt = self._learnable.doubt(life)
         if doubt:
             life.phase = Phase.WAITING
             reason = f"{doubt} an operator accepts it ('wheeltapper alarm accept {life.machine}')"
             return [*self._announcer.say(life, Step.WAITING, now_us, reason=reason)]
         life.phase = Phase.COLLECTING
         return []
-
-    def _is_under_alert(self, life: Life) -> bool:
-        if life.accepted_us is not None:
-            return False
-        if self.alerts.open_alert(life.machine, life.rule) is not None:
-            return True
-        # The topic `alerts` may be behind the topic `drift`.
-        ended = (
-            alert.ended_at is not None and alert.ended_at >= life.asked_at
-            for alert in self.alerts.of(life.machine)
-            if alert.rule == life.rule
-        )
-        return life.alert_open and not any(ended)
 
     @property
     def collecting(self) -> list[Life]:
@@ -247,11 +230,7 @@ class AdaptationService:
         Args:
             margin_us: length of the parent's window.
         """
-        accepted = spans_under_alerts(
-            self.alerts.of(life.machine), accepted=life.accepted_us is not None, margin_us=margin_us
-        )
-        maintenance = [span for pattern, span in self._maintenance if matches(pattern, life.machine)]
-        return [*accepted, *maintenance, (-(2**63), life.since - 1)]
+        return self._learnable.excluded(life, margin_us)
 
     def rows(self, ident: str, usable: int, interval_s: float, now_us: int) -> list[Action]:
         """So many rows, `interval_s` apart, may be learned from by now."""
@@ -375,10 +354,6 @@ class AdaptationService:
             ),
             None,
         )
-
-    @staticmethod
-    def _is_meant(life: Life, command: AlarmCommand) -> bool:
-        return matches(command.machine, life.machine) and command.rule in ("", life.rule)
 
     def _end(self, life: Life, step: Step, reason: str, now_us: int) -> list[Action]:
         evidence = life.child.evidence if life.child else None
