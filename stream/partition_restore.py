@@ -218,7 +218,7 @@ class Restore:
             ):
                 raise ValueError(f"a change holds from offset {latest}, and {partition.input_end} is not handled yet")
             partition.control = ControlLog.from_bytes(value, partition.position, partition.life.number)
-        except (LookupError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             self._refuse("changes")
             log.error(
                 "changes in force cannot be read: the bundles given at start serve",

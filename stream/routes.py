@@ -124,13 +124,14 @@ def _given(words: Sequence[str], settings: Settings) -> dict[str, RouteSetting]:
 
 
 def _open_graph(bundle: Bundle, settings: Settings) -> Graph:
-    check_tables(bundle)
-    return bundle.open_graph(
+    graph = bundle.open_graph(
         device=settings.scoring.device,
         threads=settings.scoring.threads,
         timeout_s=settings.bundles.load_timeout_s,
         warm_up=True,
     )
+    check_tables(bundle)  # behind the graph, which says whether the manifest's window is one
+    return graph
 
 
 def _rule(name: str, bundle: Bundle, graph: Graph, settings: Settings) -> RuleSpec:

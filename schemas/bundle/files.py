@@ -54,7 +54,12 @@ class BundleFiles:
         if path.is_dir():
             return
         _regular_size(path, path)
-        self._zip = zipfile.ZipFile(path)
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile):
+            raise
+        except Exception as error:  # of versions that are not known, and of whatever damage leads to
+            raise zipfile.BadZipFile(str(error) or type(error).__name__) from error
         infos = [info for info in self._zip.infolist() if not info.is_dir()]
         if len(infos) > MOST_FILES:
             self._zip.close()

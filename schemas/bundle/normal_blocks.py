@@ -72,7 +72,12 @@ def calibration_sample(bundle: Bundle) -> tuple[np.ndarray | None, np.ndarray, n
     if "embedding" not in table.column_names or not len(scores):
         return times, scores, None
     flat = lists(table, "embedding", 1, where)
-    return times, scores, lists(table, "embedding", max(1, flat.size // len(scores)), where)
+    if not flat.size or flat.size % len(scores):
+        raise InputError(
+            f"{where}: column 'embedding' holds {flat.size} numbers for {len(scores)} scores, expected as many for each; "
+            "write the bundle again"
+        )
+    return times, scores, lists(table, "embedding", flat.size // len(scores), where)
 
 
 def reference_times(bundle: Bundle) -> np.ndarray | None:
@@ -94,4 +99,12 @@ def check_tables(bundle: Bundle) -> None:
     """
     calibration_sample(bundle)
     written_blocks(bundle)
-    reference_times(bundle)
+    kind: str = bundle.manifest.kind
+    if kind == "audio":
+        return  # of sound, reference windows have no rows to be timed
+    times, rows = reference_times(bundle), bundle.reference_rows()
+    if times is not None and len(times) != len(rows):
+        raise InputError(
+            f"{bundle.location / REFERENCE}: column 'time' stands for {len(times)} rows, column 'window' holds {len(rows)}; write the "
+            "bundle again"
+        )

@@ -114,10 +114,20 @@ class Bundle:
                 self.files[MODEL], name=str(self.location / MODEL), device=device, threads=threads
             )
             self._check_graph(graph)
-            self._check_golden(graph)
-            self._check_tables()
-            if warm_up:
-                graph.warm_up()
+            try:
+                self._check_golden(graph)
+                self._check_tables()
+                if warm_up:
+                    graph.warm_up()
+            except InputError:
+                raise
+            except (
+                Exception
+            ) as error:  # onnxruntime raises a family of unrelated types, numpy what foreign shapes lead to
+                first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+                raise InputError(
+                    f"{self.location}: {MODEL} cannot be run on {GOLDEN} ({first}); export it again"
+                ) from error
         return graph
 
     def _check_tables(self) -> None:

@@ -166,7 +166,7 @@ class ControlLog:
             life: of the partition's input now. Changes of another life hold from `position` on.
 
         Raises:
-            LookupError, TypeError, ValueError: it cannot be read.
+            AttributeError, LookupError, TypeError, ValueError: it cannot be read.
         """
         found = orjson.loads(value)
         if isinstance(found, list):  # wheeltapper 0.1.0 before the control topics

@@ -60,8 +60,9 @@ class AlertSlot:
             above_since=moment(saved.get("above_since", 0)),
             seen_at=moment(saved.get("seen_at", 0)),
             bundle=text(saved.get("bundle", "")),
-            last=last
-            and EndedAlert(
+            last=None
+            if last is None
+            else EndedAlert(
                 opened_at=moment(last["opened_at"]),
                 cleared_at=moment(last["cleared_at"]),
                 bundle=text(last["bundle"]),

@@ -245,8 +245,9 @@ class DriftSlot:
             apart_since=optional(moment, saved["apart_since"]),
             moved_since=optional(moment, saved["moved_since"]),
             accepted_at=optional(moment, saved["accepted_at"]),
-            run=run
-            and Run(
+            run=None
+            if run is None
+            else Run(
                 moment(run["since"]),
                 whole(run["first_offset"], NO_OFFSET),
                 _summary(run["sums"], shape),
@@ -255,8 +256,9 @@ class DriftSlot:
                 number(run["score"]),
                 number(run["size"]),
             ),
-            open=told
-            and OpenDrift(
+            open=None
+            if told is None
+            else OpenDrift(
                 text(told["bundle"]),
                 moment(told["since"]),
                 whole(told["first_offset"], NO_OFFSET),
@@ -289,4 +291,6 @@ def _summary(saved: Any, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _settled(saved: Any, shape: tuple[int, int]) -> Settled | None:
-    return saved and Settled(_summary(saved[0], shape), *(number(each) for each in saved[1:]))
+    if saved is None:
+        return None
+    return Settled(_summary(saved[0], shape), *(number(each) for each in saved[1:]))

@@ -250,6 +250,19 @@ def test_a_bundle_is_tried_in_another_process_that_may_hang_crash_or_run_out_of_
         probe.close()
 
 
+def graph_that_fails() -> bytes:
+    """Of which onnxruntime finds out only while it runs that a row is asked for which there is not."""
+    model = onnx.load_model_from_string(graph_of(Recipe()))
+    (scored,) = (tensor for tensor in model.graph.initializer if tensor.name == "scored")
+    for node in model.graph.node:
+        node.input[:] = ["row number" if name == "scored" else name for name in node.input]
+    far = helper.make_node("Mul", ["scored", "far"], ["row number"])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1_000, dtype=np.int64), "far"))
+    model.graph.node.insert(0, far)
+    assert numpy_helper.to_array(scored) > 0
+    return bytes(model.SerializeToString())
+
+
 # -- files -----------------------------------------------------------------------------------------------------------------
 
 
@@ -311,6 +324,9 @@ def parquet(**columns: Any) -> bytes:
         ({"reference.parquet": parquet(window=[[1.0, 2.0]])}, "column 'window' holds no lists of 3 numbers"),
         ({"reference.parquet": parquet(window=[1.0])}, "column 'window' holds no lists of 3 numbers"),
         ({"drift.parquet": parquet(score=[1.0], block_us=[-5])}, "block_us is -5"),
+        ({"reference.parquet": parquet(window=[[0.5] * 12, [0.5] * 3], time=[0, 1])}, "column 'time' stands for 10 rows, column 'window' holds 5"),
+        ({"calibration.parquet": parquet(score=[0.1] * 4, embedding=[[1.0], [1.0], [1.0], []])}, "holds 3 numbers for 4 scores"),
+        ({"model.onnx": graph_that_fails()}, "model.onnx cannot be run on golden.npz ("),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
@@ -381,6 +397,28 @@ def test_what_is_no_plain_file_is_not_read(tmp_path: Path) -> None:
     (folder / "manifest.json").unlink()
     (folder / "manifest.json").symlink_to("/dev/zero")
     assert "manifest.json is no plain file" in refusal(folder)
+
+
+def test_a_zip_of_a_version_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    # given a .zip whose directory says that a member needs version 20.8 to be unpacked
+    target = zipped(place(tmp_path / "bundle"))
+    data = bytearray(target.read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 208
+    target.write_bytes(data)
+    assert "cannot be read as a bundle (zip file version 20.8)" in refusal(target)
+
+
+def test_a_refusal_is_one_line_whatever_it_quotes(tmp_path: Path) -> None:
+    # given manifests with names that end lines or clear a terminal
+    for number, name in enumerate(["a\nwheeltapper: all is well", "\x1b[2J"]):
+        folder = place(tmp_path / str(number))
+        fields = json.loads((folder / "manifest.json").read_text())
+        fields[name] = 1
+        (folder / "manifest.json").write_text(json.dumps(fields))
+        # when they are opened: then the line shows what is there
+        said = refusal(folder)
+        assert said.isprintable()
+        assert name.encode("unicode_escape").decode() in said
 
 
 def test_members_that_are_encrypted_or_packed_otherwise_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -261,6 +262,20 @@ def test_an_old_bundle_is_too_little_and_says_so(tmp_path: Path) -> None:
     # then the inputs are left out, with a reason
     assert not stream.watch.can_agree
     assert any("no drift.parquet" in warning for warning in stream.watch.reference.warnings)
+
+
+@pytest.mark.parametrize("changes", [{"run": 0}, {"run": 0.5}, {"open": {}}, {"open": False}])
+def test_a_snapshot_whose_run_or_drift_is_none_starts_anew(bundle: Path, changes: dict[str, Any]) -> None:
+    # given what drift is remembered by, with something that is neither null nor what belongs there
+    stream = Stream(bundle)
+    stream.feed(normal_rows(1, seed=3), minutes(1440))
+    saved = stream.runtime.dump(stream.memory)
+    saved[DRIFT] |= changes
+    # when it is read: then it is noticed there and then, not blocks later
+    refused: list[str] = []
+    loaded = stream.runtime.load(saved, lambda slot, error: refused.append(slot))
+    assert refused == [DRIFT]
+    assert (loaded.slots[DRIFT].run, loaded.slots[DRIFT].open) == (None, None)
 
 
 @settings(REPEATABLE, max_examples=8)
