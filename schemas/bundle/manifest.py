@@ -234,6 +234,11 @@ def read_manifest(text: bytes) -> Manifest:
         ValueError: not JSON, or of a kind that this version does not know.
     """
     found = json.loads(text)
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:  # it would end the worker at the first alert, which quotes names and units
+        wrong = error.object[error.start : error.end].encode("unicode_escape").decode()
+        raise ValueError(f"holds {wrong[:40]}, half a character, expected texts in Unicode") from None
     kind = found.get("kind", "sensors") if isinstance(found, dict) else "sensors"
     model = MANIFESTS.get(kind) if isinstance(kind, str) else None
     if model is None:

@@ -27,6 +27,7 @@ _ZEROS_OF_UTF16 = 0.3
 _LOOKED_AT = 4_096
 PROBED_ROWS = 1_000
 """Columns are told apart by their first rows."""
+NO_END = "a quotation mark there may have no end: correct the file"
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,15 @@ class CsvSource:
         """(line in the file, cells) of each row that is not empty."""
         reader = csv.reader(io.StringIO(self.body.decode("utf-8", "replace"), newline=""), delimiter=self.separator)
         before = 0
-        for cells in reader:
-            if cells:
-                yield self.header_lines + before + 1, cells
-            before = reader.line_num
+        try:
+            for cells in reader:
+                if cells:
+                    yield self.header_lines + before + 1, cells
+                before = reader.line_num
+        except csv.Error as error:
+            raise InputError(
+                f"{self.path}, line {self.header_lines + before + 1}: cannot be read ({error}); {NO_END}"
+            ) from error
 
     def cells(self, name: str) -> list[str]:
         """The first rows' cells of a column, without empty ones."""
@@ -73,6 +79,13 @@ def open_csv(path: Path, description: Description) -> CsvSource:
     Raises:
         InputError: unreadable, in an encoding that cannot be told, without a header, or with a column twice.
     """
+    try:
+        return _open(path, description)
+    except csv.Error as error:
+        raise InputError(f"{path}: cannot be read as CSV ({error}); {NO_END}") from error
+
+
+def _open(path: Path, description: Description) -> CsvSource:
     text, encoding_note = _decoded(path, description.encoding)
     if text.startswith(LFS_POINTER.encode()):
         raise InputError(f"{path} is a Git LFS pointer, not the data; run 'git lfs pull' in its repository")
@@ -89,6 +102,7 @@ def open_csv(path: Path, description: Description) -> CsvSource:
     below = list(itertools.islice(csv.reader(head[place + 1 :], delimiter=separator), PROBED_ROWS))
     below = [row for row in below if row]
     unit_cells = below.pop(0) if description.unit_row and below else []
+    _refuse_preamble(path, place, header, head, separator)
     widths = Counter(len(row) for row in below)
     if widths and set(widths) == {len(header) + 1}:
         # A name less than cells: row names of R in front, or separators at the ends of the rows.
@@ -99,7 +113,6 @@ def open_csv(path: Path, description: Description) -> CsvSource:
         raise InputError(
             f"{path}, line {place + 1}: column {twice[0]!r} occurs twice, expected distinct names; rename one"
         )
-    _refuse_preamble(path, place, header, head, separator)
     _refuse_row_as_header(path, place, header)
     header_lines = place + 1 + int(description.unit_row)
     return CsvSource(
@@ -213,7 +226,8 @@ def _refuse_preamble(path: Path, place: int, header: list[str], head: list[str],
     best = max(SEPARATORS, key=lambda mark: sum(line.count(mark) for line in following)) if following else separator
     widths = [len(next(csv.reader([line], delimiter=best), [])) for line in following]
     usual, count = Counter(widths).most_common(1)[0] if widths else (len(header), 0)
-    if usual <= len(header) + 1 or count < len(widths) / 2:
+    # Names may be one less than cells (row names of R); of a single one that says nothing.
+    if usual <= len(header) + (len(header) > 1) or count < len(widths) / 2:
         return
     for number, (line, width) in enumerate(zip(following, widths, strict=True), start=place + 1):
         cells = next(csv.reader([line], delimiter=best), [])

@@ -19,7 +19,7 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.reading_columns import parse_numbers
 from wheeltapper.schemas.readings import NumberStyle, ReadingError, parse_number
 from wheeltapper.schemas.text import first_names
-from wheeltapper.training.datasets.csv_source import CsvSource
+from wheeltapper.training.datasets.csv_source import NO_END, CsvSource
 from wheeltapper.training.datasets.description import Description, own_description
 
 # How else numbers are written; those of which one alone fits are taken, and said.
@@ -263,6 +263,10 @@ def _wrong_width(source: CsvSource) -> str | None:
     wrong: list[tuple[int, int]] = []
     for line, cells in source.rows():
         lines += 1
+        if len(cells) != wide and any("\n" in cell for cell in cells):
+            return (
+                f"{source.path}, line {line}: found {len(cells)} columns over several lines, expected {wide}; {NO_END}"
+            )
         if len(cells) != wide:
             wrong.append((line, len(cells)))
     if not wrong:

@@ -421,6 +421,13 @@ def test_a_refusal_is_one_line_whatever_it_quotes(tmp_path: Path) -> None:
         assert name.encode("unicode_escape").decode() in said
 
 
+def test_names_that_no_message_can_carry_are_refused(tmp_path: Path) -> None:
+    # given a unit of half a character: the first alert would quote it
+    channels = [{"name": name, "unit": "\ud800"} for name in ("a", "b", "c")]
+    said = refusal(place(tmp_path / "bundle", manifest={"channels": channels}))
+    assert "manifest.json: holds \\ud800, half a character" in said
+
+
 def test_members_that_are_encrypted_or_packed_otherwise_are_refused(tmp_path: Path) -> None:
     folder = place(tmp_path / "bundle")
     target = tmp_path / "odd.zip"

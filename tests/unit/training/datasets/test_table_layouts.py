@@ -64,6 +64,23 @@ def test_preamble_unit_row_and_footer(table: Callable[..., SensorSeries]) -> Non
     assert series.units == ("m3/h", "degC")
 
 
+def test_a_quotation_mark_without_an_end_is_named_by_its_line(table: Callable[..., SensorSeries]) -> None:
+    # given a mark before one row: the rest of the file, short or longer than a cell may be, is one cell
+    body = lines("time,flow,temp", lambda row: f"{stamp(row)},{level(row)},{level(row + 5)}").splitlines()
+    for repeats in (1, 60):
+        text = "\n".join([*body[:30], '"' + body[30], *(body[31:] * repeats)])
+        with pytest.raises(InputError, match=r"a quotation mark there may have no end: correct the file") as error:
+            table(text)
+        assert "skip_footer" not in str(error.value)
+
+
+def test_a_preamble_above_two_columns_is_noticed(table: Callable[..., SensorSeries]) -> None:
+    text = lines("time,flow", lambda row: f"{stamp(row)},{level(row)}")
+    with pytest.raises(InputError, match=r"line 2 looks like the names of 2; write skip_lines = 1"):
+        table("# exported\n" + text)
+    assert_flow(table("# exported\n" + text, "skip_lines = 1"))
+
+
 LONG = "".join(
     f"{stamp(row)};{tag};{level(row + shift)}\n"
     for row in range(ROWS)
