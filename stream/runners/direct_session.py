@@ -19,6 +19,9 @@ from wheeltapper.stream.shell import Shell
 # Longest wait of one poll for the first message; signals and commits are handled in between.
 POLL_S = 0.1
 
+# Alerts of a worker that is behind its input wait so long for a commit, where `worker.alert_commit_interval_ms` is less.
+BEHIND_MS = 250
+
 # How often a worker that is busy lets its group's coordinator know: far below any session timeout and poll interval.
 ANSWER_GROUP_S = 0.5
 
@@ -110,8 +113,12 @@ class Session:
 
     def _commit_if_due(self, *, everything: bool = False) -> None:
         settings = self._settings.worker
-        interval_ms = settings.alert_commit_interval_ms if self._is_urgent else settings.commit_interval_ms
-        if (time.monotonic() - self._last_commit) * 1000 >= interval_ms:
+        waited_ms = (time.monotonic() - self._last_commit) * 1000
+        is_due = waited_ms >= settings.commit_interval_ms
+        if not is_due and self._is_urgent and waited_ms >= settings.alert_commit_interval_ms:
+            # A worker that is behind has no alert that is news: one transaction holds several batches then.
+            is_due = waited_ms >= BEHIND_MS or not self._rows.is_behind()
+        if is_due:
             self._commit(everything=everything)
 
     def is_at_end(self) -> bool | None:

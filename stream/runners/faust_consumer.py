@@ -164,6 +164,11 @@ class FetchConsumer(driver.Consumer):
         self.seeks += 1
         self.handed_over.clear()
 
+    def note(self, batches: Iterable[PartitionBatch]) -> None:
+        """Note that these rows are to be handled now."""
+        for batch in batches:
+            self.handed_over[batch.topic, batch.partition] = batch.offsets[-1] + 1
+
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Called by Faust's timer, on rebalance and on stop."""
         source = self.source
@@ -204,8 +209,7 @@ class FetchConsumer(driver.Consumer):
 
     async def _hand_over(self, fetch: Fetch, generation: int) -> None:
         """Give a fetch to the agent and wait until it is done with it: reading and handling take turns in one thread."""
-        for batch in fetch:
-            self.handed_over[batch.topic, batch.partition] = batch.offsets[-1] + 1
+        self.note(fetch)
         await self.callback(_as_message(fetch, generation))
         while self.flow_active and not self.should_stop and not fetch.done.is_set():
             try:

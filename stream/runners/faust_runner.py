@@ -43,7 +43,8 @@ WAITING_FETCHES = 1
 # Longest wait of one look for rows: commits and rebalances have their turn in between.
 READ_S = 0.1
 
-# Steps of work are made one after the other for so long before commits and rebalances have their turn.
+# Rows are handled and read in the pipeline's thread for so long before commits and rebalances have their turn: each way to that
+# thread and back, through Faust's stream, costs as much as handling dozens of rows.
 TURN_S = 0.1
 
 # How often idleness, progress and stop requests are checked, and how often a broker with nothing new must answer.
@@ -88,6 +89,8 @@ class FaustRunner:
         self._owned: set[PartitionKey] = set()
         self._generation = -1
         """Of the consumer group, once its partitions have been restored; -1 while there is none."""
+        self._steps: Iterator[None] = iter(())
+        """Of the work in hand."""
         self._handling = False
         """True while rows are being handled: until that is over, they wait."""
         self._rows = RowReader(settings, self._shell.topics, consumer_of(settings))
@@ -189,7 +192,7 @@ class FaustRunner:
                 event.value.done.set()
 
     async def _handle(self, event: Any) -> None:
-        steps = self._shell.work(event.value)
+        self._steps = self._shell.work(event.value)
         is_done = False
         while not is_done:
             async with self._busy:  # between two turns commits and rebalances have theirs
@@ -198,19 +201,26 @@ class FaustRunner:
                 if event.value.seeks != self._consumer.seeks:
                     return  # the reader was sent elsewhere meanwhile, and comes to these rows again
                 self._handling = True
-                is_done = await self._in_thread(self._take_turn, steps)
+                is_done = await self._in_thread(self._take_turn)
                 self._handling = False
             self._last_message = time.monotonic()
 
-    def _take_turn(self, steps: Iterator[None]) -> bool:
-        """Steps of work for a moment, one at least; True once there are no more."""
+    def _take_turn(self) -> bool:
+        """Steps of work for a moment, one at least, and of what comes meanwhile; True once nothing is left half done."""
         until = time.monotonic() + TURN_S
-        while next(steps, True) is None:
-            self._progress.handled()
-            self._consumer.answer_group()
-            if time.monotonic() >= until or self._stop():
-                return False
-        return True
+        while True:
+            while next(self._steps, True) is None:
+                self._progress.handled()
+                self._consumer.answer_group()
+                if time.monotonic() >= until or self._stop():
+                    return False
+            left_s = until - time.monotonic()
+            batches = self._rows.read(left_s) if left_s > 0 and not self._stop() else []
+            if not batches:
+                return True
+            self._read_at = time.monotonic()
+            self._consumer.note(batches)
+            self._steps = self._shell.work(batches)
 
     async def read(self) -> list[PartitionBatch]:
         """See `RowSource`."""

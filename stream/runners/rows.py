@@ -101,6 +101,8 @@ class RowReader:
         self._told_unreadable = -NOTICE_S
         self._waiting: list[Message] = []
         """Came while others were handled."""
+        self._next: dict[PartitionKey, int] = {}
+        """Partition -> offset behind the last message that was taken."""
         self.idle = IdleClock()
         self.polled_at = time.monotonic()
         """When the client last heard from this worker; it leaves its group where that is too long ago."""
@@ -117,11 +119,13 @@ class RowReader:
                 for partition, offset in starts.items()
             ]
         )
+        self._next.clear()
         self.idle.assign(starts)
 
     def forget(self) -> None:
         """The partitions go to other workers: what came of them meanwhile is theirs to handle."""
         self._waiting.clear()
+        self._next.clear()
         self.idle.assign(())
 
     def close(self) -> None:
@@ -156,6 +160,16 @@ class RowReader:
         message = self._consumer.poll(0)
         if message is not None:
             self._waiting.append(message)
+
+    def is_behind(self) -> bool:
+        """Whether more messages wait than are taken at a time, as far as the last fetches told; asks no broker."""
+        waiting = 0
+        for partition, offset in self._next.items():
+            end = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)[1]
+            waiting += max(0, end - offset)
+            if waiting > self._settings.worker.max_batch_messages:
+                return True
+        return False
 
     def note_ends(self, ends: dict[PartitionKey, int], partitions: Collection[PartitionKey]) -> None:
         """Note where partitions end, for metrics, as the last fetches told: asks no broker."""
@@ -219,7 +233,10 @@ class RowReader:
                 headers = headers.headers
             batch.headers.append(headers)
             batch.timestamps_ms.append(message.timestamp()[1])
-        return [batch for of_topic in batches.values() for batch in of_topic.values()]
+        found = [batch for of_topic in batches.values() for batch in of_topic.values()]
+        for batch in found:
+            self._next[batch.topic, batch.partition] = batch.offsets[-1] + 1
+        return found
 
     def _read_around(self, message: Message, of_topic: dict[int, PartitionBatch]) -> None:
         """What librdkafka cannot unpack is read without it, and then read over: it would try the same again for ever."""

@@ -399,9 +399,10 @@ class WorkerSettings(Section):
     )
     commit_interval_ms: int = Field(default=1_000, ge=10, description="between commits when nothing urgent is pending")
     alert_commit_interval_ms: int = Field(
-        default=50,
+        default=10,
         ge=1,
-        description="transactions are readable after their commit: an alert waits at most about this long",
+        description="transactions are readable after their commit: an alert waits at most about this long; while more rows wait than "
+        "a batch takes, up to 250 ms",
     )
     linger_ms: int = Field(
         default=10,
