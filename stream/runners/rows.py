@@ -101,6 +101,9 @@ class RowReader:
         self._told_unreadable = -NOTICE_S
         self._waiting: list[Message] = []
         """Came while others were handled."""
+        self._starts: Mapping[PartitionKey, int | None] = {}
+        self._assignments = 0
+        """Counts how often partitions came or went."""
         self._next: dict[PartitionKey, int] = {}
         """Partition -> offset behind the last message that was taken."""
         self.idle = IdleClock()
@@ -113,6 +116,9 @@ class RowReader:
         Args:
             starts: offsets of their first messages; None: of all that there are.
         """
+        self._assignments += 1
+        self._starts = dict(starts)
+        self._waiting.clear()
         self._consumer.assign(
             [
                 TopicPartition(*partition, OFFSET_BEGINNING if offset is None else offset)
@@ -124,6 +130,8 @@ class RowReader:
 
     def forget(self) -> None:
         """The partitions go to other workers: what came of them meanwhile is theirs to handle."""
+        self._assignments += 1
+        self._starts = {}
         self._waiting.clear()
         self._next.clear()
         self.idle.assign(())
@@ -145,13 +153,21 @@ class RowReader:
         # consume() waits until its count or time limit is reached: taking only available messages keeps latency low.
         self.polled_at = time.monotonic()
         messages, self._waiting = self._waiting, []
+        before = self._assignments
         first = self._consumer.poll(0 if messages else wait_s)
+        if not messages:
+            before = self._assignments  # a message that comes alone comes after what the group told
         if first is not None:
             messages.append(first)
             messages += self._available(messages)
             if len(messages) < FEW_MESSAGES and self._settings.worker.linger_ms:
                 time.sleep(SETTLE_S)
                 messages += self._available(messages)
+        if before != self._assignments:
+            # Partitions came or went in one of the calls: messages from before may lie behind where reading starts now.
+            if self._starts:
+                self.assign(self._starts)
+            return []
         return self._batches(messages) if messages else []
 
     def answer_group(self) -> None:
