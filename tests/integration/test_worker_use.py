@@ -101,13 +101,14 @@ def test_health_tells_when_it_is_ready_and_counts(embedded_rig: Rig) -> None:
         assert http_get(port, "/healthz") == (200, "ok\n")
         assert http_get(port, "/nothing")[0] == 404
         wait_until(lambda: metrics(port)["wheeltapper_rows_total"] == plant.rows, "all rows were counted", worker)
+        # a step counts its rows before it has judged them: what is committed has been judged
+        wait_until(lambda: metrics(port)["wheeltapper_committed"] == rig.produced, "all was committed", worker)
         counted = metrics(port)
         assert counted["wheeltapper_windows_total"] == len(rig.expect(plant).scores)
         assert counted["wheeltapper_alert_events_total"] == len(rig.expect(plant).alerts)
         assert counted["wheeltapper_position"] == rig.produced
         assert counted["wheeltapper_machines"] == 2
         assert counted["wheeltapper_ready"] == 1
-        wait_until(lambda: metrics(port)["wheeltapper_committed"] == rig.produced, "all was committed", worker)
         # and Ctrl-C ends it within seconds
         asked = time.monotonic()
         worker.process.send_signal(signal.SIGINT)
