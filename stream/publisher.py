@@ -293,10 +293,32 @@ class Publisher:
     def _raise(self, error: KafkaException) -> NoReturn:
         """Raise what the client said of a transaction; a message that was refused is the reason, this only what follows from it."""
         reason = error.args[0]
+        if reason.code() == KafkaError._STATE:
+            reason = self._why_failed() or reason
         if self._failure is None and reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             self._failure = PublishError(reason.str(), reason)
         self._check()
-        raise error
+        raise KafkaException(reason) from error
+
+    def _why_failed(self) -> KafkaError | None:
+        """Why the transaction has failed; None where the client does not tell.
+
+        A refused right fails the transaction in the client's own thread. Calls made meanwhile say no more than that its state is
+        wrong, and nothing of it reports a delivery before it is aborted.
+        """
+        if not self.transactional:
+            return None
+
+        def begin_transaction(_: float) -> None:
+            self._producer.begin_transaction()
+
+        try:
+            # Never begins one, as one is open: it tells why that one cannot go on.
+            self._serve(begin_transaction, 0.0)
+        except (KafkaException, PublishError) as error:
+            reason = kafka_error(error)
+            return None if reason is None or reason.code() == KafkaError._STATE else reason
+        return None
 
     def _check(self) -> None:
         if self._failure is None:

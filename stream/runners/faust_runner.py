@@ -10,7 +10,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -31,17 +31,28 @@ from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
 from wheeltapper.stream.runners.faust_import import NoHttpClient, add_agent
 from wheeltapper.stream.runners.repeated_lines import limit_repeats
+from wheeltapper.stream.runners.rows import RowReader, consumer_of
 from wheeltapper.stream.runners.tls import ssl_context
 from wheeltapper.stream.settings import KafkaSettings, Settings
 from wheeltapper.stream.shell import Shell
 
 log = structlog.get_logger(__name__)
 
-# Limit of fetches that wait for the agent: each holds up to max_batch_messages, or 8 MB, so few are enough.
-WAITING_FETCHES = 2
+# Limit of fetches that wait for the agent: the next is read when it is done with the last.
+WAITING_FETCHES = 1
 
-# How often idleness, progress and stop requests are checked.
-WATCH_S = 0.2
+# Longest wait of one look for rows: commits and rebalances have their turn in between.
+READ_S = 0.1
+
+# Rows are handled and read in the pipeline's thread for so long before commits and rebalances have their turn: each way to that
+# thread and back, through Faust's stream, costs as much as handling dozens of rows.
+TURN_S = 0.1
+
+# How often idleness, progress and stop requests are checked, and how often a broker with nothing new must answer.
+WATCH_S, ANSWER_INTERVAL_S = 0.2, 5.0
+
+# A thread that has not read for so long is in a call that waits.
+SILENT_S = 10.0
 
 # How often the pipeline looks for machines that have fallen silent.
 TICK_S = 1.0
@@ -79,10 +90,13 @@ class FaustRunner:
         self._owned: set[PartitionKey] = set()
         self._generation = -1
         """Of the consumer group, once its partitions have been restored; -1 while there is none."""
+        self._steps: Iterator[None] = iter(())
+        """Of the work in hand."""
         self._handling = False
         """True while rows are being handled: until that is over, they wait."""
+        self._rows = RowReader(settings, self._shell.topics, consumer_of(settings))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
-        self._last_message = time.monotonic()
+        self._last_message = self._read_at = time.monotonic()
         self._progress = progress
         self.is_stuck = False
         """True where Faust did not stop in time: its threads then keep the process alive."""
@@ -128,6 +142,7 @@ class FaustRunner:
                 await asyncio.wait_for(self.app.stop(), STOP_TIMEOUT_S)
             except TimeoutError:
                 self.is_stuck = True
+            self._thread.submit(self._rows.close)
             self._thread.shutdown(wait=False)
             self._folder.cleanup()
 
@@ -161,7 +176,7 @@ class FaustRunner:
         app.transport = FetchTransport(brokers, app=app)
         assert isinstance(app.consumer, FetchConsumer)
         self._consumer = app.consumer
-        self._consumer.commit_source = self
+        self._consumer.source = self
         topic = app.topic(*self._shell.topics, schema=FetchSchema())
         add_agent(app, topic, self._score, name="score")
         app.on_partitions_assigned.connect(self._assigned)
@@ -173,20 +188,53 @@ class FaustRunner:
         async for event in events:
             while event.message.generation_id > self._generation and self._failure is None:
                 await asyncio.sleep(WATCH_S / 10)  # Faust lets rows through before the state has been restored
-            steps = self._shell.work(event.value)
-            is_done = False
-            while not is_done:
-                async with self._busy:  # between two steps commits and rebalances have their turn
-                    if event.message.generation_id != self._generation or self._failure is not None:
-                        break  # from before a rebalance: its rows are read again from the commit
-                    if event.value.seeks != self._consumer.seeks:
-                        break  # the reader was sent elsewhere meanwhile, and comes to these rows again
-                    self._handling = True
-                    is_done = await self._in_thread(next, steps, True) is True
-                    self._handling = False
-                    self._progress.handled()
-                    self._consumer.answer_group()
-                self._last_message = time.monotonic()
+            try:
+                await self._handle(event)
+            finally:
+                event.value.done.set()
+
+    async def _handle(self, event: Any) -> None:
+        self._steps = self._shell.work(event.value)
+        is_done = False
+        while not is_done:
+            async with self._busy:  # between two turns commits and rebalances have theirs
+                if event.message.generation_id != self._generation or self._failure is not None:
+                    return  # from before a rebalance: its rows are read again from the commit
+                if event.value.seeks != self._consumer.seeks:
+                    return  # the reader was sent elsewhere meanwhile, and comes to these rows again
+                self._handling = True
+                is_done = await self._in_thread(self._take_turn)
+                self._handling = False
+            self._last_message = time.monotonic()
+
+    def _take_turn(self) -> bool:
+        """Steps of work for a moment, one at least, and of what comes meanwhile; True once nothing is left half done."""
+        until = time.monotonic() + TURN_S
+        while True:
+            while next(self._steps, True) is None:
+                self._progress.handled()
+                self._consumer.answer_group()
+                if time.monotonic() >= until or self._stop():
+                    return False
+            left_s = until - time.monotonic()
+            batches = self._rows.read(left_s) if left_s > 0 and not self._stop() else []
+            if not batches:
+                return True
+            self._read_at = time.monotonic()
+            self._consumer.note(batches)
+            self._steps = self._shell.work(batches)
+
+    async def read(self) -> list[PartitionBatch]:
+        """See `RowSource`."""
+        batches: list[PartitionBatch] = await self._in_thread(self._rows.read, READ_S)
+        self._read_at = time.monotonic()
+        return batches
+
+    async def read_again(self) -> None:
+        """See `RowSource`."""
+        async with self._busy:
+            if self._generation >= 0:
+                await self._in_thread(self._read_on)
 
     # -- partitions and commits -----------------------------------------------------------------------------------
 
@@ -195,17 +243,21 @@ class FaustRunner:
         async with self._busy:
             await self._take_over(partitions)
             self._generation = self.app.consumer_generation_id
-        self._last_message = time.monotonic()
+        self._last_message = self._read_at = time.monotonic()
 
     async def _take_over(self, partitions: list[PartitionKey]) -> None:
         """Restore them, and read on where the shell says: mostly at the group's commit."""
-        await self._in_thread(self._shell.assign, partitions)
+        await self._in_thread(self._assign, partitions)
         self._owned = set(partitions)
-        await self._consumer.go_on()
 
-    def positions(self) -> dict[TP, int]:
-        """See `CommitSource`."""
-        return {TP(*key): offset for key, offset in self._shell.input.positions().items() if key in self._owned}
+    def _assign(self, partitions: list[PartitionKey]) -> None:
+        self._rows.assign(self._shell.assign(partitions))
+        self._consumer.went_elsewhere()
+
+    def _read_on(self) -> None:
+        positions = self._shell.input.positions()
+        self._rows.assign({partition: positions[partition] for partition in self._owned if partition in positions})
+        self._consumer.went_elsewhere()
 
     async def _look_at_input(self) -> None:
         """Where the input is not what it was: keep what came of it, and read on where the input that is there now has it."""
@@ -220,6 +272,7 @@ class FaustRunner:
     async def _revoked(self, app: faust.App, revoked: set[TP], **_: Any) -> None:
         await self._commit(everything=True)
         async with self._busy:
+            await self._in_thread(self._rows.forget)
             self._shell.revoke(sorted(self._owned))
             self._consumer.handed_over.clear()
             self._owned = set()
@@ -270,9 +323,9 @@ class FaustRunner:
                 )
                 return
             self._failure = self._failure or self._consumer.pending_error()
-            if self._progress.should_ask():
-                self._progress.broker(await self._broker_answers())
             at_end = self._is_at_end()
+            if self._progress.should_ask() or (at_end and self._progress.unheard_s > ANSWER_INTERVAL_S):
+                self._progress.broker(await self._broker_answers())
             self._progress.look(at_end)
             if at_end:
                 idle_s = time.monotonic() - self._last_message
@@ -297,15 +350,14 @@ class FaustRunner:
         try:
             await self._look_at_input()
             async with self._busy:
-                for partition in self._owned:
-                    end = self._consumer.end_of(TP(*partition))
-                    if end is not None:
-                        self._shell.input_ends[partition] = end
-                at_end = {partition for partition in self._owned if self._is_read_to_end(partition)}
-                await self._in_thread(self._shell.tick, at_end.__contains__)
+                await self._in_thread(self._look_at_rows)
         except Exception as error:
             if self._failure is None:  # that of our own thread is there already, and is told at the end
                 log.warning("looking at silent machines and at the input failed; it is tried again", error=repr(error))
+
+    def _look_at_rows(self) -> None:
+        self._rows.note_ends(self._shell.input_ends, self._owned)
+        self._shell.tick(self._rows.is_read_to_end)
 
     async def _broker_answers(self) -> bool:
         return await asyncio.get_running_loop().run_in_executor(None, broker_answers, self._settings.kafka)
@@ -316,16 +368,16 @@ class FaustRunner:
             return None
         if self._handling:
             return False
-        ends = [self._is_read_to_end(partition) for partition in self._owned]
-        return False if False in ends else None if None in ends else True
-
-    def _is_read_to_end(self, partition: PartitionKey) -> bool | None:
-        """The same of one partition."""
-        state = self._shell.pipeline.partitions.get(partition)
-        handed_over = self._consumer.handed_over.get(partition, 0)
-        if handed_over > (0 if state is None else state.position):
+        if any(self._waits(partition) for partition in self._owned):
             return False
-        return self._consumer.is_at_end(TP(*partition))
+        at_end = self._rows.idle.is_at_end()
+        # A thread that has not read for so long is in a call that waits: whatever was read, rows may wait.
+        return False if at_end and time.monotonic() - self._read_at > SILENT_S else at_end
+
+    def _waits(self, partition: PartitionKey) -> bool:
+        """Whether rows of the partition were handed over that have not been handled."""
+        state = self._shell.pipeline.partitions.get(partition)
+        return self._consumer.handed_over.get(partition, 0) > (0 if state is None else state.position)
 
 
 def _refusal(error: BaseException) -> str | None:

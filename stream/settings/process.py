@@ -87,9 +87,17 @@ class WorkerSettings(Section):
     )
     commit_interval_ms: int = Field(default=1_000, ge=10, description="between commits when nothing urgent is pending")
     alert_commit_interval_ms: int = Field(
-        default=50,
+        default=10,
         ge=1,
-        description="transactions are readable after their commit: an alert waits at most about this long",
+        description="transactions are readable after their commit: an alert waits at most about this long; while more rows wait than "
+        "a batch takes, up to 250 ms",
+    )
+    linger_ms: int = Field(
+        default=10,
+        ge=0,
+        le=1_000,
+        description="where few rows wait, a broker waits so long for more before it answers: fewer and larger batches, which cost less a "
+        "row; 0: each row is handled as it comes",
     )
     max_batch_messages: int = Field(default=5_000, ge=1, description="messages read at a time, at most")
     max_batch_values: int = Field(

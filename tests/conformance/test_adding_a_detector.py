@@ -90,10 +90,10 @@ def test_the_command_line_knows_it(mean_square: str, tmp_path: Path, capsys: pyt
 def test_it_passes_the_battery(mean_square: str, module: ModuleType, tmp_path: Path) -> None:
     taken = list(battery(module))
     assert len(taken) > 6
-    for name, arguments in taken:
+    for number, (name, arguments) in enumerate(taken):
         function = getattr(module, name)
         if "tmp_path" in inspect.signature(function).parameters:
-            folder = tmp_path / name
+            folder = tmp_path / f"{number}-{name}"
             folder.mkdir()
             arguments["tmp_path"] = folder
         function(**arguments)

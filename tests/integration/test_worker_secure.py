@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AclOperation
 
 from tests.helpers.plant import make_plant, messages_of
@@ -19,6 +20,9 @@ from tests.integration.worker_tools import (
     assert_scores,
     make_rig,
 )
+from wheeltapper.stream.kafka_errors import PublishError, refusal
+from wheeltapper.stream.publisher import Publisher
+from wheeltapper.stream.records import Output
 from wheeltapper.stream.runners.raw_frames import read_frame
 from wheeltapper.stream.settings import load_settings
 
@@ -83,6 +87,38 @@ def test_a_missing_right_ends_with_2_and_one_line(rig: Rig, secure_kafka: Secure
     assert line in last
     assert "Traceback" not in worker.log()
     assert password not in worker.log()
+
+
+def publish_on(publisher: Publisher, outputs: list[Output]) -> None:
+    """For 10 s, or until it fails."""
+    for _ in range(200):
+        time.sleep(0.05)
+        publisher.publish(outputs)
+
+
+def test_a_right_that_is_missing_is_named_however_late_the_worker_looks(
+    secure_kafka: SecureKafka, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a transaction of a user without the right to write alerts, which the broker has refused meanwhile
+    rig = make_rig(secure_kafka.as_user(secure_kafka.admin), "direct", topics_prefix, tmp_path, partitions=1)
+    name, _ = secure_kafka.stranger
+    secure_kafka.grant_worker(name, rig.prefix, rig.group)
+    secure_kafka.revoke_topic(name, f"{rig.prefix}alerts")
+    secure_kafka.grant_topic(name, f"{rig.prefix}alerts", AclOperation.DESCRIBE)
+    for variable, value in secure_kafka.environment(secure_kafka.stranger).items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("WHEELTAPPER_TOPICS__PREFIX", rig.prefix)
+    settings = load_settings(secure_kafka.settings_file(tmp_path, secure_kafka.stranger))
+    publisher = Publisher(settings, transactional_id=f"{rig.group}-late")
+    publisher.start()
+    alert = [Output("alerts", b"machine", b"{}")]
+    publisher.publish(alert)
+    # when it goes on to publish, to which the client says no more than that its state is wrong
+    with pytest.raises((KafkaException, PublishError)) as raised:
+        publish_on(publisher, alert)
+    publisher.abandon()
+    # then the reason is the right, which ends a worker at once
+    assert "the user may not read or write a topic" in (refusal(raised.value) or "")
 
 
 def test_a_frame_is_read_raw_behind_tls_and_passwords(

@@ -1,4 +1,4 @@
-"""What a process takes from the system, looked at again and again while it runs."""
+"""What a process takes from the system, looked at again and again while it runs; and where a long topic ends."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tests.helpers.memory import resident
+from tests.integration.worker_tools import Rig
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,12 @@ class Watch:
         ]
         seconds, memory, threads, descriptors = np.median(np.array(rows), axis=0).tolist()
         return Sample(seconds, memory, round(threads), round(descriptors))
+
+
+def ends(rig: Rig) -> dict[int, int]:
+    """As `Rig.ends`, of an input that nobody wrote transactions to: without reading it."""
+    admin = AdminClient(rig.broker.client())
+    partitions = admin.list_topics(rig.sensors, timeout=30).topics[rig.sensors].partitions
+    asked = {TopicPartition(rig.sensors, number): OffsetSpec.latest() for number in partitions}
+    found = {tp.partition: future.result().offset for tp, future in admin.list_offsets(asked).items()}
+    return {partition: offset for partition, offset in found.items() if offset}

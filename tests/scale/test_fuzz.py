@@ -11,6 +11,7 @@ from tests.helpers.memory import peak
 from tests.helpers.plant import make_plant, messages_of
 from tests.integration.worker_tools import Rig, assert_alerts, free_port, http_get, metrics, side_by_side, wait_until
 from tests.scale.fuzzing import fuzzed
+from tests.scale.samples import ends
 from wheeltapper.schemas.events import DeadLetterHeader, DeadLetterReason
 
 pytestmark = [pytest.mark.broker, pytest.mark.kafka, pytest.mark.nightly]
@@ -64,7 +65,7 @@ def test_every_message_is_accounted_for_and_good_machines_lose_nothing(rigs: lis
         with rig.start(options=("--http-port", str(port))) as worker:
             # when a worker reads them
             rig.produce(itertools.chain(itertools.chain.from_iterable(feed), nonsense))
-            wait_until(lambda: rig.committed() == rig.ends(), "it had read everything", worker, 3_600)
+            wait_until(lambda: rig.committed() == ends(rig), "it had read everything", worker, 3_600)
             handled, most = metrics(port), peak(worker.process.pid)
             ready = http_get(port, "/readyz")[0]
             assert worker.terminate() == 0, worker.log()[-4000:]

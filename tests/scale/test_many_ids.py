@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.plant import START_US, Message
 from tests.integration.worker_tools import Rig, free_port, metrics, side_by_side, wait_until
-from tests.scale.samples import Watch
+from tests.scale.samples import Watch, ends
 
 pytestmark = [pytest.mark.broker, pytest.mark.kafka, pytest.mark.nightly]
 
@@ -49,7 +49,7 @@ def test_memory_is_that_of_the_machines_that_are_still_heard(rigs: list[Rig], sc
                         rig.produce(passers_by(first, min(PER_SECOND, number - first), turn))
                     most_known = max(most_known, metrics(port).get("wheeltapper_machines", 0.0))
                     time.sleep(max(0.0, started + first / PER_SECOND - time.monotonic()))
-                wait_until(lambda: rig.committed() == rig.ends(), "it had read everything", worker, 1_200)
+                wait_until(lambda: rig.committed() == ends(rig), "it had read everything", worker, 1_200)
                 # then it forgets every one of them
                 wait_until(lambda: metrics(port).get("wheeltapper_machines") == 0, "all were forgotten", worker, 300)
             assert worker.terminate() == 0, worker.log()[-4000:]

@@ -33,14 +33,13 @@ from wheeltapper.stream.kinds.sensors.field_mapping import (
     FieldMapping,
     micros_of,
     near_of,
-    text_of,
 )
 from wheeltapper.stream.kinds.sensors.gathering import BatchRows, RowReader
 from wheeltapper.stream.kinds.sensors.parsing import MessageParser, content_type_of
 from wheeltapper.stream.kinds.sensors.registry import SchemaRegistry
 from wheeltapper.stream.kinds.sensors.shapes import MOST_SHAPES, NO_FIT, Shape, Shapes
 from wheeltapper.stream.left_out import IgnoredFields
-from wheeltapper.stream.records import PartitionBatch
+from wheeltapper.stream.records import PartitionBatch, key_text
 from wheeltapper.stream.settings import InputSettings
 
 _OF_PATHS = '.[*|"'
@@ -304,7 +303,7 @@ class Decoder:
         named, fields = self._parser.registered(value, headers)
         content_type = content_type_of(headers)
         if not named and sniff_encoding(value, content_type) != "json":
-            blocks = [decode_sensor_block(value, content_type, machine=text_of(key))]
+            blocks = [decode_sensor_block(value, content_type, machine=key_text(key))]
         else:
             message = fields if named else parse_json(value)
             blocks = self._mapping.blocks(message, key, batch.timestamps_ms[index], self._fields_of)

@@ -17,6 +17,7 @@ from wheeltapper.schemas.readings import NumberStyle, ReadingError, TimeStyle, p
 from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.stream.left_out import IgnoredFields
 from wheeltapper.stream.paths import MISSING, Found, Places, Side
+from wheeltapper.stream.records import key_text
 from wheeltapper.stream.settings import InputSettings
 
 # Whole numbers from here to the end of the calendar are microseconds, by their size alone: from 2001-09-09 on.
@@ -66,7 +67,7 @@ class FieldMapping:
         """
         settings = self._settings
         if settings.is_native:
-            return [self._native_block(message, text_of(key), timestamp_ms, fields_of)]
+            return [self._native_block(message, key_text(key), timestamp_ms, fields_of)]
         if not isinstance(message, dict) and not self._places.begins_in_list:
             raise DecodeError(Reason.NOT_DECODABLE, f"JSON {type(message).__name__}, expected an object")
         blocks = [self._row(found, key, timestamp_ms, fields_of) for found in self._places.find(message)]
@@ -78,7 +79,7 @@ class FieldMapping:
         self, found: Found, key: bytes | None, timestamp_ms: int, fields_of: Callable[[str], Collection[str]]
     ) -> SensorBlock:
         settings = self._settings
-        machine: Any = text_of(key) if self._machine is None else self._machine.of(found)
+        machine: Any = key_text(key) if self._machine is None else self._machine.of(found)
         if machine is MISSING:
             raise DecodeError(Reason.NO_MACHINE, f"the message has no field '{settings.machine}' (input.machine)")
         if type(machine) is int:
@@ -224,11 +225,3 @@ def to_float32(values: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:
             f"channel {shown(channels[column])} holds {values[row, column]}, expected a finite 32-bit number",
         )
     return narrow
-
-
-def text_of(key: bytes | None) -> str | None:
-    """A record's key as text; None where there is none or it is not UTF-8."""
-    try:
-        return key.decode() if key else None
-    except UnicodeDecodeError:
-        return None

@@ -20,13 +20,13 @@ from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.readings import MOST_INTERVALS, AssemblyRules, ReadingBlock
 from wheeltapper.stream.dead_letters import dead_letter
 from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Route, Routes
-from wheeltapper.stream.kinds.sensors.field_mapping import RECORD_TIME, micros_of, near_of, text_of
+from wheeltapper.stream.kinds.sensors.field_mapping import RECORD_TIME, micros_of, near_of
 from wheeltapper.stream.kinds.sensors.parsing import MessageParser
 from wheeltapper.stream.kinds.sensors.quality import QualityCheck
 from wheeltapper.stream.kinds.sensors.registry import SchemaRegistry
 from wheeltapper.stream.kinds.sensors.tags import TagMap
 from wheeltapper.stream.paths import MISSING, Found, Places
-from wheeltapper.stream.records import PartitionBatch
+from wheeltapper.stream.records import PartitionBatch, key_text
 from wheeltapper.stream.settings import AssemblySettings, Settings
 
 log = structlog.get_logger(__name__)
@@ -104,7 +104,7 @@ class ReadingIntake:
         self._ignores_unknown = chosen.unknown_tags == "ignore"
         self._places = Places(chosen.value)
         self._tag = self._tag_getter(chosen.tag)
-        self._machine = self._getter(settings.input.machine, "input.machine", {"key": lambda _, key, __: text_of(key)})
+        self._machine = self._getter(settings.input.machine, "input.machine", {"key": lambda _, key, __: key_text(key)})
         self._time = self._getter(settings.input.time, "input.time", {"record": lambda _, __, ms: ms})
         self._time_style = RECORD_TIME if settings.input.time == "record" else settings.input.times
         self._number_style = settings.input.numbers
@@ -130,7 +130,7 @@ class ReadingIntake:
     def _tag_getter(self, tag: str | tuple[str, ...]) -> _Getter:
         special: dict[str, _Getter] = {
             "*": lambda found, _, __: ".".join(found.names),
-            "key": lambda _, key, __: text_of(key),
+            "key": lambda _, key, __: key_text(key),
         }
         if "*" in ((tag,) if isinstance(tag, str) else tag) and not self._places.has_names:
             raise InputError(

@@ -15,7 +15,7 @@ from wheeltapper.stream import worker
 from wheeltapper.stream.health import WorkerStatus
 from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.publisher import Publisher
-from wheeltapper.stream.runners import direct_runner
+from wheeltapper.stream.runners import direct_runner, direct_session
 from wheeltapper.stream.runners.direct_runner import DirectRunner
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.shell import Shell
@@ -106,7 +106,7 @@ def test_sessions_that_fail_in_their_start_leave_no_client_behind(
             broker_lost()
 
     monkeypatch.setattr(Publisher, "start", start)
-    monkeypatch.setattr(direct_runner, "Consumer", broker_lost)
+    monkeypatch.setattr(direct_session, "consumer_of", broker_lost)
     # when a hundred have failed
     _, opened = sessions(settings, open_routes)
     # then nothing of them is left
@@ -120,7 +120,7 @@ def waiting_rows(monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(worker, "topic_limits", lambda settings: {})
     monkeypatch.setattr(worker, "broker_has_transactions", lambda settings: False)
     monkeypatch.setattr(direct_runner, "broker_answers", lambda kafka: True)
-    monkeypatch.setattr(direct_runner._Session, "is_at_end", lambda session: False)
+    monkeypatch.setattr(direct_runner.Session, "is_at_end", lambda session: False)
     return Settings.model_validate({"kafka": {"brokers": "127.0.0.1:1"}, "worker": {"stall_timeout_s": 0.5}})
 
 
@@ -156,7 +156,7 @@ def test_a_stall_in_a_call_that_does_not_return_ends_the_process(
     # given a session that hangs in a call
     monkeypatch.setattr(direct_runner, "STUCK_S", 0.2)
     ended = threading.Event()
-    monkeypatch.setattr(direct_runner._Session, "run", lambda *_: ended.wait(30))
+    monkeypatch.setattr(direct_runner.Session, "run", lambda *_: ended.wait(30))
     status = WorkerStatus(progress := Progress(waiting_rows.worker.stall_timeout_s))
     errors: list[str] = []
 

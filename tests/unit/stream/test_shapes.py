@@ -91,7 +91,7 @@ def rows_of(decoded: list[Decoded]) -> dict[str, tuple[list[int], list[int], byt
     """Machine -> offsets, times and the values' bytes."""
     found: dict[str, tuple[list[int], list[int], bytes]] = {}
     for part in decoded:
-        for block in part.blocks:
+        for block in part.each():
             offsets, times, values = found.get(block.machine, ([], [], b""))
             rows = block.block
             assert rows.values.dtype == np.float32
