@@ -90,6 +90,8 @@ class FaustRunner:
         self._owned: set[PartitionKey] = set()
         self._generation = -1
         """Of the consumer group, once its partitions have been restored; -1 while there is none."""
+        self._is_anew = False
+        """True where a topic that was made anew has to be taken over before anything of it is handled."""
         self._steps: Iterator[None] = iter(())
         """Of the work in hand."""
         self._handling = False
@@ -217,7 +219,7 @@ class FaustRunner:
                 if time.monotonic() >= until or self._stop():
                     return False
             left_s = until - time.monotonic()
-            batches = self._rows.read(left_s) if left_s > 0 and not self._stop() else []
+            batches = self._read(left_s) if left_s > 0 and not self._stop() else []
             if not batches:
                 return True
             self._read_at = time.monotonic()
@@ -226,8 +228,21 @@ class FaustRunner:
 
     async def read(self) -> list[PartitionBatch]:
         """See `RowSource`."""
-        batches: list[PartitionBatch] = await self._in_thread(self._rows.read, READ_S)
-        self._read_at = time.monotonic()
+        batches: list[PartitionBatch] = []
+        if not self._is_anew:
+            batches = await self._in_thread(self._read, READ_S)
+            self._read_at = time.monotonic()
+        if self._is_anew:
+            self._is_anew = False
+            await self._take_over_again()
+        return batches
+
+    def _read(self, wait_s: float) -> list[PartitionBatch]:
+        """Rows; none of a topic that was made anew: what came of the old one is kept, and the new one is read from its first row."""
+        batches = self._rows.read(wait_s)
+        if batches and self._rows.came_after_pause and self._shell.input.topic_made_anew() is not None:
+            self._is_anew = True
+            return []
         return batches
 
     async def read_again(self) -> None:
@@ -251,7 +266,9 @@ class FaustRunner:
         self._owned = set(partitions)
 
     def _assign(self, partitions: list[PartitionKey]) -> None:
-        self._rows.assign(self._shell.assign(partitions))
+        starts = self._shell.assign(partitions)
+        self._rows.renew()
+        self._rows.assign(starts)
         self._consumer.went_elsewhere()
 
     def _read_on(self) -> None:
@@ -264,6 +281,9 @@ class FaustRunner:
         async with self._busy:
             if not await self._in_thread(self._shell.input.must_take_over):
                 return
+        await self._take_over_again()
+
+    async def _take_over_again(self) -> None:
         await self._commit(everything=True)
         async with self._busy:
             if self._generation >= 0:

@@ -43,6 +43,9 @@ MESSAGES_AT_ONCE = 64
 FEW_MESSAGES = 500
 SETTLE_S = 0.001
 
+# A topic that is made anew has no rows for longer than this: the client backs off for 0.5 s from a partition that is not there.
+PAUSE_S = 0.25
+
 # How long the broker may take to say where a partition ends: it is asked only where a machine seems to be silent.
 END_TIMEOUT_S = 3.0
 
@@ -71,6 +74,7 @@ def consumer_of(settings: Settings) -> Consumer:
                 "max.poll.interval.ms": kafka.max_poll_interval_ms,
                 # So soon are partitions that were added noticed, and read.
                 "topic.metadata.refresh.interval.ms": round(settings.input.check_interval_s * 1000),
+                "fetch.error.backoff.ms": 500,  # PAUSE_S stands on it
                 "receive.message.max.bytes": 200_000_000,
                 "fetch.min.bytes": FEW_BYTES if settings.worker.linger_ms else 1,
                 "fetch.wait.max.ms": settings.worker.linger_ms or 500,
@@ -106,6 +110,11 @@ class RowReader:
         """Counts how often partitions came or went."""
         self._next: dict[PartitionKey, int] = {}
         """Partition -> offset behind the last message that was taken."""
+        self._came: dict[PartitionKey, float] = {}
+        """Partition -> monotonic time (s) when messages of it were last taken."""
+        self.came_after_pause = False
+        """True where what was read last may be of another topic than what was read before: librdkafka goes on in a topic that was made
+        anew where it was in the old one, without a word."""
         self.idle = IdleClock()
         self.polled_at = time.monotonic()
         """When the client last heard from this worker; it leaves its group where that is too long ago."""
@@ -126,7 +135,17 @@ class RowReader:
             ]
         )
         self._next.clear()
+        self._came.clear()
         self.idle.assign(starts)
+
+    def renew(self) -> None:
+        """Go on with a new client that is assigned nothing yet, where this one is in no group.
+
+        librdkafka keeps to the highest leader epoch that it has seen, and reads nothing of a broker that was restored from an older
+        copy.
+        """
+        self.close()
+        self._consumer = consumer_of(self._settings)
 
     def forget(self) -> None:
         """The partitions go to other workers: what came of them meanwhile is theirs to handle."""
@@ -250,8 +269,13 @@ class RowReader:
             batch.headers.append(headers)
             batch.timestamps_ms.append(message.timestamp()[1])
         found = [batch for of_topic in batches.values() for batch in of_topic.values()]
+        now = time.monotonic()
+        self.came_after_pause = False
         for batch in found:
-            self._next[batch.topic, batch.partition] = batch.offsets[-1] + 1
+            key = (batch.topic, batch.partition)
+            self._next[key] = batch.offsets[-1] + 1
+            self.came_after_pause = self.came_after_pause or now - self._came.get(key, -PAUSE_S) > PAUSE_S
+            self._came[key] = now
         return found
 
     def _read_around(self, message: Message, of_topic: dict[int, PartitionBatch]) -> None:
