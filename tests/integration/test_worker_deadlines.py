@@ -107,7 +107,7 @@ def test_a_worker_whose_graph_does_not_return_stops_within_ten_seconds(
     port = free_port()
     rig.produce(messages_of(plant, largest_block=8))
     with rig.start(
-        environment={"WHEELTAPPER_WORKER__READY_TIMEOUT_S": "2"}, options=("--http-port", str(port))
+        environment={"WHEELTAPPER_WORKER__READY_TIMEOUT_S": "6"}, options=("--http-port", str(port))
     ) as worker:
         worker.wait_for("partitions taken over", PATIENCE_S)
         # that is not ready any more, as rows wait
