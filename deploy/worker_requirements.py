@@ -1,4 +1,4 @@
-"""What a container installs: the core dependencies of pyproject.toml with the onnxruntime of its target.
+"""What a container installs: the core dependencies of pyproject.toml, the client of a schema registry, and the onnxruntime of its target.
 
     python deploy/worker_requirements.py cpu   > requirements.txt     onnxruntime
     python deploy/worker_requirements.py cuda  > requirements.txt     onnxruntime-gpu with the CUDA libraries it loads
@@ -14,7 +14,7 @@ import tomllib
 from pathlib import Path
 
 RUNTIMES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu[cuda,cudnn]", "adapt": "onnxruntime"}
-EXTRAS = {"adapt": ("fit", "training", "calendar")}
+EXTRAS = {"cpu": ("registry",), "cuda": ("registry",), "adapt": ("registry", "fit", "training", "calendar")}
 
 
 def worker_requirements(target: str, pyproject: Path) -> list[str]:
@@ -25,7 +25,7 @@ def worker_requirements(target: str, pyproject: Path) -> list[str]:
     """
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     core: list[str] = [line for line in project["dependencies"] if not line.startswith("onnxruntime")]
-    extras = [line for name in EXTRAS.get(target, ()) for line in project["optional-dependencies"][name]]
+    extras = [line for name in EXTRAS[target] for line in project["optional-dependencies"][name]]
     return [*core, RUNTIMES[target], *(line for line in extras if not line.startswith("wheeltapper["))]
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from fastavro import parse_schema
+from fastavro.read import LOGICAL_READERS
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 from pydantic import BaseModel
 
@@ -34,6 +35,9 @@ _MAX_DEPTH = 32
 _MAX_SCHEMA_BYTES = 64 * 1024
 _SIZED = {"boolean", "int", "long", "float", "double", "bytes", "string"}
 _MICROSECONDS = "timestamp-micros"
+# What a decimal is renamed to, as fastavro's own reader makes slow Decimal objects. A float64 has 17 digits, the largest double 309.
+_DECIMAL = "wheeltapper-decimal"
+_MOST_DECIMAL_BYTES, _MOST_SCALE = 128, 300
 
 
 def schema_name(model_type: type[BaseModel]) -> str:
@@ -136,7 +140,7 @@ def writer_of(name: str, text: bytes) -> Any:
 
 
 def foreign_schema(text: str, named: Sequence[str] = ()) -> Any:
-    """A schema for fastavro of any record, without logical types: times are numbers then.
+    """A schema for fastavro of any record, without logical types: times are numbers then. Decimals are read as floats.
 
     Args:
         named: texts of the schemas that it refers to, each behind those that it refers to itself.
@@ -150,7 +154,8 @@ def foreign_schema(text: str, named: Sequence[str] = ()) -> Any:
         for part in (*named, text):
             if len(part) > _MAX_SCHEMA_BYTES:
                 raise ValueError(f"{len(part)} characters, at most {_MAX_SCHEMA_BYTES} are read")
-            parsed = parse_schema(_without_logical_types(orjson.loads(part), set()), named_schemas=known)
+            schema = _without_logical_types(orjson.loads(part), set(), decimals=True)
+            parsed = parse_schema(schema, named_schemas=known)
             if _height(parsed, heights) > _MAX_DEPTH:
                 raise ValueError(f"nested more than {_MAX_DEPTH} deep")
     except Exception as error:  # as in `writer_of`
@@ -170,20 +175,45 @@ def _time_fields(name: str) -> set[str]:
     return found
 
 
-def _without_logical_types(schema: Any, found: set[str]) -> Any:
+def _without_logical_types(schema: Any, found: set[str], *, decimals: bool = False) -> Any:
     """A copy without logical types, which go to `found`, and without what fastavro would take for its own marks.
 
     fastavro turns logical types into datetime, Decimal and UUID objects: slow, and a time out of datetime's range
     would fail where we can say so.
+
+    Args:
+        decimals: they stay, for `_decimal`; a decimal without a usable scale is its bytes, as the specification has it.
     """
     if isinstance(schema, list):
-        return [_without_logical_types(entry, found) for entry in schema]
+        return [_without_logical_types(entry, found, decimals=decimals) for entry in schema]
     if not isinstance(schema, dict):
         return schema
+    kept = {
+        key: _without_logical_types(entry, found, decimals=decimals)
+        for key, entry in schema.items()
+        if key != "logicalType" and not re.match("__", key)
+    }
     if "logicalType" in schema:
         found.add(str(schema["logicalType"]))
-    kept = {key: entry for key, entry in schema.items() if key != "logicalType" and not re.match("__", key)}
-    return {key: _without_logical_types(entry, found) for key, entry in kept.items()}
+        scale = schema.get("scale", 0) if schema["logicalType"] == "decimal" and decimals else None
+        if type(scale) is int and 0 <= scale <= _MOST_SCALE and schema.get("type") in ("bytes", "fixed"):
+            kept |= {"logicalType": _DECIMAL, "scale": scale}
+    return kept
+
+
+def _decimal(unscaled: bytes, writer: dict[str, Any], reader: Any = None) -> float:
+    """The number nearest to unscaled * 10^-scale, big-endian two's complement.
+
+    Raises:
+        ValueError: more bytes than a number of a machine has; OverflowError: beyond float64.
+    """
+    if len(unscaled) > _MOST_DECIMAL_BYTES:
+        raise ValueError(f"a decimal of {len(unscaled)} bytes, at most {_MOST_DECIMAL_BYTES} are read")
+    scale: int = writer["scale"]
+    return int.from_bytes(unscaled, "big", signed=True) / 10**scale
+
+
+LOGICAL_READERS[f"bytes-{_DECIMAL}"] = LOGICAL_READERS[f"fixed-{_DECIMAL}"] = _decimal
 
 
 def _height(schema: Any, heights: dict[str, int]) -> int:

@@ -60,16 +60,18 @@ def test_the_values_shown_are_the_defaults(shown: dict[str, dict[str, object]]) 
 
 
 @pytest.mark.parametrize(("target", "runtime"), [("cpu", "onnxruntime"), ("cuda", "onnxruntime-gpu[cuda,cudnn]")])
-def test_an_image_gets_the_core_and_one_onnxruntime(target: str, runtime: str) -> None:
-    # given the core dependencies
-    core = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+def test_an_image_gets_the_core_the_registrys_client_and_one_onnxruntime(target: str, runtime: str) -> None:
+    # given the core dependencies, and the extra of schema registries
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    core, registry = project["dependencies"], project["optional-dependencies"]["registry"]
     # when an image's requirements are made
     script = CHECKOUT / "deploy" / "worker_requirements.py"
     done = subprocess.run([sys.executable, script, target], capture_output=True, text=True, check=True)
-    # then they are the same but for the runtime
+    # then they are these but for the runtime
     lines = done.stdout.split("\n")[:-1]
     assert [line for line in lines if line.startswith("onnxruntime")] == [runtime]
-    assert [line for line in lines if line != runtime] == [line for line in core if not line.startswith("onnxruntime")]
+    expected = [line for line in core if not line.startswith("onnxruntime")] + registry
+    assert sorted(line for line in lines if line != runtime) == sorted(expected)
 
 
 LOCKED = sorted((CHECKOUT / "deploy").glob("requirements-*.txt"))
@@ -102,7 +104,9 @@ def test_locked_packages_have_hashes_and_are_those_that_the_tests_ran_with(file:
 def test_the_image_that_adapts_gets_what_training_needs_too() -> None:
     # given the extras that an adaptation needs
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [line for name in ("fit", "training", "calendar") for line in project["optional-dependencies"][name]]
+    extras = [
+        line for name in ("registry", "fit", "training", "calendar") for line in project["optional-dependencies"][name]
+    ]
     # when its requirements are made
     script = CHECKOUT / "deploy" / "worker_requirements.py"
     done = subprocess.run([sys.executable, script, "adapt"], capture_output=True, text=True, check=True)

@@ -6,6 +6,8 @@ import ssl
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from fastavro import parse_schema, schemaless_writer
 
 from tests.helpers.schema_registry import RegistryDouble, schema_registry
 from tests.unit.stream.bundles import Recipe
@@ -26,6 +29,7 @@ from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import TOPIC, Message, feed, letters_of, scores_of
 from tests.unit.stream.test_gateways import GRID
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.schemas.events import DeadLetterReason
 from wheeltapper.stream.kinds.sensors import registry as registry_module
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
@@ -58,7 +62,7 @@ def double() -> Iterator[RegistryDouble]:
         yield served
 
 
-def row(**values: float | None) -> dict[str, Any]:
+def row(**values: Any) -> dict[str, Any]:
     return {"asset": "pump-1", "at": GRID // 1_000, "values": {"a": 1.5, "b": 0.5, "c": 0.5} | values}
 
 
@@ -102,6 +106,50 @@ def test_rows_of_any_record_are_read_by_the_schema_that_wrote_them(
     assert scores == {("pump-1", GRID): 1.0}
     kind = "/schemas/guids/" if by_header else "/schemas/ids/"
     assert [path.startswith(kind) for _, path in double.calls[before:]] == [True]
+
+
+def test_decimals_are_numbers(open_routes: OpenRoutes, double: RegistryDouble) -> None:
+    # given a table's rows as connectors of databases send them: each value a decimal, one of them NULL
+    decimal = {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 3}
+    fixed = {"type": "fixed", "name": "Fixed", "size": 8, "logicalType": "decimal", "precision": 12, "scale": 1}
+    schema = orjson.loads(ROW)
+    for field, kind in zip(schema["fields"][2]["type"]["fields"], (decimal, fixed, decimal), strict=True):
+        field["type"] = ["null", kind]
+    values = [(Decimal("1.5"), Decimal("-0.5"), Decimal("0.125")), (Decimal("2.000"), Decimal("0.5"), None)]
+    rows = [row(**dict(zip("abc", entries, strict=True))) for entries in values]
+    rows[1]["at"] += 60_000
+    messages = [written(double, each, orjson.dumps(schema).decode()) for each in rows]
+    # when they are read beside rows of plain numbers that are equal to them
+    scores, letters, _ = read(open_routes, double, messages)
+    plain = [row(a=1.5, b=-0.5, c=0.125), row(a=2.0, b=0.5, c=None) | {"at": rows[1]["at"]}]
+    expected, _, _ = read(open_routes, double, [written(double, each, ROW, subject_field="plain") for each in plain])
+    # then they are the same rows
+    assert letters == []
+    assert len(scores) == 2
+    assert scores == expected
+
+
+@pytest.mark.parametrize(
+    ("scale", "value", "reason"),
+    [(0, b"\1" * 4_000, DeadLetterReason.NOT_DECODABLE), (10**9, b"\1", DeadLetterReason.NOT_A_NUMBER)],
+    ids=["of 9,600 digits", "of a scale beyond all numbers"],
+)
+def test_a_decimal_that_no_sensor_sends_is_a_dead_letter(
+    open_routes: OpenRoutes, double: RegistryDouble, scale: int, value: bytes, reason: DeadLetterReason
+) -> None:
+    # given a message with a decimal that no machine's number can be
+    schema, plain = orjson.loads(ROW), orjson.loads(ROW)
+    decimal = {"type": "bytes", "logicalType": "decimal", "precision": 10_000, "scale": scale}
+    schema["fields"][2]["type"]["fields"][0]["type"] = decimal
+    plain["fields"][2]["type"]["fields"][0]["type"] = "bytes"
+    number = double.register("odd", {"schema": orjson.dumps(schema).decode()})["id"]
+    datum = BytesIO()
+    schemaless_writer(datum, parse_schema(plain), row() | {"values": {"a": value, "b": 0.5, "c": 0.5}})
+    # when it comes, then it is a dead letter
+    message = Message(b"\0" + number.to_bytes(4, "big") + datum.getvalue(), None, [])
+    scores, letters, _ = read(open_routes, double, [message])
+    assert scores == {}
+    assert [found for found, _ in letters] == [reason]
 
 
 def test_each_message_is_read_by_its_own_version(open_routes: OpenRoutes, double: RegistryDouble) -> None:
