@@ -99,6 +99,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@if $(BIN)/python -m pip show onnxruntime-gpu >/dev/null 2>&1; then \
 		$(BIN)/python -m pip uninstall --yes --quiet onnxruntime-gpu onnxruntime; fi
 	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
+	@# As pip does with what it copies: where PYTHONDONTWRITEBYTECODE is set, every start would compile every module.
+	$(BIN)/python -m compileall -q deploy models schemas stream training wheeltapper
 	@touch $@
 
 clean:

@@ -33,6 +33,8 @@ MEASURED_S = 0.5
 FEWEST_RUNS = 5
 # Of a network that has it, as the others take minutes to export where there is no GPU; --only names others.
 QUICK = "small"
+# What a detector does not start without.
+NEEDED = {"iso-20816": ":unit=g"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    usual = [f"{name}:preset={QUICK}" if QUICK in spec.preset_names else name for name, spec in DETECTORS.items()]
+    usual = [
+        name + (f":preset={QUICK}" if QUICK in spec.preset_names else "") + NEEDED.get(name, "")
+        for name, spec in DETECTORS.items()
+    ]
     parser.add_argument(
         "--only",
         default=",".join(usual),
