@@ -1,8 +1,8 @@
 """`make bench`: how fast, against whom, on a real Kafka. Prints a table; writes out/bench.json and out/bench.md.
 
-    python tests/bench/run.py                    everything; about 35 minutes
-    python tests/bench/run.py --jobs default     range bands as `train` makes them; 7 minutes
-    python tests/bench/run.py --jobs live        CPU and latency at 500, 5,000 and 20,000 rows/s; 5 minutes
+    python tests/bench/run.py                    everything; about 35 minutes (an estimate)
+    python tests/bench/run.py --jobs default     range bands as `train` makes them; 7 minutes (an estimate)
+    python tests/bench/run.py --jobs live        CPU and latency at 500, 5,000 and 20,000 rows/s; 5 minutes (an estimate)
     python tests/bench/run.py --quick            a smoke run; under 2 minutes
     python tests/bench/run.py --sound-only       streams of sound per core; a minute, no Kafka
     python tests/bench/run.py --only quix,direct --rows 300000 --repetitions 5 --latency-seconds 0
