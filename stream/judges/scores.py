@@ -59,13 +59,16 @@ class ScoreTap:
         known = self._texts
         if len(known) > MOST_REMEMBERED:
             known.clear()
-        found = []
-        for value in values.tolist():
-            text = known.get(value)
-            if text is None:
-                text = known[value] = _texts(np.array([value], dtype=np.float32))[0]
-            found.append(text)
-        return ",".join(found)
+        numbers = values.tolist()
+        if numbers.count(numbers[0]) == len(numbers):  # as it is, mostly
+            return ",".join([self._shared_text(numbers[0])] * len(numbers))
+        return ",".join([self._shared_text(number) for number in numbers])
+
+    def _shared_text(self, value: float) -> str:
+        text = self._texts.get(value)
+        if text is None:
+            text = self._texts[value] = _texts(np.array([value], dtype=np.float32))[0]
+        return text
 
 
 def _text(value: str) -> str:

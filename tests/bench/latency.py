@@ -1,10 +1,11 @@
 """From the moment a row is produced to the moment the alert that it causes can be read, at a steady rate.
 
-Three processes: a producer stamps each row's event time with the wall clock just before `produce`; the contender scores; an
-observer reads the alerts topic (read_committed) and notes the wall clock. An alert's `time` is the event time of the
-row that caused the step, so received - time is the latency, both clients' and the broker's parts included. Machines
-are disturbed in turns, so that hundreds of alerts open and clear. The producer starts slowly, until the
-contender has joined its group; only alerts of rows after that count.
+Three processes: a producer notes the wall clock just before it produces a row; the contender scores; an observer reads the alerts
+topic (read_committed) and notes the wall clock. An alert's `time` is the event time of the row that caused the step, so what
+passed from sending that row to reading the alert is the latency, both clients' and the broker's parts included. Event times are
+evenly spaced, whatever the producer was kept from: gaps and durations of alerts would else not be those of the reference. Machines
+are disturbed in turns, so that hundreds of alerts open and clear. The producer starts slowly, until the contender has joined its
+group; only alerts of rows after that count.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from kafka_node import create_topics, new_producer
 from messages import decimals
 from processes import MeasuredProcess
 from reference import reference_events
-from workload import CHANNEL_NAMES, PARTITIONS, Detector, Workload, make_workload
+from workload import CHANNEL_NAMES, INTERVAL_US, PARTITIONS, Detector, Workload, make_workload
 
 JOIN_S = 15.0  # a slow start while the contender starts and joins: Faust takes up to 8 s on a busy machine
 JOIN_RATE = 100.0  # rows per second meanwhile
@@ -65,7 +66,7 @@ def measure_latency(
         (side / part).mkdir(parents=True)
     create_topics(brokers, [run.topic])
     command = contender.prepare(run)
-    seen, stamps = side / "observer" / "seen.json", side / "producer" / "stamps.npy"
+    seen, stamps = side / "observer" / "seen.json", side / "producer" / "sent.npz"
     me: list[str | Path] = [sys.executable, Path(__file__).resolve()]
     observe = [*me, "observe", "--brokers", brokers, "--topic", run.alerts_topic, "--out", seen]
     produce = [*me, "produce", "--brokers", brokers, "--topic", run.topic, "--out", stamps, "--machines", str(machines)]
@@ -86,9 +87,11 @@ def measure_latency(
     except RuntimeError as error:
         print(f"  latency {label}: {error}", flush=True)
         return {"failed": str(error)}
-    sent = np.load(stamps)
     received = [tuple(event) for event in json.loads(seen.read_text())]
-    result = _summary(received, sent, _workload(machines, rate, seconds), detector, rate, seconds)
+    with np.load(stamps) as noted:
+        result = _summary(
+            received, noted["sent"], noted["times"], _workload(machines, rate, seconds), detector, rate, seconds
+        )
     result["cpu_s"] = round(usage.cpu_s, 2)
     if busy.cpu_s is not None:
         result["cpu_us_a_row"] = round(busy.cpu_s * 1e6 / (int(seconds * rate / machines) * machines), 1)
@@ -136,6 +139,7 @@ def _workload(machines: int, rate: float, seconds: float) -> Workload:
 def _summary(
     received: list[tuple[Any, ...]],
     sent: np.ndarray,
+    times: np.ndarray,
     workload: Workload,
     detector: Detector,
     rate: float,
@@ -144,16 +148,18 @@ def _summary(
     """
     Args:
         received: machine, event, opened_at, time, wall clock; times in microseconds.
-        sent: [M, T] int64, event time of every row.
+        sent: [M, T] int64, wall clock at which every row was sent; times: [T] int64, the rows' event times.
     """
     index_of = {machine: index for index, machine in enumerate(workload.machines)}
     expected = {
-        (machine, event, int(sent[index_of[machine], opened]), int(sent[index_of[machine], moment]))
+        (machine, event, int(times[opened]), int(times[moment]))
         for machine, event, opened, moment in reference_events(workload, detector)
     }
     begin = int(sent[:, -int(seconds * rate / len(workload.machines))].max())
     found = {tuple(event[:4]) for event in received}
-    delays_ms = np.array([(event[4] - event[3]) / 1000 for event in received if event[3] >= begin])
+    last = len(times) - 1  # of an alert that the reference does not know
+    caused = [sent[index_of[event[0]], min(int(np.searchsorted(times, event[3])), last)] for event in received]
+    delays_ms = np.array([(event[4] - row) / 1000 for event, row in zip(received, caused, strict=True) if row >= begin])
     span_s = (sent[:, -1].max() - begin) / 1e6
     result: dict[str, Any] = {"alert_steps": len(delays_ms), "rows_per_s": round(float((sent >= begin).sum()) / span_s)}
     if len(delays_ms):
@@ -172,7 +178,7 @@ def _summary(
 
 
 def produce(brokers: str, topic: str, out: Path, machines: int, rate: float, seconds: float) -> None:
-    """Sends the workload on schedule; writes every row's stamp [M, T]."""
+    """Sends the workload on schedule; writes when every row was sent [M, T], and the rows' event times [T]."""
     joining, count = _rows(rate, seconds, machines)
     workload = _workload(machines, rate, seconds)
     rows = decimals(workload.values)
@@ -184,7 +190,9 @@ def produce(brokers: str, topic: str, out: Path, machines: int, rate: float, sec
         ]
         for index in range(machines)
     ]
-    stamps = np.zeros((machines, joining + count), dtype=np.int64)
+    sent = np.zeros((machines, joining + count), dtype=np.int64)
+    times = time.time_ns() // 1000 + INTERVAL_US * np.arange(joining + count, dtype=np.int64)
+    stamps = times.tolist()
     client = new_producer(brokers, **{"linger.ms": 1})
     total = machines * (joining + count)
     begins = total - int(seconds * rate / machines) * machines
@@ -199,16 +207,14 @@ def produce(brokers: str, topic: str, out: Path, machines: int, rate: float, sec
         if wait > 0:
             client.poll(0)
             time.sleep(max(wait, 0.0005))
-        now = time.time_ns() // 1000
-        stamps[index, step] = now
-        client.produce(
-            topic, b'{"machine":"%s","ts":%d,"values":%s}' % (keys[index], now, values[index][step]), keys[index]
-        )
+        sent[index, step] = time.time_ns() // 1000
+        row = b'{"machine":"%s","ts":%d,"values":%s}' % (keys[index], stamps[step], values[index][step])
+        client.produce(topic, row, keys[index])
         if number % 200 == 0:
             client.poll(0)
     client.flush(60)
     out.with_suffix(".end").touch()
-    np.save(out, stamps)
+    np.savez(out, sent=sent, times=times)
 
 
 def observe(brokers: str, topic: str, out: Path) -> None:
