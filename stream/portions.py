@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.kinds.contract import Decoded, Intake, ManyMachines
 from wheeltapper.stream.pace import MOST_BYTES, Pace
@@ -56,7 +54,7 @@ class Portions:
         if known is not None and known[0] is many:
             return known[1]
         lengths: dict[tuple[RuleRuntime, ...], int] = {}
-        for name, length in zip(many.machines, np.diff(many.edges).tolist(), strict=True):
+        for name, length in zip(many.machines, (many.edges[1:] - many.edges[:-1]).tolist(), strict=True):
             runtimes = partition.runtimes_of(name, many.route)
             lengths[runtimes] = lengths.get(runtimes, 0) + length
         values, seconds = float(many.block.size), 0.0

@@ -11,6 +11,7 @@ group; only alerts of rows after that count.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import signal
@@ -36,6 +37,7 @@ JOIN_RATE = 100.0  # rows per second meanwhile
 SETTLE_S = 4.0  # at the full rate before alerts count
 FAULT_EVERY_S, LEAST_FAULT_ROWS = 2.0, 250  # of each machine; its windows must be quiet again in between
 IDLE_S = 6.0
+MOST_PREPARING_S = 240.0
 
 
 def measure_latency(
@@ -73,17 +75,20 @@ def measure_latency(
     produce += ["--rate", str(rate), "--seconds", str(seconds)]
     try:
         with (
+            contextlib.ExitStack() as stack,
             MeasuredProcess(observe, folder=side / "observer") as observer,
             MeasuredProcess(produce, folder=side / "producer") as producer,
-            MeasuredProcess(command, folder=run.folder) as process,
         ):
+            # Making the rows takes longer than a contender waits for the first of them.
+            _await(stamps.with_suffix(".ready"), producer)
+            process = stack.enter_context(MeasuredProcess(command, folder=run.folder))
             busy = _CpuBetween(process, stamps)
-            producer.wait(JOIN_S + SETTLE_S + seconds + 120)
+            producer.wait(MOST_PREPARING_S + JOIN_S + SETTLE_S + seconds + 120)
             busy.join()
             usage = process.wait(JOIN_S + SETTLE_S + seconds + 240)
             time.sleep(0.5)
             observer.end()
-            observer.wait(JOIN_S + SETTLE_S + seconds + 300)
+            observer.wait(MOST_PREPARING_S + JOIN_S + SETTLE_S + seconds + 300)
     except RuntimeError as error:
         print(f"  latency {label}: {error}", flush=True)
         return {"failed": str(error)}
@@ -97,6 +102,19 @@ def measure_latency(
         result["cpu_us_a_row"] = round(busy.cpu_s * 1e6 / (int(seconds * rate / machines) * machines), 1)
     print(f"  latency {label}: {result}", flush=True)
     return result
+
+
+def _await(mark: Path, producer: MeasuredProcess) -> None:
+    """Until the producer has made its rows.
+
+    Raises:
+        RuntimeError: it ended, or did not in time.
+    """
+    deadline = time.monotonic() + MOST_PREPARING_S
+    while not mark.exists():
+        if producer.cpu_s_so_far() is None or time.monotonic() > deadline:
+            raise RuntimeError("the producer has not made its rows; see process.log in its folder")
+        time.sleep(0.05)
 
 
 class _CpuBetween(threading.Thread):
@@ -196,6 +214,7 @@ def produce(brokers: str, topic: str, out: Path, machines: int, rate: float, sec
     client = new_producer(brokers, **{"linger.ms": 1})
     total = machines * (joining + count)
     begins = total - int(seconds * rate / machines) * machines
+    out.with_suffix(".ready").touch()
     start = time.perf_counter()
     for number in range(total):
         if number == begins:
