@@ -3,7 +3,7 @@
 Six questions; every one has to be answered well:
 
 1. *Quiet?* On held-out recent windows, presumed normal, the new bundle raises no more alarms than the asked rate makes likely, and
-   does not stand open; nor is its level so high that it tells less than `LEAST_TOLD` of what it could, or less than
+   does not stand open; nor is its level so high that it tells less than `gate_level.LEAST_TOLD` of what it could, or less than
    it could where a 25th of the level would be as quiet.
 2. *No worse than today?* Both bundles score the same held-out recent windows, and the same windows disturbed by faults of known
    kinds. Recall, each at the level that makes it as quiet as asked on these windows, and AUROC fall by no more than `max_loss`, by the
@@ -35,8 +35,9 @@ import numpy as np
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import first_names
-from wheeltapper.training.adaptation.gate_alarms import Alarms, alarms_of, allowed_alarms, allowed_open, quiet_level
+from wheeltapper.training.adaptation.gate_alarms import Alarms, alarms_of, allowed_open
 from wheeltapper.training.adaptation.gate_channels import channels_of
+from wheeltapper.training.adaptation.gate_level import DAY_S, Told, allowed, told_by
 from wheeltapper.training.adaptation.gate_skill import (
     Skill,
     enough_to_bound,
@@ -48,14 +49,6 @@ from wheeltapper.training.adaptation.gate_skill import (
 from wheeltapper.training.adaptation.gate_terms import GatePolicy, GateScores, ProbeScores, Verdict
 
 __all__ = ["GatePolicy", "GateScores", "ProbeScores", "Verdict", "gate"]
-
-DAY_S = 86_400.0
-
-LEAST_TOLD = 0.6
-"""Of what a bundle tells at a level as quiet as asked, its own alarm level must tell that share."""
-
-FAR_BELOW = 0.04
-"""A level as quiet as asked that lies so far below the alarm level shows that the alarm level is no matter of a longer calibration."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +85,10 @@ def gate(old: GateScores, new: GateScores, policy: GatePolicy | None = None) -> 
     thin = _too_little(old, policy)
     if thin:
         return Verdict(False, False, (thin,), sizes)
-    allowed = allowed_alarms(policy.false_alarms_per_day * len(new.recent) * new.interval_s / DAY_S)
-    case = _Case(old, new, policy, allowed, figures=dict(sizes))
+    case = _Case(old, new, policy, allowed(new, policy), figures=dict(sizes))
     was_quiet = _judge_quiet(case)
-    levels = [quiet_level(scores.recent, allowed, policy) for scores in (old, new)]
+    told = [told_by(scores, policy) for scores in (old, new)]
+    levels = [each.quiet for each in told]
     today, then = (
         skill_of(scores.normal, scores.faults, level) for scores, level in zip((old, new), levels, strict=True)
     )
@@ -106,7 +99,7 @@ def gate(old: GateScores, new: GateScores, policy: GatePolicy | None = None) -> 
             "no gain: the old bundle is as quiet as asked, and neither recall nor AUROC is proven to be higher by more than "
             f"{policy.max_loss:g}"
         )
-    _judge_level(case, float(then.recall.mean()), levels[1])
+    _judge_level(case, told[1])
     reserve = _judge_regime(case, then, gained)
     partly = _judge_channels(case, gained)
     _judge_known(case, levels)
@@ -211,23 +204,18 @@ def _judge_today(case: _Case, today: Skill, then: Skill, levels: list[float]) ->
     return max(gains)
 
 
-def _judge_level(case: _Case, reachable: float, quiet: float) -> None:
-    """Question 1 again: not quiet for being deaf.
-
-    Args:
-        reachable: recall at `quiet`, the level that makes the new bundle as quiet as asked on the held-out windows. Its own comes from
-            more windows, and may well be some times as high.
-    """
-    own = float(np.mean([np.mean(scores >= 1.0) for scores in case.new.faults.values()]))
-    case.figures["recall_at_level"] = own
-    far_above = quiet < FAR_BELOW and own < reachable - case.policy.max_loss
-    if far_above or own < LEAST_TOLD * reachable:
+def _judge_level(case: _Case, told: Told) -> None:
+    """Question 1 again: not quiet for being deaf."""
+    case.figures["recall_at_level"] = told.own
+    if told.is_deaf(case.policy):
         case.failures.append(
-            f"its alarm level is too high: it tells {own:.3f} of the disturbed windows, at a level as quiet as asked {reachable:.3f}"
+            f"its alarm level is too high: it tells {told.own:.3f} of the disturbed windows, at a level as quiet as asked "
+            f"{told.reachable:.3f}"
         )
-    elif own <= case.policy.max_loss:
+    elif told.own <= case.policy.max_loss:
         case.failures.append(
-            f"it is blind: at its alarm level it tells {own:.3f} of the disturbed windows, more than {case.policy.max_loss:g} is needed"
+            f"it is blind: at its alarm level it tells {told.own:.3f} of the disturbed windows, more than {case.policy.max_loss:g} is "
+            "needed"
         )
 
 
