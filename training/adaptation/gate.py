@@ -8,12 +8,12 @@ Six questions; every one has to be answered well:
 2. *No worse than today?* Both bundles score the same held-out recent windows, and the same windows disturbed by faults of known
    kinds. Recall, each at the level that makes it as quiet as asked on these windows, and AUROC fall by no more than `max_loss`, by the
    upper confidence bound of the loss.
-3. *A gain?* It is quiet where the old one is not, or its recall or AUROC is proven to be higher by more than `max_loss`: else
+3. *A gain?* It is quiet where the old one is not, or its recall or AUROC is proven to be higher by more than `least_gain`: else
    there is no reason to change.
 4. *As good as it was?* The old bundle in the regime that it was trained for (its reference windows, the same disturbances) sets
    the standard: recall at the alarm level and AUROC of the new bundle in the new regime are not below that by more than `max_loss`, as
    far as the windows can tell. A regime may be noisier than the one before, and then nobody reaches it: a bundle that only falls short
-   here, but is proven to be better than today's by more than `max_loss`, passes *with reserve*; not where its AUROC is lower by more
+   here, but is proven to be better than today's by more than `least_gain`, passes *with reserve*; not where its AUROC is lower by more
    than `most_below`.
 5. *Does it see every channel?* A channel in which the old bundle sees a plain fault in its own regime is one in which the new bundle
    sees it in the new regime, up and down alike. Means over all faults hide a channel that a bundle has gone blind in. Seen in one
@@ -93,11 +93,11 @@ def gate(old: GateScores, new: GateScores, policy: GatePolicy | None = None) -> 
         skill_of(scores.normal, scores.faults, level) for scores, level in zip((old, new), levels, strict=True)
     )
     gain = _judge_today(case, today, then, levels)
-    gained = gain > policy.max_loss
+    gained = gain > policy.least_gain
     if was_quiet and not gained:
         case.failures.append(
             "no gain: the old bundle is as quiet as asked, and neither recall nor AUROC is proven to be higher by more than "
-            f"{policy.max_loss:g}"
+            f"{policy.least_gain:g}"
         )
     _judge_level(case, told[1])
     reserve = _judge_regime(case, then, gained)
@@ -245,10 +245,10 @@ def _judge_regime(case: _Case, then: Skill, gained: bool) -> bool:
     if not short:
         return False
     if gained and then.auroc >= policy.least_auroc:
-        case.notes.extend(f"{text}; yet it is better than today's by more than {policy.max_loss:g}" for text in short)
+        case.notes.extend(f"{text}; yet it is better than today's by more than {policy.least_gain:g}" for text in short)
         return True
     case.failures.extend(
-        f"{text}; it is not proven to be better than today's by more than {policy.max_loss:g}" for text in short
+        f"{text}; it is not proven to be better than today's by more than {policy.least_gain:g}" for text in short
     )
     return False
 

@@ -21,6 +21,7 @@ class GatePolicy:
     Attributes:
         false_alarms_per_day: asked, per machine.
         max_loss: of recall and of AUROC.
+        least_gain: of recall or of AUROC, where the old bundle is quiet too.
         z: one-sided confidence bounds, in standard errors; 1.645 is 95 %.
         least_windows: held-out recent windows; least_disturbed: windows that were disturbed.
         most_open: share of the held-out recent windows with an alarm open, where that is more than the allowed alarms take.
@@ -33,6 +34,7 @@ class GatePolicy:
 
     false_alarms_per_day: float = 0.25
     max_loss: float = 0.02
+    least_gain: float = 0.02
     z: float = 1.645
     least_windows: int = 100
     least_disturbed: int = 60

@@ -30,7 +30,7 @@ from wheeltapper.training.adaptation.local_change import far_channels
 from wheeltapper.training.adaptation.recent import RecentRows, dead_channels
 from wheeltapper.training.adaptation.report import write_report
 from wheeltapper.training.adaptation.rescaling import estimate_map
-from wheeltapper.training.adaptation.step_names import KEEP_BOTH
+from wheeltapper.training.adaptation.step_names import KEEP_BOTH, LEARNING
 from wheeltapper.training.adaptation.steps import STEPS, Ground, StepSkippedError, steps_for
 from wheeltapper.training.fitting.export_check import ExportError
 from wheeltapper.training.fitting.labels import LabelledWindows
@@ -38,6 +38,8 @@ from wheeltapper.training.fitting.warm_start import AlignmentMethod
 
 DEFAULT_BUDGET_S = 540.0
 DEFAULT_ALIGNMENT: AlignmentMethod = "none"
+GAIN_OVER_LEARNT = 0.05
+"""A child that has learnt gives way to another of the same change for a plain gain alone: small ones are of what few rows show."""
 LOWERED = "its alarm level is {:.3g} times lower than the rows learnt from ask for, at which it tells too little"
 
 
@@ -93,6 +95,9 @@ def climb(parent: Bundle, recent: RecentRows, options: LadderOptions) -> LadderR
             f"{first_names(dead)}: moved in nearly every reference window and does not move, or is missing, in the recent rows: a "
             "fault of the sensor is not learnt; repair it, or accept this state as the new normal ('wheeltapper alarm accept')"
         )
+    policy = options.policy
+    if parent.manifest.parameters.get("adapted_by") in LEARNING:
+        policy = replace(policy, least_gain=max(policy.least_gain, GAIN_OVER_LEARNT))
     names = steps_for(parent.manifest.detector, options.steps)
     learn, held_out = recent.split(parent.manifest.window)
     if not recent.accepted:
@@ -117,7 +122,7 @@ def climb(parent: Bundle, recent: RecentRows, options: LadderOptions) -> LadderR
     place = options.out.with_name(f"{options.out.name}-tried")
     attempts: list[Attempt] = []
     for name in names:
-        attempt = _try(name, ground, evidence, parent_scores, options.policy, place / name)
+        attempt = _try(name, ground, evidence, parent_scores, policy, place / name)
         attempts.append(attempt)
         if options.told is not None:
             passed = "passed" if attempt.verdict.accepted else "not taken"
