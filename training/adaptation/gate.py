@@ -14,7 +14,7 @@ Six questions; every one has to be answered well:
    the standard: recall at the alarm level and AUROC of the new bundle in the new regime are not below that by more than `max_loss`, as
    far as the windows can tell. A regime may be noisier than the one before, and then nobody reaches it: a bundle that only falls short
    here, but is proven to be better than today's by more than `least_gain`, passes *with reserve*; not where its AUROC is lower by more
-   than `most_below`.
+   than `most_below`, and less than `least_recovered` of what the old bundle has lost is regained.
 5. *Does it see every channel?* A channel in which the old bundle sees a plain fault in its own regime is one in which the new bundle
    sees it in the new regime, up and down alike. Means over all faults hide a channel that a bundle has gone blind in. Seen in one
    direction, and in the other no worse than by today's: it may pass with reserve.
@@ -100,7 +100,7 @@ def gate(old: GateScores, new: GateScores, policy: GatePolicy | None = None) -> 
             f"{policy.least_gain:g}"
         )
     _judge_level(case, told[1])
-    reserve = _judge_regime(case, then, gained)
+    reserve = _judge_regime(case, today, then, gained)
     partly = _judge_channels(case, gained)
     _judge_known(case, levels)
     passed = not case.failures
@@ -219,7 +219,7 @@ def _judge_level(case: _Case, told: Told) -> None:
         )
 
 
-def _judge_regime(case: _Case, then: Skill, gained: bool) -> bool:
+def _judge_regime(case: _Case, today: Skill, then: Skill, gained: bool) -> bool:
     """Question 4; True where the bundle passes with reserve."""
     old, new, policy, figures = case.old, case.new, case.policy, case.figures
     if len(old.reference_normal) < policy.least_disturbed:
@@ -236,10 +236,11 @@ def _judge_regime(case: _Case, then: Skill, gained: bool) -> bool:
             short.append(
                 f"{name} was {before.mean():.3f} in the regime that the old bundle was trained for, and is {after.mean():.3f}"
             )
-    if was.auroc - now.auroc > policy.most_below:
+    most = max(policy.most_below, (1 - policy.least_recovered) * (was.auroc - today.auroc))
+    if was.auroc - now.auroc > most:
         case.failures.append(
             f"AUROC was {was.auroc:.3f} in the regime that the old bundle was trained for, and is {now.auroc:.3f}: it may be lower by "
-            f"{policy.most_below:g} at most"
+            f"{most:.3g} at most"
         )
         return False
     if not short:
