@@ -54,7 +54,7 @@ class AdaptationSettings(Section):
         default=3,
         ge=1,
         le=30,
-        description="where the gate rejects every step, it is tried again a day of event time later, so often in all",
+        description="the ladder is climbed so often, each time with a day more of rows: where the gate rejected every step, and behind a child that took over",
     )
     max_rows: int = Field(default=20_000, ge=100, description="the newest so many rows are used, and kept in memory")
     budget_s: float = Field(default=480.0, gt=0, description="what training may take, over all steps of the ladder")

@@ -192,7 +192,7 @@ def test_a_serviced_machine_is_adapted_and_a_child_that_does_worse_goes_back(
     steps = plant.steps()
     assert [step for step in steps if step != "waiting"] == [
         "requested", "started", "accepted", "shadow", "activated",
-        "requested",  # a better step than the one that learnt nothing
+        "requested",  # a better child, with more rows
         "rolled-back", "rejected",
     ]  # fmt: skip
     deployed = [(model.mode, model.bundle) for model in said(broker, topics_prefix, ActiveModel)]

@@ -157,52 +157,48 @@ def after(times: np.ndarray, recent: np.ndarray, interval_us: int) -> np.ndarray
     return moved
 
 
-def write_child(
-    parent: Bundle,
-    fitted: FittedDetector,
-    series: SensorSeries,
-    scores: CalibrationScores,
-    out: Path,
-    *,
-    step: str,
-    false_alarms_per_day: float,
-    seed: int = 0,
-    calibration: Calibration | None = None,
-    parameters: Mapping[str, Any] | None = None,
-) -> Bundle:
-    """Write a child.
+@dataclass(frozen=True)
+class Draft:
+    """A child that is not written yet.
 
-    Args:
+    Attributes:
+        step: of the ladder that made it; change: what it changed, one sentence.
         series: rows that it stands on: reference windows and golden vectors come from its train part.
-        scores: of windows that decide the alarm level.
-        calibration: the alarm level, where it is known already.
+        scores: of windows that decide the alarm level, and `calibration` is what they decided.
         parameters: for the manifest, beside the detector's own.
+    """
+
+    step: str
+    change: str
+    fitted: FittedDetector
+    series: SensorSeries
+    scores: CalibrationScores
+    calibration: Calibration
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_child(parent: Bundle, draft: Draft, out: Path, *, seed: int = 0) -> Bundle:
+    """Write a child.
 
     Raises:
         InputError: its graph breaks the contract, or `out` cannot be written.
         ExportError: a trained network and its graph disagree.
     """
-    notes = BundleNotes(parameters={**(parameters or {}), "adapted_by": step}, parent=parent.manifest.bundle_id)
+    parameters = {**draft.parameters, "adapted_by": draft.step}
+    notes = BundleNotes(parameters=parameters, parent=parent.manifest.bundle_id)
 
     def written(detector: FittedDetector) -> Bundle:
         return write_bundle(
-            detector,
-            series,
-            out,
-            scores=scores,
-            false_alarms_per_day=false_alarms_per_day,
-            seed=seed,
-            notes=notes,
-            calibration=calibration,
+            detector, draft.series, out, scores=draft.scores, seed=seed, notes=notes, calibration=draft.calibration
         )
 
     try:
-        return written(fitted)
+        return written(draft.fitted)
     except ExportError as error:
         # The stream runs the graph; a twin that has come apart on these windows is no reason to adapt nothing.
-        if not isinstance(fitted, AdaptedGraph) or fitted.twin is None:
+        if not isinstance(draft.fitted, AdaptedGraph) or draft.fitted.twin is None:
             raise
-        return written(fitted.without_twin(str(error)))
+        return written(draft.fitted.without_twin(str(error)))
 
 
 def parent_model(parent: Bundle) -> bytes:

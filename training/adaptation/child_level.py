@@ -16,12 +16,14 @@ A graph by which the ordinary recent window lies above the known level has not l
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.bundle.manifest import Calibration
 from wheeltapper.stream.core.calibration import calibrate
+from wheeltapper.training.adaptation.child import Draft
 from wheeltapper.training.adaptation.gate_alarms import allowed_alarms, quiet_level
 from wheeltapper.training.adaptation.gate_terms import GatePolicy
 from wheeltapper.training.fitting.calibration import CalibrationScores, alarm_level
@@ -37,6 +39,9 @@ ORDINARY = 0.9
 
 PRIOR_WINDOWS = 2.0
 """As many independent windows as the known center and spread count for."""
+
+LOWERED = "lowered"
+"""`method` of a calibration whose level was lowered because it told too little."""
 
 MOVED_TAIL = "moved-tail"
 """`method` of a calibration whose tail was known and whose center and spread are those of recent windows."""
@@ -117,3 +122,14 @@ def _is_louder(known: Calibration, known_scores: np.ndarray, recent: np.ndarray)
     """Whether ordinary recent scores lie above those that the known level was chosen from."""
     before, now = (calibrate(scores, known.center, known.alarm_level) for scores in (known_scores, recent))
     return bool(np.quantile(now, ORDINARY) > MOST_LIFT * np.quantile(before, ORDINARY) + 0.05)
+
+
+def at_level(draft: Draft, level: float) -> Draft:
+    """A child with another alarm level.
+
+    Args:
+        level: calibrated, by the level that it has.
+    """
+    known = draft.calibration
+    raw = known.center + level * (known.alarm_level - known.center)
+    return replace(draft, calibration=known.model_copy(update={"alarm_level": raw, "method": LOWERED}))

@@ -3,18 +3,18 @@
 Six questions; every one has to be answered well:
 
 1. *Quiet?* On held-out recent windows, presumed normal, the new bundle raises no more alarms than the asked rate makes likely, and
-   does not stand open; nor is its level so high that it tells less than `LEAST_TOLD` of what it could, or less than
+   does not stand open; nor is its level so high that it tells less than `gate_level.LEAST_TOLD` of what it could, or less than
    it could where a 25th of the level would be as quiet.
 2. *No worse than today?* Both bundles score the same held-out recent windows, and the same windows disturbed by faults of known
    kinds. Recall, each at the level that makes it as quiet as asked on these windows, and AUROC fall by no more than `max_loss`, by the
    upper confidence bound of the loss.
-3. *A gain?* It is quiet where the old one is not, or its recall or AUROC is proven to be higher by more than `max_loss`: else
+3. *A gain?* It is quiet where the old one is not, or its recall or AUROC is proven to be higher by more than `least_gain`: else
    there is no reason to change.
 4. *As good as it was?* The old bundle in the regime that it was trained for (its reference windows, the same disturbances) sets
    the standard: recall at the alarm level and AUROC of the new bundle in the new regime are not below that by more than `max_loss`, as
    far as the windows can tell. A regime may be noisier than the one before, and then nobody reaches it: a bundle that only falls short
-   here, but is proven to be better than today's by more than `max_loss`, passes *with reserve*; not where its AUROC is lower by more
-   than `most_below`.
+   here, but is proven to be better than today's by more than `least_gain`, passes *with reserve*; not where its AUROC is lower by more
+   than `most_below`, and less than `least_recovered` of what the old bundle has lost is regained.
 5. *Does it see every channel?* A channel in which the old bundle sees a plain fault in its own regime is one in which the new bundle
    sees it in the new regime, up and down alike. Means over all faults hide a channel that a bundle has gone blind in. Seen in one
    direction, and in the other no worse than by today's: it may pass with reserve.
@@ -35,8 +35,9 @@ import numpy as np
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import first_names
-from wheeltapper.training.adaptation.gate_alarms import Alarms, alarms_of, allowed_alarms, allowed_open, quiet_level
+from wheeltapper.training.adaptation.gate_alarms import Alarms, alarms_of, allowed_open
 from wheeltapper.training.adaptation.gate_channels import channels_of
+from wheeltapper.training.adaptation.gate_level import DAY_S, Told, allowed, told_by
 from wheeltapper.training.adaptation.gate_skill import (
     Skill,
     enough_to_bound,
@@ -48,14 +49,6 @@ from wheeltapper.training.adaptation.gate_skill import (
 from wheeltapper.training.adaptation.gate_terms import GatePolicy, GateScores, ProbeScores, Verdict
 
 __all__ = ["GatePolicy", "GateScores", "ProbeScores", "Verdict", "gate"]
-
-DAY_S = 86_400.0
-
-LEAST_TOLD = 0.6
-"""Of what a bundle tells at a level as quiet as asked, its own alarm level must tell that share."""
-
-FAR_BELOW = 0.04
-"""A level as quiet as asked that lies so far below the alarm level shows that the alarm level is no matter of a longer calibration."""
 
 
 @dataclass(frozen=True)
@@ -92,22 +85,22 @@ def gate(old: GateScores, new: GateScores, policy: GatePolicy | None = None) -> 
     thin = _too_little(old, policy)
     if thin:
         return Verdict(False, False, (thin,), sizes)
-    allowed = allowed_alarms(policy.false_alarms_per_day * len(new.recent) * new.interval_s / DAY_S)
-    case = _Case(old, new, policy, allowed, figures=dict(sizes))
+    case = _Case(old, new, policy, allowed(new, policy), figures=dict(sizes))
     was_quiet = _judge_quiet(case)
-    levels = [quiet_level(scores.recent, allowed, policy) for scores in (old, new)]
+    told = [told_by(scores, policy) for scores in (old, new)]
+    levels = [each.quiet for each in told]
     today, then = (
         skill_of(scores.normal, scores.faults, level) for scores, level in zip((old, new), levels, strict=True)
     )
     gain = _judge_today(case, today, then, levels)
-    gained = gain > policy.max_loss
+    gained = gain > policy.least_gain
     if was_quiet and not gained:
         case.failures.append(
             "no gain: the old bundle is as quiet as asked, and neither recall nor AUROC is proven to be higher by more than "
-            f"{policy.max_loss:g}"
+            f"{policy.least_gain:g}"
         )
-    _judge_level(case, float(then.recall.mean()), levels[1])
-    reserve = _judge_regime(case, then, gained)
+    _judge_level(case, told[1])
+    reserve = _judge_regime(case, today, then, gained)
     partly = _judge_channels(case, gained)
     _judge_known(case, levels)
     passed = not case.failures
@@ -211,27 +204,22 @@ def _judge_today(case: _Case, today: Skill, then: Skill, levels: list[float]) ->
     return max(gains)
 
 
-def _judge_level(case: _Case, reachable: float, quiet: float) -> None:
-    """Question 1 again: not quiet for being deaf.
-
-    Args:
-        reachable: recall at `quiet`, the level that makes the new bundle as quiet as asked on the held-out windows. Its own comes from
-            more windows, and may well be some times as high.
-    """
-    own = float(np.mean([np.mean(scores >= 1.0) for scores in case.new.faults.values()]))
-    case.figures["recall_at_level"] = own
-    far_above = quiet < FAR_BELOW and own < reachable - case.policy.max_loss
-    if far_above or own < LEAST_TOLD * reachable:
+def _judge_level(case: _Case, told: Told) -> None:
+    """Question 1 again: not quiet for being deaf."""
+    case.figures["recall_at_level"] = told.own
+    if told.is_deaf(case.policy):
         case.failures.append(
-            f"its alarm level is too high: it tells {own:.3f} of the disturbed windows, at a level as quiet as asked {reachable:.3f}"
+            f"its alarm level is too high: it tells {told.own:.3f} of the disturbed windows, at a level as quiet as asked "
+            f"{told.reachable:.3f}"
         )
-    elif own <= case.policy.max_loss:
+    elif told.own <= case.policy.max_loss:
         case.failures.append(
-            f"it is blind: at its alarm level it tells {own:.3f} of the disturbed windows, more than {case.policy.max_loss:g} is needed"
+            f"it is blind: at its alarm level it tells {told.own:.3f} of the disturbed windows, more than {case.policy.max_loss:g} is "
+            "needed"
         )
 
 
-def _judge_regime(case: _Case, then: Skill, gained: bool) -> bool:
+def _judge_regime(case: _Case, today: Skill, then: Skill, gained: bool) -> bool:
     """Question 4; True where the bundle passes with reserve."""
     old, new, policy, figures = case.old, case.new, case.policy, case.figures
     if len(old.reference_normal) < policy.least_disturbed:
@@ -248,19 +236,20 @@ def _judge_regime(case: _Case, then: Skill, gained: bool) -> bool:
             short.append(
                 f"{name} was {before.mean():.3f} in the regime that the old bundle was trained for, and is {after.mean():.3f}"
             )
-    if was.auroc - now.auroc > policy.most_below:
+    most = max(policy.most_below, (1 - policy.least_recovered) * (was.auroc - today.auroc))
+    if was.auroc - now.auroc > most:
         case.failures.append(
             f"AUROC was {was.auroc:.3f} in the regime that the old bundle was trained for, and is {now.auroc:.3f}: it may be lower by "
-            f"{policy.most_below:g} at most"
+            f"{most:.3g} at most"
         )
         return False
     if not short:
         return False
     if gained and then.auroc >= policy.least_auroc:
-        case.notes.extend(f"{text}; yet it is better than today's by more than {policy.max_loss:g}" for text in short)
+        case.notes.extend(f"{text}; yet it is better than today's by more than {policy.least_gain:g}" for text in short)
         return True
     case.failures.extend(
-        f"{text}; it is not proven to be better than today's by more than {policy.max_loss:g}" for text in short
+        f"{text}; it is not proven to be better than today's by more than {policy.least_gain:g}" for text in short
     )
     return False
 

@@ -21,11 +21,14 @@ class GatePolicy:
     Attributes:
         false_alarms_per_day: asked, per machine.
         max_loss: of recall and of AUROC.
+        least_gain: of recall or of AUROC, where the old bundle is quiet too.
         z: one-sided confidence bounds, in standard errors; 1.645 is 95 %.
         least_windows: held-out recent windows; least_disturbed: windows that were disturbed.
         most_open: share of the held-out recent windows with an alarm open, where that is more than the allowed alarms take.
         least_auroc: that a bundle needs to pass with reserve.
-        most_below: AUROC that a bundle may lack of the old one's in its own regime, whatever else speaks for it.
+        most_below: AUROC that a bundle may lack of the old one's in its own regime.
+        least_recovered: of the AUROC that the old bundle has lost since its own regime: a bundle that has regained that share may lack the
+            rest, however much it is.
         seen_auroc: a channel is one that the old bundle sees, where the AUROC of faults in it alone is so high.
         most_blinded: AUROC that may be lost in such a channel.
         alarms: how alarms open and clear.
@@ -33,12 +36,14 @@ class GatePolicy:
 
     false_alarms_per_day: float = 0.25
     max_loss: float = 0.02
+    least_gain: float = 0.02
     z: float = 1.645
     least_windows: int = 100
     least_disturbed: int = 60
     most_open: float = 0.05
     least_auroc: float = 0.7
     most_below: float = 0.06
+    least_recovered: float = 0.7
     seen_auroc: float = 0.9
     most_blinded: float = 0.2
     alarms: SpanRule = field(default_factory=lambda: SpanRule(clear_windows=30))

@@ -5,7 +5,8 @@
 3. refit: the detector is trained anew, on recent rows and on the reference rows moved into the new regime; a network
    (`fine-tune`) goes on from its weights instead, within a time budget.
 
-What is learnt from are rows that are presumed normal; the last part of them is held out for the gate.
+What is learnt from are rows that are presumed normal; stretches of them are held out for the gate. A child whose alarm level hides what
+it could tell is asked about again at a lower one, before the gate judges it.
 """
 
 from __future__ import annotations
@@ -20,19 +21,26 @@ from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import first_names
 from wheeltapper.training.adaptation.attempts import Attempt, LadderResult
+from wheeltapper.training.adaptation.child import write_child
+from wheeltapper.training.adaptation.child_level import at_level
 from wheeltapper.training.adaptation.evidence import Evidence, known_windows
 from wheeltapper.training.adaptation.gate import GatePolicy, GateScores, Verdict, gate
+from wheeltapper.training.adaptation.gate_level import lower_level
 from wheeltapper.training.adaptation.local_change import far_channels
 from wheeltapper.training.adaptation.recent import RecentRows, dead_channels
 from wheeltapper.training.adaptation.report import write_report
 from wheeltapper.training.adaptation.rescaling import estimate_map
-from wheeltapper.training.adaptation.step_names import KEEP_BOTH
+from wheeltapper.training.adaptation.step_names import KEEP_BOTH, LEARNING
 from wheeltapper.training.adaptation.steps import STEPS, Ground, StepSkippedError, steps_for
+from wheeltapper.training.fitting.export_check import ExportError
 from wheeltapper.training.fitting.labels import LabelledWindows
 from wheeltapper.training.fitting.warm_start import AlignmentMethod
 
 DEFAULT_BUDGET_S = 540.0
 DEFAULT_ALIGNMENT: AlignmentMethod = "none"
+GAIN_OVER_LEARNT = 0.05
+"""A child that has learnt gives way to another of the same change for a plain gain alone: small ones are of what few rows show."""
+LOWERED = "its alarm level is {:.3g} times lower than the rows learnt from ask for, at which it tells too little"
 
 
 @dataclass(frozen=True)
@@ -87,8 +95,11 @@ def climb(parent: Bundle, recent: RecentRows, options: LadderOptions) -> LadderR
             f"{first_names(dead)}: moved in nearly every reference window and does not move, or is missing, in the recent rows: a "
             "fault of the sensor is not learnt; repair it, or accept this state as the new normal ('wheeltapper alarm accept')"
         )
+    policy = options.policy
+    if parent.manifest.parameters.get("adapted_by") in LEARNING:
+        policy = replace(policy, least_gain=max(policy.least_gain, GAIN_OVER_LEARNT))
     names = steps_for(parent.manifest.detector, options.steps)
-    learn, held_out = recent.split()
+    learn, held_out = recent.split(parent.manifest.window)
     if not recent.accepted:
         names = tuple(name for name in names if name in KEEP_BOTH)
         _check_not_local(parent, learn, held_out)
@@ -111,7 +122,7 @@ def climb(parent: Bundle, recent: RecentRows, options: LadderOptions) -> LadderR
     place = options.out.with_name(f"{options.out.name}-tried")
     attempts: list[Attempt] = []
     for name in names:
-        attempt = _try(name, ground, evidence, parent_scores, options.policy, place / name)
+        attempt = _try(name, ground, evidence, parent_scores, policy, place / name)
         attempts.append(attempt)
         if options.told is not None:
             passed = "passed" if attempt.verdict.accepted else "not taken"
@@ -144,10 +155,16 @@ def _check_not_local(parent: Bundle, *parts: RecentRows) -> None:
 def _try(name: str, ground: Ground, evidence: Evidence, old: GateScores, policy: GatePolicy, out: Path) -> Attempt:
     started = time.monotonic()
     try:
-        bundle, change = STEPS[name](ground, out)
-    except (StepSkippedError, InputError) as error:
+        draft = STEPS[name](ground)
+        bundle = write_child(ground.parent, draft, out, seed=ground.seed)
+        scores = evidence.scores(bundle)
+        lower = lower_level(scores, policy)
+        if lower is not None:
+            bundle = write_child(ground.parent, at_level(draft, lower), out, seed=ground.seed)
+            scores = evidence.scores(bundle)
+    except (StepSkippedError, ExportError, InputError) as error:
         return Attempt(name, "", Verdict(False, False, (str(error),)), time.monotonic() - started)
-    scores = evidence.scores(bundle)
+    change = draft.change if lower is None else f"{draft.change}; {LOWERED.format(1 / lower)}"
     return Attempt(name, change, gate(old, scores, policy), time.monotonic() - started, bundle, scores)
 
 

@@ -18,6 +18,10 @@ from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.fitting.calibration import contiguous_runs
 
 HELD_OUT_SHARE = 0.35
+MOST_STRETCHES = 4
+LEAST_STRETCH_WINDOWS = 3
+"""Rows that judge lie in so many stretches of at least so many windows' length: a machine is in one mode for hours, and judges of
+one mode do not know the others."""
 # Of the reference windows: a channel that moves in so many of them does not stand still for all of the recent rows.
 LIVELY_SHARE = 0.95
 
@@ -28,7 +32,7 @@ class RecentRows:
     Attributes:
         values: [n, C] float32, raw units, columns in the bundle's order; NaN where a sensor gave nothing.
         times: [n] int64 event time (us), rising; rows that are not presumed normal are left out, so there are gaps.
-        held_out_share: of the rows, the last ones: no step learns from them, the gate judges by them.
+        held_out_share: of the rows: no step learns from them, the gate judges by them.
         accepted: True where a person said that this is the new normal.
     """
 
@@ -54,12 +58,20 @@ class RecentRows:
     def __len__(self) -> int:
         return len(self.values)
 
-    def split(self) -> tuple[RecentRows, RecentRows]:
-        """The rows to learn from, and the last ones, that judge."""
-        cut = len(self.values) - round(self.held_out_share * len(self.values))
+    def split(self, window: int) -> tuple[RecentRows, RecentRows]:
+        """The rows to learn from, and those that judge: stretches from all over the rows, the newest rows in the last of them.
+
+        Args:
+            window: rows. No window has rows of both.
+        """
+        count = round(self.held_out_share * len(self.values))
+        stretches = min(max(count // (LEAST_STRETCH_WINDOWS * window), 1), MOST_STRETCHES)
+        judges = np.zeros(len(self.values), np.bool_)
+        for part in np.array_split(np.arange(len(self.values)), stretches):
+            judges[part[len(part) - round(self.held_out_share * len(part)) :]] = True
         return (
-            replace(self, values=self.values[:cut], times=self.times[:cut]),
-            replace(self, values=self.values[cut:], times=self.times[cut:]),
+            replace(self, values=self.values[~judges], times=self.times[~judges]),
+            replace(self, values=self.values[judges], times=self.times[judges]),
         )
 
 

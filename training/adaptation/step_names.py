@@ -10,8 +10,8 @@ OPERATING_LEVEL, INPUT_SCALING, REFIT, REFIT_RECENT, FINE_TUNE = (
     "fine-tune",
 )
 
-STOP_GAPS = frozenset({OPERATING_LEVEL, INPUT_SCALING})
-"""Steps that learn nothing: where one passes, the ladder is climbed again when a day more of rows is there."""
+LEARNING = frozenset({REFIT, REFIT_RECENT, FINE_TUNE})
+"""Steps that learn; the others move an alarm level or channels."""
 
 KEEP_BOTH = frozenset({OPERATING_LEVEL, REFIT_RECENT, FINE_TUNE})
 """Steps by which the old normal stays known. No others are taken where nobody accepted the change: it may go as it came."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -17,13 +16,13 @@ from wheeltapper.schemas.bundle.manifest import Calibration
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import first_names
 from wheeltapper.training.adaptation.child import (
+    Draft,
     adapted,
     after,
     parent_model,
     recent_scores,
     reference_run,
     series_of,
-    write_child,
 )
 from wheeltapper.training.adaptation.child_level import is_foreign, level_of, raised_level
 from wheeltapper.training.adaptation.recent import RecentRows
@@ -38,7 +37,6 @@ from wheeltapper.training.adaptation.step_names import (
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.detectors.registry import DETECTORS, train_detector
 from wheeltapper.training.fitting.calibration import CalibrationScores, alarm_level
-from wheeltapper.training.fitting.export_check import ExportError
 from wheeltapper.training.fitting.options import TrainOptions
 from wheeltapper.training.fitting.spec import DetectorSpec
 from wheeltapper.training.fitting.warm_start import AlignmentMethod, OtherWeightsError, WarmStart
@@ -83,8 +81,8 @@ class Ground:
     alignment: AlignmentMethod = "none"
 
 
-Step = Callable[[Ground, Path], tuple[Bundle, str]]
-"""Writes a child into a folder; gives it and what was changed, a sentence."""
+Step = Callable[[Ground], Draft]
+"""Makes a child that is not written yet."""
 
 
 def steps_for(detector: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
@@ -105,7 +103,7 @@ def steps_for(detector: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(name for name in names if not wanted or name in wanted)
 
 
-def operating_level(ground: Ground, out: Path) -> tuple[Bundle, str]:
+def operating_level(ground: Ground) -> Draft:
     """The parent's graph with an alarm level of the recent scores."""
     parent = ground.parent
     model = parent_model(parent)
@@ -114,22 +112,18 @@ def operating_level(ground: Ground, out: Path) -> tuple[Bundle, str]:
     calibration = level_of(parent, scores, ground.false_alarms_per_day)
     if calibration == parent.manifest.calibration:
         raise StepSkippedError("the recent scores ask for no higher alarm level")
-    child = write_child(
-        parent,
+    before, now = parent.manifest.calibration.alarm_level, calibration.alarm_level
+    return Draft(
+        OPERATING_LEVEL,
+        f"alarm level {before:.4g} to {now:.4g} in raw score",
         adapted(parent, model, {}),
         _stood_on(ground, mapped=False),
         scores,
-        out,
-        step=OPERATING_LEVEL,
-        calibration=calibration,
-        false_alarms_per_day=ground.false_alarms_per_day,
-        seed=ground.seed,
+        calibration,
     )
-    before, now = parent.manifest.calibration.alarm_level, calibration.alarm_level
-    return child, f"alarm level {before:.4g} to {now:.4g} in raw score"
 
 
-def input_scaling(ground: Ground, out: Path) -> tuple[Bundle, str]:
+def input_scaling(ground: Ground) -> Draft:
     """The parent's graph behind a map of the channels that moved."""
     parent, channel_map = ground.parent, ground.channel_map
     moved = np.flatnonzero(channel_map.moved)
@@ -145,33 +139,28 @@ def input_scaling(ground: Ground, out: Path) -> tuple[Bundle, str]:
             for name, channel in zip(names, moved, strict=True)
         }
     }
-    child = write_child(
-        parent,
-        adapted(
-            parent, model, parameters, (f"channels are rescaled to a new regime: {first_names(names)}",), channel_map
-        ),
+    warning = f"channels are rescaled to a new regime: {first_names(names)}"
+    return Draft(
+        INPUT_SCALING,
+        f"{len(moved)} of {len(channel_map.gain)} channels are rescaled: {first_names(names)}",
+        adapted(parent, model, parameters, (warning,), channel_map),
         _stood_on(ground, mapped=True),
         scores,
-        out,
-        step=INPUT_SCALING,
-        calibration=level_of(parent, scores, ground.false_alarms_per_day),
-        false_alarms_per_day=ground.false_alarms_per_day,
-        seed=ground.seed,
+        level_of(parent, scores, ground.false_alarms_per_day),
     )
-    return child, f"{len(moved)} of {len(channel_map.gain)} channels are rescaled: {first_names(names)}"
 
 
-def refit(ground: Ground, out: Path) -> tuple[Bundle, str]:
+def refit(ground: Ground) -> Draft:
     """The detector trained anew, as its parent was, on the reference in the new regime and on recent rows."""
-    return _trained(ground, out, REFIT, _settings(ground.parent), "trained anew")
+    return _trained(ground, REFIT, _settings(ground.parent), "trained anew")
 
 
-def refit_recent(ground: Ground, out: Path) -> tuple[Bundle, str]:
+def refit_recent(ground: Ground) -> Draft:
     """The detector trained anew on recent rows and as many of the reference, as they were: both regimes may come again."""
-    return _trained(ground, out, REFIT_RECENT, _settings(ground.parent), "trained anew", even=True)
+    return _trained(ground, REFIT_RECENT, _settings(ground.parent), "trained anew", even=True)
 
 
-def fine_tune(ground: Ground, out: Path) -> tuple[Bundle, str]:
+def fine_tune(ground: Ground) -> Draft:
     """A network that goes on from its parent's weights, on the reference in the new regime and on recent rows, within the budget.
 
     A parent without weights, as older bundles are, is trained anew; the child says so.
@@ -186,10 +175,10 @@ def fine_tune(ground: Ground, out: Path) -> tuple[Bundle, str]:
         # What training anew would take is kept: else each generation would learn less than the one before.
         kept = {FULL_TRAINING: {name: whole[name] for name in settings if settings[name] != whole[name]}}
         try:
-            return _trained(ground, out, FINE_TUNE, settings, "fine-tuned", warm_start=warm_start, parameters=kept)
+            return _trained(ground, FINE_TUNE, settings, "fine-tuned", warm_start=warm_start, parameters=kept)
         except OtherWeightsError as error:
             reason = str(error)
-    return _trained(ground, out, FINE_TUNE, whole, "trained anew", warning=f"trained anew, not fine-tuned: {reason}")
+    return _trained(ground, FINE_TUNE, whole, "trained anew", warning=f"trained anew, not fine-tuned: {reason}")
 
 
 STEPS: Mapping[str, Step] = MappingProxyType(
@@ -230,7 +219,6 @@ def _gentler(spec: DetectorSpec[Any], settings: Mapping[str, str]) -> dict[str, 
 
 def _trained(
     ground: Ground,
-    out: Path,
     step: str,
     settings: Mapping[str, str],
     how: str,
@@ -239,7 +227,7 @@ def _trained(
     parameters: Mapping[str, Any] | None = None,
     warning: str = "",
     even: bool = False,
-) -> tuple[Bundle, str]:
+) -> Draft:
     parent = ground.parent
     manifest = parent.manifest
     series = _even(ground) if even else _stood_on(ground, mapped=step == REFIT or ground.learn.accepted)
@@ -254,31 +242,24 @@ def _trained(
         held_out_share=HELD_OUT_OF_RECENT * len(ground.learn) / len(series.train),
         warm_start=warm_start,
     )
-    try:
-        fitted, scores = train_detector(manifest.detector, series, options)
-        if fitted.window != manifest.window:
-            raise StepSkippedError(
-                f"trained anew it looks at {fitted.window} rows, its parent at {manifest.window}: the stream would have to warm up"
-            )
-        # A network's scores are those of recent rows already, that it was not fitted on.
-        calibration = _refit_level(ground, fitted, scores) if step in (REFIT, REFIT_RECENT) else None
-        child = write_child(
-            parent,
-            fitted,
-            series,
-            replace(scores, warnings=(*scores.warnings, warning)) if warning else scores,
-            out,
-            step=step,
-            calibration=calibration,
-            false_alarms_per_day=ground.false_alarms_per_day,
-            seed=ground.seed,
-            parameters=parameters,
+    fitted, scores = train_detector(manifest.detector, series, options)
+    if fitted.window != manifest.window:
+        raise StepSkippedError(
+            f"trained anew it looks at {fitted.window} rows, its parent at {manifest.window}: the stream would have to warm up"
         )
-    except ExportError as error:
-        raise StepSkippedError(str(error)) from error
     rows = f"{len(ground.learn)} recent rows and {len(series.train) - len(ground.learn)} of the reference"
     aligned = "" if warm_start is None or warm_start.alignment == "none" else f", aligned by {warm_start.alignment}"
-    return child, f"{how} on {rows}{aligned}"
+    # A network's scores are those of recent rows already, that it was not fitted on.
+    is_refit = step in (REFIT, REFIT_RECENT)
+    return Draft(
+        step,
+        f"{how} on {rows}{aligned}",
+        fitted,
+        series,
+        replace(scores, warnings=(*scores.warnings, warning)) if warning else scores,
+        _refit_level(ground, fitted, scores) if is_refit else alarm_level(scores, ground.false_alarms_per_day),
+        parameters or {},
+    )
 
 
 def _refit_level(ground: Ground, fitted: FittedDetector, scores: CalibrationScores) -> Calibration:

@@ -222,6 +222,11 @@ def _doubts(calibration: Calibration, scores: CalibrationScores) -> tuple[str, .
             "the recent windows are too few to promise a rate of false alarms: the alarm level takes center and spread from them, "
             "and the tail from the windows of an earlier one",
         )
+    if calibration.method == "lowered":
+        return (
+            "the recent windows are too few to promise a rate of false alarms: at the alarm level that they ask for it would have told "
+            "too few faults, so that the level is a lower one",
+        )
     if calibration.method == "no-spread":
         return ("every held-out window has the same score: the alarm level is a guess; train on rows that vary",)
     if calibration.method == "gpd" and calibration.false_alarms_per_day * scores.days < 1:

@@ -53,7 +53,7 @@ class AfterGate:
     def accepted(self, life: Life, outcome: JobOutcome, now_us: int) -> list[Action]:
         """A child passed the gate: it goes in shadow."""
         life.child = outcome
-        life.again = follow_up.due_after(life, outcome, self._rules)
+        life.again = follow_up.due_after(life, self._rules)
         deployment: dict[str, Any] = {
             "route": life.route,
             "child": {"sha256": outcome.sha256},

@@ -1,7 +1,8 @@
-"""A further adaptation behind one whose step learnt nothing.
+"""A further adaptation behind one that passed.
 
-A moved alarm level and rescaled channels pass the gate on the rows of a day, and bridge the time until there are more. Then the ladder
-is climbed once more, from the child in service.
+What passes the gate on the rows of a day bridges the time until there are more: a change may have been under way, and a mode of the
+machine may not have come yet. Then the ladder is climbed once more, from the child in service; only what is shown to be better than
+that child takes its place.
 """
 
 from __future__ import annotations
@@ -10,16 +11,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from wheeltapper.training.adaptation.service.life import FollowUp, JobOutcome, Life, RowSource, adaptation_id
+from wheeltapper.training.adaptation.service.life import FollowUp, Life, RowSource, adaptation_id
 from wheeltapper.training.adaptation.service.readiness import next_try_at
 from wheeltapper.training.adaptation.service.rules import AdaptationRules
 from wheeltapper.training.adaptation.service.serving import Serving
-from wheeltapper.training.adaptation.step_names import STOP_GAPS
 
 
-def due_after(life: Life, outcome: JobOutcome, rules: AdaptationRules) -> FollowUp | None:
-    """What follows an outcome; None where its step is final, or no try is left."""
-    if outcome.step not in STOP_GAPS or life.tries + 1 >= rules.tries:
+def due_after(life: Life, rules: AdaptationRules) -> FollowUp | None:
+    """What follows a child; None where no try is left."""
+    if life.tries + 1 >= rules.tries:
         return None
     return FollowUp(life.since, life.source, life.accepted_us, life.who, life.tries + 1, next_try_at(life.seen_at))
 

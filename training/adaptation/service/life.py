@@ -92,7 +92,7 @@ class JobOutcome:
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """What a further adaptation goes on from, after a step that learns nothing has passed.
+    """What a further adaptation goes on from, after a child has passed.
 
     Attributes:
         since, source, accepted_us, who: as `Life` has them.

@@ -384,7 +384,7 @@ class AdaptationService:
         return actions
 
     def _follow(self, life: Life, now_us: int) -> list[Action]:
-        """Of a child in service: what it goes on from is not watched any more, and a better step is looked for where it learnt nothing."""
+        """Of a child in service: what it goes on from is not watched any more, and a better child is looked for."""
         followed = self.lives.get(life.follows)
         if followed is not None:
             self._forget(followed)
@@ -395,5 +395,5 @@ class AdaptationService:
         if follower.adaptation_id in self.lives or follower.adaptation_id in self._announcer.decided:
             return []
         self.lives[follower.adaptation_id] = follower
-        reason = f"{life.child.step} learns nothing: a better step is looked for with a day more of rows"
+        reason = f"{life.child.step} took over: with a day more of rows something better is looked for"
         return [*self._announcer.say(follower, Step.REQUESTED, now_us, reason=reason), *self._advance(follower, now_us)]

@@ -27,7 +27,6 @@ from wheeltapper.training.adaptation.ladder import LadderOptions, climb
 from wheeltapper.training.adaptation.local_change import may_be_fault
 from wheeltapper.training.adaptation.recent import RecentRows
 from wheeltapper.training.adaptation.service.readiness import next_try_at, rows_needed
-from wheeltapper.training.adaptation.step_names import STOP_GAPS
 from wheeltapper.training.fitting.calibration import contiguous_runs
 from wheeltapper.training.lab.shifts.course import Adaptation, Course, Drift
 
@@ -42,7 +41,7 @@ class _Request:
         since: event time (us) of the change. accepted: a person called it the new normal.
         local: a few channels alone moved far: nothing is learnt until a person accepts it.
         tries: how often the gate refused. not_before: event time (us) from which it is tried.
-        bridged: a stop-gap has passed, and a better step is looked for.
+        bridged: a child has passed, and a better one is looked for.
     """
 
     since: int
@@ -66,7 +65,7 @@ class WholeLadder:
         least_rows, least_s: rows since the change before the ladder is climbed; the gate's own need comes on top.
         most_rows: the newest so many are used.
         shadow_s: event time between the gate and the take-over.
-        tries: where the gate refuses, the ladder is climbed again a day later, so often in all.
+        tries: the ladder is climbed so often in all, a day apart: where the gate refused, and behind a child that passed.
     """
 
     name: str = LADDER
@@ -114,15 +113,9 @@ class WholeLadder:
             request.tries += 1
             request.not_before = next_try_at(course.time)
             self._climb(course, rows)
-            if request.tries == self.tries or not self._goes_on(request):
+            request.bridged |= self._child is not None
+            if request.tries == self.tries:
                 self._request = None
-
-    def _goes_on(self, request: _Request) -> bool:
-        """Whether it is tried again: where the gate refused every step, and where a stop-gap alone passed."""
-        if self._child is not None:
-            request.bridged = True
-            return self._child[1].step in STOP_GAPS
-        return True
 
     def is_enough(self, recent: RecentRows, course: Course) -> bool:
         """Whether there are as many rows as is asked for, and as many held-out windows as the gate needs."""
@@ -130,7 +123,7 @@ class WholeLadder:
         least = rows_needed(interval_s, least_rows=self.least_rows, least_s=self.least_s, most_rows=self.most_rows)
         if len(recent) < least:
             return False
-        runs = contiguous_runs(recent.split()[1].times, interval_s)
+        runs = contiguous_runs(recent.split(manifest.window)[1].times, interval_s)
         windows = [(run.stop - run.start - manifest.window) // manifest.stride + 1 for run in runs]
         return sum(max(count, 0) for count in windows) >= self.policy.least_windows
 

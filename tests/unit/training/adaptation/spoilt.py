@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.helpers.machines import make_series, normal_rows
 from wheeltapper.schemas.bundle import Bundle, Graph
-from wheeltapper.training.adaptation.child import parent_model, recent_scores
+from wheeltapper.training.adaptation.child import parent_model, recent_scores, write_child
 from wheeltapper.training.adaptation.child_level import level_of
 from wheeltapper.training.adaptation.evidence import Evidence
 from wheeltapper.training.adaptation.gate import GateScores, Verdict, gate
@@ -97,7 +97,7 @@ class Case:
         channel_map = estimate_map(parent.reference_rows(), learn.values)
         ground = Ground(parent, learn, channel_map, ASKED, 0, 1, "cpu", 10.0, False)
         try:
-            child, _ = STEPS[step](ground, self.out / f"child-{len(list(self.out.iterdir()))}")
+            child = write_child(parent, STEPS[step](ground), self.out / f"child-{len(list(self.out.iterdir()))}")
         except StepSkippedError:
             return None
         return Child(child, child.open_graph(device="cpu"))
@@ -125,7 +125,7 @@ def case_of(detector: str, seed: int, channels: int, change: Change, out: Path) 
     later, gain, offset = changed(rows[RECENT.start :], train, change, random)
     times = int(series.train_ts[-1]) + MINUTE + MINUTE * np.arange(len(later), dtype=np.int64)
     count = RECENT.stop - RECENT.start
-    learn, held_out = RecentRows(later[:count], times[:count], accepted=True).split()
+    learn, held_out = RecentRows(later[:count], times[:count], accepted=True).split(parent.manifest.window)
     evidence, fresh = Evidence(parent, held_out), Evidence(parent, RecentRows(later[count:], times[count:]), seed=99)
     return Case(detector, seed, parent, train, gain, offset, learn, evidence, fresh, evidence.old_scores(), out)
 

@@ -81,6 +81,26 @@ def test_a_serviced_machine_gets_a_child_that_is_quiet_and_sees_faults(
     assert text.count("data:image/png;base64") >= 3
 
 
+def test_a_level_that_loud_rows_ask_for_does_not_make_a_child_deaf(parents: dict[str, Bundle], tmp_path: Path) -> None:
+    # Given a serviced machine, and short bursts in the rows to learn from that nobody noticed
+    rows = recent(serviced(LATER))
+    learn, _ = rows.split(24)
+    learnt, values, random = np.isin(rows.times, learn.times), rows.values.copy(), np.random.default_rng(3)
+    for start in range(60, len(values) - 12, 150):
+        if learnt[start : start + 12].all():
+            values[start : start + 12, :4] += 8 * TRAIN.std(axis=0)[:4] * random.choice([-1, 1], 4)
+    # When the ladder is climbed
+    result = climb(parents["pca"], RecentRows(values, rows.times, accepted=True), LadderOptions(tmp_path / "child"))
+    # Then the child that is taken has a lower level than the bursts ask for, says so, and tells most of what it could
+    assert result.taken is not None, [each.verdict.reasons for each in result.attempts]
+    manifest = open_bundle(tmp_path / "child").manifest
+    assert manifest.calibration.method == "lowered"
+    assert any("the level is a lower one" in warning for warning in manifest.warnings)
+    assert "times lower than the rows learnt from ask for" in result.reason
+    figures = result.taken.verdict.figures
+    assert figures["recall_at_level"] >= 0.7 * figures["recall"]["new"]
+
+
 def test_a_job_signs_its_child_with_the_adaptation_workers_key(parents: dict[str, Bundle], tmp_path: Path) -> None:
     # Given a job of an adaptation worker that has a key, under a password
     key = tmp_path / "adapt.pem"
