@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.kinds.contract import Decoded, Intake, ManyMachines
+from wheeltapper.stream.machine import Machine
 from wheeltapper.stream.pace import MOST_BYTES, Pace
 from wheeltapper.stream.partition import PartitionState
 from wheeltapper.stream.records import PartitionBatch
+
+
+@dataclass(slots=True)
+class Portion:
+    """Messages of a partition that have been read.
+
+    Attributes:
+        batch: they themselves.
+        values, seconds: that they are expected to take.
+        machines: of each block in `decoded.together` its machines' states; None where one has none yet.
+    """
+
+    partition: PartitionState
+    batch: PartitionBatch
+    decoded: Decoded
+    values: float
+    seconds: float
+    machines: list[list[Machine | None]]
 
 
 class Portions:
@@ -21,48 +40,43 @@ class Portions:
         """
         self._intakes = intakes
         self._pace = pace
-        self._last: tuple[ManyMachines, tuple[float, float]] | None = None
-        """The block that was looked at last and what it takes: a step asks several times."""
 
-    def decode(self, partition: PartitionState, batch: PartitionBatch) -> Decoded:
+    def next(self, partition: PartitionState, batch: PartitionBatch) -> Portion:
         """So many of the messages as a step may hold, one at least."""
         intake = self._intakes[batch.topic]
         messages = fitting(batch, self._pace.most_messages)
         while True:
             decoded = intake.decode(batch.first(messages), self._pace.most_values / 2)
-            values, seconds = self.load(partition, decoded)
+            machines = [partition.known(many.machines) for many in decoded.together]
+            values, seconds = self._load(partition, decoded, machines)
             share = self._pace.share(values / 2, seconds)  # reading again costs more than twice the values
             if share == 1.0 or decoded.messages == 1:
-                return decoded
+                return Portion(partition, batch.first(decoded.messages), decoded, values, seconds, machines)
             messages = max(1, int(share * decoded.messages))
 
-    def load(self, partition: PartitionState, decoded: Decoded) -> tuple[float, float]:
+    def _load(
+        self, partition: PartitionState, decoded: Decoded, machines: Sequence[Sequence[Machine | None]]
+    ) -> tuple[float, float]:
         """(values, seconds) that these messages are expected to take."""
         values = seconds = 0.0
         for found in decoded.blocks:
             runtimes = partition.runtimes_of(found.machine, found.route)
             more = self._pace.expect(runtimes, found.block.length, found.block.size)
             values, seconds = values + more[0], seconds + more[1]
-        for many in decoded.together:
-            more = self.load_together(partition, many)
+        for many, known in zip(decoded.together, machines, strict=True):
+            more = self.load_together(partition, many, known)
             values, seconds = values + more[0], seconds + more[1]
         return values, seconds
 
-    def load_together(self, partition: PartitionState, many: ManyMachines) -> tuple[float, float]:
-        """`load` of a block of many machines: most are served by the same rules."""
-        known = self._last
-        if known is not None and known[0] is many:
-            return known[1]
-        lengths: dict[tuple[RuleRuntime, ...], int] = {}
-        for name, length in zip(many.machines, (many.edges[1:] - many.edges[:-1]).tolist(), strict=True):
-            runtimes = partition.runtimes_of(name, many.route)
-            lengths[runtimes] = lengths.get(runtimes, 0) + length
-        values, seconds = float(many.block.size), 0.0
-        for runtimes, length in lengths.items():
-            more = self._pace.expect(runtimes, length, 0)
-            values, seconds = values + more[0], seconds + more[1]
-        self._last = (many, (values, seconds))
-        return values, seconds
+    def load_together(
+        self, partition: PartitionState, many: ManyMachines, machines: Sequence[Machine | None]
+    ) -> tuple[float, float]:
+        """(values, seconds) of a block of many machines: most are served by the same rules, else the dearest count."""
+        served = {machine.runtimes for machine in machines if machine is not None}
+        if None in machines:
+            served.add(partition.runtimes_of(many.machines[machines.index(None)], many.route))
+        loads = [self._pace.expect(runtimes, many.block.length, many.block.size) for runtimes in served]
+        return max(values for values, _ in loads), max(seconds for _, seconds in loads)
 
 
 def fitting(batch: PartitionBatch, most: int) -> int:

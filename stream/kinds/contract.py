@@ -20,6 +20,7 @@ from wheeltapper.schemas.text import first_names
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import DueWindows, Emission, Judged, Refused
 from wheeltapper.stream.core.policies import WindowRules
+from wheeltapper.stream.core.row_store import Placed
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.settings import Settings
@@ -90,6 +91,11 @@ class Memory(Protocol):
         Args:
             stamp_of: input offset of the block -> timestamp (ms) of that record, -1 where it has none.
         """
+        ...
+
+    def placed(self) -> Placed | None:
+        """Where its rows lie beside those of other machines, with whose its next ones may be taken in if they just go on; None: all that
+        comes goes through `take`."""
         ...
 
     @property

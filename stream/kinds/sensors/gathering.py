@@ -10,12 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from wheeltapper.schemas.errors import DecodeError
-from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.row_memory import RowBlock
-from wheeltapper.stream.dead_letters import dead_letter
 from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, ManyMachines, Route
-from wheeltapper.stream.kinds.sensors.field_mapping import to_float32
 from wheeltapper.stream.kinds.sensors.shapes import Shape
 from wheeltapper.stream.records import PartitionBatch
 
@@ -26,7 +22,8 @@ class RowReader:
     Attributes:
         route: the route.
         pick: the channels' values in the route's order.
-        pack: them as float64 bytes; takes numbers only, where numpy would convert "1.5" without a word.
+        pack: them as float32 bytes; takes numbers only, where numpy would convert "1.5" without a word. Raises OverflowError where one
+            is beyond 32 bits, struct.error where one is no number.
         width: fields that a message has where no channel is unknown.
         names: of the channels' fields.
         order: the channels' names as objects of an earlier message, if messages have them in the route's order: the
@@ -36,13 +33,12 @@ class RowReader:
         picks: the same for every shape that came.
     """
 
-    __slots__ = ("_pack_narrow", "names", "order", "pack", "pick", "pick_of_shape", "picks", "route", "shape", "width")
+    __slots__ = ("names", "order", "pack", "pick", "pick_of_shape", "picks", "route", "shape", "width")
 
     def __init__(self, route: Route, sources: list[str], fields_beside: int) -> None:
         self.route = route
         self.pick: Callable[[Any], Any] = itemgetter(*sources) if len(sources) > 1 else lambda v: (v[sources[0]],)
-        self.pack = struct.Struct(f"<{len(sources)}d").pack
-        self._pack_narrow = struct.Struct(f"<{len(sources)}f").pack
+        self.pack = struct.Struct(f"<{len(sources)}f").pack
         self.width = len(sources) + fields_beside
         self.order = sources
         self.names = sources
@@ -51,14 +47,8 @@ class RowReader:
         self.picks: dict[Shape, Callable[[Any], Any] | None] = {}
 
     def pack_with_null(self, values: Any) -> bytes:
-        """As `pack`, with NaN for null.
-
-        Raises:
-            OverflowError: a value is beyond 32 bits; struct.error: it is no number.
-        """
-        found = [math.nan if value is None else value for value in values]
-        self._pack_narrow(*found)
-        return self.pack(*found)
+        """As `pack`, with NaN for null."""
+        return self.pack(*[math.nan if value is None else value for value in values])
 
 
 class BatchRows:
@@ -87,41 +77,46 @@ class BatchRows:
 
     def gather(self, batch: PartitionBatch, measured: Callable[[np.ndarray], np.ndarray], decoded: Decoded) -> None:
         """What was read of the batch becomes blocks: one of all machines of a reader that have single rows alone, one of each other
-        machine; rows that 32 bits cannot hold become dead letters.
+        machine.
 
         Args:
             measured: [n, C] -> the same with NaN where a number says that there is no value.
         """
-        offsets = np.fromiter(batch.offsets, np.int64, len(batch))
+        offsets = np.array(batch.offsets, dtype=np.int64)
         names = [*self.number_of]
-        columns = np.array([np.fromiter(c, np.int64, len(c)) for c in (self.numbers, self.times, self.positions)])
+        numbers = np.array(self.numbers, dtype=np.int64)
+        times = np.array(self.times, dtype=np.int64)
+        positions = np.array(self.positions, dtype=np.int64)
         beside: dict[int, tuple[RowBlock, np.ndarray]] = {}
         """Number -> single rows of a machine that has blocks too, and where in the batch they came."""
         for reader, packed in self.rows.items():
-            mine = columns
-            if len(packed) < columns.shape[1]:
-                mine = columns[:, np.array([other is reader for other in self.readers])[columns[0]]]
-            order = np.argsort(mine[0], kind="stable")
-            numbers, times, positions = mine[:, order]
-            wide = np.frombuffer(b"".join(packed), dtype="<f8").reshape(-1, len(reader.names))
-            with np.errstate(over="ignore"):
-                values = wide.astype(np.float32)[order]
-            kept = ~np.asarray(np.isinf(values).any(axis=1))
-            for place in np.flatnonzero(~kept).tolist():
-                _refuse(wide[order[place]], reader.route, batch, int(positions[place]), decoded)
-            rows = RowBlock(offsets[positions], times, measured(values))
-            for number in self.blocks:
-                if self.readers[number] is reader:
-                    those = kept & (numbers == number)
-                    beside[number] = rows.only(those), positions[those]
-                    kept &= ~those
-            if not kept.all():
-                rows, numbers = rows.only(kept), numbers[kept]
-            if len(numbers):
+            if not packed:
+                continue
+            values = np.frombuffer(b"".join(packed), dtype="<f4").reshape(-1, len(reader.names))
+            if len(packed) < len(numbers):
+                mine = np.flatnonzero(np.array([other is reader for other in self.readers])[numbers])
+                within = np.argsort(numbers[mine], kind="stable")
+                order, values = mine[within], values[within]
+            else:
+                order = np.argsort(numbers, kind="stable")
+                values = values[order]
+            owners, places = numbers[order], positions[order]
+            rows = RowBlock(offsets[places], times[order], measured(values))
+            if self.blocks:
+                kept = np.ones(len(owners), dtype=np.bool_)
+                for number in self.blocks:
+                    if self.readers[number] is reader:
+                        those = owners == number
+                        beside[number] = rows.only(those), places[those]
+                        kept &= ~those
+                rows, owners = rows.only(kept), owners[kept]
+            if len(owners):
                 # np.diff takes longer than everything else that is done for a few rows.
-                changes = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
-                edges = np.concatenate(([0], changes, [len(numbers)]))
-                machines = [names[number] for number in numbers[edges[:-1]].tolist()]
+                changes = np.flatnonzero(owners[1:] != owners[:-1])
+                edges = np.zeros(len(changes) + 2, dtype=np.int64)
+                np.add(changes, 1, out=edges[1:-1])
+                edges[-1] = len(owners)
+                machines = [names[number] for number in owners[edges[:-1]].tolist()]
                 decoded.together.append(ManyMachines(machines, reader.route, edges, rows))
         for number, blocks in self.blocks.items():
             block = _merged(offsets, blocks, *beside.get(number, ()))
@@ -150,11 +145,3 @@ def _merged(
     if rows is None or positions is None:
         return block
     return block.behind(rows).only(np.argsort(np.concatenate([positions, of_blocks]), kind="stable"))
-
-
-def _refuse(row: np.ndarray, route: Route, batch: PartitionBatch, index: int, decoded: Decoded) -> None:
-    """A row [C] float64 that 32 bits cannot hold becomes a dead letter."""
-    try:
-        to_float32(row[None], route.layout.channels)
-    except DecodeError as error:
-        decoded.dead_letters.append(Emission(batch.offsets[index], dead_letter(batch, index, error)))
