@@ -247,8 +247,10 @@ class Pipeline:
 
     def _has_room(self, portion: Portion) -> bool:
         """True where the step may hold it beside what has been read."""
-        values = portion.values + sum(waiting.values for waiting in self._waiting)
-        return self._pace.has_room(values, portion.seconds + sum(waiting.seconds for waiting in self._waiting))
+        values, seconds = portion.load
+        for waiting in self._waiting:
+            values, seconds = values + waiting.load[0], seconds + waiting.load[1]
+        return self._pace.has_room(values, seconds)
 
     def _end_step(self, outputs: list[Output]) -> Step:
         self._judge(outputs)
@@ -290,10 +292,9 @@ class Pipeline:
                 self.counters.readings[event] = self.counters.readings.get(event, 0) + number
             for block in decoded.blocks:
                 yield block, portion
-            for many, machines in zip(decoded.together, portion.machines, strict=False):
-                values, seconds = self._portions.load_together(partition, many, machines)
+            for many, (machines, (values, seconds)) in zip(decoded.together, portion.together, strict=False):
                 if self._pace.has_room(values, seconds):
-                    self._pace.add(values, seconds, many.block.length)
+                    self._pace.add(values, seconds, many.length)
                     together.append((Waiting(partition, many, machines, batch), portion, values, seconds))
                 else:
                     for place in range(len(many.machines)):
@@ -302,7 +303,7 @@ class Pipeline:
             left = self._together.take([waiting for waiting, *_ in together], now)
             for (waiting, portion, values, seconds), places in zip(together, left, strict=True):
                 share = len(places) / len(waiting.machines)
-                self._pace.add(-share * values, -share * seconds, -round(share * waiting.many.block.length))
+                self._pace.add(-share * values, -share * seconds, -round(share * waiting.many.length))
                 for place in places:
                     yield waiting.many.one(place), portion
 

@@ -57,7 +57,7 @@ class Together:
             now: monotonic time (s).
         """
         left: list[list[int]] = [[] for _ in waiting]
-        widths = [each.many.block.values.shape[1] for each in waiting]
+        widths = [each.many.width for each in waiting]
         for width in dict.fromkeys(widths):
             those = [number for number, other in enumerate(widths) if other == width]
             self._take_alike([waiting[number] for number in those], [left[number] for number in those], now)
@@ -204,38 +204,28 @@ class _Rows:
     """
 
     def __init__(self, waiting: Sequence[Waiting]) -> None:
-        blocks = [each.many.block for each in waiting]
-        numbers = [len(each.machines) for each in waiting]
         self.machines: list[Any] = [*chain.from_iterable(each.machines for each in waiting)]
         self.owners: list[PartitionState] = []
         self.block_of: list[int] = []
         self.first_place: list[int] = []
-        edges = [np.zeros(1, dtype=np.int64)]
-        behind = 0
-        for number, (each, count) in enumerate(zip(waiting, numbers, strict=True)):
+        for number, each in enumerate(waiting):
+            count = len(each.machines)
             self.first_place.append(len(self.owners))
             self.owners += [each.partition] * count
             self.block_of += [number] * count
-            edges.append(each.many.edges[1:] + behind)
-            behind += int(each.many.edges[-1])
-        self.edges = np.concatenate(edges)
+        self.edges, self.marks, self.values = waiting[0].many.gather([each.many for each in waiting])
         self.counts = self.edges[1:] - self.edges[:-1]
         firsts, lasts = self.edges[:-1], self.edges[1:] - 1
-        self.values = _joined([block.values for block in blocks])
-        self.marks = np.empty((len(self.values), 2), dtype=np.int64)
-        times, offsets = self.marks[:, 0], self.marks[:, 1]
-        np.concatenate([block.times for block in blocks], out=times)
-        np.concatenate([block.offsets for block in blocks], out=offsets)
-        self.first_times, self.last_times = times[firsts], times[lasts]
-        self.first_offsets, self.last_offsets = offsets[firsts], offsets[lasts]
-        stamps = []
-        for each, first, count in zip(waiting, self.first_place, numbers, strict=True):
-            last = self.last_offsets[first : first + count]
-            known = np.array(each.batch.offsets, dtype=np.int64)
-            stamps.append(np.array(each.batch.timestamps_ms, dtype=np.int64)[np.searchsorted(known, last)])
-        self.stamps = _joined(stamps)
+        first_marks, last_marks = self.marks[firsts], self.marks[lasts]
+        self.first_times, self.first_offsets = first_marks[:, 0], first_marks[:, 1]
+        self.last_times, self.last_offsets = last_marks[:, 0], last_marks[:, 1]
+        stamps: list[int] = []
+        last_offsets = self.last_offsets.tolist()
+        for each, first in zip(waiting, self.first_place, strict=True):
+            stamp_at = dict(zip(each.batch.offsets, each.batch.timestamps_ms, strict=True))
+            stamps += [stamp_at[offset] for offset in last_offsets[first : first + len(each.machines)]]
+        self.stamps = np.array(stamps, dtype=np.int64)
         self._whole = np.logical_and.reduceat(~np.isnan(self.values).any(axis=1), firsts)
-        self._lasts = lasts
 
     def are_ordinary(self, largest: int) -> np.ndarray:
         """[M] bool: machines whose rows lack no value, and follow each other by at most `largest` us."""
@@ -248,7 +238,3 @@ class _Rows:
         follows[self.edges[1:-1]] = True  # from one machine to the next
         found: np.ndarray = self._whole & np.logical_and.reduceat(follows, self.edges[:-1])
         return found
-
-
-def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -34,6 +34,14 @@ MACHINES = 20
 MOST_ROWS = 40_000
 """That are handled for each size of a turn."""
 FEWEST_TURNS = 30
+FAULT_EVERY = 500
+"""Rows of a machine, as in the measurement of live rates."""
+RULE = {
+    "method": "fixed",
+    "raise_level": workload.RAISE_LEVEL,
+    "clear_ratio": workload.CLEAR_RATIO,
+    "clear_duration_s": workload.CLEAR_DURATION * workload.STRIDE * workload.INTERVAL_US / 1e6,
+}
 WARM_UP = 0.3
 """Share of the turns that are not measured."""
 
@@ -49,7 +57,7 @@ def main() -> None:
     chosen = parser.parse_args()
     gc.set_threshold(100_000, 50, 1_000)  # as the worker does
     scoring = {"device": "cpu", "threads": 1, "publish_scores": chosen.worker_defaults}
-    threshold = {} if chosen.worker_defaults else {"method": "fixed", "raise_level": workload.RAISE_LEVEL}
+    threshold = {} if chosen.worker_defaults else RULE
     settings = Settings.model_validate({"threshold": threshold, "drift": {"enabled": False}, "scoring": scoring})
     with tempfile.TemporaryDirectory() as folder:
         if chosen.detector == "pca":
@@ -91,7 +99,7 @@ def measure(turns: Sequence[Sequence[PartitionBatch]], routes: Routes, settings:
 def turns_of(rows: int, turns: int) -> list[list[PartitionBatch]]:
     """So many turns of so many rows each, machines in turn; a machine's rows are all on one partition."""
     each = -(-rows * turns // MACHINES)
-    messages = json_rows(workload.make_workload(MACHINES, each, fault_every=500), each)
+    messages = json_rows(workload.make_workload(MACHINES, each, fault_every=FAULT_EVERY), each)
     found, offset = [], 0
     for _ in range(turns):
         batches: dict[int, PartitionBatch] = {}
