@@ -92,10 +92,16 @@ class RowClock:
     late_run, back_run, back_time = _Column(), _Column(), _Column()
     taken = _Column()
 
-    def __init__(
+    def __init__(self, store: RowStore, slot: int) -> None:
+        """
+        Args:
+            store, slot: where its numbers are.
+        """
+        self.store, self.slot = store, slot
+        self._notes: ClockNotes | None = None
+
+    def set(
         self,
-        store: RowStore,
-        slot: int,
         last_time: int | None = None,
         stamp: int = NO_STAMP,
         late_run: int = 0,
@@ -103,15 +109,12 @@ class RowClock:
         back_time: int = 0,
         support: int = 0,
     ) -> None:
-        """
-        Args:
-            store, slot: where its numbers are.
-        """
-        self.store, self.slot = store, slot
-        self._notes: ClockNotes | None = None
-        self.last_time, self.stamp, self.support = last_time, stamp, support
-        self.late_run, self.back_run, self.back_time = late_run, back_run, back_time
-        self.taken = 0
+        """Begin anew, or as a snapshot says."""
+        store, slot = self.store, self.slot
+        self.last_time = last_time
+        store.stamp[slot], store.support[slot], store.taken[slot] = stamp, support, 0
+        store.late_run[slot], store.back_run[slot], store.back_time[slot] = late_run, back_run, back_time
+        self._notes = None
 
     @property
     def last_time(self) -> int | None:
@@ -131,9 +134,8 @@ class RowClock:
 
     def moved(self, store: RowStore, slot: int) -> RowClock:
         """The same clock, its numbers elsewhere."""
-        clock = RowClock(
-            store, slot, self.last_time, self.stamp, self.late_run, self.back_run, self.back_time, self.support
-        )
+        clock = RowClock(store, slot)
+        clock.set(self.last_time, self.stamp, self.late_run, self.back_run, self.back_time, self.support)
         clock.taken, clock._notes = self.taken, self._notes
         return clock
 

@@ -267,7 +267,7 @@ class RowMemory:
     def restart(self) -> None:
         """The machine's clock was set back: the next row is its first."""
         self.tail.clear()
-        self.clock = RowClock(self.tail.store, self.tail.slot)
+        self.clock.set()
 
     def due(self, part: RowBlock, rule: RuleSpec) -> DueWindows | None:
         """The windows of a rule that the newest part completed; None where there are none."""
@@ -351,7 +351,9 @@ class RowMemory:
         times = np.frombuffer(body, dtype="<i8", count=rows)
         values = np.frombuffer(body, dtype="<f4", count=rows * width, offset=8 * rows).reshape(rows, width)
         packed = np.frombuffer(body, dtype=np.uint8, count=rows * bits, offset=(8 + 4 * width) * rows)
-        absent = np.unpackbits(packed.reshape(rows, bits), axis=1, count=width).astype(np.bool_)
+        absent: np.ndarray | bool = False
+        if packed.any():
+            absent = np.unpackbits(packed.reshape(rows, bits), axis=1, count=width).astype(np.bool_)
         offsets = np.frombuffer(body, dtype="<i8", offset=(8 + 4 * width + bits) * rows) if told else -1
         if told and rows and int(np.min(offsets)) < -1:
             raise ValueError(f"offset {int(np.min(offsets))} of a message")
@@ -374,7 +376,7 @@ class RowMemory:
         seen = whole(header["seen"], 0, MOST_SEEN)
         seen = max(seen, rows) if rows >= self.layout.window - 1 else rows
         self.tail.restore(times, values, absent, seen, offsets)
-        self.clock = RowClock(self.tail.store, self.tail.slot, *saved)
+        self.clock.set(*saved)
         self._waiting, self._stamps = waiting, stamps
 
 

@@ -103,7 +103,8 @@ class RowStore:
             if slot == len(self.end):
                 self._set_columns(np.concatenate([self._columns, np.zeros_like(self._columns)], axis=1))
         self._columns[:, slot] = 0
-        self.buffer[slot] = -1
+        self.buffer[slot] = self.stamp[slot] = -1
+        self.last_time[slot] = NEVER
         self.end[slot] = self.whole_from[slot] = self.blank
         return slot
 

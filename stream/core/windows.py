@@ -222,14 +222,14 @@ class RowTail:
         self,
         times: np.ndarray,
         values: np.ndarray,
-        absent: np.ndarray,
+        absent: np.ndarray | bool,
         seen: int,
         offsets: np.ndarray | int = -1,
     ) -> None:
-        """Take over a snapshot."""
+        """Take over a snapshot; arguments as of `append`."""
         if self.seen or self._end > self.store.blank:
             self.clear()
-        self.append(times, values, absent if absent.any() else False, offsets)
+        self.append(times, values, absent, offsets)
         self.seen = seen
 
     def resized(self, window: int, blank: int, store: RowStore | None = None) -> RowTail:
