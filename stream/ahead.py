@@ -55,9 +55,9 @@ class AheadCheck:
             return decoded, []
         # No entry before the earliest record's limit is ahead: nearly always that settles it.
         earliest = min(stamps) * 1_000 + self._most_us
-        blocks_of_times = [found.block.times for found in decoded.blocks]
-        blocks_of_times += [many.block.times for many in decoded.together]
-        if all(int(times.max()) <= earliest for times in blocks_of_times):
+        newest = [int(found.block.times.max()) for found in decoded.blocks]
+        newest += [many.newest for many in decoded.together]
+        if max(newest) <= earliest:
             return decoded, []
         blocks: list[MachineBlock] = []
         bad: dict[int, list[int]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -103,8 +102,6 @@ class PartitionState:
         self.control = ControlLog()
         self.calendar = Calendar(maintenance)
         self._machines: dict[str, Machine] = {}
-        self._heard: dict[str, float] = {}
-        """Machine -> monotonic time (s) of its last message; in that order."""
         self._dirty: dict[str, float] = {}
         """Machine -> when its first row since the last snapshot was handled; in that order."""
         self._full: set[str] = set()
@@ -128,10 +125,15 @@ class PartitionState:
         """The machine's state, new where it has none."""
         machine = self._machines.get(name)
         if machine is None:
-            machine = self._machines[name] = Machine(name, route, route.layout)
+            machine = Machine(name, route, route.layout)
             machine.life = self.life.number
+            self._begin(machine)
             self._fit(machine)
         return machine
+
+    def _begin(self, machine: Machine) -> None:
+        self._machines[machine.name] = machine
+        machine.entries_full = self._settings.snapshot_windows * machine.route.layout.window
 
     def known(self, names: Iterable[str]) -> list[Machine | None]:
         """The machines' states; None where one has none yet."""
@@ -274,14 +276,13 @@ class PartitionState:
 
     def touch(self, machine: Machine, first_offset: int, last_offset: int, entries: int, now: float) -> None:
         """Note that messages first_offset..last_offset changed the machine at monotonic time `now` (s)."""
-        machine.offset = last_offset
-        machine.entries_since_snapshot += entries
-        self._heard.pop(machine.name, None)
-        self._heard[machine.name] = now
-        if machine.dirty_from is None:
-            machine.dirty_from = first_offset
-            self._dirty[machine.name] = now
-        if machine.entries_since_snapshot >= self._settings.snapshot_windows * machine.route.layout.window:
+        if machine.touched(first_offset, last_offset, entries, now):
+            self.see_touched(machine, now)
+
+    def see_touched(self, machine: Machine, now: float) -> None:
+        """Note what `Machine.touched` said was news, at monotonic time `now` (s)."""
+        self._dirty.setdefault(machine.name, now)
+        if machine.entries_since_snapshot >= machine.entries_full:
             self._full.add(machine.name)
 
     def mark(self, machine: Machine, now: float) -> None:
@@ -310,7 +311,11 @@ class PartitionState:
         outputs = []
         for name in due:
             machine = self._machines[name]
-            heard_at = None if wall_us is None else wall_us - round((now - self._heard.get(name, now)) * 1e6)
+            heard_at = (
+                None
+                if wall_us is None
+                else wall_us - round((now - (now if machine.heard is None else machine.heard)) * 1e6)
+            )
             machine.applied = max(machine.applied, self.control.in_force)
             outputs.append(machine_snapshot(machine, self.number, heard_at))
             machine.dirty_from = None
@@ -337,18 +342,22 @@ class PartitionState:
 
     def unheard(self, since: float) -> Iterator[tuple[Machine, float]]:
         """Machines not heard after monotonic time `since` (s), with the time each was; the longest silent first."""
-        for name, heard in list(self._heard.items()):
-            if heard > since:
-                return
+        silent = [
+            (machine.heard, name)
+            for name, machine in self._machines.items()
+            if machine.heard is not None and machine.heard <= since
+        ]
+        for heard, name in sorted(silent):
             yield self._machines[name], heard
 
     def heard_since(self, name: str, since: float) -> bool:
         """Whether the machine was heard here after monotonic time `since` (s)."""
-        return self._heard.get(name, -math.inf) > since
+        machine = self._machines.get(name)
+        return machine is not None and machine.heard is not None and machine.heard > since
 
     def mark_silent(self, machine: Machine, now: float) -> None:
         """Note that the machine was found silent."""
-        machine.silent_since = machine.memory.last_time
+        machine.silent_since, machine.cohort = machine.memory.last_time, None
         self.mark(machine, now)
 
     def forget(self, machine: Machine, reason: ClearReason) -> list[Output]:
@@ -358,7 +367,6 @@ class PartitionState:
             events.append(end_of_silence(machine.name, machine.silent_since, machine.silent_since, reason))
         events += machine.route.kind.ended(machine.name, machine.memory.dump()[0], reason)
         del self._machines[machine.name]
-        self._heard.pop(machine.name, None)
         self._dirty.pop(machine.name, None)
         self._full.discard(machine.name)
         return alert_outputs(events, machine.route)
@@ -376,16 +384,13 @@ class PartitionState:
         Returns:
             what has to be published of alerts that ended, and keys whose records are of no use any more.
         """
-        taken = Restore(self, self._book, self._whole_settings, now, wall_us).run(records)
-        self._heard = dict(sorted(self._heard.items(), key=lambda entry: entry[1]))
-        return taken
+        return Restore(self, self._book, self._whole_settings, now, wall_us).run(records)
 
     def take_over(self, machine: Machine, heard: float) -> None:
         """A machine of a snapshot, last heard at monotonic time `heard` (s)."""
-        self._machines[machine.name] = machine
-        self._heard[machine.name] = heard
+        self._begin(machine)
+        machine.heard = heard
 
     def drop(self, name: str) -> None:
         """Forget a machine whose snapshot turned out to be of no use."""
         self._machines.pop(name, None)
-        self._heard.pop(name, None)

@@ -174,6 +174,8 @@ class Restore:
             outputs += alert_outputs([silence], route)
         if ended_rules:
             partition.mark(machine, self._now)
+        if machine.life == partition.life.number:
+            machine.settle()
         return outputs, False
 
     def _refuse(self, reason: str) -> None:

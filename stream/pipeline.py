@@ -8,7 +8,6 @@ direct runner take its steps one by one, `backtest` and the tests all of them (`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Any, NamedTuple
 
 from wheeltapper.schemas.audio_chunk import record_key
@@ -21,18 +20,18 @@ from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.dead_letters import flawed_letters, refused_dead_letter
 from wheeltapper.stream.deployment import Deployment
-from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, Routes
+from wheeltapper.stream.kinds.contract import MachineBlock, Routes
 from wheeltapper.stream.left_out import DeadLetterLines
 from wheeltapper.stream.machine import Machine
 from wheeltapper.stream.outgoing import alert_output
 from wheeltapper.stream.pace import Pace
 from wheeltapper.stream.partition import PartitionKey, PartitionState
-from wheeltapper.stream.portions import Portions
+from wheeltapper.stream.portions import Portion, Portions
 from wheeltapper.stream.records import Output, PartitionBatch
 from wheeltapper.stream.rule_book import RuleBook
 from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.silent_machines import SilentMachines
-from wheeltapper.stream.together import Together
+from wheeltapper.stream.together import Together, Waiting
 
 
 class Step(NamedTuple):
@@ -68,6 +67,10 @@ class Pipeline:
         self._pace = Pace(settings)
         self._is_clean = True
         """Nothing has been taken since the last step."""
+        self._may_pause = False
+        """The step may end within a message: it has nothing else."""
+        self._waiting: list[Portion] = []
+        """Read, and not taken in: at most one portion of a partition."""
         self._together = Together(settings.windows, self.counters)
         self._ahead = AheadCheck(settings.input.max_ahead_s, self.counters)
         intakes = {topic: kind.intake(routes, settings) for topic, kind in self._kinds.items()}
@@ -106,6 +109,7 @@ class Pipeline:
         outputs: list[Output] = []
         self._pace.begin(self.scoring_seconds)
         self._is_clean = True
+        self._waiting.clear()
         for received in batches:
             partition = self.partition(received.topic, received.partition)
             # A client that went back to its commit brings rows again.
@@ -117,7 +121,10 @@ class Pipeline:
                     outputs += partition.apply_changes(now)
                 boundary = partition.next_boundary()
                 batch, rest = (rest, None) if boundary is None else rest.split(boundary)
-                yield from self._take_in(partition, batch, now, outputs)
+                yield from self._read(partition, batch, now, outputs)
+                if rest:
+                    yield from self._take_read(now, outputs)
+        yield from self._take_read(now, outputs)
         yield self._end_step(outputs)
 
     def finish(self) -> list[Output]:
@@ -212,27 +219,38 @@ class Pipeline:
         """Time spent in onnxruntime so far."""
         return self._book.scoring_seconds
 
-    def _take_in(
+    def _read(
         self, partition: PartitionState, batch: PartitionBatch, now: float, outputs: list[Output]
     ) -> Iterator[Step]:
-        """One partition's messages to windows that wait for their scores, piece by piece."""
+        """One partition's messages, portion by portion. What is read waits for that of the other partitions, to be taken in together."""
         while batch:
             flawed = batch.first_flawed()
             if flawed == 0:
+                yield from self._take_read(now, outputs)
                 self._refuse(partition, flawed_letters(batch.first(1)), outputs)
                 partition.position = batch.offsets[0] + 1
                 batch = batch.without(1)
                 self._is_clean = False
                 continue
-            decoded = self._portions.decode(partition, batch if flawed is None else batch.first(flawed))
-            piece, batch = batch.first(decoded.messages), batch.without(decoded.messages)
-            if not self._is_clean and not self._pace.has_room(*self._portions.load(partition, decoded)):
+            portion = self._portions.next(partition, batch if flawed is None else batch.first(flawed))
+            batch = batch.without(len(portion.batch))
+            if not self._is_clean and not self._has_room(portion):
+                yield from self._take_read(now, outputs)
                 yield self._end_step(outputs)
-            may_pause = self._is_clean and not outputs
+            self._may_pause = self._is_clean and not outputs
             self._is_clean = False
-            yield from self._take_piece(partition, piece, decoded, now, outputs, may_pause=may_pause)
+            self._waiting.append(portion)
+            if batch or self._pace.is_full:
+                yield from self._take_read(now, outputs)
             if self._pace.is_full:
                 yield self._end_step(outputs)
+
+    def _has_room(self, portion: Portion) -> bool:
+        """True where the step may hold it beside what has been read."""
+        values, seconds = portion.load
+        for waiting in self._waiting:
+            values, seconds = values + waiting.load[0], seconds + waiting.load[1]
+        return self._pace.has_room(values, seconds)
 
     def _end_step(self, outputs: list[Output]) -> Step:
         self._judge(outputs)
@@ -243,56 +261,51 @@ class Pipeline:
         outputs.clear()
         return Step(done, whole=True)
 
-    def _take_piece(
-        self,
-        partition: PartitionState,
-        batch: PartitionBatch,
-        decoded: Decoded,
-        now: float,
-        outputs: list[Output],
-        *,
-        may_pause: bool,
-    ) -> Iterator[Step]:
-        """
-        Args:
-            may_pause: nothing else is part of this step: it may end within a message.
-        """
-        decoded, partly = self._ahead.refuse(batch, decoded)
+    def _take_read(self, now: float, outputs: list[Output]) -> Iterator[Step]:
+        """All that has been read to windows that wait for their scores: at most a portion of each partition."""
+        portions, self._waiting = self._waiting, []
         found: list[Output] = []
-        self._refuse(partition, decoded.dead_letters, found)
-        found += partition.fresh(partly)
-        self.counters.messages += len(batch) - len(decoded.dead_letters)
-        for event, number in decoded.readings.items():
-            self.counters.readings[event] = self.counters.readings.get(event, 0) + number
-        for block in chain(decoded.blocks, self._left(partition, decoded, batch, now, found)):
-            for _ in self._take_block(partition, block, batch, now, found):
+        for block, portion in self._blocks(portions, now, found):
+            for _ in self._take_block(portion.partition, block, portion.batch, now, found):
                 self._judge(found)
                 self._pace.end(self.scoring_seconds, whole=False)
-                if may_pause:
+                if self._may_pause and len(portions) == 1:
                     yield Step([], whole=False)
                 self._pace.begin(self.scoring_seconds)
-        partition.position = batch.offsets[-1] + 1
-        self._pace.took(len(batch))
+        for portion in portions:
+            portion.partition.position = portion.batch.offsets[-1] + 1
+            self._pace.took(len(portion.batch))
         outputs += found
 
-    def _left(
-        self, partition: PartitionState, decoded: Decoded, batch: PartitionBatch, now: float, outputs: list[Output]
-    ) -> Iterator[MachineBlock]:
+    def _blocks(
+        self, portions: Sequence[Portion], now: float, outputs: list[Output]
+    ) -> Iterator[tuple[MachineBlock, Portion]]:
         """Takes in what is ordinary of blocks of many machines; yields what is left, machine by machine."""
-        for many in decoded.together:
-            values, seconds = self._portions.load_together(partition, many)
-            if not self._pace.has_room(values, seconds):
-                yield from (many.one(place) for place in range(len(many.machines)))
-                continue
-
-            def collect(partition: PartitionState, machine: Machine, part: Any) -> None:
-                self._take_parts(partition, machine, (part,), outputs)
-
-            left = self._together.take(partition, many, partition.known(many.machines), batch, now, collect)
-            share = 1 - len(left) / len(many.machines)
-            self._pace.add(share * values, share * seconds, round(share * many.block.length))
-            for place in left:
-                yield many.one(place)
+        together: list[tuple[Waiting, Portion, float, float]] = []
+        for portion in portions:
+            partition, batch = portion.partition, portion.batch
+            decoded, partly = self._ahead.refuse(batch, portion.decoded)
+            self._refuse(partition, decoded.dead_letters, outputs)
+            outputs += partition.fresh(partly)
+            self.counters.messages += len(batch) - len(decoded.dead_letters)
+            for event, number in decoded.readings.items():
+                self.counters.readings[event] = self.counters.readings.get(event, 0) + number
+            for block in decoded.blocks:
+                yield block, portion
+            for many, (machines, (values, seconds)) in zip(decoded.together, portion.together, strict=False):
+                if self._pace.has_room(values, seconds):
+                    self._pace.add(values, seconds, many.length)
+                    together.append((Waiting(partition, many, machines, batch), portion, values, seconds))
+                else:
+                    for place in range(len(many.machines)):
+                        yield many.one(place), portion
+        if together:
+            left = self._together.take([waiting for waiting, *_ in together], now)
+            for (waiting, portion, values, seconds), places in zip(together, left, strict=True):
+                share = len(places) / len(waiting.machines)
+                self._pace.add(-share * values, -share * seconds, -round(share * waiting.many.length))
+                for place in places:
+                    yield waiting.many.one(place), portion
 
     def _refuse(self, partition: PartitionState, letters: Sequence[Emission], outputs: list[Output]) -> None:
         """Dead letters of whole messages."""
@@ -337,6 +350,7 @@ class Pipeline:
                 letter = refused_dead_letter(batch.topic, batch.partition, record_key(machine.name), refused)
                 outputs += partition.fresh([Emission(refused.by, letter)])
         partition.touch(machine, first, last, entries, now)
+        machine.settle()
 
     def _take_parts(
         self, partition: PartitionState, machine: Machine, parts: Iterable[Any], outputs: list[Output]
@@ -366,6 +380,5 @@ class Pipeline:
         """Scores before the judges, for all machines of one rule after the other."""
         for runtime in self._book.runtimes:
             if runtime.has_windows:
-                for judged, emissions in runtime.judge(self.counters):
-                    if emissions:
-                        outputs += judged.origin.fresh(emissions)
+                for origin, emissions in runtime.judge(self.counters):
+                    outputs += origin.fresh(emissions)

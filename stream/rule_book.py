@@ -16,7 +16,7 @@ from wheeltapper.stream.core.alert_judge import AlertJudge
 from wheeltapper.stream.core.alert_life import AlertState, EventKind
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.drift import DriftWatch
-from wheeltapper.stream.core.judging import Judge, Judged
+from wheeltapper.stream.core.judging import Judge, Judged, SeesTogether
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.scoring_loop import RuleRuntime
 from wheeltapper.stream.deployment import Deployment, InForce, shadow_slot
@@ -258,7 +258,12 @@ class RuleBook:
                 continue  # it could not be loaded again, which has been told
             rules[place] = (rule, deployment.mode == "shadow")
             since[place] = entry.since
-        layout = route.kind.layout(route.pattern, [rule for rule, _ in rules.values()]) if rules else route.layout
+        served = [rule for rule, _ in rules.values()]
+        # The route's own layout where it can be: machines whose layouts are one object are taken in together.
+        if not served or [*map(id, served)] == [*map(id, route.rules)]:
+            layout = route.layout
+        else:
+            layout = route.kind.layout(route.pattern, served)
         runtimes = {place: self._runtime(route, rule, shadow) for place, (rule, shadow) in rules.items()}
         return MachineRules(runtimes, since, layout)
 
@@ -274,12 +279,12 @@ class RuleBook:
     def _runtime_key(route: Route, rule: RuleSpec, shadow: bool) -> tuple[str, str, bool]:
         return f"{route.kind.name}:{route.area}:{route.asset}", f"{rule.name}:{id(rule)}", shadow
 
-    def _judges(self, route: Route, rule: RuleSpec, shadow: bool) -> list[Judge]:
+    def _judges(self, route: Route, rule: RuleSpec, shadow: bool) -> list[Judge | SeesTogether]:
         """The alert judge first: it says which level was in force. A shadow learns and is published, but speaks to nobody."""
         settings = self._settings
         messages = AlertMessages(rule, route.kind.evidence(rule), settings.scoring.top_channels, route.placed)
         if shadow:
-            judges: list[Judge] = [AlertJudge(rule, settings.threshold, _say_nothing, Counters())]
+            judges: list[Judge | SeesTogether] = [AlertJudge(rule, settings.threshold, _say_nothing, Counters())]
         else:
             judges = [AlertJudge(rule, settings.threshold, messages.alert, self._counters)]
             if settings.labels.enabled and route.kind.asks_labels:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from wheeltapper.stream.core.alert_life import AlertLife, AlertState, EndedAlert, EventKind
 from wheeltapper.stream.core.counters import Counters, count
-from wheeltapper.stream.core.judging import Emission, Judged, RuleMemory, Slot
+from wheeltapper.stream.core.judging import Emission, Judged, JudgedTogether, RuleMemory, Slot
 from wheeltapper.stream.core.policies import AlarmRules
 from wheeltapper.stream.core.recent_scores import RecentSlot
 from wheeltapper.stream.core.saved import moment, optional, score, span, text, whole
 from wheeltapper.stream.core.thresholds import SECONDS_PER_DAY, Calibrated, OperatorAction, Threshold, make_threshold
+
+_Number = TypeVar("_Number", int, float)
 
 ALERT = "alert"
 THRESHOLD = "threshold"
@@ -89,6 +91,34 @@ class AlertJudge:
             RECENT: RecentSlot(self._bundle_id),
         }
 
+    def see_together(self, judged: JudgedTogether) -> Iterator[tuple[int, Sequence[Emission]]]:
+        """See `SeesTogether`: machines that are quiet and stay below all levels only learn."""
+        worth, slots = self._worth_knowing, judged.slots
+        quiet = [
+            place
+            for place, (held, peak) in enumerate(zip(slots, judged.peaks, strict=True))
+            if peak < worth and held[ALERT].opened_at is None and held[ALERT].above_us == 0
+        ]
+        if judged.has_maintenance:
+            quiet = [place for place in quiet if judged.maintenance(place) is None]
+        passed = self.threshold.pass_quiet(
+            [slots[place][THRESHOLD] for place in quiet],
+            _picked(judged.counts, quiet),
+            _picked(judged.first_times, quiet),
+            _picked(judged.last_times, quiet),
+            _picked(judged.peaks, quiet),
+        )
+        levels: list[float | None] = [None] * len(slots)
+        for place, level in zip(quiet, passed, strict=True):
+            levels[place] = level
+        judged.levels[:] = np.repeat(np.array(levels, dtype=np.float64), judged.counts)
+        for place, level in enumerate(levels):
+            if level is None:
+                one = judged.one(place)
+                emissions = self.see(one)
+                judged.levels[judged.edges[place] : judged.edges[place + 1]] = one.levels
+                yield place, emissions
+
     def see(self, judged: Judged) -> Sequence[Emission]:
         """See `Judge.see`; also fills `judged.levels`."""
         slots = judged.memory.slots
@@ -99,8 +129,7 @@ class AlertJudge:
         if judged.peak >= self._worth_knowing:
             slots[RECENT].add(score, times, self._worth_knowing)
         if state.is_quiet:
-            # Most machines are quiet most of the time: that is all there is to do for them.
-            judged.levels = levels = self.threshold.advance(slots[THRESHOLD], score, times, judged.peak)
+            judged.levels = levels = self.threshold.advance(slots[THRESHOLD], score, times)
             seen = len(levels)
             if seen == len(score) and score[-1] < levels[-1]:
                 return ()
@@ -216,3 +245,7 @@ class AlertJudge:
             self._life.end(state, time)
             self.threshold.cleared(learned, time)
         return emissions
+
+
+def _picked(values: Sequence[_Number], places: Sequence[int]) -> Sequence[_Number]:
+    return values if len(places) == len(values) else [values[place] for place in places]

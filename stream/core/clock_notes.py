@@ -23,13 +23,13 @@ class ClockNotes:
     """What has happened since rows last came as they should. Not part of a snapshot: it decides nothing but lines.
 
     Attributes:
-        taken: rows taken in; late: rows dropped; equal: of them, those with the time of the newest row.
+        since: rows that the clock had taken before; late: rows dropped; equal: of them, those with the time of the newest row.
         next_line: late rows at which the next line is written. jumps: far jumps so far; next_jump: the one of which the next
             line is written. refusals, next_refusal, restarts, next_restart: the same of rows that were
             refused, and of clocks set back.
     """
 
-    taken: int = 0
+    since: int = 0
     late: int = 0
     equal: int = 0
     next_line: int = FIRST_LINE
@@ -40,22 +40,23 @@ class ClockNotes:
     restarts: int = 0
     next_restart: int = 1
 
-    def dropped(self, machine: str, *, is_equal: bool) -> None:
-        """A late row was dropped."""
-        if self.taken > FORGIVEN * max(self.late, 1):
-            self.taken = self.late = self.equal = 0
+    def dropped(self, machine: str, taken: int, *, is_equal: bool) -> None:
+        """A late row was dropped; the clock has taken so many others."""
+        if taken - self.since > FORGIVEN * max(self.late, 1):
+            self.since, self.late, self.equal = taken, 0, 0
             self.next_line = FIRST_LINE
         self.late += 1
         self.equal += is_equal
         if self.late < self.next_line:
             return
         self.next_line = 10 * self.late
+        rows = taken - self.since + self.late
         log.warning(
             "rows are dropped: they are not newer than the machine's last row",
             machine=machine,
             dropped=self.late,
-            of=self.taken + self.late,
-            share=f"{100 * self.late / (self.taken + self.late):.0f} %",
+            of=rows,
+            share=f"{100 * self.late / rows:.0f} %",
             likely_cause=self._cause(),
         )
 

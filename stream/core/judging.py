@@ -1,20 +1,21 @@
 """The contract between the scoring loop and the judges that look at scores: alerts, published scores, label questions.
 
-A judge sees one machine's windows of one rule and batch at a time, in time order. What it remembers of a machine lies in named
-slots, which a snapshot holds one by one: a slot that cannot be read costs its judge's memory alone. What a judge gives out is
+A judge sees one machine's windows of one rule and batch at a time, in time order; one that has a quick way for machines where nothing
+happens sees those of all machines first. What it remembers of a machine lies in named slots, which a snapshot holds one by one: a slot that cannot be read costs its judge's memory alone. What a judge gives out is
 an emission: an output and the input offset that it came from, so that the pipeline, and it alone, drops what is already out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 
+from wheeltapper.stream.core.due_windows import DueTogether
+from wheeltapper.stream.core.due_windows import DueWindows as DueWindows
 from wheeltapper.stream.core.scoring import ScoredWindows
-from wheeltapper.stream.core.windows import SpannedRows
 
 if TYPE_CHECKING:
     from wheeltapper.schemas.commands import AlarmAction
@@ -46,33 +47,6 @@ class Refused:
     value: bytes
     content_type: str
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class DueWindows:
-    """Windows of one machine that are due for a rule.
-
-    Attributes:
-        samples: [k, *shape] float32, what the graph takes of each; a view that is copied before the machine goes on.
-        times: [k] int64 event time of each scored sample, rising.
-        offsets: [k] int64 input offset of the message that completed each window.
-        quality: [k] float64 share of measured values.
-        actual: [k, C] float32, the scored samples in raw units; NaN where a value was imputed.
-        rows: of rows, those that the windows lie in.
-        attributes: [k, A] float32, the operating point, of a graph that takes it.
-        spans: [k, 2] int64, of sound: input offsets of the first and last message with samples of each window.
-        run: [(k - 1) * stride + W, C] float32, the rows that the windows lie in, where they lie in one piece; a view, as `samples`.
-    """
-
-    samples: np.ndarray
-    times: np.ndarray
-    offsets: np.ndarray
-    quality: np.ndarray
-    actual: np.ndarray
-    rows: SpannedRows | None = None
-    attributes: np.ndarray | None = None
-    spans: np.ndarray | None = None
-    run: np.ndarray | None = None
 
 
 @dataclass(slots=True)
@@ -132,6 +106,132 @@ class Judged:
     steps: Sequence[tuple[int, str]] = ()
 
 
+@dataclass(slots=True)
+class Collected:
+    """Windows of machines under one rule that wait for their scores.
+
+    Attributes:
+        machines, memories, origins: M of them; see `Judged`.
+        due: of one machine, or of all M.
+        maintenance: [M] each machine's windows during its maintenance, as of `Judged`; None: no machine is in maintenance.
+    """
+
+    machines: Sequence[str]
+    memories: Sequence[RuleMemory]
+    origins: Sequence[Any]
+    due: DueWindows | DueTogether
+    maintenance: Sequence[np.ndarray | None] | None = None
+
+
+class JudgedTogether:
+    """Scored windows of one rule: those of M machines, each once, K windows in all, machine by machine.
+
+    Attributes:
+        scored: of the whole batch, in which these are windows `base` .. `base + K`.
+        machines, slots, origins: M each; `slots` what each machine's memory holds.
+        score: [K], as of `ScoredWindows`.
+        counts: [M], windows of each. edges: [M + 1], windows edges[i] .. edges[i + 1] are those of machine i.
+        times, offsets, quality: [K], as of `DueWindows`. first_times, last_times: [M] of each machine's first and last window.
+        levels: [K] float64, as of `Judged`.
+        peaks: [M] each machine's largest score.
+    """
+
+    def __init__(self, collected: Sequence[Collected], scored: ScoredWindows, base: int = 0) -> None:
+        self._collected = collected
+        self.scored = scored
+        self.base = base
+        only = collected[0] if len(collected) == 1 else None
+        self.machines: Sequence[str] = only.machines if only else [m for each in collected for m in each.machines]
+        memories = only.memories if only else [memory for each in collected for memory in each.memories]
+        self.slots = [memory.slots for memory in memories]
+        self.origins: Sequence[Any] = only.origins if only else [o for each in collected for o in each.origins]
+        self.memories = memories
+        self.times = _joined([each.due.times for each in collected])
+        self.offsets = _joined([each.due.offsets for each in collected])
+        self.quality = _joined([each.due.quality for each in collected])
+        self.counts: list[int] = []
+        for each in collected:
+            self.counts += each.due.counts.tolist() if isinstance(each.due, DueTogether) else [len(each.due.times)]
+        edges = np.cumsum([0, *self.counts])
+        self.edges: list[int] = edges.tolist()
+        first, last = edges[:-1], edges[1:] - 1
+        self.first_times: list[int] = self.times[first].tolist()
+        self.last_times: list[int] = self.times[last].tolist()
+        self.score = scored.score[base : base + len(self.times)]
+        self.peaks: list[float] = np.maximum.reduceat(self.score, first).tolist()
+        self.levels = np.empty(len(self.times))
+        self._known: dict[int, Judged] = {}
+        self._actual: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.machines)
+
+    @property
+    def actual(self) -> np.ndarray:
+        """[K, C], as of `DueWindows`."""
+        if self._actual is None:
+            self._actual = _joined([each.due.actual for each in self._collected])
+        return self._actual
+
+    def maintenance(self, place: int) -> np.ndarray | None:
+        """As of `Judged`, of one machine."""
+        known, place = self._find(place)
+        return None if known.maintenance is None else known.maintenance[place]
+
+    @property
+    def has_maintenance(self) -> bool:
+        """True where a machine may be in maintenance."""
+        return any(each.maintenance is not None for each in self._collected)
+
+    def one(self, place: int) -> Judged:
+        """What judges see of one machine; the same object each time."""
+        judged = self._known.get(place)
+        if judged is not None:
+            return judged
+        known, own = self._find(place)
+        start, stop = self.edges[place], self.edges[place + 1]
+        due = known.due
+        if isinstance(due, DueTogether):
+            due = due.one(own, start - self.edges[place - own])
+        scored, base = self.scored, self.base
+        judged = Judged(self.machines[place], self.memories[place], self.origins[place], due, base + start, base + stop)
+        judged.scored, judged.peak = scored, self.peaks[place]
+        judged.raw, judged.score = scored.raw[base + start : base + stop], self.score[start:stop]
+        judged.levels = self.levels[start:stop]
+        judged.maintenance = None if known.maintenance is None else known.maintenance[own]
+        self._known[place] = judged
+        return judged
+
+    def _find(self, place: int) -> tuple[Collected, int]:
+        for each in self._collected:
+            if place < len(each.machines):
+                return each, place
+            place -= len(each.machines)
+        raise IndexError(place)
+
+
+def judged_together(collected: Sequence[Collected], scored: ScoredWindows) -> Iterator[JudgedTogether]:
+    """What was collected, as far as each machine is there once: windows of one that come later are judged later."""
+    group: list[Collected] = []
+    known: set[int] = set()
+    base = 0
+    for each in collected:
+        memories = {*map(id, each.memories)}
+        if not known.isdisjoint(memories):
+            judged = JudgedTogether(group, scored, base)
+            base += len(judged.times)
+            yield judged
+            group, known = [], set()
+        group.append(each)
+        known |= memories
+    if group:
+        yield JudgedTogether(group, scored, base)
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 class Judge(Protocol):
     """Looks at scores.
 
@@ -145,6 +245,33 @@ class Judge(Protocol):
     def see(self, judged: Judged) -> Iterable[Emission]:
         """Look at one machine's windows, change its memory, say what is to be published."""
         ...
+
+
+@runtime_checkable
+class SeesTogether(Protocol):
+    """A judge that looks at many machines at once: what most of them bring about is nothing, or looks alike.
+
+    Attributes:
+        slots: as of `Judge`.
+    """
+
+    @property
+    def slots(self) -> Mapping[str, Slot[Any]]: ...
+
+    def see_together(self, judged: JudgedTogether) -> Iterable[tuple[int, Iterable[Emission]]]:
+        """As `Judge.see` of one machine after the other: (place, emissions) of those that bring something about, in order."""
+        ...
+
+
+Seeing: TypeAlias = Callable[[JudgedTogether], Iterable[tuple[int, Iterable[Emission]]]]
+
+
+def seeing(judge: Judge | SeesTogether) -> Seeing:
+    """Puts many machines before a judge, one by one where it sees no more."""
+    if isinstance(judge, SeesTogether):
+        return judge.see_together
+    see = judge.see
+    return lambda judged: ((place, see(judged.one(place))) for place in range(len(judged)))
 
 
 @runtime_checkable

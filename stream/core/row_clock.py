@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from wheeltapper.stream.core.clock_notes import ClockNotes
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.policies import WindowRules
+from wheeltapper.stream.core.row_store import NEVER, RowStore
 
 UNBOUNDED = 2**63 - 1
 """A step in time that no two int64 times have between them: gaps are bridged."""
@@ -58,9 +60,22 @@ class Sorted:
     refused: list[tuple[int, int, int]] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+class _Column:
+    """A number of a machine, kept beside those of other machines."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, clock: RowClock, owner: type) -> int:
+        found: int = getattr(clock.store, self._name).item(clock.slot)
+        return found
+
+    def __set__(self, clock: RowClock, value: int) -> None:
+        getattr(clock.store, self._name)[clock.slot] = value
+
+
 class RowClock:
-    """One machine's event time.
+    """One machine's event time: its numbers in a `RowStore`.
 
     Attributes:
         last_time: event time (us) of its newest row; late rows are those not newer. None before the first row.
@@ -68,23 +83,61 @@ class RowClock:
         late_run: late rows in a row, to notice a clock that was set back.
         back_run, back_time: of them, those in a row that are far behind and newer each than the one before; the last one's time.
         support: rows that the clock has gone on with since it began, or jumped far: a run that is longer overrules it.
+        taken: rows since it began.
     """
 
-    last_time: int | None = None
-    stamp: int = NO_STAMP
-    late_run: int = 0
-    back_run: int = 0
-    back_time: int = 0
-    support: int = 0
-    notes: ClockNotes = field(default_factory=ClockNotes)
+    __slots__ = ("_notes", "slot", "store")
 
-    def go_on(self, time: int | None, stamp: int, rows: int) -> None:
-        """So many rows go on from the last one; the newest is of event time `time` (us), its record of `stamp` (ms)."""
-        self.last_time = time
-        self.late_run = self.back_run = 0
-        self.support += rows
-        self.stamp = stamp
-        self.notes.taken += rows
+    stamp, support = _Column(), _Column()
+    late_run, back_run, back_time = _Column(), _Column(), _Column()
+    taken = _Column()
+
+    def __init__(self, store: RowStore, slot: int) -> None:
+        """
+        Args:
+            store, slot: where its numbers are.
+        """
+        self.store, self.slot = store, slot
+        self._notes: ClockNotes | None = None
+
+    def set(
+        self,
+        last_time: int | None = None,
+        stamp: int = NO_STAMP,
+        late_run: int = 0,
+        back_run: int = 0,
+        back_time: int = 0,
+        support: int = 0,
+    ) -> None:
+        """Begin anew, or as a snapshot says."""
+        store, slot = self.store, self.slot
+        self.last_time = last_time
+        store.stamp[slot], store.support[slot], store.taken[slot] = stamp, support, 0
+        store.late_run[slot], store.back_run[slot], store.back_time[slot] = late_run, back_run, back_time
+        self._notes = None
+
+    @property
+    def last_time(self) -> int | None:
+        last = self.store.last_time.item(self.slot)
+        return None if last == NEVER else last
+
+    @last_time.setter
+    def last_time(self, time: int | None) -> None:
+        self.store.last_time[self.slot] = NEVER if time is None else time
+
+    @property
+    def notes(self) -> ClockNotes:
+        """For the log."""
+        if self._notes is None:
+            self._notes = ClockNotes()
+        return self._notes
+
+    def moved(self, store: RowStore, slot: int) -> RowClock:
+        """The same clock, its numbers elsewhere."""
+        clock = RowClock(store, slot)
+        clock.set(self.last_time, self.stamp, self.late_run, self.back_run, self.back_time, self.support)
+        clock.taken, clock._notes = self.taken, self._notes
+        return clock
 
     def sort(
         self,
@@ -113,11 +166,23 @@ class RowClock:
             np.subtract(times[1:], times[:-1], out=steps[1:])
             largest = min(largest_gap, largest_jump)
             if steps.min() > 0 and (largest == UNBOUNDED or steps.max() <= largest):
-                self.go_on(self.last_time, stamp_of(len(times) - 1), len(times))
+                go_on(self.store, self.slot, stamp_of(len(times) - 1), len(times))
                 return Sorted([Part(False, slice(None), slice(None))])
         return _Sorting(self, times.tolist(), stamp_of, largest_gap, largest_jump, policy, counters, machine).run(
             waiting
         )
+
+
+def go_on(store: RowStore, slots: np.ndarray | int, stamps: Any, rows: np.ndarray | int) -> None:
+    """So many rows of these machines go on from their last ones; the newest came in records of `stamps` (ms).
+
+    Their `last_time` is the caller's to move on.
+    """
+    store.late_run[slots] = 0
+    store.back_run[slots] = 0
+    store.support[slots] += rows
+    store.taken[slots] += rows
+    store.stamp[slots] = stamps
 
 
 class _Sorting:
@@ -198,7 +263,7 @@ class _Sorting:
         clock.late_run = clock.back_run = 0
         clock.support += 1
         clock.stamp = self._stamp_of(index)
-        clock.notes.taken += 1
+        clock.taken += 1
         self._last = time
         assert isinstance(self._part.rows, list)
         assert isinstance(self._part.by, list)
@@ -232,7 +297,7 @@ class _Sorting:
 
     def _drop(self, *, is_equal: bool) -> None:
         self._counters.late_rows += 1
-        self._clock.notes.dropped(self._machine, is_equal=is_equal)
+        self._clock.notes.dropped(self._machine, self._clock.taken, is_equal=is_equal)
 
     def _refuse(self, index: int, by: int, last: int) -> None:
         self._counters.ahead_rows += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,8 @@ from wheeltapper.stream.core.judging import DueWindows, Emission, Refused
 from wheeltapper.stream.core.policies import WindowRules
 from wheeltapper.stream.core.rates import RateCheck, tell_of_rate
 from wheeltapper.stream.core.row_clock import NO_STAMP, PROOF_ROWS, UNBOUNDED, RowClock
+from wheeltapper.stream.core.row_store import Placed as Placed
+from wheeltapper.stream.core.row_store import RowStore
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.saved import flag, moment, optional, whole
 from wheeltapper.stream.core.windows import RowTail
@@ -75,7 +78,7 @@ class RowBlock:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RowLayout:
     """What rows of a machine look like to its rules.
 
@@ -92,6 +95,11 @@ class RowLayout:
     fill: np.ndarray
     window: int
     blank: int = 0
+
+    @cached_property
+    def store(self) -> RowStore:
+        """Where the rows of machines with this layout are."""
+        return RowStore(self.window, len(self.channels), self.blank)
 
 
 def row_layout(rules: Sequence[RuleSpec]) -> RowLayout:
@@ -113,8 +121,8 @@ class RowMemory:
 
     def __init__(self, layout: RowLayout) -> None:
         self.layout = layout
-        self.tail = RowTail(layout.window, len(layout.channels), layout.blank)
-        self.clock = RowClock()
+        self.tail = RowTail(layout.window, len(layout.channels), layout.blank, layout.store)
+        self.clock = RowClock(self.tail.store, self.tail.slot)
         self.rate: RateCheck | None = RateCheck()
         """None once it has been judged whether rows come as often as those that the bundle was trained on."""
         self._waiting: RowBlock | None = None
@@ -169,34 +177,22 @@ class RowMemory:
             if taken is not None:
                 yield taken
 
-    def is_ordinary(self, time: int, largest: int) -> bool:
-        """Whether a row of event time `time` (us) goes on from the one before, by at most `largest` us, and none waits."""
-        last = self.clock.last_time
-        return last is not None and 0 < time - last <= largest and self._waiting is None
+    def placed(self) -> Placed | None:
+        """Where its rows lie beside those of other machines; None while what comes next is not known to go on from its last row."""
+        if self._waiting is not None or self.clock.last_time is None:
+            return None
+        return Placed(self.tail.store, self.tail.slot, self.layout.interval_us)
 
-    def take_ordinary(
-        self, values: np.ndarray, marks: np.ndarray, time: int, stamp: int, gap: int, counters: Counters, machine: str
-    ) -> None:
-        """`take` for rows that are known to be in order and whole, where `is_ordinary` is true of the first.
+    def see_whole(self, times: np.ndarray, counters: Counters, machine: str) -> None:
+        """Note, for the log, [n] event times (us) of rows that lack no value; of no use once the store's `settled` is 1."""
+        self._see_rate(times, counters, machine)
+        self.absence.settled = True
+        self.tail.store.settled[self.tail.slot] = self.rate is None
 
-        Counters of rows are the caller's, who sees those of many machines.
-
-        Args:
-            values: [n, C] float32; marks: [n, 2] int64, their times (us) and input offsets.
-            time: event time (us) of the last of them; stamp: timestamp (ms) of its record.
-            gap: the largest that is bridged, us.
-        """
-        rows = len(marks)
-        self.clock.go_on(time, stamp, rows)
-        self._largest_gap = gap
-        if self.rate is not None and (step := self.rate.see(marks[:, 0])) is not None:
+    def _see_rate(self, times: np.ndarray, counters: Counters, machine: str) -> None:
+        if self.rate is not None and (step := self.rate.see(times)) is not None:
             tell_of_rate(step, self.layout.interval_us, counters, machine, readings=False)
             self.rate = None
-        self.absence.settled = True
-        if rows == 1:
-            self.tail.append_one(values[0], marks[0])
-        else:
-            self.tail.append(marks[:, 0], values, False, marks[:, 1])
 
     def rest(self, counters: Counters, machine: str) -> Iterator[RowBlock]:
         """The rows that wait for others, where none follows: at the end of a recording; as `take`."""
@@ -230,12 +226,10 @@ class RowMemory:
         self.clock.last_time = int(times[-1])
         counters.newest_time = max(counters.newest_time, self.clock.last_time)
         counters.rows += len(times)
-        if self.rate is not None and (step := self.rate.see(times)) is not None:
-            tell_of_rate(step, self.layout.interval_us, counters, machine, readings=False)
-            self.rate = None
         values = block.values[rows]
         absent = np.isnan(values)
         if absent.any():
+            self._see_rate(times, counters, machine)
             before = self.tail.last_row()
             full = filled(values, self.layout.fill if before is None else before)
             self.tail.append(times, full, absent, block.offsets[rows])
@@ -243,7 +237,7 @@ class RowMemory:
             if not self.absence.settled:
                 self.absence.see(absent, machine, self.layout.channels)
         else:
-            self.absence.settled = True
+            self.see_whole(times, counters, machine)
             self.tail.append(times, values, False, block.offsets[rows])
         return RowBlock(block.offsets[by], times, values, None if by == rows else block.offsets[rows])
 
@@ -273,7 +267,7 @@ class RowMemory:
     def restart(self) -> None:
         """The machine's clock was set back: the next row is its first."""
         self.tail.clear()
-        self.clock = RowClock()
+        self.clock.set()
 
     def due(self, part: RowBlock, rule: RuleSpec) -> DueWindows | None:
         """The windows of a rule that the newest part completed; None where there are none."""
@@ -302,7 +296,8 @@ class RowMemory:
     def fit(self, layout: RowLayout) -> None:
         """Go on under another layout of the same channels: rules came or went."""
         if (layout.window, layout.blank) != (self.layout.window, self.layout.blank):
-            self.tail = self.tail.resized(layout.window, layout.blank)
+            self.tail = self.tail.resized(layout.window, layout.blank, layout.store)
+            self.clock = self.clock.moved(self.tail.store, self.tail.slot)
         self.layout = layout
 
     def dump(self) -> tuple[dict[str, Any], bytes]:
@@ -348,7 +343,7 @@ class RowMemory:
             raise ValueError("its bundle's channels have changed")
         width = len(self.layout.channels)
         bits = -(-width // 8)
-        last_time, late_run = optional(moment, header["last_time"]), whole(header["late_run"])
+        last_time, late_run = optional(moment, header["last_time"]), whole(header["late_run"], 0, MOST_SEEN)
         told = flag(header.get("offsets", False))  # snapshots of earlier versions have none
         rows, rest = divmod(len(body), 8 + 4 * width + bits + 8 * told)
         if rest:
@@ -356,7 +351,9 @@ class RowMemory:
         times = np.frombuffer(body, dtype="<i8", count=rows)
         values = np.frombuffer(body, dtype="<f4", count=rows * width, offset=8 * rows).reshape(rows, width)
         packed = np.frombuffer(body, dtype=np.uint8, count=rows * bits, offset=(8 + 4 * width) * rows)
-        absent = np.unpackbits(packed.reshape(rows, bits), axis=1, count=width).astype(np.bool_)
+        absent: np.ndarray | bool = False
+        if packed.any():
+            absent = np.unpackbits(packed.reshape(rows, bits), axis=1, count=width).astype(np.bool_)
         offsets = np.frombuffer(body, dtype="<i8", offset=(8 + 4 * width + bits) * rows) if told else -1
         if told and rows and int(np.min(offsets)) < -1:
             raise ValueError(f"offset {int(np.min(offsets))} of a message")
@@ -366,20 +363,20 @@ class RowMemory:
             raise ValueError(f"rows up to {int(times.max())} of a machine whose newest row is of {last_time}")
         # Snapshots of a version that knew no jumps lack what only those need.
         back_run, back_time = header.get("back", (0, 0))
-        clock = RowClock(
+        saved = (
             last_time,
             whole(header.get("stamp", NO_STAMP), NO_STAMP),
             late_run,
-            whole(back_run),
+            whole(back_run, 0, MOST_SEEN),
             whole(back_time, MIN_MICROS, MAX_MICROS),
-            whole(header.get("support", header["seen"])),
+            whole(header.get("support", header["seen"]), 0, MOST_SEEN),
         )
         waiting, stamps = _read_waiting(header.get("waiting"), width)
         # A longer window than the snapshot's tail fills up first, as after a start.
         seen = whole(header["seen"], 0, MOST_SEEN)
         seen = max(seen, rows) if rows >= self.layout.window - 1 else rows
         self.tail.restore(times, values, absent, seen, offsets)
-        self.clock = clock
+        self.clock.set(*saved)
         self._waiting, self._stamps = waiting, stamps
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wheeltapper.stream.core.row_store import ranges, stretches
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.running import Call, running
 
@@ -108,7 +108,7 @@ class BatchScorer:
         self._added = 0
         self._outputs: list[GraphOutput] = []
         self._picked: list[np.ndarray | None] = []
-        self._places: list[tuple[list[int], list[int]]] = []
+        self._places: list[np.ndarray] = []
         self.seconds = 0.0
         """Spent in onnxruntime so far."""
         self.windows = 0
@@ -122,25 +122,48 @@ class BatchScorer:
         """What a window has cost lately."""
         return self._recent_s / self._recent_windows
 
-    def add(
-        self,
-        windows: np.ndarray,
-        attributes: np.ndarray | None = None,
-        machine: str = "",
-        run: np.ndarray | None = None,
-    ) -> None:
+    def add(self, windows: np.ndarray, attributes: np.ndarray | None = None, machine: str = "") -> None:
         """Add [k, *sample shape] windows; they are copied at once, so the view may change afterwards.
 
         Args:
             attributes: [k, A], of a graph that takes them.
             machine: whose they are.
-            run: [(k - 1) * stride + W, C], the rows that these windows lie in.
         """
-        if run is not None and self._rule.graph.is_run_cheaper(len(windows), self._rule.stride):
-            self._add_run(run, len(windows), machine)
-        else:
-            self._add_windows(windows, attributes, machine)
+        batch, start = self._windows, 0
+        while start < len(windows):
+            count = min(len(windows) - start, len(batch.values) - batch.filled)
+            batch.values[batch.filled : batch.filled + count] = windows[start : start + count]
+            if self._attributes is not None:
+                assert attributes is not None
+                self._attributes[batch.filled : batch.filled + count] = attributes[start : start + count]
+            first = self._added + start
+            self._take(batch, count, [machine], np.arange(first, first + count))
+            start += count
         self._added += len(windows)
+
+    def add_rows(self, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, machines: Sequence[str]) -> None:
+        """Add windows of machines whose rows lie in one array; they are copied at once.
+
+        Args:
+            rows: [.., C] float32, in one piece.
+            starts: [M] the row at which each machine's first window begins; counts: [M] its windows, one at least, each the rule's
+                stride behind the one before.
+            machines: M of them.
+        """
+        places = np.cumsum(counts)
+        total, most = int(places[-1]), int(counts.max())
+        places += self._added - counts
+        if most == 1 or not self._rule.graph.is_run_cheaper(most, self._rule.stride):
+            self._add_windows(rows, starts, counts, places, machines)
+        else:
+            for count in sorted({*counts.tolist()}):
+                those = np.flatnonzero(counts == count)
+                names = [machines[place] for place in those.tolist()]
+                if count == 1:
+                    self._add_windows(rows, starts[those], counts[those], places[those], names)
+                else:
+                    self._add_runs(rows, starts[those], count, places[those], names)
+        self._added += total
 
     def finish(self) -> ScoredWindows:
         """Score what is left and give everything that was added since the last call."""
@@ -149,27 +172,33 @@ class BatchScorer:
                 self._score_runs(length, batch)
         if self._windows.filled or not self._outputs:
             self._score_windows()
-        firsts = [place for places, _ in self._places for place in places]
-        in_order = all(before < after for before, after in pairwise(firsts))
-        places = None if in_order else np.concatenate([_ranges(*batch) for batch in self._places])
-        scored = ScoredWindows(self._rule, self._outputs, self._picked, places)
+        places = self._places[0] if len(self._places) == 1 else np.concatenate(self._places)
+        in_order = bool((places[1:] > places[:-1]).all())
+        scored = ScoredWindows(self._rule, self._outputs, self._picked, None if in_order else places)
         self._outputs, self._picked, self._places, self._added = [], [], [], 0
         return scored
 
-    def _add_windows(self, windows: np.ndarray, attributes: np.ndarray | None, machine: str) -> None:
-        batch, start = self._windows, 0
-        while start < len(windows):
-            count = min(len(windows) - start, len(batch.values) - batch.filled)
-            batch.values[batch.filled : batch.filled + count] = windows[start : start + count]
-            if self._attributes is not None:
-                assert attributes is not None
-                self._attributes[batch.filled : batch.filled + count] = attributes[start : start + count]
-            batch.take_windows(machine, self._added + start, count)
-            start += count
-            if batch.filled == len(batch.values):
-                self._score_windows()
+    def _add_windows(
+        self, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, places: np.ndarray, machines: Sequence[str]
+    ) -> None:
+        batch, window = self._windows, self._rule.graph.window
+        index, owners = starts, range(len(starts))
+        if len(starts) < (total := int(counts.sum())):
+            index, places = ranges(starts, counts, self._rule.stride), ranges(places, counts)
+            owners = np.repeat(np.arange(len(starts)), counts).tolist()
+        views = stretches(rows, window)
+        done = 0
+        while done < total:
+            stop = min(total, done + len(batch.values) - batch.filled)
+            part = slice(done, stop)
+            batch.values[batch.filled :][: stop - done] = views[index[part]].reshape(stop - done, window, -1)
+            self._take(batch, stop - done, machines[owners[done] : owners[stop - 1] + 1], places[part])
+            done = stop
 
-    def _add_run(self, rows: np.ndarray, count: int, machine: str) -> None:
+    def _add_runs(
+        self, rows: np.ndarray, starts: np.ndarray, count: int, places: np.ndarray, machines: Sequence[str]
+    ) -> None:
+        """Runs of `count` windows each."""
         stride, window = self._rule.stride, self._rule.graph.window
         for start in range(0, count, self._most_windows):
             here = min(self._most_windows, count - start)
@@ -177,14 +206,34 @@ class BatchScorer:
             length = min(-(-span // self._length_step) * self._length_step, self._rule.graph.longest_run)
             batch = self._runs.get(length)
             if batch is None:
-                shape = (self._rule.graph.most_runs(length), window - 1 + length, rows.shape[1])
+                shape = (self._rule.graph.most_runs(length), window - 1 + length, rows.shape[-1])
                 batch = self._runs[length] = _Batch(np.empty(shape, dtype=np.float32))
-            first, given = start * stride, window - 1 + span
-            into = batch.values[batch.filled]
-            into[:given] = rows[first : first + given]
-            into[given:] = rows[first + given - 1]
-            batch.take_run(machine, self._added + start, here)
-            if batch.filled == len(batch.values):
+            given = window - 1 + span
+            views = stretches(rows, given)
+            done = 0
+            while done < len(starts):
+                runs = min(len(starts) - done, len(batch.values) - batch.filled)
+                part = slice(done, done + runs)
+                into = batch.values[batch.filled :][:runs]
+                into[:, :given] = views[starts[part] + start * stride].reshape(runs, given, -1)
+                into[:, given:] = into[:, given - 1 : given]
+                batch.counts += [here] * runs
+                firsts = places[part] + start
+                covered = firsts if here == 1 else (firsts[:, None] + np.arange(here)).reshape(-1)
+                self._take(batch, runs, machines[part], covered, length)
+                done += runs
+
+    def _take(
+        self, batch: _Batch, count: int, machines: Sequence[str], places: np.ndarray, length: int | None = None
+    ) -> None:
+        """So many windows, or runs of `length`, have come into a batch, whose scores belong to these [n] places."""
+        batch.filled += count
+        batch.machines += machines
+        batch.places.append(places)
+        if batch.filled == len(batch.values):
+            if length is None:
+                self._score_windows()
+            else:
                 self._score_runs(length, batch)
 
     def _score_windows(self) -> None:
@@ -196,7 +245,9 @@ class BatchScorer:
     def _score_runs(self, length: int, batch: _Batch) -> None:
         runs, counts = batch.filled, batch.counts
         every = self._rule.stride == 1 and min(counts) == length
-        picked = None if every else _ranges(range(0, runs * length, length), counts, self._rule.stride)
+        picked = None
+        if not every:
+            picked = ranges(np.arange(0, runs * length, length), np.array(counts), self._rule.stride)
         self._score(batch, lambda: self._rule.graph.run_together(batch.values[:runs]), sum(counts), picked)
 
     def _score(
@@ -207,7 +258,7 @@ class BatchScorer:
             output = run()
         self._outputs.append(output)
         self._picked.append(picked)
-        self._places.append((batch.places, batch.counts))
+        self._places += batch.places or [np.empty(0, dtype=np.int64)]
         batch.empty()
         seconds = time.perf_counter() - started
         self.seconds += seconds
@@ -224,7 +275,7 @@ class _Batch:
 
     Attributes:
         values: [most, ...] float32, of which the first `filled` are there.
-        places, counts: where the scores of `counts` windows that follow each other belong; of runs one entry each.
+        places: where the scores belong, in their order; counts: windows of each run.
         machines: whose they are, for who looks at a graph that does not return.
     """
 
@@ -235,36 +286,6 @@ class _Batch:
     def empty(self) -> None:
         """Begin anew."""
         self.filled = 0
-        self.places: list[int] = []
+        self.places: list[np.ndarray] = []
         self.counts: list[int] = []
         self.machines: list[str] = []
-
-    def take_windows(self, machine: str, place: int, count: int) -> None:
-        """Note whose windows have come, and where their scores belong."""
-        self.filled += count
-        self.machines.append(machine)
-        if self.places and self.places[-1] + self.counts[-1] == place:
-            self.counts[-1] += count
-        else:
-            self.places.append(place)
-            self.counts.append(count)
-
-    def take_run(self, machine: str, place: int, count: int) -> None:
-        """The same of a run."""
-        self.filled += 1
-        self.machines.append(machine)
-        self.places.append(place)
-        self.counts.append(count)
-
-
-def _ranges(starts: Sequence[int], counts: Sequence[int], step: int = 1) -> np.ndarray:
-    """[sum of counts] int64: so many numbers from each start on, `step` apart."""
-    first, count = np.asarray(starts, dtype=np.int64), counts[0] if counts else 0
-    found: np.ndarray
-    if counts.count(count) == len(counts):
-        found = (first[:, None] + step * np.arange(count)).reshape(-1)
-        return found
-    many = np.asarray(counts, dtype=np.int64)
-    before = np.cumsum(many) - many
-    found = np.repeat(first - step * before, many) + step * np.arange(int(many.sum()))
-    return found

@@ -11,7 +11,18 @@ from wheeltapper.schemas.commands import AlarmAction
 from wheeltapper.stream.core.alert_life import AlertState
 from wheeltapper.stream.core.counters import Counters, observe
 from wheeltapper.stream.core.distribution import SCORE_BOUNDS
-from wheeltapper.stream.core.judging import Commanded, DueWindows, Emission, Judge, Judged, RuleMemory
+from wheeltapper.stream.core.judging import (
+    Collected,
+    Commanded,
+    DueTogether,
+    DueWindows,
+    Emission,
+    Judge,
+    RuleMemory,
+    SeesTogether,
+    judged_together,
+    seeing,
+)
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.scoring import BatchScorer
 
@@ -19,7 +30,7 @@ from wheeltapper.stream.core.scoring import BatchScorer
 class RuleRuntime:
     """One rule at work: its scorer, its judges, and the windows collected in this batch."""
 
-    def __init__(self, rule: RuleSpec, judges: Sequence[Judge], *, shadow: bool = False) -> None:
+    def __init__(self, rule: RuleSpec, judges: Sequence[Judge | SeesTogether], *, shadow: bool = False) -> None:
         """
         Args:
             judges: in the order in which they see; the alert judge first, as it fills the levels that others read.
@@ -28,9 +39,10 @@ class RuleRuntime:
         self.shadow = shadow
         self.rule = rule
         self.judges = tuple(judges)
+        self._seeing = [seeing(judge) for judge in judges]
         self.scorer = BatchScorer(rule)
         self.slots = {name: slot for judge in judges for name, slot in judge.slots.items()}
-        self._collected: list[Judged] = []
+        self._collected: list[Collected] = []
 
     def new_memory(self) -> RuleMemory:
         """What every machine starts with."""
@@ -99,26 +111,36 @@ class RuleRuntime:
         Args:
             maintenance: [k] bool, windows in the machine's maintenance; None: there are none.
         """
-        self.scorer.add(due.samples, due.attributes, machine, due.run)
-        start = self._collected[-1].stop if self._collected else 0
-        judged = Judged(machine, memory, origin, due, start, start + len(due.times))
-        judged.maintenance = maintenance
-        self._collected.append(judged)
+        if due.run is None:
+            self.scorer.add(due.samples, due.attributes, machine)
+        else:
+            self.scorer.add_rows(due.run, _AT_FIRST, np.array([len(due.times)]), [machine])
+        masks = None if maintenance is None else (maintenance,)
+        self._collected.append(Collected((machine,), (memory,), (origin,), due, masks))
 
-    def judge(self, counters: Counters) -> Iterator[tuple[Judged, list[Emission]]]:
-        """Score what was collected and let every judge see it, machine by machine in the order of collecting."""
+    def collect_together(self, collected: Collected) -> None:
+        """Add windows of many machines to the batch; they are copied at once."""
+        due = collected.due
+        assert isinstance(due, DueTogether)
+        self.scorer.add_rows(due.rows, due.starts, due.counts, collected.machines)
+        self._collected.append(collected)
+
+    def judge(self, counters: Counters) -> Iterator[tuple[Any, list[Emission]]]:
+        """Score what was collected and let every judge see it; (origin, emissions) of each machine that brings something about."""
         scored = self.scorer.finish()
         collected, self._collected = self._collected, []
         counters.windows += len(scored.score)
         if not self.shadow:
             observe(counters.scores, self.rule.manifest.detector, SCORE_BOUNDS, scored.score)
-        counters.not_finite_scores += int(np.count_nonzero(~np.isfinite(scored.raw)))
-        peaks = np.maximum.reduceat(scored.score, [judged.start for judged in collected]).tolist()
-        for judged, peak in zip(collected, peaks, strict=True):
-            judged.scored, judged.peak = scored, peak
-            judged.raw = scored.raw[judged.start : judged.stop]
-            judged.score = scored.score[judged.start : judged.stop]
-            emissions: list[Emission] = []
-            for judge in self.judges:
-                emissions += judge.see(judged)
-            yield judged, emissions
+        counters.not_finite_scores += len(scored.raw) - int(np.count_nonzero(np.isfinite(scored.raw)))
+        for judged in judged_together(collected, scored):
+            told: dict[int, list[Emission]] = {}
+            for see in self._seeing:
+                for place, emissions in see(judged):
+                    if emissions:
+                        told.setdefault(place, []).extend(emissions)
+            for place in sorted(told):
+                yield judged.origins[place], told[place]
+
+
+_AT_FIRST = np.zeros(1, dtype=np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import orjson
 
 from wheeltapper.schemas.audio_chunk import record_key
 from wheeltapper.schemas.topics import SCORES
-from wheeltapper.stream.core.judging import Emission, Judged, Slot
+from wheeltapper.stream.core.judging import Emission, JudgedTogether, Slot
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.outgoing import JSON_HEADERS
 from wheeltapper.stream.records import Output
@@ -31,38 +31,39 @@ class ScoreTap:
         name, bundle = _text(rule.name), _text(rule.manifest.bundle_id)
         self._named = f',"rule":{name},"bundle":{bundle},"time":['
         self._texts: dict[float, str] = {}
-        self._of: np.ndarray | None = None
-        """The batch's scores whose texts these are."""
-        self._raw: list[str] = []
-        self._score: list[str] = []
 
-    def see(self, judged: Judged) -> list[Emission]:
-        """See `Judge.see`."""
-        if judged.scored.raw is not self._of:
-            self._of = judged.scored.raw
-            # In 32 bits: more digits than the graph has would only be noise, and twice the bytes.
-            self._raw = _texts(np.nan_to_num(judged.scored.raw.astype(np.float32, copy=False)))
-            self._score = _texts(judged.scored.score.astype(np.float32))
-        due, windows = judged.due, slice(judged.start, judged.stop)
-        value = (
-            f'{{"machine":{_text(judged.machine)}{self._named}{",".join(map(str, due.times.tolist()))}],'
-            f'"raw":[{",".join(self._raw[windows])}],"score":[{",".join(self._score[windows])}],'
-            f'"threshold":[{self._shared(judged.levels)}],"quality":[{self._shared(due.quality)}]'
-        )
-        if judged.maintenance is not None:
-            value += f',"maintenance":{orjson.dumps(judged.maintenance.tolist()).decode()}'
-        message = Output(SCORES, record_key(judged.machine), f"{value}}}".encode(), JSON_HEADERS)
-        return [Emission(int(due.offsets[-1]), message)]
+    def see_together(self, judged: JudgedTogether) -> Iterator[tuple[int, Sequence[Emission]]]:
+        """See `SeesTogether`."""
+        base, edges = judged.base, judged.edges
+        # In 32 bits: more digits than the graph has would only be noise, and twice the bytes.
+        raw = _texts(np.nan_to_num(judged.scored.raw[base : base + edges[-1]].astype(np.float32, copy=False)))
+        score = _texts(judged.score.astype(np.float32))
+        times = [*map(str, judged.times.tolist())]
+        levels, qualities = self._shared(judged.levels), self._shared(judged.quality)
+        last_offsets = judged.offsets[np.array(edges[1:]) - 1].tolist()
+        named, masked = self._named, judged.has_maintenance
+        start = 0
+        for place, (machine, stop, offset) in enumerate(zip(judged.machines, edges[1:], last_offsets, strict=True)):
+            value = (
+                f'{{"machine":{_text(machine)}{named}{",".join(times[start:stop])}],'
+                f'"raw":[{",".join(raw[start:stop])}],"score":[{",".join(score[start:stop])}],'
+                f'"threshold":[{",".join(levels[start:stop])}],"quality":[{",".join(qualities[start:stop])}]'
+            )
+            if masked and (mask := judged.maintenance(place)) is not None:
+                value += f',"maintenance":{orjson.dumps(mask.tolist()).decode()}'
+            message = Output(SCORES, record_key(machine), f"{value}}}".encode(), JSON_HEADERS)
+            yield place, (Emission(offset, message),)
+            start = stop
 
-    def _shared(self, values: np.ndarray) -> str:
-        """[k] numbers of which most have been seen before."""
+    def _shared(self, values: np.ndarray) -> list[str]:
+        """[k] numbers of which most have been seen before, each as JSON."""
         known = self._texts
         if len(known) > MOST_REMEMBERED:
             known.clear()
         numbers = values.tolist()
         if numbers.count(numbers[0]) == len(numbers):  # as it is, mostly
-            return ",".join([self._shared_text(numbers[0])] * len(numbers))
-        return ",".join([self._shared_text(number) for number in numbers])
+            return [self._shared_text(numbers[0])] * len(numbers)
+        return [self._shared_text(number) for number in numbers]
 
     def _shared_text(self, value: float) -> str:
         text = self._texts.get(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from wheeltapper.schemas.text import first_names
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.judging import DueWindows, Emission, Judged, Refused
 from wheeltapper.stream.core.policies import WindowRules
+from wheeltapper.stream.core.row_store import Placed
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.settings import Settings
@@ -90,6 +91,11 @@ class Memory(Protocol):
         Args:
             stamp_of: input offset of the block -> timestamp (ms) of that record, -1 where it has none.
         """
+        ...
+
+    def placed(self) -> Placed | None:
+        """Where its rows lie beside those of other machines, with whose its next ones may be taken in if they just go on; None: all that
+        comes goes through `take`."""
         ...
 
     @property
@@ -305,24 +311,53 @@ class MachineBlock:
     block: Any
 
 
-@dataclass(frozen=True, slots=True)
-class ManyMachines:
-    """One block of many machines of a route.
+class Gathered(NamedTuple):
+    """Rows of M machines, machine by machine.
 
     Attributes:
-        machines: M of them, each once.
-        edges: [M + 1] int64, entries edges[i] .. edges[i + 1] of the block are those of machine i, one at least.
+        edges: [M + 1] int64, rows edges[i] .. edges[i + 1] are those of machine i, one at least.
+        marks: [n, 2] int64, event time (us) and input offset of each row.
+        values: [n, C] float32, NaN where a sensor gave nothing.
     """
 
-    machines: Sequence[str]
-    route: Route
     edges: np.ndarray
-    block: Any
+    marks: np.ndarray
+    values: np.ndarray
+
+
+class ManyMachines(Protocol):
+    """Rows of many machines of a route, which are put in order when somebody asks for them."""
+
+    @property
+    def machines(self) -> Sequence[str]:
+        """M of them, each once."""
+        ...
+
+    @property
+    def route(self) -> Route: ...
+
+    @property
+    def length(self) -> int:
+        """Rows."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Values of a row."""
+        ...
+
+    @property
+    def newest(self) -> int:
+        """The latest event time (us)."""
+        ...
 
     def one(self, place: int) -> MachineBlock:
         """The block of one of them."""
-        entries = slice(int(self.edges[place]), int(self.edges[place + 1]))
-        return MachineBlock(self.machines[place], self.route, self.block.only(entries))
+        ...
+
+    def gather(self, parts: Sequence[Any]) -> Gathered:
+        """The rows of several such, of the same width, one behind another."""
+        ...
 
 
 @dataclass(slots=True)

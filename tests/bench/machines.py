@@ -126,7 +126,7 @@ def names_of(machines: int) -> list[str]:
 
 def series_of_rows() -> np.ndarray:
     """[2 * TURN, C]; each machine begins elsewhere in it."""
-    return workload._normal_rows(2 * TURN, np.random.default_rng(5)).round(3)
+    return workload.normal_rows(2 * TURN, np.random.default_rng(5)).round(3)
 
 
 def full_windows(machines: int) -> PartitionBatch:

@@ -27,7 +27,6 @@ from wheeltapper.schemas.bundle import open_bundle
 from wheeltapper.schemas.bundle.store import MODEL
 from wheeltapper.stream.core.rule import RuleSpec
 from wheeltapper.stream.core.scoring import BatchScorer
-from wheeltapper.stream.core.windows import windows_of
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.routes import load_routes
@@ -117,14 +116,16 @@ def rows_per_cpu_s(bundle: Path, encoding: str, stride: int, due: int, machines:
 
 
 def share_of_bare(location: Path, machines: int, repetitions: int) -> None:
-    """CPU time of a bare loop over batches of runs, and of the worker's scorer that is given the same rows machine by machine."""
+    """CPU time of a bare loop over batches of runs, and of the worker's scorer that is given the same rows."""
     bundle = open_bundle(location)
     graph = bundle.open_graph(device="cpu")
     rule = RuleSpec("bench", bundle, graph, 1)
     scorer = BatchScorer(rule)
     length, window = graph.longest_run, graph.window
     rows = make_workload(machines, window - 1 + length, fault_every=10**6).values
-    views = [windows_of(each, window) for each in rows]
+    starts, counts = np.arange(machines) * rows.shape[1], np.full(machines, length)
+    names = [str(number) for number in range(machines)]
+    together = np.ascontiguousarray(rows).reshape(-1, rows.shape[2])
     most = graph.most_runs(length)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -137,8 +138,7 @@ def share_of_bare(location: Path, machines: int, repetitions: int) -> None:
             session.run(None, {"window": np.stack(list(rows[start : start + most]))})
 
     def worker() -> None:
-        for view, each in zip(views, rows, strict=True):
-            scorer.add(view, run=each)
+        scorer.add_rows(together, starts, counts, names)
         scorer.finish()
 
     seconds: dict[str, list[float]] = {"bare": [], "worker": []}

@@ -193,16 +193,21 @@ def test_a_snapshot_brings_back_everything(
     assert threshold.dump(first.memory) == threshold.dump(second.memory)
 
 
-def test_knowing_the_largest_score_changes_nothing(method: ThresholdMethod) -> None:
-    # given scores of which the caller knows the largest, when they come with it and without it
+def test_passing_many_quiet_machines_at_once_changes_nothing(method: ThresholdMethod) -> None:
+    # given two machines with the same scores, when one of them is asked for all at once where that is possible
     threshold = opened(method)
     one, other = threshold.new(), threshold.new()
     for seed in range(50):
         scores = np.random.default_rng(seed).exponential(0.1, 20)
         times = times_of(20, start=seed * 20 * MINUTE)
-        np.testing.assert_array_equal(
-            threshold.advance(one, scores, times), threshold.advance(other, scores, times, float(scores.max()))
-        )
+        before = copy.deepcopy(threshold.dump(other))
+        (level,) = threshold.pass_quiet([other], [20], [times.item(0)], [times.item(-1)], [float(scores.max())])
+        if level is None:
+            assert threshold.dump(other) == before
+            levels = threshold.advance(other, scores, times)
+        else:
+            levels = np.full(20, level)
+        np.testing.assert_array_equal(threshold.advance(one, scores, times), levels)
     # then the same was learned
     assert threshold.dump(one) == threshold.dump(other)
 

@@ -73,6 +73,8 @@ NOT_RUN = (
     NotRun("docs/adding_a_detector.md", "python -m wheeltapper.training.detectors.pages", WRITES_CHECKOUT),
     NotRun("docs/adding_a_detector.md", "python -m pytest", EXAMPLE_DETECTOR),
     NotRun("docs/benchmark.md", "python tests/bench/start.py", "measures for minutes, in the checkout"),
+    NotRun("docs/benchmark.md", "python tests/bench/turns.py", "measures for minutes, in the checkout"),
+    NotRun("docs/benchmark.md", "python tests/bench/machines.py", "measures for minutes, in the checkout"),
     NotRun("docs/benchmark.md", "python tests/bench/gpu.py", "measures for minutes, in the checkout"),
     NotRun("docs/bundle.md", "wheeltapper pack", OWN_GRAPH),
     NotRun("docs/compare.md", "wheeltapper compare", FOR_HOURS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +24,7 @@ from wheeltapper.stream.core.drift.finding import DriftFinding, DriftReport, Mov
 from wheeltapper.stream.core.drift.memory import (
     DriftMemory,
     DriftSlot,
+    Filling,
     OpenDrift,
     Run,
     Settled,
@@ -31,9 +32,10 @@ from wheeltapper.stream.core.drift.memory import (
     new_filling,
 )
 from wheeltapper.stream.core.drift.reference import DriftReference, drift_reference
-from wheeltapper.stream.core.judging import Emission, Judged, RuleMemory, Slot
+from wheeltapper.stream.core.judging import Emission, Judged, JudgedTogether, RuleMemory, Slot
 from wheeltapper.stream.core.policies import DriftRules
 from wheeltapper.stream.core.rule import RuleSpec
+from wheeltapper.stream.core.scoring import ScoredWindows
 
 if TYPE_CHECKING:
     from wheeltapper.schemas.commands import AlarmAction
@@ -110,6 +112,31 @@ class DriftWatch:
                 known.open.superseded = True
         return []
 
+    def see_together(self, judged: JudgedTogether) -> Iterator[tuple[int, Sequence[Emission]]]:
+        """See `SeesTogether`: windows within the block that is filling are counted, and those that are kept of it filed."""
+        block_us, step, edges = self._block_us, self._step, judged.edges
+        in_maintenance = judged.has_maintenance
+        for place, (slots, first, last, windows) in enumerate(
+            zip(judged.slots, judged.first_times, judged.last_times, judged.counts, strict=True)
+        ):
+            memory: DriftMemory = slots[DRIFT]
+            filling = memory.filling
+            if (
+                filling.number != last // block_us
+                or filling.number != first // block_us
+                or (memory.open is not None and memory.open.superseded)
+                or (in_maintenance and judged.maintenance(place) is not None)
+            ):
+                emissions = self.see(judged.one(place))
+                if emissions:
+                    yield place, emissions
+                continue
+            kept = -filling.windows % step
+            filling.windows += windows
+            if kept < windows and filling.kept < MAX_ROWS:
+                picked = slice(edges[place] + kept, edges[place + 1], step)
+                self._keep(filling, judged.actual, judged.score, judged.scored, judged.base, picked)
+
     def see(self, judged: Judged) -> Sequence[Emission]:
         """See `Judge.see`."""
         memory: DriftMemory = judged.memory.slots[DRIFT]
@@ -142,18 +169,34 @@ class DriftWatch:
         maintenance = getattr(judged, "maintenance", None)
         if maintenance is not None:
             filling.withheld += int(np.count_nonzero(maintenance[start:stop]))
-        if first >= stop:
-            return
+        if first < stop:
+            picked = slice(first, stop, self._step)
+            self._keep(filling, judged.due.actual, judged.score, judged.scored, judged.start, picked)
+
+    def _keep(
+        self,
+        filling: Filling,
+        actual: np.ndarray,
+        score: np.ndarray,
+        scored: ScoredWindows,
+        base: int,
+        picked: slice,
+    ) -> None:
+        """File windows of the block that is filling, as far as it has room.
+
+        Args:
+            actual: [k, C], score: [k], of windows that are `base` .. `base + k` of those `scored`; picked: which of them.
+        """
         kept = filling.kept
-        rows = judged.due.actual[first : stop : self._step][: MAX_ROWS - kept]
+        rows = actual[picked][: MAX_ROWS - kept]
         end = kept + len(rows)
         filling.rows[kept:end] = rows
-        filling.scores[kept:end] = judged.score[first : stop : self._step][: MAX_ROWS - kept]
+        filling.scores[kept:end] = score[picked][: MAX_ROWS - kept]
         if self.reference.embedding is not None and end > kept:
-            embedding = judged.scored.embedding
+            embedding = scored.embedding
             assert embedding is not None
-            picked = slice(judged.start + first, judged.start + stop, self._step)
-            keep_embeddings(filling, kept, embedding[picked][: MAX_ROWS - kept])
+            of_batch = slice(base + picked.start, base + picked.stop, self._step)
+            keep_embeddings(filling, kept, embedding[of_batch][: MAX_ROWS - kept])
         filling.kept = end
 
     # -- a block has ended ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ builds up. Times are event time, int64 microseconds; they rise, except where a m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -68,7 +69,7 @@ class Threshold(Protocol[S]):
         """The raise level now."""
         ...
 
-    def advance(self, memory: S, scores: np.ndarray, times: np.ndarray, largest: float | None = None) -> np.ndarray:
+    def advance(self, memory: S, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Learn from scores in turn, up to the first that reaches its level, of which no level is learned.
 
         How the scores are grouped changes nothing: advance(a + b) is advance(a) followed by advance(b).
@@ -76,10 +77,29 @@ class Threshold(Protocol[S]):
         Args:
             scores: [k] float64 calibrated, outside of any alert.
             times: [k] int64, rising.
-            largest: of the scores, where the caller knows it: lets most machines through with one comparison.
 
         Returns:
             [j] float64, the level in force at each of the first j scores; j < k only where score j - 1 reaches its level.
+        """
+        ...
+
+    def pass_quiet(
+        self,
+        memories: Sequence[S],
+        counts: Sequence[int],
+        firsts: Sequence[int],
+        lasts: Sequence[int],
+        peaks: Sequence[float],
+    ) -> list[float | None]:
+        """Learn from scores of M machines, each outside of any alert, as far as that needs no look at each score.
+
+        Args:
+            memories: [M], each once. counts: [M], scores of each machine, one at least.
+            firsts, lasts: [M], event times of the first and last of them; peaks: [M], the largest.
+
+        Returns:
+            [M]: the level in force at all of a machine's scores, which are below it: they are learned; None where `advance` has to be
+            asked: then nothing is.
         """
         ...
 

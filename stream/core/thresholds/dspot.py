@@ -56,9 +56,7 @@ class DspotThreshold(Learner):
     def level(self, memory: DspotState) -> float:
         return memory.mean + memory.spot.level
 
-    def advance(
-        self, memory: DspotState, scores: np.ndarray, times: np.ndarray, largest: float | None = None
-    ) -> np.ndarray:
+    def advance(self, memory: DspotState, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
         """See `Threshold.advance`."""
         levels = np.empty(len(scores))
         for position, score in enumerate(scores.tolist()):

@@ -58,9 +58,7 @@ class EwmaThreshold(Learner):
     def level(self, memory: EwmaState) -> float:
         return math.exp(memory.mean + self._deviations * math.sqrt(memory.variance)) - OFFSET
 
-    def advance(
-        self, memory: EwmaState, scores: np.ndarray, times: np.ndarray, largest: float | None = None
-    ) -> np.ndarray:
+    def advance(self, memory: EwmaState, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
         """See `Threshold.advance`."""
         levels = np.empty(len(scores))
         for position, score in enumerate(scores.tolist()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,23 @@ class FixedThreshold:
     def level(self, memory: float | None) -> float:
         return self._level if memory is None else memory
 
-    def advance(
-        self, memory: float | None, scores: np.ndarray, times: np.ndarray, largest: float | None = None
-    ) -> np.ndarray:
+    def advance(self, memory: float | None, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
         """See `Threshold.advance`."""
         level = self._level if memory is None else memory
-        count = len(scores) if largest is not None and largest < level else first_loud(scores, level)
-        return np.full(count, level)
+        return np.full(first_loud(scores, level), level)
+
+    def pass_quiet(
+        self,
+        memories: Sequence[float | None],
+        counts: Sequence[int],
+        firsts: Sequence[int],
+        lasts: Sequence[int],
+        peaks: Sequence[float],
+    ) -> list[float | None]:
+        """See `Threshold.pass_quiet`."""
+        own = self._level
+        levels = [own if memory is None else memory for memory in memories]
+        return [level if peak < level else None for level, peak in zip(levels, peaks, strict=True)]
 
     def hold(self, memory: float | None, score: float, time: int) -> float:
         """See `Threshold.hold`."""

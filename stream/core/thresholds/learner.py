@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -12,6 +13,17 @@ class Learner(ABC):
     @abstractmethod
     def level(self, memory: Any) -> float:
         """See `Threshold.level`."""
+
+    def pass_quiet(
+        self,
+        memories: Sequence[Any],
+        counts: Sequence[int],
+        firsts: Sequence[int],
+        lasts: Sequence[int],
+        peaks: Sequence[float],
+    ) -> list[float | None]:
+        """See `Threshold.pass_quiet`: most look at each score."""
+        return [None] * len(memories)
 
     def hold(self, memory: Any, score: float, time: int) -> float:
         """See `Threshold.hold`."""

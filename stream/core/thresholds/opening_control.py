@@ -12,7 +12,7 @@ subtracted. However windows are grouped, the sum is the same to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -114,26 +114,43 @@ class OpeningControl:
         level = self._levels[self._step(lift)] * memory.accepted
         return min(level, self._own(memory)) if self._stands(memory) else level
 
-    def advance(
-        self, memory: ControlState, scores: np.ndarray, times: np.ndarray, largest: float | None = None
-    ) -> np.ndarray:
+    def advance(self, memory: ControlState, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
         """See `Threshold.advance`."""
         if not len(scores):
             return np.empty(0)
         memory.frozen = None
-        first, last = times.item(0), times.item(-1)
-        before = first if memory.seen is None else memory.seen
-        # Most machines are quiet, and no gap between their windows is too long to count: the ends of the batch say all.
-        if largest is not None and memory.shadow == 0 and before <= first and last - before <= self._most:
-            lift, zero, unit = memory.lift, self._zero, self._unit
-            sunk = max(lift + before - last, self._bottom)
-            lowest = zero - (-sunk // unit)
-            if largest < self._levels[lowest if lowest < zero else zero] * memory.accepted:
-                memory.lift, memory.seen = sunk, last
-                if first == last or lowest == zero - (-max(lift + before - first, self._bottom) // unit):
-                    return np.full(len(scores), self._levels[lowest] * memory.accepted)
-                return self._table[self._steps(np.maximum(lift + before - times, self._bottom))] * memory.accepted
+        before = times.item(0) if memory.seen is None else memory.seen
         return self._follow(memory, scores, times, before)
+
+    def pass_quiet(
+        self,
+        memories: Sequence[ControlState],
+        counts: Sequence[int],
+        firsts: Sequence[int],
+        lasts: Sequence[int],
+        peaks: Sequence[float],
+    ) -> list[float | None]:
+        """See `Threshold.pass_quiet`: where no gap between windows is too long to count, the ends of the batch say all."""
+        table, zero, unit, bottom, most = self._levels, self._zero, self._unit, self._bottom, self._most
+        levels: list[float | None] = []
+        for memory, first, last, peak in zip(memories, firsts, lasts, peaks, strict=True):
+            before, lift = memory.seen, memory.lift
+            if before is None:
+                before = first
+            if memory.shadow or before > first or last - before > most:
+                levels.append(None)
+                continue
+            sunk = lift + before - last
+            if sunk < bottom:
+                sunk = bottom
+            lowest = zero - (-sunk // unit)
+            own = table[lowest if lowest < zero else zero] * memory.accepted
+            if peak >= own or (first != last and lowest != zero - (-max(lift + before - first, bottom) // unit)):
+                levels.append(None)
+                continue
+            memory.frozen, memory.lift, memory.seen = None, sunk, last
+            levels.append(table[lowest] * memory.accepted)
+        return levels
 
     def hold(self, memory: ControlState, score: float, time: int) -> float:
         """See `Threshold.hold`."""

@@ -57,9 +57,7 @@ class QuantileThreshold(Learner):
     def level(self, memory: QuantileState) -> float:
         return self._factor * self._quantile_of(memory) * memory.accepted
 
-    def advance(
-        self, memory: QuantileState, scores: np.ndarray, times: np.ndarray, largest: float | None = None
-    ) -> np.ndarray:
+    def advance(self, memory: QuantileState, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
         """See `Threshold.advance`."""
         levels = np.empty(len(scores))
         for position, score in enumerate(scores.tolist()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -81,14 +82,9 @@ class SpotThreshold(Learner):
     def level(self, memory: SpotState) -> float:
         return memory.level
 
-    def advance(
-        self, memory: SpotState, scores: np.ndarray, times: np.ndarray, largest: float | None = None
-    ) -> np.ndarray:
+    def advance(self, memory: SpotState, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
         """See `Threshold.advance`."""
         count = len(scores)
-        if largest is not None and largest <= memory.start and largest < memory.level:
-            memory.seen += count
-            return np.full(count, memory.level)
         levels = np.empty(count)
         position = 0
         while position < count:
@@ -104,6 +100,22 @@ class SpotThreshold(Learner):
             if score >= memory.level:
                 return levels[:position]
             self.learn(memory, score)
+        return levels
+
+    def pass_quiet(
+        self,
+        memories: Sequence[SpotState],
+        counts: Sequence[int],
+        firsts: Sequence[int],
+        lasts: Sequence[int],
+        peaks: Sequence[float],
+    ) -> list[float | None]:
+        """See `Threshold.pass_quiet`: scores up to `start` only add to the count."""
+        levels: list[float | None] = []
+        for memory, count, peak in zip(memories, counts, peaks, strict=True):
+            is_quiet = peak <= memory.start and peak < memory.level
+            levels.append(memory.level if is_quiet else None)
+            memory.seen += count * is_quiet
         return levels
 
     def learn(self, memory: SpotState, score: float) -> None:

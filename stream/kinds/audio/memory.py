@@ -263,6 +263,9 @@ class ClipMemory:
         """Number at the sender's rate of the sample with number `index` at the bundle's."""
         return index if self._resampler is None else index * self._resampler.down // self._resampler.up
 
+    def placed(self) -> None:
+        """See `stream.kinds.contract.Memory`: what comes is looked at alone."""
+
     @property
     def waiting(self) -> tuple[int, int] | None:
         """None: nothing waits."""

@@ -133,6 +133,9 @@ class JointMemory:
                 self._notices.append(Emission(offset, joint))
         yield block
 
+    def placed(self) -> None:
+        """See `stream.kinds.contract.Memory`: what comes is looked at alone."""
+
     @property
     def waiting(self) -> tuple[int, int] | None:
         """None: nothing waits."""

@@ -147,7 +147,7 @@ class Decoder:
                 if decoded.size >= most_values:
                     decoded.messages = index + 1
                     break
-        machines.gather(batch, self._measured, decoded)
+        machines.end(batch, self._measured, decoded)
         return decoded
 
     def _left_over(self, batch: PartitionBatch, largest: int, machines: BatchRows) -> Iterator[int]:
@@ -201,10 +201,10 @@ class Decoder:
             ):
                 near = [near_of(stamp) if self._is_local else None for stamp in batch.timestamps_ms[start:stop]]
                 times = [*map(micros_of, times, repeat(self._times), near)]
-            try:
-                numbers = [*map(machines.number_of.__getitem__, names)]
-            except KeyError:
-                numbers = [self._number(machines, name) for name in names]
+            number_of = machines.number_of
+            for name in {*names}.difference(number_of):
+                self._number(machines, name)
+            numbers = [*map(number_of.__getitem__, names)]
             if any(machines.readers[number] is not reader for number in {*numbers}):
                 return False
         except _ODD:

@@ -55,7 +55,10 @@ class ChannelEvidence:
         columns = [self._names.index(share.channel) for share in named]
         worst = self._rule.worst_rows.find(times, values, columns, self._lag, expected)
         told = dict(zip((share.channel for share in named), worst, strict=True))
-        return tuple(share.model_copy(update={"worst": told.get(share.channel)}) for share in shares)
+        return tuple(
+            share if told.get(share.channel) is None else share.model_copy(update={"worst": told[share.channel]})
+            for share in shares
+        )
 
     def input(self, judged: Judged, position: int) -> InputSpan | None:
         """The messages that the window's rows came in."""

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from wheeltapper.schemas.errors import DecodeError
-from wheeltapper.stream.core.judging import Emission
 from wheeltapper.stream.core.row_memory import RowBlock
-from wheeltapper.stream.dead_letters import dead_letter
-from wheeltapper.stream.kinds.contract import Decoded, MachineBlock, ManyMachines, Route
-from wheeltapper.stream.kinds.sensors.field_mapping import to_float32
+from wheeltapper.stream.kinds.contract import Decoded, Gathered, MachineBlock, Route
 from wheeltapper.stream.kinds.sensors.shapes import Shape
 from wheeltapper.stream.records import PartitionBatch
 
@@ -26,7 +22,8 @@ class RowReader:
     Attributes:
         route: the route.
         pick: the channels' values in the route's order.
-        pack: them as float64 bytes; takes numbers only, where numpy would convert "1.5" without a word.
+        pack: them as float32 bytes; takes numbers only, where numpy would convert "1.5" without a word. Raises OverflowError where one
+            is beyond 32 bits, struct.error where one is no number.
         width: fields that a message has where no channel is unknown.
         names: of the channels' fields.
         order: the channels' names as objects of an earlier message, if messages have them in the route's order: the
@@ -36,13 +33,12 @@ class RowReader:
         picks: the same for every shape that came.
     """
 
-    __slots__ = ("_pack_narrow", "names", "order", "pack", "pick", "pick_of_shape", "picks", "route", "shape", "width")
+    __slots__ = ("names", "order", "pack", "pick", "pick_of_shape", "picks", "route", "shape", "width")
 
     def __init__(self, route: Route, sources: list[str], fields_beside: int) -> None:
         self.route = route
         self.pick: Callable[[Any], Any] = itemgetter(*sources) if len(sources) > 1 else lambda v: (v[sources[0]],)
-        self.pack = struct.Struct(f"<{len(sources)}d").pack
-        self._pack_narrow = struct.Struct(f"<{len(sources)}f").pack
+        self.pack = struct.Struct(f"<{len(sources)}f").pack
         self.width = len(sources) + fields_beside
         self.order = sources
         self.names = sources
@@ -51,14 +47,8 @@ class RowReader:
         self.picks: dict[Shape, Callable[[Any], Any] | None] = {}
 
     def pack_with_null(self, values: Any) -> bytes:
-        """As `pack`, with NaN for null.
-
-        Raises:
-            OverflowError: a value is beyond 32 bits; struct.error: it is no number.
-        """
-        found = [math.nan if value is None else value for value in values]
-        self._pack_narrow(*found)
-        return self.pack(*found)
+        """As `pack`, with NaN for null."""
+        return self.pack(*[math.nan if value is None else value for value in values])
 
 
 class BatchRows:
@@ -85,76 +75,158 @@ class BatchRows:
         self.positions: list[int] = []
         self.blocks: dict[int, list[tuple[int, np.ndarray, np.ndarray]]] = {}
 
-    def gather(self, batch: PartitionBatch, measured: Callable[[np.ndarray], np.ndarray], decoded: Decoded) -> None:
+    def end(self, batch: PartitionBatch, measured: Callable[[np.ndarray], np.ndarray], decoded: Decoded) -> None:
         """What was read of the batch becomes blocks: one of all machines of a reader that have single rows alone, one of each other
-        machine; rows that 32 bits cannot hold become dead letters.
+        machine.
 
         Args:
             measured: [n, C] -> the same with NaN where a number says that there is no value.
         """
-        offsets = np.fromiter(batch.offsets, np.int64, len(batch))
         names = [*self.number_of]
-        columns = np.array([np.fromiter(c, np.int64, len(c)) for c in (self.numbers, self.times, self.positions)])
-        beside: dict[int, tuple[RowBlock, np.ndarray]] = {}
-        """Number -> single rows of a machine that has blocks too, and where in the batch they came."""
-        for reader, packed in self.rows.items():
-            mine = columns
-            if len(packed) < columns.shape[1]:
-                mine = columns[:, np.array([other is reader for other in self.readers])[columns[0]]]
-            order = np.argsort(mine[0], kind="stable")
-            numbers, times, positions = mine[:, order]
-            wide = np.frombuffer(b"".join(packed), dtype="<f8").reshape(-1, len(reader.names))
-            with np.errstate(over="ignore"):
-                values = wide.astype(np.float32)[order]
-            kept = ~np.asarray(np.isinf(values).any(axis=1))
-            for place in np.flatnonzero(~kept).tolist():
-                _refuse(wide[order[place]], reader.route, batch, int(positions[place]), decoded)
-            rows = RowBlock(offsets[positions], times, measured(values))
-            for number in self.blocks:
-                if self.readers[number] is reader:
-                    those = kept & (numbers == number)
-                    beside[number] = rows.only(those), positions[those]
-                    kept &= ~those
-            if not kept.all():
-                rows, numbers = rows.only(kept), numbers[kept]
-            if len(numbers):
-                # np.diff takes longer than everything else that is done for a few rows.
-                changes = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
-                edges = np.concatenate(([0], changes, [len(numbers)]))
-                machines = [names[number] for number in numbers[edges[:-1]].tolist()]
-                decoded.together.append(ManyMachines(machines, reader.route, edges, rows))
+        whole = len(self.positions) == len(batch)
+        offsets = batch.offsets if whole else [batch.offsets[position] for position in self.positions]
+        if len(self.rows) == 1 and not self.blocks and len({*self.numbers}) == len(names):
+            ((reader, packed),) = self.rows.items()
+            decoded.together.append(PackedRows(reader, names, self.numbers, self.times, offsets, packed, measured))
+            return
+        of_machine: dict[int, list[int]] = {}
+        """Number -> its rows' places in `numbers`, `times` and `positions`."""
+        packed_rows: list[bytes] = []
+        following = {reader: iter(packed) for reader, packed in self.rows.items()}
+        for place, number in enumerate(self.numbers):
+            of_machine.setdefault(number, []).append(place)
+            packed_rows.append(next(following[self.readers[number]]))
+        parts: dict[RowReader, PackedRows] = {}
+        for number, places in of_machine.items():
+            reader = self.readers[number]
+            part = parts.get(reader)
+            if part is None or number in self.blocks:
+                part = PackedRows(reader, [], [], [], [], [], measured)
+            part.add(
+                names[number],
+                [self.times[place] for place in places],
+                [offsets[place] for place in places],
+                [packed_rows[place] for place in places],
+            )
+            if number in self.blocks:
+                self.blocks[number] += [
+                    (self.positions[place], part.block.times[row : row + 1], part.block.values[row : row + 1])
+                    for row, place in enumerate(places)
+                ]
+            else:
+                parts[reader] = part
+        decoded.together += parts.values()
         for number, blocks in self.blocks.items():
-            block = _merged(offsets, blocks, *beside.get(number, ()))
+            blocks.sort(key=itemgetter(0))
+            block = _merged(batch.offsets, blocks)
             decoded.blocks.append(MachineBlock(names[number], self.readers[number].route, block))
 
 
-def _merged(
-    offsets: np.ndarray,
-    blocks: list[tuple[int, np.ndarray, np.ndarray]],
-    rows: RowBlock | None = None,
-    positions: np.ndarray | None = None,
-) -> RowBlock:
-    """One machine's single rows and blocks, in the order in which they came.
+class PackedRows:
+    """See `stream.kinds.contract.ManyMachines`: rows of one message each, of machines of one reader.
+
+    Attributes:
+        machines: M of them.
+        numbers, times, offsets, packed: of each row, in the order in which they came: the machine's number among these, the time, the
+            input offset, the values.
+        measured: see `BatchRows.end`.
+    """
+
+    __slots__ = ("_gathered", "machines", "measured", "numbers", "offsets", "packed", "reader", "times")
+
+    def __init__(
+        self,
+        reader: RowReader,
+        machines: list[str],
+        numbers: list[int],
+        times: list[int],
+        offsets: list[int],
+        packed: list[bytes],
+        measured: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        self.reader = reader
+        self.machines = machines
+        self.numbers = numbers
+        self.times = times
+        self.offsets = offsets
+        self.packed = packed
+        self.measured = measured
+        self._gathered: Gathered | None = None
+
+    def add(self, machine: str, times: list[int], offsets: list[int], packed: list[bytes]) -> None:
+        """One more machine's rows."""
+        self.numbers += [len(self.machines)] * len(times)
+        self.machines.append(machine)
+        self.times += times
+        self.offsets += offsets
+        self.packed += packed
+
+    @property
+    def route(self) -> Route:
+        """Of all of them."""
+        return self.reader.route
+
+    @property
+    def length(self) -> int:
+        """Rows."""
+        return len(self.numbers)
+
+    @property
+    def width(self) -> int:
+        """Values of a row."""
+        return len(self.reader.names)
+
+    @property
+    def newest(self) -> int:
+        """The latest event time (us)."""
+        return max(self.times)
+
+    @property
+    def block(self) -> RowBlock:
+        """All rows, machine by machine."""
+        if self._gathered is None:
+            self._gathered = self.gather([self])
+        _, marks, values = self._gathered
+        return RowBlock(marks[:, 1], marks[:, 0], values)
+
+    def one(self, place: int) -> MachineBlock:
+        """The block of one of them."""
+        block = self.block
+        assert self._gathered is not None
+        edges = self._gathered.edges
+        rows = slice(int(edges[place]), int(edges[place + 1]))
+        return MachineBlock(self.machines[place], self.route, block.only(rows))
+
+    @staticmethod
+    def gather(parts: Sequence[PackedRows]) -> Gathered:
+        """The rows of several, which have as many values each; machine by machine, those of one part behind those of another."""
+        numbers, times, offsets, packed = parts[0].numbers, parts[0].times, parts[0].offsets, parts[0].packed
+        machines = len(parts[0].machines)
+        for part in parts[1:]:
+            numbers = numbers + [machines + number for number in part.numbers]
+            times, offsets, packed = times + part.times, offsets + part.offsets, packed + part.packed
+            machines += len(part.machines)
+        owners = np.array(numbers, dtype=np.int64)
+        order = owners.argsort(kind="stable")
+        marks = np.empty((len(owners), 2), dtype=np.int64)
+        marks[:, 0] = times
+        marks[:, 1] = offsets
+        values = np.frombuffer(b"".join(packed), dtype="<f4").reshape(len(owners), parts[0].width)
+        edges = np.zeros(machines + 1, dtype=np.int64)
+        np.bincount(owners, minlength=machines).cumsum(out=edges[1:])
+        return Gathered(edges, marks[order], parts[0].measured(values[order]))
+
+
+def _merged(offsets: Sequence[int], blocks: list[tuple[int, np.ndarray, np.ndarray]]) -> RowBlock:
+    """One machine's blocks, one behind another.
 
     Args:
         offsets: [n] of the batch's messages.
         blocks: as of `BatchRows`.
-        rows, positions: its single rows, and where in the batch they came.
     """
-    of_blocks = np.repeat([index for index, _, _ in blocks], [len(times) for _, times, _ in blocks])
-    block = RowBlock(
-        offsets[of_blocks],
+    of_blocks = np.repeat([offsets[position] for position, *_ in blocks], [len(times) for _, times, _ in blocks])
+    return RowBlock(
+        of_blocks,
         np.concatenate([times for _, times, _ in blocks]),
         np.concatenate([values for _, _, values in blocks]),
     )
-    if rows is None or positions is None:
-        return block
-    return block.behind(rows).only(np.argsort(np.concatenate([positions, of_blocks]), kind="stable"))
-
-
-def _refuse(row: np.ndarray, route: Route, batch: PartitionBatch, index: int, decoded: Decoded) -> None:
-    """A row [C] float64 that 32 bits cannot hold becomes a dead letter."""
-    try:
-        to_float32(row[None], route.layout.channels)
-    except DecodeError as error:
-        decoded.dead_letters.append(Emission(batch.offsets[index], dead_letter(batch, index, error)))

@@ -9,7 +9,7 @@ from wheeltapper.stream.core.assembly import Assembler
 from wheeltapper.stream.core.counters import Counters
 from wheeltapper.stream.core.policies import WindowPolicy, WindowRules
 from wheeltapper.stream.core.readings import AssemblyRules, ReadingBlock
-from wheeltapper.stream.core.row_memory import RowBlock, RowLayout, RowMemory
+from wheeltapper.stream.core.row_memory import Placed, RowBlock, RowLayout, RowMemory
 
 
 class SensorMemory(RowMemory):
@@ -50,9 +50,9 @@ class SensorMemory(RowMemory):
             if len(rows):
                 yield from super().take(rows, settled, counters, machine)
 
-    def is_ordinary(self, time: int, largest: int) -> bool:
-        """See `RowMemory.is_ordinary`; rows that are put together from readings have gone another way."""
-        return self._assembler is None and super().is_ordinary(time, largest)
+    def placed(self) -> Placed | None:
+        """See `RowMemory.placed`; rows that are put together from readings go another way."""
+        return None if self._assembler is not None else super().placed()
 
     def rest(self, counters: Counters, machine: str) -> Iterator[RowBlock]:
         """Rows that wait for readings of their time, or for other rows, where none follow."""

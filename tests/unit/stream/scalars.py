@@ -137,6 +137,9 @@ class ScalarMemory:
         samples = windows_of(self._tail, window)[len(self._before) + new - window + 1]
         return DueWindows(samples, part.times[new], part.offsets[new], np.ones(len(new)), part.values[new, None])
 
+    def placed(self) -> None:
+        """See `stream.kinds.contract.Memory`: what comes is looked at alone."""
+
     @property
     def waiting(self) -> tuple[int, int] | None:
         return None

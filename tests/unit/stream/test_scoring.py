@@ -94,23 +94,29 @@ def test_what_an_earlier_batch_left_behind_does_no_harm(open_routes: OpenRoutes)
 @given(
     rounds=st.lists(st.lists(st.integers(1, 90), max_size=8), min_size=1, max_size=3),
     stride=st.sampled_from([1, 2, 5, 40]),
+    longest_run=st.sampled_from([1, 32]),
+    at_once=st.integers(1, 4),
     seed=st.integers(0, 1_000),
 )
-def test_runs_of_rows_are_scored_as_their_windows(
-    open_routes: OpenRoutes, rounds: list[list[int]], stride: int, seed: int
+def test_windows_cut_from_rows_are_scored_as_they_are(
+    open_routes: OpenRoutes, rounds: list[list[int]], stride: int, longest_run: int, at_once: int, seed: int
 ) -> None:
-    # given a graph that takes runs, and machines with any numbers of windows due
-    recipe = Recipe(window=24, lag=2, weighting="rising", longest_run=32, detector="runs")
+    # given a graph that takes runs or not, and machines with any numbers of windows due
+    recipe = Recipe(window=24, lag=2, weighting="rising", longest_run=longest_run, detector="runs")
     rule = replace(open_routes(recipe).rules[0], stride=stride)
     scorer = BatchScorer(rule)
     rng = np.random.default_rng(seed)
     for counts in rounds:
         windows = [np.empty((0, 24, 3), dtype=np.float32)]
-        for count in counts:
-            rows = rng.normal(0.5, 1, ((count - 1) * stride + 24, 3)).astype(np.float32)
-            windows.append(windows_of(rows, 24)[::stride].copy())
-            # when their rows are given with them, and changed afterwards
-            scorer.add(windows_of(rows, 24)[::stride], run=rows)
+        for first in range(0, len(counts), at_once):
+            some = np.array(counts[first : first + at_once])
+            lengths = (some - 1) * stride + 24
+            rows = rng.normal(0.5, 1, (int(lengths.sum()), 3)).astype(np.float32)
+            starts = np.cumsum(lengths) - lengths
+            for start, length in zip(starts, lengths, strict=True):
+                windows.append(windows_of(rows[start : start + length], 24)[::stride].copy())
+            # when their rows are given, of several machines at a time, and changed afterwards
+            scorer.add_rows(rows, starts, some, [f"m-{index}" for index in range(len(some))])
             rows[:] = np.nan
         # then every window has its own score, in the order they came
         scored, expected = scorer.finish(), np.concatenate(windows)

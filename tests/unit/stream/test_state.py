@@ -97,6 +97,9 @@ def restored(
     return machine, outputs
 
 
+CLOCK = ("last_time", "stamp", "late_run", "back_run", "back_time", "support")
+
+
 def contents(machine: Machine) -> dict[str, Any]:
     """Everything that a snapshot keeps of a machine."""
     assert isinstance(machine.memory, RowMemory)
@@ -106,7 +109,7 @@ def contents(machine: Machine) -> dict[str, Any]:
         "offset": machine.offset,
         "life": machine.life,
         "silent_since": machine.silent_since,
-        "clock": dataclasses.asdict(machine.memory.clock),
+        "clock": {name: getattr(machine.memory.clock, name) for name in CLOCK},
         "seen": machine.memory.tail.seen,
         "times": times.tolist(),
         "values": values.tolist(),

@@ -26,11 +26,10 @@ from tests.unit.stream.feeds import (
     letters_of,
 )
 from tests.unit.stream.test_chunking import BUNDLES, THRESHOLDS, without_messages
-from wheeltapper.stream.kinds.contract import ManyMachines
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
 from wheeltapper.stream.settings import InputSettings, Settings, WindowSettings
-from wheeltapper.stream.together import Together
+from wheeltapper.stream.together import Together, Waiting
 
 STEPS = {"next": 1, "late": -2, "again": 0, "gap": 9, "jump": 70}
 """What a row's time is to the one before, in minutes."""
@@ -39,8 +38,8 @@ STEPS = {"next": 1, "late": -2, "again": 0, "gap": 9, "jump": 70}
 class OneByOne(Together):
     """Finds nothing ordinary."""
 
-    def take(self, partition: Any, many: ManyMachines, *_: Any) -> list[int]:
-        return list(range(len(many.machines)))
+    def take(self, waiting: Sequence[Waiting], now: float) -> list[list[int]]:
+        return [list(range(len(each.machines))) for each in waiting]
 
 
 def pipeline_of(open_routes: OpenRoutes, bundles: Sequence[Recipe], chosen: Settings, *, general: bool) -> Pipeline:
@@ -143,9 +142,10 @@ def test_ordinary_rows_are_taken_at_once(open_routes: OpenRoutes) -> None:
     left: list[list[int]] = []
 
     class Watched(Together):
-        def take(self, *args: Any) -> list[int]:
-            left.append(super().take(*args))
-            return left[-1]
+        def take(self, waiting: Sequence[Waiting], now: float) -> list[list[int]]:
+            found = super().take(waiting, now)
+            left.extend(found)
+            return found
 
     pipeline._together = Watched(chosen.windows, pipeline.counters)
 

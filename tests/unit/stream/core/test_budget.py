@@ -41,7 +41,7 @@ class Machine:
         """One window; the level that it was held against."""
         self.now += self.minutes * MINUTE
         if self.alert.is_quiet:
-            level = float(self.budget.advance(self.memory, np.array([score]), np.array([self.now]), score)[0])
+            level = float(self.budget.advance(self.memory, np.array([score]), np.array([self.now]))[0])
         else:
             level = self.budget.hold(self.memory, score, self.now)
         event = self.life.step(self.alert, score, self.now, level)
@@ -60,7 +60,7 @@ class Machine:
                 self.take(0.05)
             return
         times = self.now + self.minutes * MINUTE * np.arange(1, windows + 1)
-        self.budget.advance(self.memory, np.full(windows, 0.05), times, 0.05)
+        self.budget.advance(self.memory, np.full(windows, 0.05), times)
         self.now += self.minutes * MINUTE * windows
 
     def flap(self, alarms: int) -> None:

@@ -31,12 +31,10 @@ def spot(
     return SpotThreshold(chosen, Basis(calibration, WINDOWS_PER_DAY, 0.25))
 
 
-def advance(
-    threshold: SpotThreshold, state: SpotState, scores: Iterable[float], largest: float | None = None
-) -> np.ndarray:
+def advance(threshold: SpotThreshold, state: SpotState, scores: Iterable[float]) -> np.ndarray:
     """`SpotThreshold.advance`, at any time: it does not ask for it."""
     values = np.array(list(scores), dtype=np.float64)
-    return threshold.advance(state, values, np.arange(len(values)), largest)
+    return threshold.advance(state, values, np.arange(len(values)))
 
 
 def learn(threshold: SpotThreshold, state: SpotState, scores: Iterable[float]) -> np.ndarray:
@@ -137,16 +135,17 @@ def test_the_level_is_finite_and_above_the_tails_start(scores: list[float], seed
 
 @REPEATABLE
 @given(scores=st.lists(st.floats(0, 1), max_size=100), quiet=st.lists(st.integers(0, 50), max_size=10))
-def test_ordinary_scores_count_alike_one_by_one_and_by_their_largest(scores: list[float], quiet: list[int]) -> None:
+def test_ordinary_scores_count_alike_one_by_one_and_at_once(scores: list[float], quiet: list[int]) -> None:
     # given scores with stretches of ordinary ones between them
     threshold = spot(exponential(500))
     one, other = threshold.new(), threshold.new()
     for position, score in enumerate(scores):
         ordinary = quiet[position % len(quiet)] if quiet else 0
-        # when one takes them one by one and the other is told the largest of them
+        # when one takes them one by one and the other at once
         for _ in range(ordinary):
             advance(threshold, one, [one.start / 2])
-        advance(threshold, other, np.full(ordinary, other.start / 2), other.start / 2)
+        if ordinary:
+            assert threshold.pass_quiet([other], [ordinary], [0], [0], [other.start / 2]) == [other.level]
         advance(threshold, one, [score])
         advance(threshold, other, [score])
     # then both know the same
