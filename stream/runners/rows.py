@@ -282,7 +282,8 @@ class RowReader:
 
     def _batches(self, messages: list[Message]) -> list[PartitionBatch]:
         headers = headers_of(messages)
-        sound = list(map(Message.error, messages)).count(None) == len(messages) and BadHeaders not in map(type, headers)
+        # Not compared: an error that is compared with None raises another.
+        sound = all(error is None for error in map(Message.error, messages)) and BadHeaders not in map(type, headers)
         found = self._sound(messages, headers) if sound else self._with_care(messages, headers)
         now = time.monotonic()
         self.came_after_pause = False
