@@ -104,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv is None
     ):  # the process is ours: what is loaded stays, and looking for cycles in it took a tenth of every start
         gc.set_threshold(100_000, 50, 1_000)
+        # pydantic would look through every package that is installed for plugins of its own.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         return _run(words)
     except SystemExit as end:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import ModuleType
 from typing import Any, NoReturn
 
 from wheeltapper.schemas.text import did_you_mean
@@ -26,9 +28,36 @@ def load_structlog() -> None:
         return
     sys.modules["rich"] = None  # type: ignore[assignment]
     try:
-        import structlog  # noqa: F401
+        with asyncio_late():
+            import structlog  # noqa: F401
     finally:
         del sys.modules["rich"]
+
+
+def load_kafka_client() -> None:
+    """Load confluent-kafka without asyncio, which only clients use that this project has none of."""
+    with asyncio_late():
+        import confluent_kafka.admin  # noqa: F401
+
+
+@contextmanager
+def asyncio_late() -> Iterator[None]:
+    """What is imported meanwhile has an `asyncio` that is loaded when something of it is used first."""
+    if "asyncio" in sys.modules:
+        yield
+        return
+    late = ModuleType("asyncio")
+
+    def find(name: str) -> Any:
+        return getattr(importlib.import_module("asyncio"), name)
+
+    late.__getattr__ = find  # type: ignore[method-assign]
+    sys.modules["asyncio"] = late
+    try:
+        yield
+    finally:
+        if sys.modules.get("asyncio") is late:
+            del sys.modules["asyncio"]
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

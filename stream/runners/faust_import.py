@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import faust
-    from faust.types import TopicT
 
 # What the runner uses of Faust, which loads its parts as they are first named.
 MODULES = ("faust", "faust.types.web", "faust.app", "faust.serializers.codecs", "faust.transport.drivers.aiokafka")
@@ -41,13 +36,6 @@ def import_faust() -> None:
 
 class NoHttpClient:
     """Given to an app as its HTTP client: its settings would load aiohttp for the usual one, and there is nothing to ask by HTTP."""
-
-
-def add_agent(app: faust.App, topic: TopicT, function: Callable[[Any], Any], *, name: str) -> None:
-    """Adds an agent as `app.agent(topic)` does, but to no catalogue for `autodiscover`, which would find out the file of every module."""
-    agent = app.conf.Agent(function, name=name, app=app, channel=topic, on_error=app._on_agent_error)
-    app.agents[name] = agent
-    app.topics.beacon.add(agent)
 
 
 def _stand_ins() -> Mapping[str, ModuleType | None]:

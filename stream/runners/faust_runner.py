@@ -19,8 +19,6 @@ import aiokafka
 import faust
 import structlog
 from faust.types import TP
-from faust.types.auth import SASLMechanism
-from yarl import URL
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.kafka_client import broker_answers
@@ -28,18 +26,14 @@ from wheeltapper.stream.kafka_errors import PublishError, refusal, refusal_of
 from wheeltapper.stream.partition import PartitionKey
 from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.records import PartitionBatch
-from wheeltapper.stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
-from wheeltapper.stream.runners.faust_import import NoHttpClient, add_agent
+from wheeltapper.stream.runners.faust_app import add_agent, make_app
+from wheeltapper.stream.runners.faust_consumer import FetchConsumer, FetchSchema
 from wheeltapper.stream.runners.repeated_lines import limit_repeats
 from wheeltapper.stream.runners.rows import RowReader, consumer_of
-from wheeltapper.stream.runners.tls import ssl_context
-from wheeltapper.stream.settings import KafkaSettings, Settings
+from wheeltapper.stream.settings import Settings
 from wheeltapper.stream.shell import Shell
 
 log = structlog.get_logger(__name__)
-
-# Limit of fetches that wait for the agent: the next is read when it is done with the last.
-WAITING_FETCHES = 1
 
 # Longest wait of one look for rows: commits and rebalances have their turn in between.
 READ_S = 0.1
@@ -129,7 +123,13 @@ class FaustRunner:
     async def _main(self) -> None:
         # Made here, as Faust's futures belong to the loop that is running when they are made.
         self._busy = asyncio.Lock()
-        self.app = self._make_app()
+        self.app = make_app(self._settings, self._folder.name)
+        assert isinstance(self.app.consumer, FetchConsumer)
+        self._consumer = self.app.consumer
+        self._consumer.source = self
+        add_agent(self.app, self.app.topic(*self._shell.topics, schema=FetchSchema()), self._score, name="score")
+        self.app.on_partitions_assigned.connect(self._assigned)
+        self.app.on_partitions_revoked.connect(self._revoked)
         # Faust has started once it has partitions; stopping and failing must not wait for that.
         starting = asyncio.ensure_future(self.app.start())
         try:
@@ -149,41 +149,6 @@ class FaustRunner:
             self._folder.cleanup()
 
     # -- the agent ------------------------------------------------------------------------------------------------
-
-    def _make_app(self) -> faust.App:
-        settings, kafka = self._settings, self._settings.kafka
-        brokers = [URL(f"kafka://{address.strip()}") for address in kafka.brokers.split(",")]
-        app = faust.App(
-            kafka.group,
-            broker=brokers,
-            broker_credentials=_credentials(kafka),
-            broker_session_timeout=kafka.session_timeout_ms / 1000,
-            broker_heartbeat_interval=kafka.session_timeout_ms / 3000,
-            broker_request_timeout=max(90.0, 3 * kafka.session_timeout_ms / 1000),
-            broker_max_poll_interval=kafka.max_poll_interval_ms / 1000,
-            broker_max_poll_records=settings.worker.max_batch_messages,
-            broker_commit_interval=settings.worker.commit_interval_ms / 1000,
-            consumer_auto_offset_reset="earliest",
-            # So soon are partitions that were added noticed, and read.
-            consumer_metadata_max_age_ms=round(settings.input.check_interval_s * 1000),
-            stream_buffer_maxsize=WAITING_FETCHES,
-            stream_wait_empty=False,
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            store="memory://",
-            datadir=self._folder.name,  # Faust makes one wherever it is started, and leaves it empty
-            web_enabled=False,
-            HttpClient=NoHttpClient,
-        )
-        app.transport = FetchTransport(brokers, app=app)
-        assert isinstance(app.consumer, FetchConsumer)
-        self._consumer = app.consumer
-        self._consumer.source = self
-        topic = app.topic(*self._shell.topics, schema=FetchSchema())
-        add_agent(app, topic, self._score, name="score")
-        app.on_partitions_assigned.connect(self._assigned)
-        app.on_partitions_revoked.connect(self._revoked)
-        return app
 
     async def _score(self, fetches: faust.Stream[list[PartitionBatch]]) -> None:
         events: AsyncIterable[Any] = fetches.events()
@@ -405,18 +370,3 @@ def _refusal(error: BaseException) -> str | None:
     if isinstance(error, aiokafka.errors.KafkaError):
         return refusal_of(error.errno, str(error)) if isinstance(error.errno, int) else None
     return refusal(error)
-
-
-def _credentials(kafka: KafkaSettings) -> Any:
-    """Faust's form of the TLS and SASL settings; None without either."""
-    if kafka.security_protocol == "PLAINTEXT":
-        return None
-    context = ssl_context(kafka)
-    if kafka.security_protocol == "SSL":
-        return faust.SSLCredentials(context)
-    return faust.SASLCredentials(
-        username=kafka.sasl_username or "",
-        password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else "",
-        ssl_context=context,
-        mechanism=SASLMechanism(kafka.sasl_mechanism),
-    )

@@ -6,8 +6,9 @@ What the client cannot read is read around, and becomes a flaw of its batch.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -17,7 +18,7 @@ from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.kafka_errors import refusal
 from wheeltapper.stream.kafka_headers import BadHeaders, bad_header, headers_of
 from wheeltapper.stream.pace import MOST_BYTES
-from wheeltapper.stream.records import Flaw, PartitionBatch
+from wheeltapper.stream.records import Flaw, Headers, PartitionBatch
 from wheeltapper.stream.runners.stopping import IdleClock
 from wheeltapper.stream.settings import Settings
 
@@ -45,6 +46,9 @@ SETTLE_S = 0.001
 
 # A topic that is made anew has no rows for longer than this: the client backs off for 0.5 s from a partition that is not there.
 PAUSE_S = 0.25
+
+# A topic that gave rows so lately is there.
+JUST_NOW_S = 0.1
 
 # How long the broker may take to say where a partition ends: it is asked only where a machine seems to be silent.
 END_TIMEOUT_S = 3.0
@@ -115,6 +119,12 @@ class RowReader:
         self.came_after_pause = False
         """True where what was read last may be of another topic than what was read before: librdkafka goes on in a topic that was made
         anew where it was in the old one, without a word."""
+        self._is_doubtful = True
+        """True where rows since `topics_are_known` may be of another topic than those before, or have waited in the client."""
+        self._emptied_at: float | None = None
+        """When the client's queue was found empty; None where it was not, at the end of the last read."""
+        self._was_there: dict[str, float] = {}
+        """Topic -> monotonic time (s) after which rows of it were fetched."""
         self.idle = IdleClock()
         self.polled_at = time.monotonic()
         """When the client last heard from this worker; it leaves its group where that is too long ago."""
@@ -136,6 +146,7 @@ class RowReader:
         )
         self._next.clear()
         self._came.clear()
+        self._is_doubtful, self._emptied_at = True, None
         self.idle.assign(starts)
 
     def renew(self) -> None:
@@ -173,6 +184,7 @@ class RowReader:
         self.polled_at = time.monotonic()
         messages, self._waiting = self._waiting, []
         before = self._assignments
+        emptied_at, self._emptied_at = self._emptied_at, None
         first = self._consumer.poll(0 if messages else wait_s)
         if not messages:
             before = self._assignments  # a message that comes alone comes after what the group told
@@ -182,12 +194,41 @@ class RowReader:
             if len(messages) < FEW_MESSAGES and self._settings.worker.linger_ms:
                 time.sleep(SETTLE_S)
                 messages += self._available(messages)
+        elif not messages:
+            self._emptied_at = time.monotonic()
         if before != self._assignments:
             # Partitions came or went in one of the calls: messages from before may lie behind where reading starts now.
             if self._starts:
                 self.assign(self._starts)
             return []
-        return self._batches(messages) if messages else []
+        if not messages:
+            return []
+        batches = self._batches(messages)
+        self._look_whence(batches, emptied_at)
+        return batches
+
+    def _look_whence(self, batches: Iterable[PartitionBatch], emptied_at: float | None) -> None:
+        """What rows say of their topics: those that were fetched just now, without a pause, are of the topic that there was before.
+
+        Args:
+            emptied_at: monotonic time (s) after which they were fetched; None: that is not known.
+        """
+        waited = emptied_at is None or time.monotonic() - emptied_at > PAUSE_S
+        self._is_doubtful = self._is_doubtful or self.came_after_pause or waited
+        if emptied_at is not None:
+            self._was_there |= dict.fromkeys((batch.topic for batch in batches), emptied_at)
+
+    def knows_its_topics(self) -> bool:
+        """Whether the rows since `topics_are_known` can only be of the topics that those before were of, which were there just now.
+
+        Else the broker has to be asked: a client goes on in a topic that was made anew without a word, if after a pause.
+        """
+        since = time.monotonic() - JUST_NOW_S
+        return not self._is_doubtful and all(self._was_there.get(topic, 0.0) > since for topic in self._topics)
+
+    def topics_are_known(self) -> None:
+        """The broker has said that all topics are those that rows have come from so far."""
+        self._is_doubtful = False
 
     def answer_group(self) -> None:
         """Let the group know that work goes on; to be called between steps, each of which handles at least one message."""
@@ -229,46 +270,21 @@ class RowReader:
         found: list[Message] = []
         left, left_bytes = self._settings.worker.max_batch_messages - len(messages), MOST_BYTES
         while left > 0 and left_bytes > 0:
-            taken: list[Message] = self._consumer.consume(min(left, MESSAGES_AT_ONCE), timeout=0)
+            asked = min(left, MESSAGES_AT_ONCE)
+            taken: list[Message] = self._consumer.consume(asked, timeout=0)
             found += taken
-            if len(taken) < MESSAGES_AT_ONCE:
+            if len(taken) < asked:
+                self._emptied_at = time.monotonic()
                 break
             left -= len(taken)
             left_bytes -= sum(map(len, taken))
         return found
 
     def _batches(self, messages: list[Message]) -> list[PartitionBatch]:
-        batches: dict[str, dict[int, PartitionBatch]] = {topic: {} for topic in self._topics}
-        # Nearly always there is one topic: then no message need be asked for its own.
-        only = next(iter(batches.values())) if len(batches) == 1 else None
-        read_around: set[PartitionKey] = set()
-        for message, headers in zip(messages, headers_of(messages), strict=True):
-            if read_around and (message.topic(), message.partition()) in read_around:
-                continue  # comes again
-            error = message.error()
-            if error is not None:
-                if error.code() in UNREADABLE and message.offset() >= 0:
-                    self._read_around(message, batches[message.topic()])
-                    read_around.add((message.topic(), message.partition()))
-                else:
-                    self._note(error, message)
-                continue
-            partition = message.partition()
-            of_topic = only if only is not None else batches[message.topic()]
-            batch = of_topic.get(partition)
-            if batch is None:
-                topic = message.topic()
-                batch = of_topic[partition] = PartitionBatch(topic, partition)
-                self.idle.message((topic, partition))
-            batch.offsets.append(message.offset())
-            batch.keys.append(message.key())
-            batch.values.append(message.value())
-            if isinstance(headers, BadHeaders):
-                batch.flaws[message.offset()] = Flaw(bad_header(headers.name), message.offset())
-                headers = headers.headers
-            batch.headers.append(headers)
-            batch.timestamps_ms.append(message.timestamp()[1])
-        found = [batch for of_topic in batches.values() for batch in of_topic.values()]
+        headers = headers_of(messages)
+        # Not compared: an error that is compared with None raises another.
+        sound = all(error is None for error in map(Message.error, messages)) and BadHeaders not in map(type, headers)
+        found = self._sound(messages, headers) if sound else self._with_care(messages, headers)
         now = time.monotonic()
         self.came_after_pause = False
         for batch in found:
@@ -278,12 +294,70 @@ class RowReader:
             self._came[key] = now
         return found
 
-    def _read_around(self, message: Message, of_topic: dict[int, PartitionBatch]) -> None:
+    def _sound(self, messages: list[Message], headers: list[Any]) -> list[PartitionBatch]:
+        """Messages without an error and with legible headers, as nearly all are: column by column, as each comes in runs of a partition."""
+        partitions = list(map(Message.partition, messages))
+        # Nearly always there is one topic: then no message need be asked for its own.
+        several = len(self._topics) > 1
+        places = list(zip(map(Message.topic, messages), partitions, strict=True)) if several else partitions
+        offsets, keys = list(map(Message.offset, messages)), list(map(Message.key, messages))
+        values = list(map(Message.value, messages))
+        stamps = [stamp for _, stamp in map(Message.timestamp, messages)]
+        batches: dict[PartitionKey, PartitionBatch] = {}
+        start = 0
+        for _, run in groupby(places):
+            stop = start + len(list(run))
+            key = (messages[start].topic(), partitions[start])
+            batch = batches.get(key)
+            if batch is None:
+                batch = batches[key] = PartitionBatch(*key)
+                self.idle.message(key)
+            batch.offsets += offsets[start:stop]
+            batch.keys += keys[start:stop]
+            batch.values += values[start:stop]
+            batch.headers += headers[start:stop]
+            batch.timestamps_ms += stamps[start:stop]
+            start = stop
+        return list(batches.values())
+
+    def _with_care(
+        self, messages: list[Message], headers: Iterable[Headers | BadHeaders | None]
+    ) -> list[PartitionBatch]:
+        """Messages one by one: some are what the client has to say, or cannot be read."""
+        batches: dict[PartitionKey, PartitionBatch] = {}
+        read_around: set[PartitionKey] = set()
+        for message, found in zip(messages, headers, strict=True):
+            key = (message.topic(), message.partition())
+            if key in read_around:
+                continue  # comes again
+            error = message.error()
+            if error is not None:
+                if error.code() in UNREADABLE and message.offset() >= 0:
+                    self._read_around(message, batches)
+                    read_around.add(key)
+                else:
+                    self._note(error, message)
+                continue
+            batch = batches.get(key)
+            if batch is None:
+                batch = batches[key] = PartitionBatch(*key)
+                self.idle.message(key)
+            batch.offsets.append(message.offset())
+            batch.keys.append(message.key())
+            batch.values.append(message.value())
+            if isinstance(found, BadHeaders):
+                batch.flaws[message.offset()] = Flaw(bad_header(found.name), message.offset())
+                found = found.headers
+            batch.headers.append(found)
+            batch.timestamps_ms.append(message.timestamp()[1])
+        return list(batches.values())
+
+    def _read_around(self, message: Message, batches: dict[PartitionKey, PartitionBatch]) -> None:
         """What librdkafka cannot unpack is read without it, and then read over: it would try the same again for ever."""
         from wheeltapper.stream.runners.raw_frames import read_frame  # brings aiokafka, which is seldom needed
 
         topic, partition, offset = message.topic(), message.partition(), message.offset()
-        batch = of_topic.get(partition)
+        batch = batches.get((topic, partition))
         found, following = read_frame(
             self._settings.kafka, topic, partition, offset, self._settings.worker.max_batch_messages
         )
@@ -298,7 +372,7 @@ class RowReader:
                 error=message.error().str(),
             )
         if len(found):
-            of_topic[partition] = found if batch is None else batch.followed_by(found)
+            batches[topic, partition] = found if batch is None else batch.followed_by(found)
             self.idle.message((topic, partition))
         self._consumer.seek(TopicPartition(topic, partition, following))
 

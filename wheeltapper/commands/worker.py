@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from wheeltapper.command_line import load_structlog
+from wheeltapper.command_line import load_kafka_client, load_structlog
 
 EPILOG = """
 examples:
@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     load_structlog()
+    load_kafka_client()
     from wheeltapper.kafka_admin import ensure_topics
     from wheeltapper.schemas.errors import InputError
     from wheeltapper.stream.logs import configure_logs  # first: it says how structlog is loaded
