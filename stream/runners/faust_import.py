@@ -43,6 +43,15 @@ class NoHttpClient:
     """Given to an app as its HTTP client: its settings would load aiohttp for the usual one, and there is nothing to ask by HTTP."""
 
 
+def make_no_folders(app: faust.App) -> None:
+    """Keep an app from making its folders: tables would lie there, and there are none. So no disk that is full or read-only keeps it
+    from starting."""
+    app._create_directories = _nothing
+
+
+def _nothing() -> None: ...
+
+
 def add_agent(app: faust.App, topic: TopicT, function: Callable[[Any], Any], *, name: str) -> None:
     """Adds an agent as `app.agent(topic)` does, but to no catalogue for `autodiscover`, which would find out the file of every module."""
     agent = app.conf.Agent(function, name=name, app=app, channel=topic, on_error=app._on_agent_error)

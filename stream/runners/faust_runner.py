@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import tempfile
 import time
 from collections.abc import AsyncIterable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,7 @@ from wheeltapper.stream.partition import PartitionKey
 from wheeltapper.stream.progress import Progress, StallError
 from wheeltapper.stream.records import PartitionBatch
 from wheeltapper.stream.runners.faust_consumer import FetchConsumer, FetchSchema, FetchTransport
-from wheeltapper.stream.runners.faust_import import NoHttpClient, add_agent
+from wheeltapper.stream.runners.faust_import import NoHttpClient, add_agent, make_no_folders
 from wheeltapper.stream.runners.repeated_lines import limit_repeats
 from wheeltapper.stream.runners.rows import RowReader, consumer_of
 from wheeltapper.stream.runners.tls import ssl_context
@@ -102,7 +101,6 @@ class FaustRunner:
         self._progress = progress
         self.is_stuck = False
         """True where Faust did not stop in time: its threads then keep the process alive."""
-        self._folder = tempfile.TemporaryDirectory(prefix="wheeltapper-faust-")
 
     def run(self) -> None:
         """Work until stopped or idle.
@@ -146,7 +144,6 @@ class FaustRunner:
                 self.is_stuck = True
             self._thread.submit(self._rows.close)
             self._thread.shutdown(wait=False)
-            self._folder.cleanup()
 
     # -- the agent ------------------------------------------------------------------------------------------------
 
@@ -171,10 +168,10 @@ class FaustRunner:
             topic_allow_declare=False,
             topic_disable_leader=True,
             store="memory://",
-            datadir=self._folder.name,  # Faust makes one wherever it is started, and leaves it empty
             web_enabled=False,
             HttpClient=NoHttpClient,
         )
+        make_no_folders(app)
         app.transport = FetchTransport(brokers, app=app)
         assert isinstance(app.consumer, FetchConsumer)
         self._consumer = app.consumer

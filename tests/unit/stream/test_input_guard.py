@@ -200,3 +200,34 @@ def test_a_broker_that_does_not_answer_holds_no_commit_up(
 
     monkeypatch.setattr(bench.watch.asker, "id_of", ask)
     assert bench.guard.topic_made_anew() is None
+
+
+def test_a_topic_that_is_written_and_made_anew_is_told_and_the_state_saved_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, log_lines: list[MutableMapping[str, Any]]
+) -> None:
+    # given topics that are what they were, and one that this worker has no use for
+    ids: dict[str, str | None] = {"wheeltapper.alerts": "a-1", "wheeltapper.state": "s-1", "wheeltapper.drift": None}
+    monkeypatch.setattr(bench.watch.asker, "ids_of", lambda topics: ids)
+    saved: list[bool] = []
+    bench.guard = InputGuard(bench.pipeline, bench.watch, bench.grown.append, lambda: saved.append(True))
+    same = FoundInput("id-1", "cluster", 0, 20)
+
+    def look() -> None:
+        bench.watch.look_at_outputs()
+        assert not bench.look(same)
+
+    look()
+    look()
+    log_lines.clear()
+    # when one is deleted: that is told once, as whoever writes to it meets it too
+    ids["wheeltapper.alerts"] = None
+    look()
+    look()
+    assert [line["event"] for line in log_lines] == ["a topic that this worker writes does not exist any more"]
+    # and when both are there again under other ids, then each is told, and what the state held is written once more
+    ids |= {"wheeltapper.alerts": "a-2", "wheeltapper.state": "s-2"}
+    look()
+    look()
+    assert [line["topic"] for line in log_lines[1:]] == ["alerts", "state"]
+    assert bench.pipeline.counters.remade_topics == {"alerts": 1, "state": 1}
+    assert saved == [True]
