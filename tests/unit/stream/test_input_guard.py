@@ -14,7 +14,7 @@ from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import TOPIC, batch_of, block_of, row_by_row
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.input_guard import InputGuard
-from wheeltapper.stream.input_life import FoundInput, InputLife
+from wheeltapper.stream.input_life import FoundInput, InputEvent, InputLife
 from wheeltapper.stream.input_watch import InputLook, InputWatch
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.settings import Settings
@@ -122,6 +122,23 @@ def test_messages_passed_over_count_as_expired_where_the_topic_begins_behind_the
     assert "offsets 45 to 90" in line["event"]
     assert not bench.look(FoundInput("id-1", "cluster", 104, 105))
     assert bench.pipeline.counters.expired_messages == 45
+
+
+def test_a_session_that_meets_expired_messages_again_counts_none_twice(
+    bench: Bench, log_lines: list[MutableMapping[str, Any]]
+) -> None:
+    # given messages that were told to be gone by a session that ended before its first commit
+    event = InputEvent("expired", "up to 5 messages expired or were deleted unread: offsets 20 to 25", 5)
+    bench.guard.tell([(KEY, event)])
+    # when the next session, with a guard of its own, meets them again: then that is nothing new
+    again = InputGuard(bench.pipeline, bench.watch, bench.grown.append)
+    again.tell([(KEY, event)])
+    assert bench.pipeline.counters.expired_messages == 5
+    assert len(told_of(log_lines)) == 1
+    # and once the topic was made anew, the same offsets are others
+    again.tell([(KEY, InputEvent("made-anew", "it was deleted and made anew"))])
+    again.tell([(KEY, event)])
+    assert bench.pipeline.counters.expired_messages == 10
 
 
 def test_messages_that_expired_before_a_worker_that_gets_none_are_passed_over_at_the_second_look(bench: Bench) -> None:
