@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -180,28 +179,3 @@ def lose_last_batches(partition: Path, number: int) -> None:
         place += 12 + size
     with log.open("r+b") as file:
         file.truncate(starts[-min(number, len(starts) - 1)])
-
-
-def test_a_log_folder_that_is_gone_for_a_while(topics_prefix: str, tmp_path: Path, own_kafka: KafkaNode) -> None:
-    # given a Kafka that has a second folder for its logs, on a disk of its own
-    other_disk = tmp_path / "kafka" / "data2"
-    own_kafka.add_settings(f"log.dirs={own_kafka.data},{other_disk}", "log.flush.offset.checkpoint.interval.ms=1000")
-    rigs = rigs_on(own_kafka, topics_prefix, tmp_path)
-    assert any(path.is_dir() for path in other_disk.glob("*-*")), "no partition lies there"
-
-    def lose_disk() -> None:
-        # when that disk is gone: half of the partitions have no leader, the broker goes on with the others
-        other_disk.rename(tmp_path / "gone")
-        deadline = time.monotonic() + 60
-        for turn in itertools.count():
-            if "Stopping serving logs in dir" in (tmp_path / "kafka" / "broker.log").read_text():
-                break
-            assert time.monotonic() < deadline, turn
-            time.sleep(0.5)
-        time.sleep(10)
-        # and when it is there again, and the broker is started with it
-        own_kafka.stop()
-        (tmp_path / "gone").rename(other_disk)
-        own_kafka.start()
-
-    survive(rigs, lose_disk)
