@@ -129,6 +129,7 @@ class WorkerStatus:
         for name, text, found in (
             ("cut_messages", "Messages larger than their topic takes, sent without a part.", counts.cut_messages),
             ("split_messages", "Messages larger than their topic takes, sent in several.", counts.split_messages),
+            ("remade_topics", "Topics made anew under the worker that writes them.", counts.remade_topics),
         ):
             family = CounterMetricFamily(f"wheeltapper_{name}", text, labels=["topic"])
             for topic, number in sorted(found.items()):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import structlog
 from confluent_kafka import KafkaException
 
+from wheeltapper.schemas.topics import STATE
 from wheeltapper.stream.core.counters import count
 from wheeltapper.stream.input_life import FoundInput, InputEvent
 from wheeltapper.stream.input_watch import InputLook, InputWatch
@@ -21,14 +22,22 @@ log = structlog.get_logger(__name__)
 class InputGuard:
     """All but `positions` and `problem` is the runner's thread."""
 
-    def __init__(self, pipeline: Pipeline, watch: InputWatch | None, grow_state: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        watch: InputWatch | None,
+        grow_state: Callable[[int], None],
+        save_again: Callable[[], None] = lambda: None,
+    ) -> None:
         """
         Args:
             grow_state: gives the state topic so many partitions; raises InputError where it cannot.
+            save_again: sees to it that all state is written again, as the topic lost what it held.
         """
         self._pipeline = pipeline
         self._watch = watch
         self._grow_state = grow_state
+        self._save_again = save_again
         self.gone: frozenset[str] = frozenset()
         """Topics that did not exist at the last commit: no offset of them can be committed."""
         self.was_told = False
@@ -94,6 +103,7 @@ class InputGuard:
         Raises:
             InputError: the input has more partitions than `state`, and `state` cannot be given more.
         """
+        self._see_outputs()
         look = None if self._watch is None else self._watch.take()
         if look is None or look.begun < self._begun:
             return False
@@ -107,6 +117,18 @@ class InputGuard:
             self.tell([event for key in look.found for event in self._expired(key, look.found[key])])
         self._gaps.clear()
         return changed
+
+    def _see_outputs(self) -> None:
+        for name in sorted(self._watch.take_remade() if self._watch is not None else ()):
+            count(self._pipeline.counters.remade_topics, name)
+            log.warning(
+                "a topic that this worker writes was deleted and made anew: what it held is gone; 'wheeltapper topics list' says "
+                "whether it has the settings that it should have",
+                topic=name,
+                **({"done": "the state of all machines is written again"} if name == STATE else {}),
+            )
+            if name == STATE:
+                self._save_again()
 
     def _see_topics(self, look: InputLook) -> None:
         missing = tuple(topic for topic, number in look.counts.items() if number is None)
@@ -178,6 +200,10 @@ class InputGuard:
         counters = self._pipeline.counters
         together: dict[tuple[str, str], list[tuple[int, InputEvent]]] = {}
         for (topic, number), event in events:
+            if self._watch is not None:
+                if event.kind == "expired" and self._watch.expired.get((topic, number)) == event.text:
+                    continue  # a session that ended before its first commit has told it
+                self._watch.expired[topic, number] = event.text if event.kind == "expired" else ""
             together.setdefault((topic, event.kind), []).append((number, event))
             count(counters.input_events, event.kind)
             counters.expired_messages += event.messages

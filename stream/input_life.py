@@ -114,7 +114,7 @@ class InputEvent:
     """Something that happened to the input.
 
     Attributes:
-        kind: label of the metric: made-anew, other-cluster, went-back, set-back, set-forward, expired, commit-lost,
+        kind: label of the metric: made-anew, other-cluster, went-back, set-back, set-forward, expired, commit-lost, state-lost,
             partitions-added.
         text: for the log.
         messages: that were lost unread, at most.
@@ -170,7 +170,12 @@ def take_over(known: KnownInput | None, commit: int | None, found: FoundInput) -
         epoch=found.epoch if found.epoch >= 0 else life.epoch,
     )
     if known is None or not life.topic_id:
-        return _of_unknown_topic(named, commit, found)
+        taken = _of_unknown_topic(named, commit, found)
+        return (
+            taken
+            if known is not None or commit is None
+            else replace(taken, events=(_state_lost(commit), *taken.events))
+        )
     if found.topic_id and found.topic_id != life.topic_id:
         return _of_another_topic(named, known, commit, found)
     is_stale = commit is None or (commit == life.stale_commit and known.committed is not None)
@@ -191,6 +196,14 @@ def take_over(known: KnownInput | None, commit: int | None, found: FoundInput) -
         why = f"its leader epoch fell from {life.epoch} to {found.epoch}: it was restored from an older copy"
         return _gone_back(named, commit, found, handled, why)
     return _behind_expired(TakeOver(start, named, events=events), found)
+
+
+def _state_lost(commit: int) -> InputEvent:
+    text = (
+        f"the group has handled it up to {commit}, but the topic `state` holds nothing of it (deleted, emptied, or the offset was set "
+        "before any worker ran): its machines begin with empty windows, alerts that were open stay open for their readers"
+    )
+    return InputEvent("state-lost", text)
 
 
 def _of_a_commit_set_by_hand(known: KnownInput, commit: int | None) -> tuple[InputEvent, ...]:

@@ -1,10 +1,14 @@
-"""Asks the broker what the input topics are: their ids, partitions and offsets; again and again in a thread of its own."""
+"""Asks the broker what the input topics are: their ids, partitions and offsets; again and again in a thread of its own.
+
+Of the topics that the worker writes it asks the ids: one that is made anew holds nothing of what was in it.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -17,6 +21,7 @@ from wheeltapper.stream.input_life import FoundInput
 from wheeltapper.stream.kafka_client import client_config
 from wheeltapper.stream.partition import PartitionKey
 from wheeltapper.stream.settings import KafkaSettings, Settings
+from wheeltapper.stream.topic_limits import WRITTEN
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +61,17 @@ class InputAsker:
     """One client for questions about topics. May be asked from any thread."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self._admin = AdminClient(client_config(kafka))
+        # Asked for a topic that somebody has deleted, brokers would make it.
+        self._admin = AdminClient(client_config(kafka, **{"allow.auto.create.topics": False}))
+
+    def _require_brokers(self, topic: str) -> None:
+        """
+        Raises:
+            KafkaException: the cluster has no brokers, as one that is just starting says. librdkafka aborts the process over that answer
+                to a question for descriptions, and gives it back for this one.
+        """
+        if not self._admin.list_topics(topic, timeout=ASK_TIMEOUT_S).brokers:
+            raise KafkaException(KafkaError(KafkaError.BROKER_NOT_AVAILABLE))
 
     def look(self, topics: Iterable[str], positions: Mapping[PartitionKey, int]) -> InputLook:
         """
@@ -64,7 +79,9 @@ class InputAsker:
             KafkaException: no answer, or a refusal.
         """
         begun = time.monotonic()
-        admin = self._admin
+        admin, topics = self._admin, list(topics)
+        for topic in topics[:1]:
+            self._require_brokers(topic)
         cluster = self._cluster(admin)
         counts: dict[str, int | None] = {}
         ids: dict[str, str] = {}
@@ -80,12 +97,31 @@ class InputAsker:
         }
         return InputLook(begun, dict(positions), found, counts)
 
+    def ids_of(self, topics: Iterable[str]) -> dict[str, str | None]:
+        """Topic -> its id; '' where the broker does not tell, None where there is no such topic.
+
+        Raises:
+            KafkaException: no answer, or a refusal of all of it.
+        """
+        ids: dict[str, str | None] = {}
+        topics = list(topics)
+        for topic in topics[:1]:
+            self._require_brokers(topic)
+        asked = self._admin.describe_topics(TopicCollection(topics), request_timeout=ASK_TIMEOUT_S)
+        for topic, answer in asked.items():
+            try:
+                ids[topic] = str(answer.result(2 * ASK_TIMEOUT_S).topic_id or "")
+            except KafkaException as error:
+                ids[topic] = None if error.args[0].code() in MISSING else ""
+        return ids
+
     def id_of(self, topic: str) -> str | None:
         """The topic's id; '' where the broker does not tell, None where there is no such topic.
 
         Raises:
             KafkaException: no answer, or a refusal.
         """
+        self._require_brokers(topic)
         found, partitions = self._describe(self._admin, topic)
         return None if partitions is None else found
 
@@ -95,6 +131,7 @@ class InputAsker:
         Raises:
             KafkaException: no answer, or a refusal.
         """
+        self._require_brokers(topic)
         return self._describe(self._admin, topic)[1]
 
     def grow(self, topic: str, partitions: int) -> None:
@@ -160,7 +197,12 @@ class InputWatch:
         """For who has a question of his own."""
         self._topics: tuple[str, ...] = ()
         self._positions: Callable[[], Mapping[PartitionKey, int]] = dict
+        self.expired: dict[PartitionKey, str] = {}
+        """Partition -> which messages of it were last told to be gone: a session that meets them again tells nothing new."""
         self._look: InputLook | None = None
+        self._outputs = {settings.topics.full_name(name): name for name in WRITTEN}
+        self._output_ids: dict[str, str] = {}
+        self._remade: set[str] = set()
         self._ended = threading.Event()
         self._refused = False
 
@@ -185,8 +227,31 @@ class InputWatch:
         look, self._look = self._look, None
         return look
 
+    def take_remade(self) -> set[str]:
+        """Names, without prefix, of topics that the worker writes and that were made anew since this was last asked."""
+        remade, self._remade = self._remade, set()
+        return remade
+
+    def look_at_outputs(self) -> None:
+        """Compare the topics that the worker writes with what they were.
+
+        Raises:
+            KafkaException: no answer, or a refusal.
+        """
+        for topic, found in self.asker.ids_of(self._outputs).items():
+            known = self._output_ids.get(topic)
+            if found is None and known:
+                log.warning("a topic that this worker writes does not exist any more", topic=topic)
+                self._output_ids[topic] = ""  # told once; whatever comes there is another one
+            elif found:
+                if known is not None and found != known:
+                    self._remade.add(self._outputs[topic])
+                self._output_ids[topic] = found
+
     def _run(self) -> None:
         wait_s = min(1.0, self._interval_s)
+        with suppress(KafkaException, TimeoutError):
+            self.look_at_outputs()  # as they are before anything of ours is written
         while not self._ended.wait(wait_s):
             wait_s = self._interval_s
             positions = dict(self._positions())
@@ -194,6 +259,7 @@ class InputWatch:
                 wait_s = min(1.0, self._interval_s)
                 continue
             try:
+                self.look_at_outputs()
                 look = self.asker.look(self._topics, positions)
                 if look.goes_back():
                     self._ended.wait(SECOND_LOOK_S)

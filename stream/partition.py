@@ -292,6 +292,12 @@ class PartitionState:
             self._dirty[machine.name] = now
         self._full.add(machine.name)
 
+    def save_again(self, now: float) -> None:
+        """Note that nothing is written of what it knows: it is in the next snapshots."""
+        self.progress_written = 0
+        for machine in self._machines.values():
+            self.mark(machine, now)
+
     def snapshots(self, now: float, wall_us: int | None = None, *, everything: bool = False) -> list[Output]:
         """Snapshots that are due at monotonic time `now` (s). They count as taken: publish them.
 

@@ -59,6 +59,12 @@ NEW_PARTITION_S = 15.0
 # Another worker uses our transactional id.
 FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
 
+# A topic that a new client does not find for so long is not there; a message would wait for it until it times out.
+NO_TOPIC_MS = 10_000
+
+# The topic was deleted.
+NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
+
 # Given up together with the rest of a transaction: the reason is told elsewhere.
 PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 
@@ -88,6 +94,9 @@ class Publisher:
         config: dict[str, Any] = {
             **client_config(settings.kafka),
             "enable.idempotence": True,
+            # A topic that somebody deletes would come back as the broker makes them, with other partitions and retention.
+            "allow.auto.create.topics": False,
+            "topic.metadata.propagation.max.ms": NO_TOPIC_MS,
             "linger.ms": LINGER_MS,
             "compression.type": "lz4",
             "delivery.timeout.ms": settings.kafka.delivery_timeout_ms,
@@ -113,6 +122,8 @@ class Publisher:
         self.published = 0
         self.fenced = False
         """True once another worker has taken over the transactional id."""
+        self.lost_topic = False
+        """True once a topic was found missing."""
 
     def start(self, timeout_s: float = 60.0) -> None:
         """Fence earlier owners of the transactional id and begin; nothing to do without transactions.
@@ -288,6 +299,7 @@ class Publisher:
             return
         self.fenced = self.fenced or error.code() in FENCED
         self._failure = PublishError(f"a message to topic {message.topic()} was not delivered: {error.str()}", error)
+        self.lost_topic = self.lost_topic or error.code() in NO_TOPIC
         log.error("not delivered", topic=message.topic(), partition=message.partition(), error=error.str())
 
     def _raise(self, error: KafkaException) -> NoReturn:
@@ -295,6 +307,7 @@ class Publisher:
         reason = error.args[0]
         if reason.code() == KafkaError._STATE:
             reason = self._why_failed() or reason
+        self.lost_topic = self.lost_topic or reason.code() in NO_TOPIC
         if self._failure is None and reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             self._failure = PublishError(reason.str(), reason)
         self._check()

@@ -64,7 +64,7 @@ class Shell:
         self._reader.refused = self.pipeline.counters.state_refused
         self._reserve_messages = RESERVED_BATCHES * settings.worker.max_batch_messages
         self._committed: dict[PartitionKey, int] = {}
-        self.input = InputGuard(self.pipeline, watch, self._reader.grow)
+        self.input = InputGuard(self.pipeline, watch, self._reader.grow, self._save_again)
         self._alerts_pending = False
         self._is_whole = True
         """False while a message is half done: its machines may not be snapshotted then."""
@@ -302,6 +302,14 @@ class Shell:
             for state in self.pipeline.partitions.values()
             for record in state.addressed(state.snapshots(now, wall_us, everything=everything))
         ]
+
+    def _save_again(self) -> None:
+        """The next commit writes all state, as if nothing of it had ever been written."""
+        now = time.monotonic()
+        for state in self.pipeline.partitions.values():
+            state.save_again(now)
+            if state.control.number:
+                self.publisher.publish(state.addressed([state.control_record()]))
 
     @property
     def alerts_pending(self) -> bool:

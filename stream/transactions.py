@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
 import stat
-import tempfile
 import time
 from pathlib import Path
 
@@ -24,6 +24,13 @@ log = structlog.get_logger(__name__)
 
 # A new broker may still be loading its transaction log: that takes seconds, not a minute.
 INIT_TIMEOUT_S = 60.0
+
+# Of a disk that is full or was mounted read-only meanwhile.
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+WITHOUT_LOCKS = (
+    "no folder for locks can be written: workers of one host may take each other's transactional id once; worker.lock_folder names "
+    "a better one"
+)
 
 # A broker that writes abort markers has done so by then.
 MARKER_TIMEOUT_S = 10.0
@@ -88,13 +95,14 @@ class TransactionalId:
     def __init__(self, group: str, topic: str, folder: Path | None = None) -> None:
         """
         Args:
-            folder: for locks; None: see `lock_folder`.
+            folder: for locks; None: see `lock_folder`. Where that cannot be written either, as on a full disk, there is no lock.
 
         Raises:
             InputError: the folder cannot be made or written, or belongs to somebody else.
         """
         # The group comes first, so that one rule for a prefix gives a user the right to all of its ids.
         self._name = f"{group}-{topic}-{socket.gethostname()}".replace("/", "_")
+        self._asked = folder is not None
         self._folder = lock_folder(folder)
         self._lock: int | None = None
         self._slot = -1
@@ -110,11 +118,18 @@ class TransactionalId:
             os.close(self._lock)
         while True:
             self._slot += 1
+            if self._folder is None:
+                self._lock = None
+                return
             path = self._folder / f"{self.value}.lock"
             try:
                 self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             except OSError as error:
                 self._lock = None
+                if not self._asked and error.errno in NO_SPACE:
+                    log.warning(WITHOUT_LOCKS, folder=str(self._folder), reason=error.strerror)
+                    self._folder = None
+                    return
                 raise InputError(
                     f"{path}: the lock cannot be opened ({error.strerror}); set worker.lock_folder to a folder of this user's own"
                 ) from error
@@ -125,10 +140,11 @@ class TransactionalId:
                 os.close(self._lock)
 
 
-def lock_folder(asked: Path | None = None) -> Path:
+def lock_folder(asked: Path | None = None) -> Path | None:
     """Where locks of this user's workers lie: as asked, else in XDG_RUNTIME_DIR, XDG_STATE_HOME or ~/.local/state.
 
-    Where none of them can be written, as in a container with a read-only root, it is a new folder of this process alone.
+    Where none of them can be written, as in a container with a read-only root, there are none: a lock that no other process sees is
+    no better.
 
     Raises:
         InputError: the asked one cannot be made or written, or any of them is another user's, or open to others.
@@ -146,11 +162,8 @@ def lock_folder(asked: Path | None = None) -> Path:
             return _private(place / "wheeltapper" / "locks")
         except OSError:
             continue
-    log.warning(
-        "locks lie in a folder of this process alone: workers of one host may take each other's transactional id once; "
-        "worker.lock_folder names a better one"
-    )
-    return Path(tempfile.mkdtemp(prefix="wheeltapper-locks-"))
+    log.warning(WITHOUT_LOCKS, folders=[str(place) for place in places])
+    return None
 
 
 def _private(folder: Path) -> Path:

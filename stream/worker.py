@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gc
-import logging
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from functools import partial
 
 import structlog
 from confluent_kafka import KafkaException
@@ -44,6 +42,7 @@ def run_worker(
     *,
     runner: str,
     ensure_topics: Callable[[Collection[str]], None],
+    renew_topics: Callable[[Collection[str]], None],
     until_idle_s: float | None = None,
     start_from: str | None = None,
 ) -> None:
@@ -52,6 +51,7 @@ def run_worker(
     Args:
         ensure_topics: told the names, without prefix, of the topics that the bundles take their input from; when it returns, all
             topics exist, `state` with as many partitions as the input.
+        renew_topics: told the same; makes topics that the worker writes, where they were deleted meanwhile.
         start_from: where to read the input from, as `parse_start` takes it; None: where the group is.
 
     Raises:
@@ -68,14 +68,19 @@ def run_worker(
         signal.signal(number, lambda number, frame: stopping.set())
     watchdog = Watchdog(graph_timeout_s=settings.scoring.graph_timeout_s, on_stop=stop)
     watchdog.start()
-    progress = Progress(settings.worker.stall_timeout_s, ready_s=settings.worker.ready_timeout_s)
+    progress = Progress(
+        settings.worker.stall_timeout_s,
+        ready_s=settings.worker.ready_timeout_s,
+        rejoin_s=settings.kafka.max_poll_interval_ms / 1000 + settings.state.restore_timeout_s,
+    )
     status = WorkerStatus(progress)
     end_health = None
     if settings.worker.http_port:
         end_health = serve_health(status, settings.worker.http_host, settings.worker.http_port)
     try:
         routes = load_routes(bundles, settings)
-        ensure_topics({kind.topic for kind in routes.kinds.values()})
+        inputs = {kind.topic for kind in routes.kinds.values()}
+        ensure_topics(inputs)
         _tune_gc()
         for rule in routes.rules:
             manifest = rule.manifest
@@ -91,7 +96,9 @@ def run_worker(
         topics = [settings.topics.full_name(kind.topic) for kind in routes.kinds.values()]
         if start is not None:
             _read_from(settings, topics, start)
-        open_shell = _shell_opener(routes, settings, status, stopping.is_set, direct=runner == "direct")
+        open_shell = _shell_opener(
+            routes, settings, status, stopping.is_set, partial(renew_topics, inputs), direct=runner == "direct"
+        )
         log.info("working", runner=runner, brokers=settings.kafka.brokers, topics=topics)
         # Imported late: each runner brings its own client.
         if runner == "direct":
@@ -118,7 +125,7 @@ def run_worker(
                 )
                 faust.run()
             if faust.is_stuck:
-                _end_process(0)
+                end_process(0, lambda: None)
     finally:
         watchdog.close()
         if end_health is not None:
@@ -150,11 +157,15 @@ def _exit_on_failure() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if isinstance(error, InputError):
-            print(f"wheeltapper: {error}", file=sys.stderr)
-        else:
-            log.exception(FAILURE, error=str(error))
-        _end_process(2 if isinstance(error, InputError) else 1)
+        failure = error  # where the log cannot be written, as on a full disk, the process ends without a word
+
+        def last_words() -> None:
+            if isinstance(failure, InputError):
+                print(f"wheeltapper: {failure}", file=sys.stderr)
+            else:
+                log.error(FAILURE, error=str(failure), exc_info=failure)
+
+        end_process(2 if isinstance(error, InputError) else 1, last_words)
 
 
 def _exit_stuck(error: Exception) -> None:
@@ -162,16 +173,14 @@ def _exit_stuck(error: Exception) -> None:
     end_process(1, lambda: log.error(FAILURE, error=str(error)))
 
 
-def _end_process(code: int) -> NoReturn:
-    """Exit immediately, even if threads are still running."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 def _shell_opener(
-    routes: Routes, settings: Settings, status: WorkerStatus, stop: Callable[[], bool], *, direct: bool
+    routes: Routes,
+    settings: Settings,
+    status: WorkerStatus,
+    stop: Callable[[], bool],
+    renew_topics: Callable[[], None] = lambda: None,
+    *,
+    direct: bool,
 ) -> Callable[[], Shell]:
     identity: TransactionalId | None = None
     if direct and settings.worker.transactions != "off":
@@ -202,6 +211,13 @@ def _shell_opener(
             log.warning("another worker took the transactional id; continuing with the next", id=identity.value)
         if last is not None and last.was_too_large:
             ask_limits()
+        if last is not None and last.lost_topic:
+            try:
+                renew_topics()
+            except (
+                InputError
+            ) as error:  # sessions go on failing, and end the process in time, where that does not change
+                log.warning("topics that were deleted cannot be made anew now", error=str(error))
         publisher = last = Publisher(
             settings,
             transactional_id=identity.value if identity else None,

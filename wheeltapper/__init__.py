@@ -11,6 +11,7 @@ Everything else may change between releases.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from wheeltapper.training.judging.evaluation import evaluate_bundle
 
 __version__ = "0.1.0"
+
+# From 1.31 on onnxruntime reports its use to its maker over the network, unless this is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "AlertEvent",

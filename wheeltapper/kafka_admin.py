@@ -7,7 +7,7 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -175,10 +175,12 @@ def create_topics(
     partitions: int | None = None,
     replication: int | None = None,
     in_sync: int | None = None,
+    only: Callable[[TopicSpec], bool] = lambda spec: True,
 ) -> list[TopicState]:
     """Make the topics that are missing; existing ones are left as they are.
 
     Args:
+        only: which of them.
         partitions: of every machine-keyed topic. None: as many as the sensors topic has, or 8 where it is new. An existing
             sensors topic wins in any case: a machine must have the same partition number everywhere.
         replication: None is the cluster's own default.
@@ -189,7 +191,7 @@ def create_topics(
     """
     before = {state.spec.name: state for state in describe_topics(admin, settings)}
     count = before[SENSORS].partitions or partitions or DEFAULT_PARTITIONS
-    names = [state for state in before.values() if state.partitions is None]
+    names = [state for state in before.values() if state.partitions is None and only(state.spec)]
     if names and in_sync is None:
         copies = replication or _default_replication(admin)
         in_sync = None if copies is None else copies_in_sync(copies)
@@ -269,6 +271,24 @@ def ensure_topics(settings: Settings, inputs: Collection[str]) -> None:
     if missing or _state_lacks(states):
         states = create_topics(admin, settings)
     check_partitions(states, inputs)
+
+
+def renew_topics(settings: Settings, inputs: Collection[str]) -> None:
+    """Make what a worker writes and somebody has deleted under it. Its input is for whoever deleted that to make.
+
+    Args:
+        inputs: as for `ensure_topics`.
+
+    Raises:
+        InputError: no cluster there, or a refusal of it.
+    """
+    admin = connect(settings)
+    states = create_topics(admin, settings, only=lambda spec: not spec.is_input and is_needed(spec, settings, inputs))
+    made = [state.name for state in states if state.created]
+    if made:
+        logging.getLogger(__name__).warning(
+            "topics that were deleted under this worker are made anew: %s", ", ".join(made)
+        )
 
 
 def _state_lacks(states: Iterable[TopicState]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -16,6 +17,9 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.limits import MIB
 
 MANIFEST = "manifest.json"
+
+# Of the cache folder's disk, not of the store.
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOTDIR}
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 
@@ -62,6 +66,10 @@ def local_path(location: str, *, sha256: str = "", cache: Path | None = None) ->
     try:
         return _download(location, folder)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise InputError(
+                f"{location}: cannot be kept in {folder} ({error.strerror}); free space there, or name another folder in XDG_CACHE_HOME"
+            ) from error
         raise InputError(
             f"{location}: cannot be fetched ({_first_line(error)}); check the URI, the AWS_* variables (region, keys, "
             "AWS_ENDPOINT_URL) and the right to read it"

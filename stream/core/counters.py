@@ -34,7 +34,8 @@ class Counters:
         state_refused: records of the topic `state` that were not used, or parts of them, by reason: seal, parts, unreadable, offset,
             clock, slot, progress, changes.
         repeated_rows: known by their times, where the input's offsets broke. input_events: what happened to input topics, by kind.
-        expired_messages: gone before they were read, at most.
+        expired_messages: gone before they were read, at most. remade_topics: how often a topic that the worker writes was made anew
+            under it, by topic without prefix.
         scores: calibrated scores, by detector; shadows are left out.
         latencies: of 'opened' and 'updated' alerts, seconds until they were given to Kafka, by what they are counted from.
         newest_time: newest event time of any machine, microseconds UTC.
@@ -69,6 +70,7 @@ class Counters:
     state_refused: dict[str, int] = field(default_factory=dict)
     input_events: dict[str, int] = field(default_factory=dict)
     expired_messages: int = 0
+    remade_topics: dict[str, int] = field(default_factory=dict)
     scores: dict[str, Distribution] = field(default_factory=dict)
     latencies: dict[str, Distribution] = field(default_factory=dict)
     newest_time: int = 0

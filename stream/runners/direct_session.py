@@ -169,6 +169,8 @@ class Session:
         self._last_commit = time.monotonic()
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._lost:
+            return  # the session is being left, its publisher may be gone: the next one takes them over
         self._generation += 1
         self._restoring = True
         committed = self._shell.assign([(tp.topic, tp.partition) for tp in partitions])

@@ -19,12 +19,8 @@ from wheeltapper.stream.settings import KafkaSettings, Settings
 WAITING_FETCHES = 1
 
 
-def make_app(settings: Settings, folder: str) -> faust.App:
-    """An app whose consumer is a `FetchConsumer`. To be called in the loop that will run it, as Faust's futures belong to it.
-
-    Args:
-        folder: Faust makes one wherever it is started, and leaves it empty.
-    """
+def make_app(settings: Settings) -> faust.App:
+    """An app whose consumer is a `FetchConsumer`. To be called in the loop that will run it, as Faust's futures belong to it."""
     kafka = settings.kafka
     brokers = [URL(f"kafka://{address.strip()}") for address in kafka.brokers.split(",")]
     app = faust.App(
@@ -45,12 +41,16 @@ def make_app(settings: Settings, folder: str) -> faust.App:
         topic_allow_declare=False,
         topic_disable_leader=True,
         store="memory://",
-        datadir=folder,
         web_enabled=False,
         HttpClient=NoHttpClient,
     )
+    # Tables would lie in its folders, and there are none. So no disk that is full or read-only keeps it from starting.
+    app._create_directories = _nothing
     app.transport = FetchTransport(brokers, app=app)
     return app
+
+
+def _nothing() -> None: ...
 
 
 def add_agent(app: faust.App, topic: TopicT, function: Callable[[Any], Any], *, name: str) -> None:

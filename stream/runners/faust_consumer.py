@@ -40,6 +40,9 @@ FAUST_LOGGER = logging.getLogger("faust.wheeltapper")
 # make it anew with other partitions, would be there again before he can.
 aiokafka.client.MetadataRequest = partial(aiokafka.client.MetadataRequest, allow_auto_topic_creation=False)
 
+# aiokafka tries a commit again and again for as long as the broker gives reasons that may pass; nothing else is done meanwhile.
+COMMIT_S = 30.0
+
 # How often a fetch that waits for the agent looks whether Faust has suspended the flow meanwhile.
 LOOK_S = 0.2
 
@@ -108,10 +111,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return bool(await self.call_thread(self._commit_quietly, offsets))
 
     async def _commit_quietly(self, offsets: dict[TP, int]) -> bool:
+        positions = {
+            driver.ensure_aiokafka_TP(tp): driver.OffsetAndMetadata(offset, "") for tp, offset in offsets.items()
+        }
         try:
-            await self._ensure_consumer().commit(
-                {driver.ensure_aiokafka_TP(tp): driver.OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
-            )
+            await asyncio.wait_for(self._ensure_consumer().commit(positions), COMMIT_S)
         except (TimeoutError, aiokafka.errors.KafkaError) as error:
             if getattr(error, "errno", None) in REFUSALS:
                 raise
@@ -155,6 +159,9 @@ class FetchConsumer(driver.Consumer):
         """The error that keeps this client from joining the group; stock Faust checks it only after an assignment."""
         assert isinstance(self._thread, ConsumerThread)
         return self._thread.pending_error()
+
+    async def perform_seek(self) -> None:
+        """Nothing: Faust would wait for aiokafka to find out where it reads on, up to its request timeout, and it reads nothing."""
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Nothing: Faust would look at aiokafka's fetches. `stream.progress` looks after rows that wait."""
@@ -211,7 +218,9 @@ class FetchConsumer(driver.Consumer):
         """Give a fetch to the agent and wait until it is done with it: reading and handling take turns in one thread."""
         self.note(fetch)
         await self.callback(_as_message(fetch, generation))
-        while self.flow_active and not self.should_stop and not fetch.done.is_set():
+        # A rebalance drops a fetch that the agent has not begun with, and may be over between two looks: then the reader has been sent
+        # elsewhere, and nobody will ever be done with this one.
+        while self.flow_active and not self.should_stop and fetch.seeks == self.seeks and not fetch.done.is_set():
             try:
                 await asyncio.wait_for(fetch.done.wait(), LOOK_S)
             except TimeoutError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import tempfile
 import time
 from collections.abc import AsyncIterable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -96,7 +95,6 @@ class FaustRunner:
         self._progress = progress
         self.is_stuck = False
         """True where Faust did not stop in time: its threads then keep the process alive."""
-        self._folder = tempfile.TemporaryDirectory(prefix="wheeltapper-faust-")
 
     def run(self) -> None:
         """Work until stopped or idle.
@@ -123,7 +121,7 @@ class FaustRunner:
     async def _main(self) -> None:
         # Made here, as Faust's futures belong to the loop that is running when they are made.
         self._busy = asyncio.Lock()
-        self.app = make_app(self._settings, self._folder.name)
+        self.app = make_app(self._settings)
         assert isinstance(self.app.consumer, FetchConsumer)
         self._consumer = self.app.consumer
         self._consumer.source = self
@@ -146,7 +144,6 @@ class FaustRunner:
                 self.is_stuck = True
             self._thread.submit(self._rows.close)
             self._thread.shutdown(wait=False)
-            self._folder.cleanup()
 
     # -- the agent ------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -104,6 +106,47 @@ class KafkaNode:
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self._port}"
+
+    def add_settings(self, *settings: str) -> None:
+        """KEY=VALUE, of the next start."""
+        self._settings += settings
+
+    @property
+    def pid(self) -> int:
+        """Of its process, while it runs."""
+        return int((self._folder / "pid").read_text())
+
+    @property
+    def data(self) -> Path:
+        """Folder of its logs, one folder in it for each partition."""
+        return self._folder / "data"
+
+    def partitions(self, prefix: str = "") -> list[Path]:
+        """Folders of the partitions of topics whose names begin so, but for the cluster's own metadata."""
+        found = sorted(path for path in self.data.glob(f"{prefix}*-*") if path.is_dir())
+        return [path for path in found if not path.name.startswith("__cluster_metadata")]
+
+    def stand_still(self, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT later: its connections stay open, it does nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    def fill_disk(self, bytes_left: int, timeout_s: float = 120.0) -> None:
+        """Let no file grow by more than so much beyond the largest log there is; returns once the broker has ended by that.
+
+        To it a limit on files is what a full disk is: a write fails, and as it has no other folder it goes. Needs no rights.
+        """
+        largest = max(path.stat().st_size for path in self.data.glob("*/*.log"))
+        pid = self.pid
+        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest + bytes_left, most))
+        deadline = time.monotonic() + timeout_s
+        while Path(f"/proc/{pid}").exists() and b"java" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            assert time.monotonic() < deadline, f"Kafka goes on after {timeout_s:g} s without room for its logs"
+            time.sleep(0.2)
 
     def start(self) -> str:
         """Start, wait until it listens, return the address."""

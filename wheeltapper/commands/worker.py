@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     load_structlog()
     load_kafka_client()
-    from wheeltapper.kafka_admin import ensure_topics
+    from wheeltapper.kafka_admin import ensure_topics, renew_topics
     from wheeltapper.schemas.errors import InputError
     from wheeltapper.stream.logs import configure_logs  # first: it says how structlog is loaded
     from wheeltapper.stream.settings import load_settings
@@ -96,6 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings,
         runner=arguments.runner,
         ensure_topics=partial(ensure_topics, settings),
+        renew_topics=partial(renew_topics, settings),
         until_idle_s=arguments.until_idle,
         start_from=arguments.start_from,
     )

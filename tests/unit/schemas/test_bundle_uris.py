@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,30 @@ def test_a_zip_is_taken_too(s3: str, tmp_path: Path) -> None:
     bundle = open_bundle(write_bundle(tmp_path, RECIPE))
     upload(s3, Path(shutil.make_archive(str(tmp_path / "press"), "zip", bundle.location)), "press.zip")
     assert open_bundle(uri(s3, "press.zip"), cache=tmp_path / "cache").files == bundle.files
+
+
+def test_a_cache_without_room_is_told_as_such_and_nothing_half_done_stays(s3: str, tmp_path: Path) -> None:
+    # given a bundle in a bucket, and a disk that has no room for it
+    bundle = open_bundle(write_bundle(tmp_path, RECIPE))
+    upload(s3, bundle.location, "large-press")
+    cache = tmp_path / "cache"
+    # when it is opened, then the disk is named, not the bucket
+    with room_for_files_of(100), pytest.raises(InputError, match=rf"cannot be kept in {cache} .*XDG_CACHE_HOME"):
+        open_bundle(uri(s3, "large-press"), cache=cache)
+    assert list(cache.iterdir()) == []
+    # and once there is room again, it opens
+    assert open_bundle(uri(s3, "large-press"), cache=cache).files == bundle.files
+
+
+@contextmanager
+def room_for_files_of(size: int) -> Iterator[None]:
+    """No file that this process writes meanwhile gets larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_what_is_uploaded_is_what_is_fetched(s3: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import TOPIC, batch_of, block_of, row_by_row
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.input_guard import InputGuard
-from wheeltapper.stream.input_life import FoundInput, InputLife
+from wheeltapper.stream.input_life import FoundInput, InputEvent, InputLife
 from wheeltapper.stream.input_watch import InputLook, InputWatch
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.settings import Settings
@@ -124,6 +124,23 @@ def test_messages_passed_over_count_as_expired_where_the_topic_begins_behind_the
     assert bench.pipeline.counters.expired_messages == 45
 
 
+def test_a_session_that_meets_expired_messages_again_counts_none_twice(
+    bench: Bench, log_lines: list[MutableMapping[str, Any]]
+) -> None:
+    # given messages that were told to be gone by a session that ended before its first commit
+    event = InputEvent("expired", "up to 5 messages expired or were deleted unread: offsets 20 to 25", 5)
+    bench.guard.tell([(KEY, event)])
+    # when the next session, with a guard of its own, meets them again: then that is nothing new
+    again = InputGuard(bench.pipeline, bench.watch, bench.grown.append)
+    again.tell([(KEY, event)])
+    assert bench.pipeline.counters.expired_messages == 5
+    assert len(told_of(log_lines)) == 1
+    # and once the topic was made anew, the same offsets are others
+    again.tell([(KEY, InputEvent("made-anew", "it was deleted and made anew"))])
+    again.tell([(KEY, event)])
+    assert bench.pipeline.counters.expired_messages == 10
+
+
 def test_messages_that_expired_before_a_worker_that_gets_none_are_passed_over_at_the_second_look(bench: Bench) -> None:
     # given a topic that begins behind the worker's place: at first the client may hold messages from before
     assert not bench.look(FoundInput("id-1", "cluster", 60, 60))
@@ -200,3 +217,34 @@ def test_a_broker_that_does_not_answer_holds_no_commit_up(
 
     monkeypatch.setattr(bench.watch.asker, "id_of", ask)
     assert bench.guard.topic_made_anew() is None
+
+
+def test_a_topic_that_is_written_and_made_anew_is_told_and_the_state_saved_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, log_lines: list[MutableMapping[str, Any]]
+) -> None:
+    # given topics that are what they were, and one that this worker has no use for
+    ids: dict[str, str | None] = {"wheeltapper.alerts": "a-1", "wheeltapper.state": "s-1", "wheeltapper.drift": None}
+    monkeypatch.setattr(bench.watch.asker, "ids_of", lambda topics: ids)
+    saved: list[bool] = []
+    bench.guard = InputGuard(bench.pipeline, bench.watch, bench.grown.append, lambda: saved.append(True))
+    same = FoundInput("id-1", "cluster", 0, 20)
+
+    def look() -> None:
+        bench.watch.look_at_outputs()
+        assert not bench.look(same)
+
+    look()
+    look()
+    log_lines.clear()
+    # when one is deleted: that is told once, as whoever writes to it meets it too
+    ids["wheeltapper.alerts"] = None
+    look()
+    look()
+    assert [line["event"] for line in log_lines] == ["a topic that this worker writes does not exist any more"]
+    # and when both are there again under other ids, then each is told, and what the state held is written once more
+    ids |= {"wheeltapper.alerts": "a-2", "wheeltapper.state": "s-2"}
+    look()
+    look()
+    assert [line["topic"] for line in log_lines[1:]] == ["alerts", "state"]
+    assert bench.pipeline.counters.remade_topics == {"alerts": 1, "state": 1}
+    assert saved == [True]

@@ -123,9 +123,20 @@ def test_state_of_a_version_that_knew_no_topic_ids_is_taken_over_by_its_commit()
     # and without one the state belongs to nothing
     assert take_over(old, None, SAME).forgets
     assert take_over(None, None, SAME).forgets
+    assert take_over(None, None, SAME).events == ()
     # and one behind the end is of another topic
     taken = take_over(old, 900, SAME)
     assert (taken.start, taken.is_new_life, kinds(taken)) == (0, True, ["went-back"])
+
+
+def test_a_commit_without_any_state_is_told() -> None:
+    # given a group that has handled messages, and a state topic that somebody has emptied or made anew
+    taken = take_over(None, 100, SAME)
+    # then reading goes on at the commit, and it is said that machines begin with nothing
+    assert (taken.start, taken.life, taken.is_new_life, kinds(taken)) == (100, LIFE, False, ["state-lost"])
+    # and whatever else is wrong is told beside it
+    assert kinds(take_over(None, 10, replace(SAME, first=30))) == ["state-lost", "expired"]
+    assert kinds(take_over(None, 900, SAME)) == ["state-lost", "went-back"]
 
 
 def test_where_the_broker_tells_nothing_the_commit_counts() -> None:

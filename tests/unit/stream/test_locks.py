@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,10 +70,14 @@ def test_a_link_in_place_of_a_lock_is_not_followed(home: Path, tmp_path: Path) -
     assert precious.read_text() == "rows of a year"
 
 
-def test_where_nothing_can_be_written_each_process_has_a_folder_of_its_own(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_nothing_can_be_written_ids_are_taken_without_locks(
+    home: Path, monkeypatch: pytest.MonkeyPatch, log_lines: list[MutableMapping[str, Any]]
 ) -> None:
+    # given a root that cannot be written, as of a container
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
-    first, second = lock_folder(), lock_folder()
-    assert first != second
-    assert stat.S_IMODE(first.stat().st_mode) == 0o700
+    # when an id is taken, then it is the first, and whoever is fenced by another worker moves on
+    identity = TransactionalId("group", "topic")
+    assert identity.value.endswith("-0")
+    identity.move_on()
+    assert identity.value.endswith("-1")
+    assert sum("no folder for locks can be written" in line["event"] for line in log_lines) == 1

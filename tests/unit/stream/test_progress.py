@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+from typing import Any
+
 import pytest
 
 from wheeltapper.stream.progress import Progress, StallError
@@ -156,3 +159,43 @@ def test_readiness_is_never_given_longer_than_a_stall(clock: Clock) -> None:
     progress = Progress(5.0, clock, ready_s=15.0)
     clock.now += 5.1
     assert "worker.stall_timeout_s is 5" in str(progress.problem())
+
+
+def test_a_group_that_gives_no_partitions_ends_the_process_in_time(clock: Clock) -> None:
+    # given a worker that may wait 30 s for its partitions, beside the 12 s of a stall
+    progress = Progress(12.0, clock, rejoin_s=30.0)
+    for second in range(1, 43):
+        clock.now += 1
+        progress.broker(answers=True)
+        progress.look(at_end=None)
+        progress.check()
+        if second > 12:
+            assert "the group gives this worker no partitions: no progress for" in str(progress.problem())
+    # when it has waited longer than that, then the process is to end
+    clock.now += 1.1
+    with pytest.raises(StallError, match=r"the group has given this worker no partitions for 42 s \(kafka\.max_poll"):
+        progress.check()
+    # and neither time without a broker nor time with partitions counts
+    for change in (lambda: progress.broker(answers=False), lambda: progress.look(at_end=False), progress.handled):
+        change()
+        progress.look(at_end=None)
+        clock.now += 41.9
+        progress.check()
+
+
+def test_what_readyz_says_is_in_the_log_too_once(
+    clock: Clock, progress: Progress, log_lines: list[MutableMapping[str, Any]]
+) -> None:
+    # given rows that wait for a minute
+    for _ in range(60):
+        clock.now += 1
+        progress.broker(answers=False)
+        progress.look(at_end=False)
+    # when they are handled then
+    progress.handled()
+    progress.look(at_end=True)
+    # then each change is one line
+    assert [(line["event"], line.get("reason", "")[:18]) for line in log_lines] == [
+        ("not ready", "no broker answers:"),
+        ("ready again", ""),
+    ]

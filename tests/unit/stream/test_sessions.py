@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from tests.unit.stream.conftest import OpenRoutes
 from tests.unit.stream.feeds import batch_of, block_of, message_of
@@ -171,3 +171,16 @@ def test_a_stall_in_a_call_that_does_not_return_ends_the_process(
     DirectRunner(waiting_rows, open_shell, progress=progress, stop=lambda: False, on_stuck=on_stuck).run()
     # then the process is told to exit, with the same message
     assert errors == ["rows are waiting but none was handled for 0.5 s (worker.stall_timeout_s)"]
+
+
+def test_partitions_that_come_while_a_session_is_left_are_not_taken_over(
+    settings: Settings, open_routes: OpenRoutes
+) -> None:
+    # given a session that lost its partitions and has been left: its publisher is gone
+    shell = Shell(open_routes(settings=settings), settings, Publisher(settings))
+    session = direct_session.Session(settings, shell, Progress(12.0))
+    consumer = session._consumer
+    session.abandon()
+    # when the group's answer to its last question comes while its client closes, then that ends no worker
+    session._assigned(consumer, [TopicPartition(shell.topics[0], 0)])
+    assert shell.pipeline.partitions == {}
