@@ -41,7 +41,7 @@ def test_memory_is_that_of_the_machines_that_are_still_heard(rigs: list[Rig], sc
         most_known = 0.0
         with rig.start(options=("--http-port", str(port)), environment=forget) as worker:
             worker.wait_for("partitions taken over", timeout_s=120)
-            with Watch(worker.process.pid, 2.0) as watch:
+            with Watch(worker.process.pid, 2.0, rig.folder / "samples.csv") as watch:
                 # when new machines come without end, each with three rows
                 started = time.monotonic()
                 for first in range(0, number, PER_SECOND):
