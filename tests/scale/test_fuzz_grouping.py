@@ -54,16 +54,18 @@ def through(
     """In batches of these sizes; 0: the worker ends, and another one goes on from its snapshots."""
     pipelines = [Pipeline(routes, settings)]
     outputs: list[Output] = []
+    state: dict[bytes, bytes] = {}
     start = 0
     while start < len(messages):
         size = next(sizes)
         if not size:
             partition = pipelines[-1].partition(TOPIC, 0)
             records = [*partition.snapshots(0.0, everything=True), partition.progress_record()]
+            state |= {record.key or b"": record.value or b"" for record in records}
             pipelines.append(Pipeline(routes, settings))
             partition = pipelines[-1].partition(TOPIC, 0)
             partition.position = partition.input_end = start
-            partition.restore({record.key or b"": record.value or b"" for record in records})
+            partition.restore(state)
             continue
         outputs += pipelines[-1].handle([batch_of(messages[start : start + size], first=start)], now=float(start))
         start += size
