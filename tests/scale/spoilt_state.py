@@ -118,7 +118,7 @@ def _through_parts(key: bytes, value: bytes, rng: np.random.Generator) -> Record
 
 def spoilt_under_seal(scene: Scene, records: Records, rng: np.random.Generator) -> tuple[str, Records, int]:
     """Sealed records among which somebody without the key has written: what was done, what is read of them, how many were refused."""
-    sealed = Settings(state=StateSettings(seal_key="a key of tests, of some length"))
+    sealed = Settings(state=StateSettings(seal_key="a key of tests of some length"))
     partition = Pipeline(scene.routes, sealed).partition(scene.topic, 0)
     partition.largest_record = int(rng.choice([0, 900]))
     good = partition.addressed([Output("state", key, value, partition=0) for key, value in records.items()])
@@ -135,7 +135,7 @@ def spoilt_under_seal(scene: Scene, records: Records, rng: np.random.Generator) 
         name, each = _one_spoilt(records, rng)
         forged = (partition.state_prefix + name, each)
     elif what == "resealed":
-        others = Settings(state=StateSettings(seal_key="another key, which nobody has here"))
+        others = Settings(state=StateSettings(seal_key="another key that nobody has here"))
         other = Pipeline(scene.routes, others).partition(scene.topic, 0)
         name, each = _one_spoilt(records, rng)
         (written,) = other.addressed([Output("state", name, each, partition=0)])
