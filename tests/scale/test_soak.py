@@ -49,7 +49,7 @@ def test_memory_threads_and_descriptors_stay_and_no_alert_is_missing(rigs: list[
                 while feed.running:
                     time.sleep(seconds / TURNS / 2)
                     with rig.start() as second:
-                        second.wait_for("partitions taken over", timeout_s=120)
+                        second.wait_for("partitions taken over", timeout_s=600)
                         time.sleep(seconds / TURNS / 2)
                         assert second.terminate() == 0, second.log()[-4000:]
                 feed.wait()
