@@ -11,6 +11,7 @@ from wheeltapper.schemas.topics import ALERTS, STATE
 from wheeltapper.stream.control.control import Control
 from wheeltapper.stream.control.log import Change
 from wheeltapper.stream.core.calendar import SpanSource
+from wheeltapper.stream.freed_memory import give_back
 from wheeltapper.stream.input_guard import InputGuard
 from wheeltapper.stream.input_life import FoundInput, InputEvent, TakeOver, known_input, take_over
 from wheeltapper.stream.input_watch import InputWatch
@@ -113,6 +114,7 @@ class Shell:
             machines=sum(self.pipeline.partition(*key).machines for key in committed),
             seconds=round(time.monotonic() - started, 2),
         )
+        give_back()
         self.assigned = True
         return committed
 

@@ -222,15 +222,15 @@ class StateReader:
             for message in messages_to_end(consumer, waiting, on_turn=look_up, on_error=self._judge, is_end=is_end):
                 number, key = message.partition(), message.key() or b""
                 if key.startswith(prefix):
-                    whole = self._whole(parts[number], key, key[len(prefix) :], message.value(), number)
+                    whole = self.whole(parts[number], key, key[len(prefix) :], message.value(), number)
                     if whole is not None:
-                        self._keep_newest(newest[number], *whole)
+                        keep_newest(newest[number], *whole)
         finally:
             consumer.close()
         self.left_over = {number: reader.left_over() for number, reader in parts.items()}
         return newest
 
-    def _whole(
+    def whole(
         self, parts: PartReader, key: bytes, rest: bytes, value: bytes | None, number: int
     ) -> tuple[bytes, bytes | None] | None:
         """Key and value of a record of ours that is sealed as it must be, and whole; None of others."""
@@ -259,13 +259,6 @@ class StateReader:
         log.info("state is behind an open transaction, waiting for its end", partition=end.partition())
         return False
 
-    @staticmethod
-    def _keep_newest(known: dict[bytes, bytes], rest: bytes, value: bytes | None) -> None:
-        if value is None:
-            known.pop(rest, None)
-        elif rest not in known or rest == PROGRESS or _age(rest, value) >= _age(rest, known[rest]):
-            known[rest] = value
-
     def _judge(self, error: KafkaError, partition: int) -> None:
         """Raise what waiting does not mend."""
         if error.code() in (
@@ -279,6 +272,14 @@ class StateReader:
             )
         if error.fatal() or refusal(KafkaException(error)):
             raise KafkaException(error)
+
+
+def keep_newest(known: dict[bytes, bytes], rest: bytes, value: bytes | None) -> None:
+    """Take a record in among those that are known, by the rest of their keys, unless it is older."""
+    if value is None:
+        known.pop(rest, None)
+    elif rest not in known or rest == PROGRESS or _age(rest, value) >= _age(rest, known[rest]):
+        known[rest] = value
 
 
 def reading_config(kafka: KafkaSettings, isolation: str) -> dict[str, Any]:

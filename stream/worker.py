@@ -14,6 +14,7 @@ import structlog
 from confluent_kafka import KafkaException
 
 from wheeltapper.schemas.errors import InputError
+from wheeltapper.stream.freed_memory import share_pools
 from wheeltapper.stream.health import WorkerStatus
 from wheeltapper.stream.health_server import serve_health
 from wheeltapper.stream.input_watch import InputWatch
@@ -58,6 +59,7 @@ def run_worker(
         InputError: a bundle, setting, broker address or right is wrong.
     """
     start = None if start_from is None else parse_start(start_from)
+    share_pools()
     stopping = threading.Event()
 
     def stop(number: int) -> None:

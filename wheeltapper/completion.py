@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def _entities(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
     if not dataset:
         return ()
     try:
-        return list_entities(dataset, None if data is None else Path(data))
+        with warnings.catch_warnings(action="ignore"):
+            return list_entities(dataset, None if data is None else Path(data))
     except InputError:
         return ()
 

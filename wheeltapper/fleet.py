@@ -17,6 +17,7 @@ from threading import Event
 from typing import Any
 from urllib.parse import quote
 
+from wheeltapper.loaded import entities_told
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.machine_names import is_pattern, matches
 from wheeltapper.schemas.text import counted, did_you_mean, duration, first_names
@@ -41,15 +42,16 @@ class Trained:
     said: str
 
 
-def chosen_entities(dataset: str, data: Path | None, pattern: str | None) -> list[str]:
+def chosen_entities(dataset: str, data: Path | None, pattern: str | None, told: set[str] | None = None) -> list[str]:
     """The machines of a fleet that a name or pattern stands for; all without one.
+
+    Args:
+        told: gets what was said of the folder.
 
     Raises:
         InputError: no such data set or folder, or no machine fits.
     """
-    from wheeltapper.training.datasets.registry import list_entities
-
-    known = list_entities(dataset, data)
+    known = entities_told(dataset, data, told)
     found = [name for name in known if pattern is None or matches(pattern, name)]
     if not found:
         raise InputError(

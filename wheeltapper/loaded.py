@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -15,9 +16,18 @@ if TYPE_CHECKING:
 
 
 def load_told(
-    dataset: str, data: Path | None, entity: str | None, *, start: str | None = None, file: TextIO | None = None
+    dataset: str,
+    data: Path | None,
+    entity: str | None,
+    *,
+    start: str | None = None,
+    file: TextIO | None = None,
+    told: set[str] | None = None,
 ) -> SensorSeries:
     """As `load_series`; the series' notes go to `file`, a line each (default: standard error).
+
+    Args:
+        told: what the loader has said before of other machines, and need not say again; new warnings are added.
 
     Raises:
         InputError: as `load_series`.
@@ -27,12 +37,37 @@ def load_told(
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
         series = load_series(dataset, data, entity, start=start)
-    for note in dict.fromkeys([*series.notes, *(str(warning.message) for warning in said)]):
-        print(f"data         {note}", file=file or sys.stderr)
+    _tell([*series.notes, *_new(said, told)], file or sys.stderr)
     return series
 
 
-def load_for_training(dataset: str, data: Path | None, entity: str | None) -> SensorSeries:
+def entities_told(dataset: str, data: Path | None, told: set[str] | None = None) -> tuple[str, ...]:
+    """As `list_entities`; what the loader has to say goes to standard output, and is added to `told`."""
+    from wheeltapper.training.datasets.registry import list_entities
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        names = list_entities(dataset, data)
+    _tell(_new(said, told), sys.stdout)
+    return names
+
+
+def _new(said: list[warnings.WarningMessage], told: set[str] | None) -> list[str]:
+    lines = [str(warning.message) for warning in said]
+    if told is not None:
+        lines = [line for line in lines if line not in told]
+        told.update(lines)
+    return lines
+
+
+def _tell(notes: Iterable[str], file: TextIO) -> None:
+    for note in dict.fromkeys(notes):
+        print(f"data         {note}", file=file)
+
+
+def load_for_training(
+    dataset: str, data: Path | None, entity: str | None, told: set[str] | None = None
+) -> SensorSeries:
     """As `load_told`, on standard output.
 
     Raises:
@@ -41,7 +76,7 @@ def load_for_training(dataset: str, data: Path | None, entity: str | None) -> Se
     """
     import numpy as np
 
-    series = load_told(dataset, data, entity, file=sys.stdout)
+    series = load_told(dataset, data, entity, file=sys.stdout, told=told)
     empty = np.isnan(series.train).all(axis=0)
     unmeasured = [name for name, is_empty in zip(series.channels, empty, strict=True) if is_empty]
     if unmeasured and dataset == "csv":

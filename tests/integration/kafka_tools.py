@@ -267,16 +267,19 @@ def produce(
     abort: bool = False,
     timestamp_ms: int | None = None,
     compression: str = "none",
+    partitioner: str = "consistent_random",
 ) -> int:
     """Send (key, value, headers) in order, idempotently, and wait for every delivery; returns their number.
 
     Args:
         transaction: transactional id, to send all in one transaction; `abort` ends it so.
+        partitioner: of librdkafka; records without a key lie in another partition each time, unless it is 'consistent'.
     """
     options: dict[str, Any] = {
         "enable.idempotence": True,
         "message.max.bytes": LARGEST_MESSAGE,
         "compression.type": compression,
+        "partitioner": partitioner,
     }
     if transaction is not None:
         options["transactional.id"] = transaction

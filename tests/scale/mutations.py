@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def _bent_once(data: bytes, rng: np.random.Generator, others: tuple[bytes, ...])
 
 def odd_value(rng: np.random.Generator) -> Any:
     """A JSON value that hardly anyone expects."""
-    return _ODD[int(rng.integers(len(_ODD)))]
+    return deepcopy(_ODD[int(rng.integers(len(_ODD)))])  # what is changed within a tree must not come changed next time
 
 
 def odd_json(tree: Any, rng: np.random.Generator) -> Any:

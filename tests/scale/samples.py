@@ -29,9 +29,14 @@ class Sample:
 class Watch:
     """Samples of a process from a thread: a context manager."""
 
-    def __init__(self, process: int, interval_s: float) -> None:
+    def __init__(self, process: int, interval_s: float, file: Path) -> None:
+        """
+        Args:
+            file: gets a line of each sample at once, so that a run that is cut off tells something too.
+        """
         self.samples: list[Sample] = []
         self._process = process
+        self._file = file
         self._interval_s = interval_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -47,13 +52,17 @@ class Watch:
     def _look(self) -> None:
         folder = Path("/proc") / str(self._process)
         started = time.monotonic()
+        self._file.write_text("seconds,megabytes,threads,descriptors\n")
         while not self._ended.wait(self._interval_s):
             try:
                 threads, descriptors = len(list((folder / "task").iterdir())), len(list((folder / "fd").iterdir()))
                 memory = resident(self._process)
             except (OSError, LookupError):  # it has ended
                 return
-            self.samples.append(Sample(time.monotonic() - started, memory, threads, descriptors))
+            sample = Sample(time.monotonic() - started, memory, threads, descriptors)
+            self.samples.append(sample)
+            with self._file.open("a") as out:
+                out.write(f"{sample.seconds:.0f},{memory:.1f},{threads},{descriptors}\n")
 
     def medians(self, first: float, last: float) -> Sample:
         """Medians of the samples from a share of the time to another."""

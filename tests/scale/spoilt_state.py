@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from tests.scale.mutations import bent, odd_json, shown
-from tests.unit.stream.feeds import MINUTE, START, TOPIC, batch_of, block_of, feed, parsed, row_by_row
+from tests.scale.spoilt_scenes import Scene
+from tests.unit.stream.feeds import parsed
 from tests.unit.stream.test_state import header_of
-from wheeltapper.schemas.commands import AlarmCommand
 from wheeltapper.stream.control.log import writes_of
-from wheeltapper.stream.core.alert_judge import ALERT
-from wheeltapper.stream.deployment import Deployment
-from wheeltapper.stream.kinds.contract import Routes
 from wheeltapper.stream.pipeline import Pipeline
 from wheeltapper.stream.records import Output
-from wheeltapper.stream.settings import Settings
+from wheeltapper.stream.settings import Settings, StateSettings
 from wheeltapper.stream.state import (
     CHECK,
     CONTROL,
@@ -32,12 +30,7 @@ from wheeltapper.stream.state import (
     snapshot_offset,
 )
 from wheeltapper.stream.state_parts import PartReader, PartWriter
-
-ROWS = 60
-LATER = 160
-FAULT = slice(100, 150)
-NOW = START + (ROWS + 1) * MINUTE
-MACHINES = ("press-1", "press-2")
+from wheeltapper.stream.state_reader import StateReader, keep_newest
 
 Records = dict[bytes, bytes]
 
@@ -57,57 +50,31 @@ class Outcome:
     scored: dict[str, int]
 
 
-def rows_of(first: int, count: int, fault: slice) -> list[Any]:
-    """Messages of a row each, of both machines in turn."""
-    values = 0.5 + 0.05 * np.random.default_rng(first).standard_normal((count, 3))
-    values[fault] += 4
-    times = START + MINUTE * np.arange(first, first + count)
-    blocks = [row_by_row(block_of(name, values, times=times)) for name in MACHINES]
-    return [message for pair in zip(*blocks, strict=True) for message in pair]
-
-
-def good_records(routes: Routes, settings: Settings, fault: slice) -> Records:
-    """What a worker leaves after the first rows."""
-    pipeline = Pipeline(routes, settings)
-    feed(pipeline, rows_of(0, ROWS, fault), batch_sizes=[7])
-    partition = pipeline.partition(TOPIC, 0)
-    usual = {"who": "tests", "at": START}
-    span = {"start": START - 90 * MINUTE, "until": START - 60 * MINUTE}
-    commands = [
-        AlarmCommand(command_id="1", machine="press-9", action="maintenance", **span, **usual),
-        AlarmCommand(command_id="2", machine="press-8", action="reset", **usual),
-    ]
-    for change in (*commands, Deployment("nothing", "retired", machines="press-7")):
-        partition.add_change(change)
-    partition.apply_changes(0.0)
-    records = [
-        *partition.snapshots(now=0.0, wall_us=NOW, everything=True),
-        partition.progress_record(),
-        partition.control_record(),
-    ]
-    return {record.key or b"": record.value or b"" for record in records}
-
-
 def spoilt(records: Records, rng: np.random.Generator) -> tuple[str, Records]:
     """What was done to which, and all of them."""
     records = dict(records)
     key = sorted(records)[int(rng.integers(len(records)))]
     value = records[key]
     others = tuple(records.values())
-    what = str(rng.choice(["header", "header", "header", "slot", "slot", "body", "bytes", "parts", "swap"]))
+    what = str(rng.choice(["header", "header", "memory", "memory", "slot", "slot", "body", "bytes", "parts", "swap"]))
     if key in (PROGRESS, CONTROL):
-        records[key] = (
-            shown(odd_json(json.loads(value), rng)) if what in ("header", "slot") else bent(value, rng, others)
-        )
+        is_json = what in ("header", "memory", "slot")
+        records[key] = shown(odd_json(json.loads(value), rng)) if is_json else bent(value, rng, others)
         return f"{what} {key!r}", records
     header, body = header_of(value)
     offset = snapshot_offset(value)
     if what == "header":
         records[key] = _crafted(odd_json(header, rng), body, offset)
-    elif what == "slot":
+    elif what == "slot" and header["rules"]:
         rule = header["rules"][str(rng.choice(sorted(header["rules"])))]
         slot = str(rng.choice(sorted(rule["slots"])))
         rule["slots"][slot] = odd_json(rule["slots"][slot], rng)
+        records[key] = _crafted(header, body, offset)
+    elif what in ("memory", "slot"):
+        if body.startswith(b"{"):
+            body = shown(odd_json(json.loads(body), rng))
+        else:
+            header["memory"] = odd_json(header["memory"], rng)
         records[key] = _crafted(header, body, offset)
     elif what == "body":
         offset = int(rng.choice([offset, 0, -1, -(2**63), 2**62])) if rng.random() < 0.2 else offset
@@ -149,41 +116,84 @@ def _through_parts(key: bytes, value: bytes, rng: np.random.Generator) -> Record
     return found
 
 
-def outcome(routes: Routes, settings: Settings, records: Records) -> Outcome:
+def spoilt_under_seal(scene: Scene, records: Records, rng: np.random.Generator) -> tuple[str, Records, int]:
+    """Sealed records among which somebody without the key has written: what was done, what is read of them, how many were refused."""
+    sealed = Settings(state=StateSettings(seal_key="a key of tests of some length"))
+    partition = Pipeline(scene.routes, sealed).partition(scene.topic, 0)
+    partition.largest_record = int(rng.choice([0, 900]))
+    good = partition.addressed([Output("state", key, value, partition=0) for key, value in records.items()])
+    log = [(each.key or b"", each.value or b"") for each in good]
+    values = tuple(value for _, value in log)
+    place = int(rng.integers(len(log)))
+    key, value = log[place]
+    what = str(rng.choice(["bytes", "bytes", "moved", "unsealed", "resealed", "key", "old"]))
+    if what == "bytes":
+        forged = (key, bent(value, rng, values))
+    elif what == "moved":
+        forged = (key, values[int(rng.integers(len(values)))])
+    elif what == "unsealed":
+        name, each = _one_spoilt(records, rng)
+        forged = (partition.state_prefix + name, each)
+    elif what == "resealed":
+        others = Settings(state=StateSettings(seal_key="another key that nobody has here"))
+        other = Pipeline(scene.routes, others).partition(scene.topic, 0)
+        name, each = _one_spoilt(records, rng)
+        (written,) = other.addressed([Output("state", name, each, partition=0)])
+        forged = (written.key or b"", written.value or b"")
+    elif what == "key":
+        forged = (bent(key, rng), value)
+    else:
+        forged = (key, value)  # a record that is written again
+    log.insert(int(rng.integers(place + 1, len(log) + 1)), forged)
+    reader, parts = StateReader(sealed), PartReader()
+    found: Records = {}
+    for each, data in log:
+        if each.startswith(partition.state_prefix):
+            whole = reader.whole(parts, each, each[len(partition.state_prefix) :], data, 0)
+            if whole is not None:
+                keep_newest(found, *whole)
+    return what, found, sum(reader.refused.values())
+
+
+def _one_spoilt(records: Records, rng: np.random.Generator) -> tuple[bytes, bytes]:
+    changed = spoilt(records, rng)[1]
+    return next(iter(sorted(changed.items() - records.items()) or sorted(changed.items())))
+
+
+def outcome(scene: Scene, records: Records) -> Outcome:
     """A worker takes them over, and reads on."""
-    pipeline = Pipeline(routes, settings)
-    partition = pipeline.partition(TOPIC, 0)
-    position = ROWS * len(MACHINES)
-    partition.position = partition.input_end = position
+    pipeline = Pipeline(scene.routes, scene.settings)
+    partition = pipeline.partition(scene.topic, 0)
+    partition.position = partition.input_end = scene.position
     for key, value in records.items():  # what the reader of the topic asks of every record
         writes_of(value) if key == CONTROL else snapshot_offset(value)
         if key == PROGRESS:
             read_progress(value)
             says_reserved(value)
-    partition.restore(records, 0.0, NOW)
-    was_open = {
-        machine.name
-        for machine in partition.all_machines
-        if any(_is_open(each.memory) for each in machine.rules.values())
-    }
+    partition.restore(records, 0.0, scene.now_us)
+    was_open = {machine.name for machine in partition.all_machines if scene.is_open(machine)}
     # Offsets that a forged reservation holds back are behind the first rows: those with the fault come later.
-    outputs = pipeline.handle([batch_of(rows_of(ROWS, LATER, FAULT), first=position)], now=1.0)
-    partition = pipeline.partition(TOPIC, 0)
-    again = {record.key or b"": record.value or b"" for record in partition.snapshots(2.0, NOW, everything=True)}
+    outputs = pipeline.handle([scene.later], now=1.0)
+    partition = pipeline.partition(scene.topic, 0)
+    again = {
+        record.key or b"": record.value or b"" for record in partition.snapshots(2.0, scene.now_us, everything=True)
+    }
     again |= {CONTROL: partition.control_record().value or b"", PROGRESS: partition.progress_record().value or b""}
     # what it writes itself can be read by the next one
-    following = Pipeline(routes, settings)
-    after = following.partition(TOPIC, 0)
-    after.position = after.input_end = position + LATER * len(MACHINES)
-    after.restore(again, 2.0, NOW + LATER * MINUTE)
+    following = Pipeline(scene.routes, scene.settings)
+    after = following.partition(scene.topic, 0)
+    after.position = after.input_end = scene.position + len(scene.later)
+    after.restore(again, 2.0, scene.later_us)
     if following.counters.state_refused:
         raise AssertionError(f"refuses what it wrote itself: {following.counters.state_refused}")
-    opened = {event["machine"] for event in parsed(outputs, "alerts") if event["event"] == "opened"}
+    opened = {
+        event["machine"]
+        for event in parsed(outputs, "alerts")
+        if event["event"] == "opened" and event["rule"] in scene.rules
+    }
     scored: dict[str, int] = {}
-    for block in parsed(outputs, "scores"):
-        scored[block["machine"]] = scored.get(block["machine"], 0) + len(block["time"])
+    for output in outputs:
+        if output.topic == "scores":
+            block = orjson.loads(output.value or b"")
+            scored[block["machine"]] = scored.get(block["machine"], 0) + len(block["time"])
     return Outcome(dict(pipeline.counters.state_refused), opened | was_open, scored)
-
-
-def _is_open(memory: Any) -> bool:
-    return memory.slots[ALERT].opened_at is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
@@ -19,6 +20,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.kafka, pytest.mark.nightly]
 FULL = 1_000_000
 MOST_MB = 768
 """512 beside the state of machines (docs/stream.md), and the state of those thousands that the fuzz makes up."""
+SAME_COUNTS = tuple(f"wheeltapper_{name}_total" for name in ("messages", "dead_letters", "rows", "windows", "alerts"))
 
 
 def refused(rig: Rig) -> dict[tuple[int, int], str]:
@@ -53,6 +55,9 @@ def refused(rig: Rig) -> dict[tuple[int, int], str]:
 @pytest.mark.timeout(7_200)
 def test_every_message_is_accounted_for_and_good_machines_lose_nothing(rigs: list[Rig], scale: float) -> None:
     number = max(5_000, round(FULL * scale))
+    # Both runners read the same, record by record: by its key and time each lies in the same partition, and is as far from the future.
+    same = {"partitioner": "consistent", "timestamp_ms": round(time.time() * 1e3)}
+    found: dict[str, tuple[dict[tuple[int, int], str], dict[str, float]]] = {}
 
     def scenario(rig: Rig) -> None:
         # given messages of good machines, and many more of nonsense between them
@@ -64,7 +69,7 @@ def test_every_message_is_accounted_for_and_good_machines_lose_nothing(rigs: lis
         port = free_port()
         with rig.start(options=("--http-port", str(port))) as worker:
             # when a worker reads them
-            rig.produce(itertools.chain(itertools.chain.from_iterable(feed), nonsense))
+            rig.produce(itertools.chain(itertools.chain.from_iterable(feed), nonsense), **same)
             wait_until(lambda: rig.committed() == ends(rig), "it had read everything", worker, 3_600)
             handled, most = metrics(port), peak(worker.process.pid)
             ready = http_get(port, "/readyz")[0]
@@ -82,5 +87,10 @@ def test_every_message_is_accounted_for_and_good_machines_lose_nothing(rigs: lis
         # and the alerts of the good machines are those of a run without them
         expected = rig.expect(plant)
         assert_alerts(rig, expected, exactly_once=rig.transactional, machines=set(plant.machines))
+        found[rig.runner] = letters, {name: handled.get(name, 0.0) for name in SAME_COUNTS}
 
     side_by_side(rigs, scenario)
+    # and both runners, whose batches are other ones, come to the same
+    first, second = found.values()
+    assert first[1] == second[1]
+    assert first[0] == second[0], f"only one has {sorted(set(first[0].items()) ^ set(second[0].items()))[:10]}"

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 
-from tests.helpers.plant import START_US, Message
-from tests.integration.worker_tools import Rig, free_port, metrics, side_by_side, wait_until
+from tests.helpers.memory import resident
+from tests.helpers.plant import START_US
+from tests.helpers.plant import Message as KafkaMessage
+from tests.integration.worker_tools import RECIPE, Rig, free_port, metrics, side_by_side, wait_until
 from tests.scale.samples import Watch, ends
+from tests.unit.stream.bundles import write_bundle
+from tests.unit.stream.feeds import TOPIC, Message, batch_of
+from wheeltapper.schemas.topics import STATE
+from wheeltapper.stream.pipeline import Pipeline
+from wheeltapper.stream.routes import load_routes
+from wheeltapper.stream.settings import Settings
 
-pytestmark = [pytest.mark.broker, pytest.mark.kafka, pytest.mark.nightly]
+pytestmark = [pytest.mark.nightly]
 
 FULL = 200_000
 PER_SECOND = 500
@@ -20,13 +30,54 @@ FORGET_S = 20
 MOST_MB = 512
 
 
-def passers_by(first: int, number: int, turn: int) -> Iterator[Message]:
+def passers_by(first: int, number: int, turn: int) -> Iterator[KafkaMessage]:
     """A row of each of so many machines."""
     for machine in range(first, first + number):
         row = {"machine": f"guest-{machine}", "ts": START_US + turn * 60_000_000, "values": dict.fromkeys("abcd", 0.5)}
         yield row["machine"].encode(), orjson.dumps(row), []  # type: ignore[attr-defined]
 
 
+@pytest.mark.timeout(7_200)
+def test_the_pipeline_alone_forgets_whom_it_no_longer_hears(tmp_path: Path, scale: float) -> None:
+    # given a pipeline that forgets machines soon, by a clock of the test's own
+    number = max(5_000, round(FULL * scale))
+    settings = Settings.model_validate({"state": {"forget_machine_after_s": FORGET_S, "snapshot_interval_s": 5}})
+    pipeline = Pipeline(load_routes([str(write_bundle(tmp_path, RECIPE))], settings), settings)
+    offset = most_known = 0
+    memory = []
+    state: set[bytes | None] = set()
+    # when new machines come without end, each with three rows
+    for first in range(0, number + (FORGET_S + 10) * PER_SECOND, PER_SECOND):
+        now = first / PER_SECOND
+        outputs = []
+        for turn in range(3 if first < number else 0):
+            rows = [
+                Message(value, key, headers, START_US // 1_000)
+                for key, value, headers in passers_by(first, PER_SECOND, turn)
+            ]
+            outputs += pipeline.handle([batch_of(rows, first=offset)], now)
+            offset += len(rows)
+        partition = pipeline.partition(TOPIC, 0)
+        outputs += partition.addressed(partition.snapshots(now, wall_us=START_US))
+        outputs += pipeline.tick(now, lambda _: True)
+        for output in outputs:
+            if output.topic == STATE:
+                state.discard(output.key) if output.value is None else state.add(output.key)
+        most_known = max(most_known, partition.machines)
+        memory.append(resident())
+    # then at any time it knows those of the last seconds alone, and in the end none; nor does the state
+    early, late = np.median(memory[len(memory) // 4 : len(memory) // 2]), np.median(memory[-len(memory) // 4 :])
+    print(
+        f"{number} machines, at most {most_known} known at a time; memory {memory[0]:.0f} at first, {early:.0f} -> {late:.0f} MB, "
+        f"at most {max(memory):.0f}"
+    )
+    assert most_known <= (FORGET_S + 2) * PER_SECOND
+    assert (partition.machines, state) == (0, set())
+    assert late - early < 32
+
+
+@pytest.mark.broker
+@pytest.mark.kafka
 @pytest.mark.timeout(7_200)
 def test_memory_is_that_of_the_machines_that_are_still_heard(rigs: list[Rig], scale: float) -> None:
     number = max(5_000, round(FULL * scale))
@@ -41,7 +92,7 @@ def test_memory_is_that_of_the_machines_that_are_still_heard(rigs: list[Rig], sc
         most_known = 0.0
         with rig.start(options=("--http-port", str(port)), environment=forget) as worker:
             worker.wait_for("partitions taken over", timeout_s=120)
-            with Watch(worker.process.pid, 2.0) as watch:
+            with Watch(worker.process.pid, 2.0, rig.folder / "samples.csv") as watch:
                 # when new machines come without end, each with three rows
                 started = time.monotonic()
                 for first in range(0, number, PER_SECOND):

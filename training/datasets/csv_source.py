@@ -97,6 +97,8 @@ def _open(path: Path, description: Description) -> CsvSource:
     if place >= len(head) or not head[place].strip():
         line = "the first line" if not place else f"line {place + 1}"
         raise InputError(f"{path}: {line} is empty, expected column names" + ("; correct skip_lines" if place else ""))
+    if separator is None and "\t" in head[place] and path.name.lower().endswith((".tsv", ".tsv.gz")):
+        separator = "\t"  # names may hold commas
     separator = separator or max(SEPARATORS, key=head[place].count)
     header = [name.strip() for name in next(csv.reader([head[place]], delimiter=separator))]
     below = list(itertools.islice(csv.reader(head[place + 1 :], delimiter=separator), PROBED_ROWS))
@@ -131,7 +133,7 @@ def _open(path: Path, description: Description) -> CsvSource:
 def _decoded(path: Path, encoding: str | None) -> tuple[bytes, str | None]:
     """The file in UTF-8 without byte-order mark, and what to say about its encoding."""
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
     except BROKEN as error:
         raise InputError(f"{path}: cannot be read ({error}); copy the file again") from error
     mark = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), None)

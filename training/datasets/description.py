@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.readings import MISSING_WORDS, NumberStyle, TimeStyle
+from wheeltapper.training.datasets.places import table_stem
 
-ENDINGS = (".csv", ".csv.gz", ".parquet")
 SHARED_DESCRIPTION = "dataset.toml"
 
 
@@ -113,5 +113,4 @@ def _validate(keys: dict[str, Any], file: Path) -> None:
 
 def own_description(path: Path) -> Path:
     """Where a table's own description lies."""
-    ending = next(ending for ending in reversed(ENDINGS) if path.name.endswith(ending))
-    return path.with_name(path.name[: -len(ending)] + ".toml")
+    return path.with_name((table_stem(path) or path.stem) + ".toml")

@@ -9,6 +9,8 @@ from pathlib import Path
 from wheeltapper.schemas.errors import InputError
 
 CSV_ENDINGS = (".csv", ".csv.gz")
+TABLE_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz", ".parquet")
+"""In any case of letters. What ends in .txt may be something else too."""
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:
@@ -22,6 +24,12 @@ def csv_stem(path: Path) -> str | None:
         if path.name.endswith(ending):
             return path.name[: -len(ending)]
     return None
+
+
+def table_stem(path: Path) -> str | None:
+    """Name of a table's file without its ending; None for files that are none."""
+    ending = next((ending for ending in reversed(TABLE_ENDINGS) if path.name.lower().endswith(ending)), None)
+    return None if ending is None else path.name[: -len(ending)]
 
 
 def csv_file(folder: Path, *stems: str) -> Path | None:

@@ -13,6 +13,7 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import did_you_mean, first_names
 from wheeltapper.training.datasets.catalogue import CATALOGUE, DatasetInfo
 from wheeltapper.training.datasets.clock import start_at
+from wheeltapper.training.datasets.places import table_stem
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.datasets.sound.series import SoundSeries
 
@@ -78,8 +79,8 @@ def _load(dataset: str, data: Path | None, entity: str | None, wanted: str) -> S
     loader = _loader(dataset)
     folder = _folder(dataset, data)
     known = loader.entities(folder)
-    if entity is None and folder.is_file() and _stem(folder) in known:
-        entity = _stem(folder)
+    if entity is None and folder.is_file() and (stem := table_stem(folder) or folder.stem) in known:
+        entity = stem
     return loader.load(folder, _choose(dataset, folder, entity, known))
 
 
@@ -146,11 +147,6 @@ def _folder(dataset: str, data: Path | None) -> Path:
     if not data.exists():
         raise InputError(f"{data} does not exist; expected the folder of data set '{dataset}': correct --data")
     return data
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    return name[: -len("".join(path.suffixes))] if name.endswith(".csv.gz") else path.stem
 
 
 def _choose(dataset: str, folder: Path, entity: str | None, known: Sequence[str]) -> str:

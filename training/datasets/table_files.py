@@ -1,4 +1,4 @@
-"""Any table: a CSV or Parquet file with a time column and numeric columns. An entity is a file without its ending, or a machine of it.
+"""Any table: a file of text (CSV, tabs) or Parquet with a time column and numeric columns. An entity is a file without its ending, or a machine of it.
 
 What the file does not say by itself is said by a small description next to it (`description.py`; docs/datasets.md has every key). What was
 found, and what was left out and why, is in the series' `notes`.
@@ -22,12 +22,13 @@ from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.text import first_names
 from wheeltapper.training.datasets.clock import MADE_UP_INTERVAL_S, made_up_times
 from wheeltapper.training.datasets.csv_source import open_csv
-from wheeltapper.training.datasets.description import ENDINGS, Description, describe, own_description
+from wheeltapper.training.datasets.description import Description, describe, own_description
 from wheeltapper.training.datasets.labels import segments_of
 from wheeltapper.training.datasets.long_tables import widened
 from wheeltapper.training.datasets.rising import is_clock, is_counter, is_index, rate_of
 from wheeltapper.training.datasets.series import SensorSeries
 from wheeltapper.training.datasets.table_columns import Columns, columns_of_csv, columns_of_parquet
+from wheeltapper.training.datasets.table_places import tables_of, tell_of_others
 from wheeltapper.training.datasets.table_times import (
     check_order,
     named_times,
@@ -56,6 +57,7 @@ class _Content:
 
 def entities(data: Path) -> tuple[str, ...]:
     """Tables of a folder without their ending, of a file its own; of tables with a column `machine`, the machines in it."""
+    tell_of_others(data, tables_of(data)[1])
     return tuple(_places(data))
 
 
@@ -109,7 +111,7 @@ def load(data: Path, entity: str) -> SensorSeries:
 
 def _places(data: Path) -> dict[str, tuple[Path, Description, str | None]]:
     """Entity -> its file, description, and machine in it (None: all rows)."""
-    files = _files(data)
+    files, _ = tables_of(data)
     found: dict[str, tuple[Path, Description, str | None]] = {}
     for name, path in files.items():
         description = describe(path, name)
@@ -118,24 +120,6 @@ def _places(data: Path) -> dict[str, tuple[Path, Description, str | None]]:
             continue
         for machine in _machines(path, description):
             found[machine if len(files) == 1 else f"{name}/{machine}"] = (path, description, machine)
-    return found
-
-
-def _files(data: Path) -> dict[str, Path]:
-    paths = [data] if data.is_file() else sorted(data.iterdir())
-    found: dict[str, Path] = {}
-    for path in paths:
-        ending = next((ending for ending in reversed(ENDINGS) if path.name.endswith(ending)), None)
-        if ending is None or not path.is_file():
-            continue
-        name = path.name[: -len(ending)]
-        if name in found:
-            raise InputError(
-                f"{path.parent} holds {found[name].name} and {path.name}, expected one '{name}'; move one away"
-            )
-        found[name] = path
-    if not found:
-        raise InputError(f"{data} holds no table; expected files ending in {', '.join(ENDINGS)}: correct --data")
     return found
 
 
@@ -156,7 +140,7 @@ def _remembered(path: Path, description: str, _mtime_ns: int, _size: int) -> tup
 
 def _columns_of(path: Path, description: Description) -> tuple[Columns, tuple[str, ...]]:
     apart = tuple(name for name in (description.machine, description.tag) if name is not None)
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         columns = columns_of_parquet(path, description)
         times = time_column_of_parquet(columns, description)
     else:

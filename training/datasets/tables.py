@@ -200,7 +200,7 @@ def _read(path: Path, separator: str, names: Sequence[str], types: dict[str, pa.
 def open_text(path: Path) -> TextIO:
     """Open a plain or gzipped text file; bytes that are not UTF-8 become replacement characters."""
     try:
-        if path.suffix == ".gz":
+        if path.suffix.lower() == ".gz":
             return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
         return path.open(encoding="utf-8-sig", errors="replace", newline="")
     except OSError as error:

@@ -256,16 +256,17 @@ def _load(arguments: argparse.Namespace) -> SensorSeries:
     from wheeltapper.training.datasets.row_ranges import parse_range, train_on
 
     ranges = [parse_range(text) for text in arguments.rows]
+    told: set[str] = set()
 
     def load(name: str | None) -> SensorSeries:
-        series = load_for_training(arguments.dataset, arguments.data, name)
+        series = load_for_training(arguments.dataset, arguments.data, name, told)
         return train_on(series, ranges) if ranges else series
 
     if not arguments.pool:
         return load(arguments.entity)
     from wheeltapper.fleet import chosen_entities
 
-    names = chosen_entities(arguments.dataset, arguments.data, arguments.entity)
+    names = chosen_entities(arguments.dataset, arguments.data, arguments.entity, told)
     pooled = pool([load(name) for name in names], arguments.entity or "*")
     print(f"pool         {len(names)} machines, {len(pooled.train)} rows: {first_names(names, 12)}")
     return pooled

@@ -126,8 +126,13 @@ class Agreement:
         if len(alerts) > MOST_KNOWN:
             raise ValueError(f"{len(alerts)} alerts, at most {MOST_KNOWN} are kept")
         joint = None if saved["joint"] is None else _joint(saved["joint"])
-        if joint is not None and not {joint.rows, joint.sound} <= alerts.keys():
-            raise ValueError("a joint alert whose parts are not known")
+        if joint is not None:
+            parts = [alerts.get(joint.rows), alerts.get(joint.sound)]
+            if [each and (each.side, each.ended_at, each.joined) for each in parts] != [
+                ("rows", None, True),
+                ("sound", None, True),
+            ]:  # it would never end, and no other could open
+                raise ValueError("a joint alert whose parts are not two open alerts, of rows and of sound")
         self.machine, self._alerts, self._joint = text(saved["machine"]), alerts, joint
 
     def _is_part(self, ident: str) -> bool:

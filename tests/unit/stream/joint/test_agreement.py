@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,6 +115,30 @@ def test_it_speaks_again_when_it_gets_worse_and_ends_with_the_first_of_both() ->
     assert worse.severity == 80
     assert (ended.time, ended.reason) == (START + 40 * SECOND, ClearReason.RECOVERED)
     assert ended.channels == ()
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [
+        ("r", {"ended_at": START}),
+        ("s", {"ended_at": START + SECOND}),
+        ("s", {"joined": False}),
+        ("s", {"side": "rows"}),
+        ("r", None),
+    ],
+)
+def test_a_saved_joint_alert_that_could_never_end_is_refused(part: str, changed: dict[str, Any] | None) -> None:
+    # given what is remembered while a joint alert is open, with one of its parts no longer an open alert of its side
+    agreement = Agreement()
+    assert len(told(agreement, alert("r"), alert("s", sound=True))) == 1
+    saved = agreement.dump()
+    if changed is None:
+        del saved["alerts"][part]
+    else:
+        saved["alerts"][part] |= changed
+    # when it is read: then it is refused, as no other joint alert of the machine could open
+    with pytest.raises(ValueError, match="whose parts are not two open alerts"):
+        Agreement().load(saved)
 
 
 def test_neither_silence_nor_a_joint_alert_counts() -> None:
