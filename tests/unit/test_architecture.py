@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Set
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,7 +56,8 @@ def python_files(room: str) -> list[Path]:
     )
 
 
-def imported_modules(path: Path) -> set[str]:
+@cache
+def imported_modules(path: Path) -> frozenset[str]:
     """Full names of the modules that a file imports, anywhere in it."""
     modules: set[str] = set()
     parts = path.relative_to(CHECKOUT).parent.parts
@@ -69,14 +72,14 @@ def imported_modules(path: Path) -> set[str]:
                 base = ".".join([*above, *([base] if base else [])])
             modules.add(base)
             modules.update(f"{base}.{alias.name}" for alias in node.names)
-    return modules
+    return frozenset(modules)
 
 
-def tops(modules: set[str]) -> set[str]:
+def tops(modules: Set[str]) -> set[str]:
     return {module.partition(".")[0] for module in modules}
 
 
-def rooms(modules: set[str]) -> set[str]:
+def rooms(modules: Set[str]) -> set[str]:
     """The rooms of this project that these modules lie in; the commands are in none of the others."""
     parts = [module.split(".") for module in modules]
     ours = [part[1] for part in parts if part[0] == "wheeltapper" and len(part) > 1]
@@ -96,7 +99,7 @@ def test_arrows_point_one_way(room: str) -> None:
     assert {path: modules for path, modules in wrong.items() if modules} == {}
 
 
-def inner(modules: set[str], room: str) -> set[str]:
+def inner(modules: Set[str], room: str) -> set[str]:
     """Of these modules those that lie in wheeltapper.<room>, without what they are called there."""
     return {module for module in modules if module.startswith(f"wheeltapper.{room}.")}
 
