@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.distribution import Scheduling, deal
+from tests.helpers.distribution import Scheduling, deal, leaves_out
 from tests.helpers.interrupts import Interrupts
 from tests.helpers.profiles import apply_profile, register_profiles
 from tests.helpers.seeds import seed_everything
@@ -35,6 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
     """Our groups instead of xdist's."""
     return Scheduling(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of several processes not all collect all tests."""
+    return True if leaves_out(collection_path, config) else None
 
 
 @pytest.hookimpl(tryfirst=True)

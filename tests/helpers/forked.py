@@ -76,7 +76,9 @@ class Command(subprocess.Popen[Any]):
             )
 
 
-def run(words: Sequence[str], *, timeout: float, fresh: bool = False, **options: Any) -> subprocess.CompletedProcess[Any]:
+def run(
+    words: Sequence[str], *, timeout: float, fresh: bool = False, **options: Any
+) -> subprocess.CompletedProcess[Any]:
     """`subprocess.run` of a command, with its output captured; `input` may be given."""
     given = options.pop("input", None)
     options["stdin"] = subprocess.DEVNULL if given is None else subprocess.PIPE

@@ -171,7 +171,12 @@ def expect(plant: Plant, recipe: Recipe, bundle: Path) -> Expected:
     """
     rows = sha256()
     for block in plant.machines.values():
-        for part in (block.machine.encode(), *map(str.encode, block.channels), block.ts.tobytes(), block.values.tobytes()):
+        for part in (
+            block.machine.encode(),
+            *map(str.encode, block.channels),
+            block.ts.tobytes(),
+            block.values.tobytes(),
+        ):
             rows.update(len(part).to_bytes(8) + part)
     asked = (rows.digest(), recipe, open_bundle(bundle).manifest_sha256)
     with _one_at_a_time:
