@@ -22,7 +22,9 @@ from wheeltapper.schemas.topics import TOPICS, topic_name
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Of a Kafka that several test processes share: on a busy machine it may be late with its heartbeat, and must not count
 # itself as lost for that. (One that is killed and started again could not register so long.)
-PATIENT = ("broker.session.timeout.ms=60000",)
+PATIENT = ("broker.session.timeout.ms=60000", "broker.heartbeat.interval.ms=10000")
+# A node of the tests idles most of the time: with these for half of the CPU time.
+QUIET = ("metadata.max.idle.interval.ms=0", "num.network.threads=1", "num.io.threads=2")
 # Java compiles quickly instead of well: brokers of tests live for minutes. Less than half of the CPU time.
 JAVA_ENVIRONMENT = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
 # A partition costs a real Kafka a hundredth of a CPU second, and nearly every test has topics of its own.
@@ -108,6 +110,7 @@ class KafkaNode:
         self._settings = [
             # Transactions that a killed worker left open are looked for this often: 10 s otherwise.
             "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000",
+            *QUIET,
             *settings,
         ]
 
