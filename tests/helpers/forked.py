@@ -3,8 +3,8 @@
 Most of the CPU time of a command that does little goes into loading modules. `Command` is a `subprocess.Popen` of `python -m wheeltapper
 WORDS..` without that: `python -m tests.helpers.forked` loads what the commands of a running plant need, once for each test process,
 and forks for each of them. What comes of it is a child of the test process like any other: it can be waited for, killed and
-stopped, and its CPU time is counted. Tests of what a start loads and takes start Python (`fresh=True`), and so does everything where
-there is no Linux, or where variables that Python reads at its start are others than here.
+stopped, and its CPU time is counted. Python itself is started where there is no Linux, and where variables that it reads at its start
+are others than here; and tests of what a start loads or takes start it.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ PR_SET_CHILD_SUBREAPER = 36
 class Command(subprocess.Popen[Any]):
     """`python -m wheeltapper WORDS..`; options are those of `subprocess.Popen`."""
 
-    def __init__(self, words: Sequence[str], *, fresh: bool = False, **options: Any) -> None:
+    def __init__(self, words: Sequence[str], **options: Any) -> None:
         self._words = list(words)
-        self._fresh = fresh or not sys.platform.startswith("linux") or _starts_otherwise(options.get("env"))
+        self._forked = sys.platform.startswith("linux") and not _starts_otherwise(options.get("env"))
         super().__init__([sys.executable, "-m", "wheeltapper", *words], **options)
 
     def _execute_child(self, *given: Any, **named: Any) -> None:
         start = subprocess.Popen._execute_child  # type: ignore[attr-defined]
-        if self._fresh:
+        if not self._forked:
             start(self, *given, **named)
             return
         asked = inspect.signature(start).bind(self, *given, **named).arguments
@@ -76,13 +76,11 @@ class Command(subprocess.Popen[Any]):
             )
 
 
-def run(
-    words: Sequence[str], *, timeout: float, fresh: bool = False, **options: Any
-) -> subprocess.CompletedProcess[Any]:
+def run(words: Sequence[str], *, timeout: float, **options: Any) -> subprocess.CompletedProcess[Any]:
     """`subprocess.run` of a command, with its output captured; `input` may be given."""
     given = options.pop("input", None)
     options["stdin"] = subprocess.DEVNULL if given is None else subprocess.PIPE
-    with Command(words, fresh=fresh, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+    with Command(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
         try:
             out, err = process.communicate(given, timeout)
         except BaseException:

@@ -19,21 +19,13 @@ from wheeltapper.cli import main
 
 
 class WorkerProcess:
-    """`wheeltapper worker` as a child process; its output is in `log_file`. `fresh`: started by Python itself, not forked."""
+    """`wheeltapper WORDS..`, a worker for instance, as a child process; its output is in `log_file`."""
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        log_file: Path,
-        environment: dict[str, str] | None = None,
-        *,
-        fresh: bool = False,
-    ) -> None:
+    def __init__(self, words: Sequence[str], log_file: Path, environment: dict[str, str] | None = None) -> None:
         self.log_file = log_file
         with log_file.open("ab") as output:
             self.process = Command(
-                command,
-                fresh=fresh,
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
