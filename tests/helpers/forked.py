@@ -40,10 +40,13 @@ LOADED = (
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
 # jemalloc, which pyarrow brings, starts its own again in a child.
 STARTED_AGAIN = "jemalloc_bg_thd"
+# It gives itself that name, after its start.
+THREAD_HAS_NAME_S = 30.0
 # What Python reads when it starts, and what numpy does when it is loaded, apart from the folder to load from.
 READ_AT_START = ("PYTHON", "LC_", "LANG", "OPENBLAS_")
 LARGEST_REQUEST = 1 << 20
 PR_SET_CHILD_SUBREAPER = 36
+NOT_THERE = "the process that forks has ended; its reason is on standard error"
 
 
 class Command(subprocess.Popen[Any]):
@@ -118,7 +121,7 @@ class _Forking:
             finally:
                 _adopt(False)
         if not answer:
-            raise RuntimeError("the process that forks has ended; its reason is on standard error")
+            raise RuntimeError(NOT_THERE)
         return int(answer)
 
     def _start(self) -> socket.socket:
@@ -133,13 +136,14 @@ class _Forking:
             pass_fds=[there.fileno()],
         )
         there.close()
-        here.recv(64)
 
         def end() -> None:
             here.close()
             process.wait()
 
         atexit.register(end)
+        if not here.recv(64):
+            raise RuntimeError(NOT_THERE)
         return here
 
 
@@ -163,8 +167,12 @@ def _load() -> None:
     importlib.import_module("wheeltapper.stream.runners.faust_runner")
     for command in COMMANDS:
         command_module(command)
-    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    assert len(threads) - threads.count(STARTED_AGAIN) == 1, f"more threads than one: {threads}"
+    deadline = time.monotonic() + THREAD_HAS_NAME_S
+    while len(threads := [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]) > 1:
+        if threads.count(STARTED_AGAIN) == len(threads) - 1:
+            break
+        assert time.monotonic() < deadline, f"more threads than one: {threads}"
+        time.sleep(0.01)
     gc.collect()
     gc.freeze()
 
