@@ -255,7 +255,7 @@ def _machine() -> dict[str, Any]:
     return {
         "cpu": model,
         "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": platform.python_version(),
         "versions": {**versions, "quixstreams": "3.28.1"},
         "load_before": round(os.getloadavg()[0], 2),
