@@ -42,6 +42,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_
 STARTED_AGAIN = "jemalloc_bg_thd"
 # It gives itself that name, after its start.
 THREAD_HAS_NAME_S = 30.0
+ENDS_WITHIN_S = 60.0
 # What Python reads when it starts, and what numpy does when it is loaded, apart from the folder to load from.
 READ_AT_START = ("PYTHON", "LC_", "LANG", "OPENBLAS_")
 LARGEST_REQUEST = 1 << 20
@@ -139,7 +140,11 @@ class _Forking:
 
         def end() -> None:
             here.close()
-            process.wait()
+            try:
+                process.wait(ENDS_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
         atexit.register(end)
         if not here.recv(64):
