@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.distribution import Scheduling, deal
+from tests.helpers.distribution import Scheduling, deal, leaves_out
 from tests.helpers.interrupts import Interrupts
 from tests.helpers.profiles import apply_profile, register_profiles
 from tests.helpers.seeds import seed_everything
@@ -37,12 +39,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling |
     return Scheduling(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of several processes not all collect all tests."""
+    return True if leaves_out(collection_path, config) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Property tests get the chosen profile; several processes get the tests in another order than one."""
     apply_profile(items)
     if "PYTEST_XDIST_WORKER" in os.environ:
         items[:] = deal(items)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is loaded here stays: looking for garbage in it again and again takes a seventh of the time, and later a twentieth."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

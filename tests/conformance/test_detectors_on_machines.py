@@ -15,6 +15,7 @@ from tests.helpers.machines import normal_rows, windows_of
 from wheeltapper.training.detectors.registry import DETECTORS
 from wheeltapper.training.fitting.bundle_writer import write_bundle
 from wheeltapper.training.fitting.export_check import probe_windows
+from wheeltapper.training.fitting.options import TrainOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -47,7 +48,7 @@ def test_a_single_channel(name: str) -> None:
     assert_disturbed_windows_stand_out(trained(name, "1 channel"), 1)
 
 
-@pytest.mark.parametrize("channels", [2, 5, 6])
+@pytest.mark.parametrize("channels", [2, pytest.param(5, marks=pytest.mark.nightly), 6])
 def test_few_channels(one_pass: str, channels: int) -> None:
     # some of these choose groups of channels, which is no matter of course where there are so few
     assert_disturbed_windows_stand_out(trained(one_pass, f"{channels} channels"), channels)
@@ -70,8 +71,8 @@ def test_networks_of_many_channels_are_exported(network: str, tmp_path: Path) ->
 
 
 def test_networks_of_many_channels_score(network: str) -> None:
-    # an export takes ten seconds: at night
-    detector = trained(network, "120 channels")
+    # an export takes ten seconds: at night; and that there is a score does not take a training to its end
+    detector = trained(network, "120 channels", given_no_time(DETECTORS[network].battery))
     output = detector.graph().run(windows_of(detector.series.train[:200], detector.fitted.window, step=9))
     assert output.contribution.shape[1] == 120
     assert np.isfinite(output.score).all()
@@ -89,9 +90,12 @@ def published(name: str) -> Trained:
     """Fitted to values as they were published, and given no time where it is trained step by step."""
     battery = DETECTORS[name].battery
     options = replace(battery, settings={**battery.settings, "scale": "given"})
-    if is_network(name):
-        options = replace(options, epochs=100_000, budget_s=0.05)
-    return trained(name, "published", options)
+    return trained(name, "published", given_no_time(options) if is_network(name) else options)
+
+
+def given_no_time(options: TrainOptions) -> TrainOptions:
+    """Epochs for days, and a twentieth of a second."""
+    return replace(options, epochs=100_000, budget_s=0.05)
 
 
 def test_values_are_taken_as_given_where_asked_for(name: str) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import itertools
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from tests.helpers.shared import folder_of_this_run, shared
 from tests.integration.kafka_tools import (
-    JAVA_ENVIRONMENT,
     PATIENT,
     Broker,
     KafkaNode,
@@ -29,7 +33,8 @@ from wheeltapper.deploy.broker import EmbeddedBroker, find_binary
 from wheeltapper.schemas.errors import InputError
 
 _numbers = itertools.count(1)
-_STORE_PASSWORD = "of-a-store-that-lives-as-long-as-the-tests"
+# What formatting writes, in the folder of the run.
+FORMATTED = "kafka-formatted"
 # Administrator, worker, stranger.
 _USERS = (("admin", "admin-secret"), ("worker", "worker-secret"), ("stranger", "stranger-secret"))
 
@@ -92,7 +97,7 @@ def real_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextmanager
 def _kafka(folder: Path) -> Iterator[str]:
-    node = KafkaNode(folder / "node", PATIENT)
+    node = KafkaNode(folder / "node", PATIENT, formatted=folder.parent / FORMATTED)
     try:
         address = node.start()
         await_brokers(Broker(address, "kafka", supports_transactions=True))
@@ -102,12 +107,12 @@ def _kafka(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def own_kafka(tmp_path: Path) -> Iterator[KafkaNode]:
+def own_kafka(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNode]:
     """A real Apache Kafka of this test alone, not yet started: it may be killed and started again."""
     reason = why_no_kafka()
     if reason:
         pytest.skip(reason)
-    node = KafkaNode(tmp_path / "kafka")
+    node = KafkaNode(tmp_path / "kafka", formatted=folder_of_this_run(tmp_path_factory) / FORMATTED)
     try:
         yield node
     finally:
@@ -132,7 +137,7 @@ def topics_prefix(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
     """A real Apache Kafka behind TLS and SASL/PLAIN, with ACLs."""
-    reason = why_no_kafka() or (None if shutil.which("keytool") else "needs keytool, which comes with Java")
+    reason = why_no_kafka()
     if reason:
         pytest.skip(reason)
     with shared(folder_of_this_run(tmp_path_factory), "secure-kafka", _secure_kafka) as line:
@@ -143,7 +148,7 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKaf
 @contextmanager
 def _secure_kafka(folder: Path) -> Iterator[str]:
     """Its address and the PEM file of its authority."""
-    keystore, truststore, ca_file = _make_stores(folder)
+    key_file, ca_file = _make_certificate(folder)
     admin = _USERS[0]
     users = " ".join(f'user_{name}="{password}"' for name, password in _USERS)
     port = free_port_pair()
@@ -158,17 +163,16 @@ def _secure_kafka(folder: Path) -> Iterator[str]:
             "sasl.enabled.mechanisms=PLAIN",
             "listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule "
             f'required username="{admin[0]}" password="{admin[1]}" {users};',
-            f"ssl.keystore.location={keystore}",
-            "ssl.keystore.type=PKCS12",
-            f"ssl.keystore.password={_STORE_PASSWORD}",
-            f"ssl.truststore.location={truststore}",
-            "ssl.truststore.type=PKCS12",
-            f"ssl.truststore.password={_STORE_PASSWORD}",
+            f"ssl.keystore.location={key_file}",
+            "ssl.keystore.type=PEM",
+            f"ssl.truststore.location={ca_file}",
+            "ssl.truststore.type=PEM",
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             f"super.users=User:{admin[0]};User:ANONYMOUS",
             *PATIENT,
         ],
         port=port,
+        formatted=folder.parent / FORMATTED,
     )
     try:
         address = node.start()
@@ -178,22 +182,26 @@ def _secure_kafka(folder: Path) -> Iterator[str]:
         node.kill()
 
 
-def _make_stores(folder: Path) -> tuple[Path, Path, Path]:
-    """The broker's key store and trust store, and the PEM file of its authority for clients."""
-    keystore, truststore, ca_file = folder / "broker.p12", folder / "trust.p12", folder / "ca.pem"
-    keystore_words = ["-keystore", keystore, "-storetype", "PKCS12", "-storepass", _STORE_PASSWORD, "-alias", "broker"]
-    _keytool(
-        "-genkeypair", *keystore_words, "-keyalg", "RSA", "-keysize", "2048", "-validity", "2",
-        "-dname", "CN=127.0.0.1", "-ext", "SAN=IP:127.0.0.1,DNS:localhost", "-ext", "BC=ca:true",
-    )  # fmt: skip
-    _keytool("-exportcert", "-rfc", *keystore_words, "-file", ca_file)
-    _keytool(
-        "-importcert", "-noprompt", "-keystore", truststore, "-storetype", "PKCS12", "-storepass", _STORE_PASSWORD,
-        "-alias", "broker", "-file", ca_file,
-    )  # fmt: skip
-    return keystore, truststore, ca_file
-
-
-def _keytool(*words: str | Path) -> None:
-    environment = {**os.environ, **JAVA_ENVIRONMENT}
-    subprocess.run(["keytool", *map(str, words)], check=True, capture_output=True, timeout=60, env=environment)
+def _make_certificate(folder: Path) -> tuple[Path, Path]:
+    """PEM files of the broker's key with its certificate, and of that certificate alone, which is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    hosts = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    plain = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key_file, ca_file = folder / "broker.pem", folder / "ca.pem"
+    ca_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    key_file.write_bytes(key.private_bytes(*plain) + ca_file.read_bytes())
+    return key_file, ca_file

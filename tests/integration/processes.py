@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,18 +12,20 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import forked
+from tests.helpers.forked import Command
 from tests.integration.kafka_tools import Broker
 from wheeltapper.cli import main
 
 
 class WorkerProcess:
-    """`wheeltapper worker` as a child process; its output is in `log_file`."""
+    """`wheeltapper WORDS..`, a worker for instance, as a child process; its output is in `log_file`."""
 
-    def __init__(self, command: Sequence[str], log_file: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, words: Sequence[str], log_file: Path, environment: dict[str, str] | None = None) -> None:
         self.log_file = log_file
         with log_file.open("ab") as output:
-            self.process = subprocess.Popen(
-                list(command),
+            self.process = Command(
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -72,8 +73,8 @@ def worker_command(
     config: Path | None = None,
     options: Sequence[str] = (),
 ) -> list[str]:
-    """The command line of a worker."""
-    command = [sys.executable, "-m", "wheeltapper", "worker", "--brokers", broker.address, "--runner", runner]
+    """The command line of a worker, behind `wheeltapper`."""
+    command = ["worker", "--brokers", broker.address, "--runner", runner]
     for bundle in bundles:
         command += ["--bundle", str(bundle)]
     if prefix is not None:
@@ -125,11 +126,4 @@ def run_command(
     *words: str, timeout_s: float = 120.0, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """`wheeltapper WORDS...` to its end, output captured as text."""
-    return subprocess.run(
-        [sys.executable, "-m", "wheeltapper", *words],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, **(environment or {})},
-    )
+    return forked.run(words, text=True, timeout=timeout_s, env={**os.environ, **(environment or {})})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +71,7 @@ def test_a_killed_adapt_worker_leaves_nothing_half_and_its_successor_goes_on(
     create_topics(broker, topics_prefix, partitions=1)
     times = send_rows(broker, topics_prefix)
     send_drift(broker, topics_prefix, times, parent.manifest.bundle_id)
-    command = [sys.executable, "-m", "wheeltapper", *adapt_words(broker, topics_prefix, parent, tmp_path / "out")]
+    command = adapt_words(broker, topics_prefix, parent, tmp_path / "out")
     # when the adapt-worker is killed in the middle of the job
     worker = WorkerProcess(command, tmp_path / "first.log")
     wait_for("a job", [worker], lambda: "job starts" in worker.log())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +79,7 @@ class Plant:
 
     def start_adapt_worker(self) -> WorkerProcess:
         words = adapt_words(self.broker, self.prefix, self.parent, self.folder / "out")
-        self.adapt_worker = self._start([sys.executable, "-m", "wheeltapper", *words])
+        self.adapt_worker = self._start(words)
         return self.adapt_worker
 
     def _start(self, command: list[str]) -> WorkerProcess:

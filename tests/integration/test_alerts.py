@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AclOperation
 
+from tests.helpers.forked import Command
 from tests.integration.kafka_tools import Broker, create_topics, produce
 from tests.integration.processes import run_command, run_here
 from tests.integration.secure_kafka import SecureKafka
@@ -152,9 +153,7 @@ def test_follow_shows_what_comes_until_it_is_ended(
         words += ["--limit", "2"]
     errors = tmp_path / "errors"
     with errors.open("w") as error_output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "wheeltapper", *words], stdout=subprocess.PIPE, stderr=error_output
-        )
+        process = Command(words, stdout=subprocess.PIPE, stderr=error_output)
     try:
         assert process.stdout is not None
         assert process.stdout.readline().rstrip(b"\n") == first[0]

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers import forked
 from tests.integration.kafka_tools import Broker, consume_all, create_topics, produce
 from tests.integration.processes import run_worker
 from wheeltapper.cli import main
@@ -61,10 +61,9 @@ class Loop:
 
     def type_in(self, *lines: str) -> subprocess.CompletedProcess[str]:
         """`wheeltapper label` in a process of its own, with an operator who types."""
-        return subprocess.run(
-            [sys.executable, "-m", "wheeltapper", *self.command, "--who", "bert"],
+        return forked.run(
+            [*self.command, "--who", "bert"],
             input="".join(f"{line}\n" for line in lines),
-            capture_output=True,
             text=True,
             timeout=120,
             env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "200"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from tests.helpers.forked import Command
 from tests.integration.kafka_tools import Broker, consume_all, create_topic
 from tests.integration.processes import run_command, run_here
 from wheeltapper.schemas.clock import micros_from_iso
@@ -116,18 +116,8 @@ def test_ctrl_c_ends_cleanly_and_what_was_sent_has_arrived(
     broker: Broker, topics_prefix: str, number: signal.Signals
 ) -> None:
     # given a replay in the middle of its work
-    words = [
-        sys.executable,
-        "-m",
-        "wheeltapper",
-        "replay",
-        "simulated",
-        "--entity",
-        ENTITY,
-        "--brokers",
-        broker.address,
-    ]
-    process = subprocess.Popen(
+    words = ["replay", "simulated", "--entity", ENTITY, "--brokers", broker.address]
+    process = Command(
         [*words, "--prefix", topics_prefix, "--speed", "3000"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

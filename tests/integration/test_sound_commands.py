@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from tests.helpers import forked
 from tests.integration.kafka_tools import Broker, consume_all, produce
 from tests.integration.processes import run_command
 from wheeltapper.schemas.audio_chunk import AudioChunk
@@ -65,15 +64,13 @@ def test_files_arrive_as_one_microphone_to_the_bit(
 
 def test_another_programs_pcm_arrives_stamped_by_the_sample_clock(broker: Broker, topics_prefix: str) -> None:
     codes = np.random.default_rng(5).integers(-9_000, 9_000, (12_000, 2), dtype=np.int16)
-    done = subprocess.run(
+    done = forked.run(
         [
-            *(sys.executable, "-m", "wheeltapper", "record", "--stdin", "--machine", "gearbox", "--rate", str(RATE)),
+            *("record", "--stdin", "--machine", "gearbox", "--rate", str(RATE)),
             *("--channels", "2", "--brokers", broker.address, "--prefix", topics_prefix),
         ],
         input=codes.astype("<i2").tobytes(),
-        capture_output=True,
         timeout=120,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert b"sent 1.5 s of sound in 2 messages" in done.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import wheeltapper
+from tests.helpers.covering import covering
 from wheeltapper.cli import COMMANDS, main
 from wheeltapper.completion import SHELLS, shell_code
 
@@ -60,25 +61,18 @@ def test_a_mistake_is_one_line_that_names_what_was_meant(
     assert found in complaint(words, capsys)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--help"],
-        ["train", "alora", "--help"],
-        ["config", "show", "--all"],
-        ["completion", "bash"],
-        ["evaluate", "--help"],
-    ],
-    ids=" ".join,
+@covering(
+    strength=1,
+    line=["--help", "train alora --help", "config show --all", "completion bash", "evaluate --help"],
+    streams=["stdout", "both"],
 )
-@pytest.mark.parametrize("streams", ["stdout", "both"])
-def test_a_closed_pipe_is_no_fault(words: list[str], streams: str) -> None:
+def test_a_closed_pipe_is_no_fault(line: str, streams: str) -> None:
     # given a reader that went away before the first line, as `| true`
     reader, writer = os.pipe()
     os.close(reader)
     # when a command prints
     done = subprocess.run(
-        [sys.executable, "-m", "wheeltapper", *words],
+        [sys.executable, "-m", "wheeltapper", *line.split()],
         cwd=CHECKOUT,
         stdout=writer,
         stderr=writer if streams == "both" else subprocess.PIPE,

@@ -102,10 +102,10 @@ plans = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 25), st.integers(0,
 batch_sizes = st.lists(st.integers(1, 12), min_size=1, max_size=6)
 
 
-@pytest.mark.parametrize("threshold", THRESHOLDS)
 @pytest.mark.parametrize("bundles", BUNDLES)
-@settings(REPEATABLE, max_examples=30)
+@settings(REPEATABLE, max_examples=50)
 @given(
+    threshold=st.sampled_from(list(THRESHOLDS)),
     seed=st.integers(0, 10_000),
     sizes=st.lists(st.integers(1, 80), min_size=1, max_size=3),
     plan=plans,

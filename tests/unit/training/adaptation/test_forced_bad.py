@@ -38,7 +38,7 @@ def spoilt_verdicts(case: Case) -> dict[str, bool]:
     ("detector", "machines"),
     [
         ("pca", [(11, 8, "serviced")]),
-        ("range-bands", [(12, 8, "replaced")]),
+        pytest.param("range-bands", [(12, 8, "replaced")], marks=pytest.mark.nightly),
     ],
 )
 def test_forced_bad_adaptations_are_refused_and_good_ones_pass(

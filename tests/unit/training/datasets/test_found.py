@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,19 @@ from wheeltapper.training.datasets.registry import (
     entity_help,
     load_series,
 )
+from wheeltapper.training.datasets.sound import simulated
 
 ROWS = 40
+
+
+@pytest.fixture(scope="module", autouse=True)
+def simulated_sound_is_made_once() -> Iterator[None]:
+    """Making it takes seconds, and several tests count it."""
+    loader = cache(simulated.load)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulated, "load", loader)
+        yield
+    loader.cache_clear()
 
 
 def write_machine(folder: Path, name: str, width: int, rows: int = ROWS) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from aeon.benchmarking.metrics.anomaly_detection import range_pr_vus_score, range_roc_vus_score
 
+from tests.helpers.covering import covering
 from wheeltapper.training.datasets.registry import load_series
 from wheeltapper.training.judging.metrics.ranking import auc_pr, auc_roc, vus_by_ranks
 
@@ -30,8 +31,7 @@ def test_auc_of_four_rows_by_hand() -> None:
     assert auc_roc(labels, scores) == pytest.approx(3 / 4)
 
 
-@pytest.mark.parametrize("kind", ["plain", "tied", "edges", "float32"])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@covering(strength=1, kind=["plain", "tied", "edges", "float32"], seed=[0, 1, 2])
 def test_vus_is_aeons(kind: str, seed: int) -> None:
     labels, scores = series(300, seed, kind)
     expected = (
