@@ -40,8 +40,6 @@ class InputGuard:
         self._save_again = save_again
         self.gone: frozenset[str] = frozenset()
         """Topics that did not exist at the last commit: no offset of them can be committed."""
-        self.was_told = False
-        """Whether the broker answered the last `topic_made_anew`."""
         self._begun = 0.0
         self._gaps: dict[PartitionKey, tuple[int, int]] = {}
         self._behind: dict[PartitionKey, int] = {}
@@ -74,7 +72,7 @@ class InputGuard:
 
         Asked before a commit: a client may go on in a new topic where it was in the old one, without a word. Fills `gone`.
         """
-        self.gone, self.was_told = frozenset(), False
+        self.gone = frozenset()
         if self._watch is None:
             return None
         known = {key[0]: state.life.topic_id for key, state in self._pipeline.partitions.items() if state.life.topic_id}
@@ -87,7 +85,6 @@ class InputGuard:
                 self.gone |= {topic}
             elif now and now != before:
                 return topic
-        self.was_told = True
         return None
 
     def note(self, batches: Iterable[PartitionBatch]) -> None:

@@ -187,15 +187,9 @@ class Session:
         saved = all(state.is_saved for state in self._shell.pipeline.partitions.values())
         if not self._handled and (saved or not everything):
             return
-        guard, rows = self._shell.input, self._rows
-        if everything or not rows.knows_its_topics():
-            topic = guard.topic_made_anew()
-            if topic is not None and self._handled:
-                raise InputChanged(f"topic {topic} was made anew: what was handled since the last commit is taken back")
-            if guard.was_told and topic is None:
-                rows.topics_are_known()
-        else:
-            guard.gone = frozenset()
+        topic = self._shell.input.topic_made_anew()
+        if topic is not None and self._handled:
+            raise InputChanged(f"topic {topic} was made anew: what was handled since the last commit is taken back")
         self._handled = False
 
     def _take_over_again(self) -> None:

@@ -47,9 +47,6 @@ SETTLE_S = 0.001
 # A topic that is made anew has no rows for longer than this: the client backs off for 0.5 s from a partition that is not there.
 PAUSE_S = 0.25
 
-# A topic that gave rows so lately is there.
-JUST_NOW_S = 0.1
-
 # How long the broker may take to say where a partition ends: it is asked only where a machine seems to be silent.
 END_TIMEOUT_S = 3.0
 
@@ -119,12 +116,6 @@ class RowReader:
         self.came_after_pause = False
         """True where what was read last may be of another topic than what was read before: librdkafka goes on in a topic that was made
         anew where it was in the old one, without a word."""
-        self._is_doubtful = True
-        """True where rows since `topics_are_known` may be of another topic than those before, or have waited in the client."""
-        self._emptied_at: float | None = None
-        """When the client's queue was found empty; None where it was not, at the end of the last read."""
-        self._was_there: dict[str, float] = {}
-        """Topic -> monotonic time (s) after which rows of it were fetched."""
         self.idle = IdleClock()
         self.polled_at = time.monotonic()
         """When the client last heard from this worker; it leaves its group where that is too long ago."""
@@ -146,7 +137,6 @@ class RowReader:
         )
         self._next.clear()
         self._came.clear()
-        self._is_doubtful, self._emptied_at = True, None
         self.idle.assign(starts)
 
     def renew(self) -> None:
@@ -184,7 +174,6 @@ class RowReader:
         self.polled_at = time.monotonic()
         messages, self._waiting = self._waiting, []
         before = self._assignments
-        emptied_at, self._emptied_at = self._emptied_at, None
         first = self._consumer.poll(0 if messages else wait_s)
         if not messages:
             before = self._assignments  # a message that comes alone comes after what the group told
@@ -194,41 +183,12 @@ class RowReader:
             if len(messages) < FEW_MESSAGES and self._settings.worker.linger_ms:
                 time.sleep(SETTLE_S)
                 messages += self._available(messages)
-        elif not messages:
-            self._emptied_at = time.monotonic()
         if before != self._assignments:
             # Partitions came or went in one of the calls: messages from before may lie behind where reading starts now.
             if self._starts:
                 self.assign(self._starts)
             return []
-        if not messages:
-            return []
-        batches = self._batches(messages)
-        self._look_whence(batches, emptied_at)
-        return batches
-
-    def _look_whence(self, batches: Iterable[PartitionBatch], emptied_at: float | None) -> None:
-        """What rows say of their topics: those that were fetched just now, without a pause, are of the topic that there was before.
-
-        Args:
-            emptied_at: monotonic time (s) after which they were fetched; None: that is not known.
-        """
-        waited = emptied_at is None or time.monotonic() - emptied_at > PAUSE_S
-        self._is_doubtful = self._is_doubtful or self.came_after_pause or waited
-        if emptied_at is not None:
-            self._was_there |= dict.fromkeys((batch.topic for batch in batches), emptied_at)
-
-    def knows_its_topics(self) -> bool:
-        """Whether the rows since `topics_are_known` can only be of the topics that those before were of, which were there just now.
-
-        Else the broker has to be asked: a client goes on in a topic that was made anew without a word, if after a pause.
-        """
-        since = time.monotonic() - JUST_NOW_S
-        return not self._is_doubtful and all(self._was_there.get(topic, 0.0) > since for topic in self._topics)
-
-    def topics_are_known(self) -> None:
-        """The broker has said that all topics are those that rows have come from so far."""
-        self._is_doubtful = False
+        return self._batches(messages) if messages else []
 
     def answer_group(self) -> None:
         """Let the group know that work goes on; to be called between steps, each of which handles at least one message."""
@@ -274,7 +234,6 @@ class RowReader:
             taken: list[Message] = self._consumer.consume(asked, timeout=0)
             found += taken
             if len(taken) < asked:
-                self._emptied_at = time.monotonic()
                 break
             left -= len(taken)
             left_bytes -= sum(map(len, taken))
