@@ -27,10 +27,6 @@ from wheeltapper.stream.state_reader import StateReader
 
 log = structlog.get_logger(__name__)
 
-# Without transactions a worker says so far ahead what it may handle, and waits until that has arrived: a catching-up worker should
-# not come to it between two commits. What it costs: after a crash, deployments hold from behind the rows that were so announced.
-RESERVED_BATCHES = 10
-
 
 class Shell:
     """One worker's pipeline with its state and its output.
@@ -63,7 +59,7 @@ class Shell:
         self.pipeline.largest_state_record = publisher.largest(STATE)
         self._reader = StateReader(settings, stop)
         self._reader.refused = self.pipeline.counters.state_refused
-        self._reserve_messages = RESERVED_BATCHES * settings.worker.max_batch_messages
+        self._reserve_messages = settings.worker.max_batch_messages
         self._committed: dict[PartitionKey, int] = {}
         self.input = InputGuard(self.pipeline, watch, self._reader.grow, self._save_again)
         self._alerts_pending = False
