@@ -12,6 +12,7 @@ from tests.conformance.trained import CHANNELS, ROWS, is_network, trained
 from tests.helpers.machines import make_series, normal_rows
 from wheeltapper.schemas.bundle import Bundle
 from wheeltapper.schemas.bundle.store import TORCHSCRIPT, WEIGHTS
+from wheeltapper.training.adaptation.child import write_child
 from wheeltapper.training.adaptation.recent import RecentRows
 from wheeltapper.training.adaptation.rescaling import estimate_map
 from wheeltapper.training.adaptation.steps import FULL_TRAINING, Ground, _settings, fine_tune, input_scaling
@@ -46,7 +47,8 @@ def test_a_network_goes_on_from_its_bundles_weights(name: str, tmp_path: Path) -
     rows[:, :3] = 1.4 * rows[:, :3] + 2 * rows[:, :3].std(axis=0)
     rows[:, 2] = rows[:, 2].std() * rows[:, 5] / rows[:, 5].std()
     # When it is fine-tuned
-    child, change = fine_tune(ground(parent, rows), tmp_path / "child")
+    draft = fine_tune(ground(parent, rows))
+    child, change = write_child(parent, draft, tmp_path / "child"), draft.change
     # Then it went on from the weights, with fewer steps and a lower rate, and says what a whole training would take
     assert change.startswith("fine-tuned on 800 recent rows")
     assert child.manifest.parent == parent.manifest.bundle_id
@@ -78,7 +80,7 @@ def test_a_rescaled_network_keeps_its_weights_and_a_twin(name: str, tmp_path: Pa
     rows = normal_rows(ROWS + 800, CHANNELS, seed=CHANNELS)[ROWS:]
     rows[:, :3] = 1.4 * rows[:, :3] + 2 * rows[:, :3].std(axis=0)
     # When its inputs are scaled to the new regime, then the child has a twin, which was checked, and the same weights
-    child, _ = input_scaling(ground(parent, rows), tmp_path / "child")
+    child = write_child(parent, input_scaling(ground(parent, rows)), tmp_path / "child")
     assert TORCHSCRIPT in child.files
     assert not [text for text in child.manifest.warnings if "TorchScript" in text]
     before, after = parent.weights(), child.weights()
@@ -93,7 +95,8 @@ def test_a_bundle_without_weights_is_trained_anew_and_says_so(tmp_path: Path) ->
     parent = write_bundle(known.fitted, known.series, tmp_path / "parent", scores=known.scores, torchscript=False)
     old = replace(parent, files={name: data for name, data in parent.files.items() if name != WEIGHTS})
     rows = normal_rows(ROWS + 800, CHANNELS, seed=CHANNELS)[ROWS:]
-    child, change = fine_tune(ground(old, rows), tmp_path / "child")
+    draft = fine_tune(ground(old, rows))
+    child, change = write_child(old, draft, tmp_path / "child"), draft.change
     assert change.startswith("trained anew on 800 recent rows")
     assert "trained anew, not fine-tuned: its parent keeps no weights to go on from" in child.manifest.warnings
 
@@ -104,7 +107,7 @@ def test_weights_of_another_network_lead_to_training_anew(tmp_path: Path) -> Non
     parent = write_bundle(known.fitted, known.series, tmp_path / "parent", scores=known.scores, torchscript=False)
     other = replace(parent, files=parent.files | {WEIGHTS: spoilt(parent)})
     rows = normal_rows(ROWS + 800, CHANNELS, seed=CHANNELS)[ROWS:]
-    child, _ = fine_tune(ground(other, rows), tmp_path / "other")
+    child = write_child(other, fine_tune(ground(other, rows)), tmp_path / "other")
     assert any("are not those of this network" in text for text in child.manifest.warnings)
     assert child.weights() is not None
 
