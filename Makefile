@@ -5,7 +5,7 @@
 #   make demo-drift     a machine is serviced in mid-stream: drift, adaptation, take-over, a fault found afterwards
 #   make demo-sound     a fan with a microphone: faults of known moment and frequency, alerts that name both
 #   make check          lint, types, tests that need no broker, no real data, no export: about 3 minutes on two cores
-#   make test           what guards a landing: lint, types, and all tests but those of the night: about 13 minutes on two cores
+#   make test           what guards a landing: lint, types, and all tests but those of the night: about 9 minutes on two cores
 #   make nightly        every test, and property tests with far more examples, others every time: half an hour or more (an estimate)
 #   make sbom           a bill of materials (CycloneDX) of the worker's image: dist/wheeltapper-cpu.cdx.json
 #   make lint           ruff and mypy alone
