@@ -1,8 +1,8 @@
 """The contract between the scoring loop and the judges that look at scores: alerts, published scores, label questions.
 
 A judge sees one machine's windows of one rule and batch at a time, in time order; one that has a quick way for machines where nothing
-happens sees those of all machines first. What it remembers of a machine lies in named slots, which a snapshot holds one by one: a slot that cannot be read costs its judge's memory alone. What a judge gives out is
-an emission: an output and the input offset that it came from, so that the pipeline, and it alone, drops what is already out.
+happens sees those of all machines first. What it remembers of a machine lies in named slots, which a snapshot holds one by one: a slot
+that cannot be read costs its judge's memory alone. What a judge gives out is an emission: an output and the input offset that it came from, so that the pipeline, and it alone, drops what is already out.
 """
 
 from __future__ import annotations

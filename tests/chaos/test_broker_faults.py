@@ -12,6 +12,7 @@ import pytest
 from tests.helpers.plant import make_plant, messages_of
 from tests.integration.kafka_tools import Broker, KafkaNode
 from tests.integration.worker_tools import (
+    ASKS_OFTEN,
     PATIENCE_S,
     RUNNERS,
     Feed,
@@ -27,8 +28,6 @@ from tests.integration.worker_tools import (
 )
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.kafka, pytest.mark.nightly, pytest.mark.slow]
-
-OFTEN = {"WHEELTAPPER_INPUT__CHECK_INTERVAL_S": "1.0"}
 
 
 def rigs_on(node: KafkaNode, prefix: str, folder: Path) -> list[Rig]:
@@ -47,8 +46,8 @@ def survive(rigs: list[Rig], fault: Callable[[], None], *, rows: int = 900, seco
         rig.produce(messages_of(first, largest_block=8))
     feeds = [Feed(rig, messages_of(rest, seed=5, largest_block=8), seconds) for rig in rigs]
     with (
-        rigs[0].start(environment=OFTEN, options=("--http-port", str(ports[0]))) as one,
-        rigs[1].start(environment=OFTEN, options=("--http-port", str(ports[1]))) as other,
+        rigs[0].start(environment=ASKS_OFTEN, options=("--http-port", str(ports[0]))) as one,
+        rigs[1].start(environment=ASKS_OFTEN, options=("--http-port", str(ports[1]))) as other,
         feeds[0],
         feeds[1],
     ):
@@ -134,8 +133,8 @@ def test_rows_that_the_broker_lost_after_they_were_handled(
     for rig in rigs:
         rig.produce(messages_of(plant.until(300), largest_block=8))
     with (
-        rigs[0].start(environment=OFTEN, options=("--http-port", str(ports[0]))) as one,
-        rigs[1].start(environment=OFTEN, options=("--http-port", str(ports[1]))) as other,
+        rigs[0].start(environment=ASKS_OFTEN, options=("--http-port", str(ports[0]))) as one,
+        rigs[1].start(environment=ASKS_OFTEN, options=("--http-port", str(ports[1]))) as other,
     ):
         workers = (one, other)
         for rig, worker in zip(rigs, workers, strict=True):

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from tests.helpers.plant import make_plant, messages_of
 from tests.integration.kafka_tools import Broker, KafkaNode, await_brokers, consume_all
 from tests.integration.worker_tools import (
+    ASKS_OFTEN,
     PATIENCE_S,
     RUNNERS,
     STOPS_WITHIN_S,
@@ -32,7 +33,6 @@ from tests.integration.worker_tools import (
 )
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.kafka, pytest.mark.slow]
-OFTEN = {"WHEELTAPPER_INPUT__CHECK_INTERVAL_S": "1.0"}
 
 
 def told(port: int, event: str) -> bool:
@@ -48,7 +48,7 @@ def make_anew(rig: Rig) -> None:
     plant = make_plant(machines=6, rows=500)
     port = free_port()
     rig.produce(messages_of(plant.until(300), largest_block=8))
-    with rig.start(environment=OFTEN, options=("--http-port", str(port))) as worker:
+    with rig.start(environment=ASKS_OFTEN, options=("--http-port", str(port))) as worker:
         await_rows(worker, port, plant.until(300).rows)
         wait_until(lambda: rig.committed() == rig.ends(), "all was committed", worker)
         # when the topic is deleted and made again, and soon holds more messages than the old one ever did
@@ -77,12 +77,12 @@ def expire_and_add(rig: Rig) -> None:
     plant = make_plant(machines=6, rows=400)
     first, lost, rest = plant.until(100), plant.since(100).until(100), plant.since(200)
     rig.produce(messages_of(first, largest_block=8))
-    rig.run(environment=OFTEN)
+    rig.run(environment=ASKS_OFTEN)
     rig.produce(messages_of(lost, largest_block=8))
     rig.empty("sensors")
     rig.produce(messages_of(rest.until(100), largest_block=8))
     port = free_port()
-    with rig.start(environment=OFTEN, options=("--http-port", str(port))) as worker:
+    with rig.start(environment=ASKS_OFTEN, options=("--http-port", str(port))) as worker:
         # when it is started again, then it handles what is left, and counts what is not
         await_rows(worker, port, rest.until(100).rows)
         wait_until(lambda: metrics(port)["wheeltapper_expired_messages_total"] >= 1, "expiry was counted", worker)
@@ -96,7 +96,7 @@ def expire_and_add(rig: Rig) -> None:
         assert len(admin.list_topics(timeout=30).topics[f"{rig.prefix}state"].partitions) == 7
         assert worker.terminate() == 0, worker.log()[-4000:]
     # and a later start needs no help either
-    rig.run(environment=OFTEN)
+    rig.run(environment=ASKS_OFTEN)
     assert rig.committed() == {number: end for number, end in rig.ends().items() if end}
 
 
@@ -142,7 +142,7 @@ def read_again(rig: Rig) -> None:
 def supervise(rig: Rig) -> None:
     """A worker until it is idle, started again where it ends with a fault: the broker gives out producers' ids once more."""
     for _ in range(4):
-        with rig.start(environment=OFTEN, until_idle_s=1.0) as worker:
+        with rig.start(environment=ASKS_OFTEN, until_idle_s=1.0) as worker:
             if worker.wait() == 0:
                 return
     raise AssertionError(worker.log()[-4000:])
@@ -168,8 +168,8 @@ def test_a_broker_restored_from_an_older_copy_is_read_on(
     own_kafka.start()
     await_brokers(broker)
     with (
-        rigs[0].start(environment=OFTEN, options=("--http-port", str(ports[0]))) as one,
-        rigs[1].start(environment=OFTEN, options=("--http-port", str(ports[1]))) as other,
+        rigs[0].start(environment=ASKS_OFTEN, options=("--http-port", str(ports[0]))) as one,
+        rigs[1].start(environment=ASKS_OFTEN, options=("--http-port", str(ports[1]))) as other,
     ):
         workers = (one, other)
         for rig, worker, port in zip(rigs, workers, ports, strict=True):

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from tests.helpers.plant import Plant, make_plant, messages_of
 from tests.integration.kafka_tools import Broker, KafkaNode, create_topic, topic_settings
 from tests.integration.worker_tools import (
+    ASKS_OFTEN,
     PATIENCE_S,
     RUNNERS,
     Rig,
@@ -33,7 +34,6 @@ from wheeltapper.schemas.sensor_block import SensorBlock
 from wheeltapper.schemas.topics import TOPICS
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.kafka, pytest.mark.slow]
-OFTEN = {"WHEELTAPPER_INPUT__CHECK_INTERVAL_S": "1.0"}
 
 
 def delete(rig: Rig, *names: str) -> None:
@@ -58,7 +58,7 @@ def delete_outputs(rig: Rig) -> None:
     first, second, third = plant.until(200), plant.since(200).until(200), plant.since(400)
     port = free_port()
     rig.produce(messages_of(first, largest_block=8))
-    with rig.start(environment=OFTEN, options=("--http-port", str(port))) as worker:
+    with rig.start(environment=ASKS_OFTEN, options=("--http-port", str(port))) as worker:
         wait_until(lambda: rig.committed() == rig.ends(), "the first rows were committed", worker)
         before = rig.messages("alerts")
         # when topics are deleted that it writes, and rows follow
@@ -73,13 +73,13 @@ def delete_outputs(rig: Rig) -> None:
             assert worker.terminate() == 0
         assert re.search(rf"topics? .*{rig.prefix}(alerts|scores)", worker.log())
     if rig.runner == "faust":
-        rig.run(environment=OFTEN)
+        rig.run(environment=ASKS_OFTEN)
     # and topics are as they should be, not as the broker makes them
     for name in ("alerts", "scores"):
         settings = topic_settings(rig.broker, f"{rig.prefix}{name}")
         assert TOPICS[name].kafka_config().items() <= settings.items()
     # when the state itself is made anew under a worker that runs, which is then killed
-    with rig.start(environment=OFTEN, options=("--http-port", str(port))) as worker:
+    with rig.start(environment=ASKS_OFTEN, options=("--http-port", str(port))) as worker:
         worker.wait_for("partitions taken over", PATIENCE_S)
         delete(rig, "state")
         create_topic(rig.broker, f"{rig.prefix}state", 4, **TOPICS["state"].kafka_config())
@@ -92,7 +92,7 @@ def delete_outputs(rig: Rig) -> None:
         worker.kill()
     # then nobody can tell from what comes of the last rows
     rig.produce(messages_of(third, largest_block=8))
-    log = rig.run(environment=OFTEN).log()
+    log = rig.run(environment=ASKS_OFTEN).log()
     assert "state-lost" not in log
     expected, after = rig.expect(plant), rig.messages("alerts")
     wanted = events_of(expected.alerts)
@@ -130,7 +130,7 @@ def expire_under(rig: Rig) -> None:
     first, lost, rest = plant.until(200), plant.since(200).until(200), plant.since(400)
     port = free_port()
     rig.produce(messages_of(first, largest_block=1))
-    with rig.start(environment=OFTEN, options=("--http-port", str(port))) as worker:
+    with rig.start(environment=ASKS_OFTEN, options=("--http-port", str(port))) as worker:
         await_rows(worker, port, first.rows)
         wait_until(lambda: rig.committed() == rig.ends(), "the first rows were committed", worker)
         worker.process.send_signal(signal.SIGSTOP)

@@ -34,6 +34,8 @@ RECIPE = Recipe(channels=("a", "b", "c", "d"), window=8, stride=2)
 PATIENCE_S = 120.0
 # A process that is told to end does so within ten seconds on a machine of its own; one that hangs does not in a minute.
 STOPS_WITHIN_S = 60.0
+# Settings by which a worker soon notices what has become of its topics.
+ASKS_OFTEN = {"WHEELTAPPER_INPUT__CHECK_INTERVAL_S": "1.0"}
 
 
 @dataclass

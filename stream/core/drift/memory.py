@@ -47,6 +47,18 @@ class Filling:
         self.number, self.first_offset = number, offset
         self.windows = self.kept = self.withheld = 0
 
+    def keep(self, rows: np.ndarray, scores: np.ndarray, embeddings: np.ndarray | None) -> None:
+        """File windows, as far as there is room.
+
+        Args:
+            rows: [k, C]; scores: [k]; embeddings: [k, D], None where they are not judged.
+        """
+        start, room = self.kept, MAX_ROWS - self.kept
+        self.kept = end = start + min(len(rows), room)
+        self.rows[start:end], self.scores[start:end] = rows[:room], scores[:room]
+        if embeddings is not None and end > start:
+            keep_embeddings(self, start, embeddings[:room])
+
 
 @dataclass(slots=True)
 class Run:

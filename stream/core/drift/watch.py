@@ -24,11 +24,9 @@ from wheeltapper.stream.core.drift.finding import DriftFinding, DriftReport, Mov
 from wheeltapper.stream.core.drift.memory import (
     DriftMemory,
     DriftSlot,
-    Filling,
     OpenDrift,
     Run,
     Settled,
-    keep_embeddings,
     new_filling,
 )
 from wheeltapper.stream.core.drift.reference import DriftReference, drift_reference
@@ -135,7 +133,8 @@ class DriftWatch:
             filling.windows += windows
             if kept < windows and filling.kept < MAX_ROWS:
                 picked = slice(edges[place] + kept, edges[place + 1], step)
-                self._keep(filling, judged.actual, judged.score, judged.scored, judged.base, picked)
+                embedding = self._embedding(judged.scored, judged.base, picked)
+                filling.keep(judged.actual[picked], judged.score[picked], embedding)
 
     def see(self, judged: Judged) -> Sequence[Emission]:
         """See `Judge.see`."""
@@ -171,33 +170,16 @@ class DriftWatch:
             filling.withheld += int(np.count_nonzero(maintenance[start:stop]))
         if first < stop:
             picked = slice(first, stop, self._step)
-            self._keep(filling, judged.due.actual, judged.score, judged.scored, judged.start, picked)
+            embedding = self._embedding(judged.scored, judged.start, picked)
+            filling.keep(judged.due.actual[picked], judged.score[picked], embedding)
 
-    def _keep(
-        self,
-        filling: Filling,
-        actual: np.ndarray,
-        score: np.ndarray,
-        scored: ScoredWindows,
-        base: int,
-        picked: slice,
-    ) -> None:
-        """File windows of the block that is filling, as far as it has room.
-
-        Args:
-            actual: [k, C], score: [k], of windows that are `base` .. `base + k` of those `scored`; picked: which of them.
-        """
-        kept = filling.kept
-        rows = actual[picked][: MAX_ROWS - kept]
-        end = kept + len(rows)
-        filling.rows[kept:end] = rows
-        filling.scores[kept:end] = score[picked][: MAX_ROWS - kept]
-        if self.reference.embedding is not None and end > kept:
-            embedding = scored.embedding
-            assert embedding is not None
-            of_batch = slice(base + picked.start, base + picked.stop, self._step)
-            keep_embeddings(filling, kept, embedding[of_batch][: MAX_ROWS - kept])
-        filling.kept = end
+    def _embedding(self, scored: ScoredWindows, base: int, picked: slice) -> np.ndarray | None:
+        """Of picked windows, counted from `base` on among those scored; None where they are not judged."""
+        if self.reference.embedding is None:
+            return None
+        assert scored.embedding is not None
+        found: np.ndarray = scored.embedding[base + picked.start : base + picked.stop : picked.step]
+        return found
 
     # -- a block has ended ----------------------------------------------------------------------------------------------
 
