@@ -6,6 +6,14 @@ import numpy as np
 import pyarrow as pa
 
 
+def own_copy(data: bytes) -> pa.Buffer:
+    """Bytes that belong to Arrow. Its threads may let go of them late: of an object of Python's they must not while Python ends, or the
+    process aborts."""
+    buffer = pa.allocate_buffer(len(data))
+    np.frombuffer(buffer, dtype=np.uint8)[:] = np.frombuffer(data, dtype=np.uint8)
+    return buffer
+
+
 def arrow_array(values: np.ndarray) -> pa.Array:
     """[n] numbers as an array of the same type, without nulls; NaN stays NaN."""
     contiguous = np.ascontiguousarray(values)

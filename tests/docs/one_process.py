@@ -31,8 +31,4 @@ if __name__ == "__main__":
     asked = json.load(sys.stdin)
     # Commands find what a page gives them: no terminal and no input.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    code = run_all(asked)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # One of the native libraries that so many commands have loaded together may abort while it unloads ("terminate called ..").
-    os._exit(code)
+    sys.exit(run_all(asked))

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from wheeltapper.schemas.arrow_arrays import own_copy
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.schemas.reading_columns import parse_numbers
 from wheeltapper.schemas.readings import NumberStyle, ReadingError, parse_number
@@ -185,7 +186,7 @@ def _read(source: CsvSource, texts: Sequence[str], numbers: Sequence[str], style
         return pa.table({name: pa.array([], kind) for name, kind in types.items()})
     words = {form for word in style.missing_words for form in (word, word.upper(), word.title(), word.capitalize())}
     return pa_csv.read_csv(
-        pa.BufferReader(source.body),
+        pa.BufferReader(own_copy(source.body)),
         read_options=pa_csv.ReadOptions(column_names=list(source.names)),
         parse_options=pa_csv.ParseOptions(delimiter=source.separator, newlines_in_values=b'"' in source.body),
         convert_options=pa_csv.ConvertOptions(

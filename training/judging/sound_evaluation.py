@@ -10,12 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from wheeltapper.schemas.bundle import Bundle, BundleManifest, Graph, GraphOutput
 from wheeltapper.schemas.bundle.manifest import AudioManifest
-from wheeltapper.schemas.bundle.store import REFERENCE
 from wheeltapper.schemas.errors import InputError
 from wheeltapper.stream.core.calibration import calibrate
 from wheeltapper.training.datasets.sound.series import Clip, SoundSeries
@@ -148,11 +145,9 @@ def every_clip(bundle: Bundle, series: SoundSeries) -> SoundSeries:
             "too; leave out --clips all, or give recordings that it has never seen"
         )
     manifest = audio_manifest(bundle)
-    table = pq.read_table(pa.BufferReader(bundle.files[REFERENCE]), columns=["window"])
-    values = np.asarray(table["window"].combine_chunks().flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
     known = [
         Clip(f"reference {number}", window.T, series.entity, order=number, anomalous=False)
-        for number, window in enumerate(values.reshape(-1, len(manifest.channels), manifest.window))
+        for number, window in enumerate(bundle.reference_rows().reshape(-1, len(manifest.channels), manifest.window))
     ]
     return replace(series, train=known, test=[*series.train, *series.test])
 
